@@ -1,0 +1,48 @@
+# make demo   set up and run the whole pipeline on sample_data/
+# make test   set up and run all checks and tests
+.DEFAULT_GOAL := help
+.PHONY: help demo test check docs sample-data clean
+
+PYTHON ?= python3
+VENV ?= .venv
+BIN := $(VENV)/bin
+
+help:
+	@echo "make demo         run the whole pipeline on sample_data/ (into demo/)"
+	@echo "make test         all checks, the docs and the tests"
+	@echo "make check        ruff, mypy --strict, import-linter"
+	@echo "make docs         build the docs into docs/_build/html, warnings are errors"
+	@echo "make sample-data  train the small force field again and remake sample_data/"
+	@echo "make clean        remove the environment and everything that was built"
+
+$(VENV)/ltau: pyproject.toml
+	$(PYTHON) -m venv $(VENV)
+	$(BIN)/pip install --quiet --editable .
+	@touch $@
+
+$(VENV)/ltau-dev: pyproject.toml | $(VENV)/ltau
+	$(BIN)/pip install --quiet --editable '.[dev]'
+	@touch $@
+
+demo: $(VENV)/ltau
+	PATH="$(abspath $(BIN)):$$PATH" sh sample_data/demo.sh
+
+test: check docs
+	$(BIN)/pytest -n 2 --dist loadgroup
+
+check: $(VENV)/ltau-dev
+	$(BIN)/ruff check .
+	$(BIN)/ruff format --check .
+	$(BIN)/mypy
+	$(BIN)/lint-imports
+
+docs: $(VENV)/ltau-dev
+	$(BIN)/sphinx-build --quiet --fail-on-warning --nitpicky -b html docs docs/_build/html
+
+# torch's newest build brings gigabytes of CUDA; the script needs the CPU only
+sample-data: $(VENV)/ltau
+	$(BIN)/pip install --quiet --editable '.[sample]'
+	$(BIN)/python sample_data/make_sample_data.py
+
+clean:
+	rm -rf $(VENV) demo build *.egg-info docs/_build .mypy_cache .ruff_cache .pytest_cache

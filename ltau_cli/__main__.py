@@ -1,0 +1,5 @@
+"""``python -m ltau_cli`` is ``ltau``."""
+
+from ltau_cli.cli.main import main
+
+main()

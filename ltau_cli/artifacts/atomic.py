@@ -1,0 +1,98 @@
+"""A file appears under its name whole or not at all."""
+
+from __future__ import annotations
+
+import contextlib
+import errno
+import os
+import tempfile
+from collections.abc import Iterator
+from pathlib import Path
+
+from ltau_cli.errors import LtauError, OutputError
+
+
+def check_target(target: Path, *, force: bool) -> None:
+    """Refuse early what could not be written at the end.
+
+    Raises
+    ------
+    OutputError
+        If the target exists (without ``force``) or is a folder, or its folder is missing or not
+        writable.
+    """
+    if target.is_dir():
+        raise OutputError(f"{target} is a folder", hint="name a file with -o")
+    if target.exists() and not force:
+        raise OutputError(
+            f"{target} exists already", hint="add --force to replace it, or name another file"
+        )
+    if not target.parent.is_dir():
+        raise OutputError(
+            f"cannot write {target}: there is no folder {target.parent}",
+            hint=f"make it first: mkdir -p {target.parent}",
+        )
+
+
+@contextlib.contextmanager
+def replace_atomically(target: Path, *, force: bool) -> Iterator[Path]:
+    """Yield a temporary path beside ``target`` that takes its place when the block succeeds.
+
+    Raises
+    ------
+    OutputError
+        If the target may not or cannot be written; the old content is then untouched.
+    """
+    check_target(target, force=force)
+    try:
+        handle, name = tempfile.mkstemp(prefix=f".{target.name}.", suffix=".tmp", dir=target.parent)
+        os.close(handle)
+    except OSError as error:
+        raise OutputError(
+            f"cannot write {target}: {os.strerror(error.errno or errno.EIO)}",
+            hint=f"check that you may write in {target.parent}",
+        ) from error
+    temporary = Path(name)
+    try:
+        yield temporary
+        _sync(temporary)
+        temporary.chmod(0o666 & ~_umask())
+        if not force and target.exists():
+            raise OutputError(f"{target} appeared while this was running", hint="add --force")
+        os.replace(temporary, target)
+        _sync(target.parent)
+    except LtauError:
+        raise
+    except (OSError, RuntimeError) as error:  # HDF5 reports some failed writes as RuntimeError
+        reason = write_failure(error)
+        if reason is None:
+            raise
+        raise OutputError(
+            f"cannot write {target}: {reason}", hint="free some space or choose another folder"
+        ) from error
+    finally:
+        temporary.unlink(missing_ok=True)
+
+
+def write_failure(error: BaseException) -> str | None:
+    """Say why a write failed, or None where the error is of another kind."""
+    text = str(error)
+    for number in (errno.ENOSPC, errno.EDQUOT, errno.EFBIG, errno.EROFS, errno.EIO, errno.EACCES):
+        if getattr(error, "errno", None) == number or f"errno = {number}," in text:
+            return os.strerror(number)
+    return None
+
+
+def _umask() -> int:
+    mask = os.umask(0)
+    os.umask(mask)
+    return mask
+
+
+def _sync(path: Path) -> None:
+    descriptor = os.open(path, os.O_RDONLY)
+    try:
+        with contextlib.suppress(OSError):  # some network file systems cannot sync a folder
+            os.fsync(descriptor)
+    finally:
+        os.close(descriptor)

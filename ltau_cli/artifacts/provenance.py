@@ -1,0 +1,93 @@
+"""Where an artifact came from: inputs with their hashes, and when."""
+
+from __future__ import annotations
+
+import hashlib
+import os
+from collections.abc import Sequence
+from concurrent.futures import Future, ThreadPoolExecutor
+from dataclasses import dataclass
+from datetime import datetime, timezone
+from pathlib import Path
+from types import TracebackType
+from typing import Any
+
+
+def created_now() -> str:
+    """UTC time as ISO 8601; SOURCE_DATE_EPOCH sets it for reproducible files."""
+    epoch = os.environ.get("SOURCE_DATE_EPOCH", "")
+    now = (
+        datetime.fromtimestamp(int(epoch), timezone.utc)
+        if epoch.isdigit()
+        else datetime.now(timezone.utc)
+    )
+    return now.strftime("%Y-%m-%dT%H:%M:%SZ")
+
+
+@dataclass(frozen=True)
+class Input:
+    """An input of a stage: one file, or several that were read as one."""
+
+    role: str
+    name: str
+    files: tuple[Path, ...]
+    kind: str
+
+
+class Hasher:
+    """Hash inputs in the background while the stage works; a context manager."""
+
+    def __init__(self) -> None:
+        self._pool = ThreadPoolExecutor(1)
+        self._pending: list[tuple[Input, Future[tuple[int, str]]]] = []
+
+    def __enter__(self) -> Hasher:
+        return self
+
+    def __exit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        trace: TracebackType | None,
+    ) -> None:
+        self._pool.shutdown(wait=error is None, cancel_futures=True)
+
+    def add(self, role: str, path: Path, kind: str, files: Sequence[Path] = ()) -> None:
+        """Note an input; ``files`` are its parts where ``path`` is a folder."""
+        entry = Input(role, path.name or str(path), tuple(files) or (path,), kind)
+        self._pending.append((entry, self._pool.submit(_digest, entry.files)))
+
+    def records(self) -> list[dict[str, Any]]:
+        """Wait for the hashes; one record per input."""
+        result = []
+        for entry, future in self._pending:
+            size, digest = future.result()
+            record = {"role": entry.role, "file": entry.name, "kind": entry.kind}
+            if len(entry.files) > 1:
+                record["n_files"] = str(len(entry.files))
+            result.append(record | {"size": size, "sha256": digest})
+        return result
+
+
+def _digest(files: Sequence[Path]) -> tuple[int, str]:
+    """Total size and sha256; of several files, the hash of their hashes in order."""
+    sizes, digests = [], []
+    for path in files:
+        with path.open("rb") as file:
+            digests.append(
+                hashlib.file_digest(file, "sha256")
+                if hasattr(hashlib, "file_digest")
+                else _digest_in_pieces(file)
+            )
+            sizes.append(file.tell())
+    if len(files) == 1:
+        return sizes[0], digests[0].hexdigest()
+    joined = hashlib.sha256(b"".join(digest.digest() for digest in digests))
+    return sum(sizes), joined.hexdigest()
+
+
+def _digest_in_pieces(file: Any) -> Any:  # Python 3.10 has no hashlib.file_digest
+    digest = hashlib.sha256()
+    while piece := file.read(1 << 20):
+        digest.update(piece)
+    return digest

@@ -1,0 +1,208 @@
+"""Open an artifact and check it before anyone uses it."""
+
+from __future__ import annotations
+
+import contextlib
+import json
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import h5py
+import numpy as np
+import numpy.typing as npt
+
+from ltau_cli.artifacts.schema import FORMAT, SPECS, ArtifactSpec, DatasetSpec, split_dim
+from ltau_cli.errors import ArtifactError, InputError
+
+_MADE_BY_HINT = {spec.kind: f"make one with: ltau {spec.made_by}" for spec in SPECS.values()}
+
+
+class Artifact:
+    """A checked artifact, open for reading.
+
+    Attributes
+    ----------
+    path : Path
+    kind : str
+    spec : ArtifactSpec
+    units : str
+        Error units.
+    parameters, summary : dict
+    inputs : list of dict
+    attributes : dict
+        The remaining root attributes.
+    sizes : dict
+        Size of each named dimension.
+    """
+
+    def __init__(self, path: Path, file: h5py.File, spec: ArtifactSpec) -> None:
+        self.path = path
+        self.kind = spec.kind
+        self.spec = spec
+        self._file = file
+        self.attributes = {
+            name: _text(file.attrs[name])
+            for name in ("kind", "format_version", "ltau_version", "created", "units")
+        }
+        self.units = str(self.attributes["units"])
+        self.parameters: dict[str, Any] = self._json("parameters")
+        self.inputs: list[dict[str, Any]] = self._json("inputs")
+        self.summary: dict[str, Any] = self._json("summary")
+        fingerprint = file.attrs.get("model_fingerprint")
+        self.model_fingerprint = None if fingerprint is None else str(fingerprint)
+        self.sizes: dict[str, int] = {}
+
+    def has(self, name: str) -> bool:
+        """Whether the dataset is there."""
+        return name in self._file
+
+    def dataset(self, name: str) -> Any:
+        """Open a dataset for reading block by block."""
+        return self._file[name]
+
+    def read(self, name: str) -> npt.NDArray[Any]:
+        """Read a whole dataset and check that it is finite where it has to be.
+
+        Raises
+        ------
+        ArtifactError
+            If it is damaged or holds NaN or infinity.
+        """
+        try:
+            values: npt.NDArray[Any] = self._file[name][...]
+        except OSError as error:
+            raise _damaged(self.path, f"dataset {name} cannot be read") from error
+        spec = self.spec.by_name[name]
+        if values.dtype.kind == "f" and not spec.nan and not np.isfinite(values).all():
+            bad = int(np.size(values) - np.isfinite(values).sum())
+            raise _damaged(self.path, f"dataset {name} holds {bad} values that are not finite")
+        return values
+
+    def present(self) -> list[DatasetSpec]:
+        """Specs of the datasets that are there."""
+        return [spec for spec in self.spec.datasets if spec.name in self._file]
+
+    def _json(self, name: str) -> Any:
+        try:
+            return json.loads(_text(self._file.attrs[name]))
+        except (KeyError, ValueError) as error:
+            raise _damaged(self.path, f"attribute {name} is missing or not JSON") from error
+
+
+@contextlib.contextmanager
+def open_artifact(path: Path, *kinds: str) -> Iterator[Artifact]:
+    """Open an artifact of one of ``kinds`` (any kind if none is named), checked.
+
+    Raises
+    ------
+    InputError
+        If there is no such file.
+    ArtifactError
+        If it is not HDF5, not of ltau, of another kind or a newer version, or damaged.
+    """
+    if not path.exists():
+        raise InputError(
+            f"{path}: no such file", hint=_MADE_BY_HINT[kinds[0]] if len(kinds) == 1 else None
+        )
+    if path.is_dir():
+        raise ArtifactError(f"{path} is a folder, not an artifact")
+    with _open_hdf5(path) as file:
+        spec = _check_kind(path, file, kinds)
+        artifact = Artifact(path, file, spec)
+        for dataset in spec.datasets:
+            if _check_presence(path, file, dataset):
+                _check_dataset(path, file[dataset.name], dataset, artifact.sizes)
+        yield artifact
+
+
+@contextlib.contextmanager
+def _open_hdf5(path: Path) -> Iterator[h5py.File]:
+    try:
+        file = h5py.File(path, "r")
+    except PermissionError as error:
+        raise InputError(f"{path}: no permission to read it") from error
+    except OSError as error:
+        if h5py.is_hdf5(path):
+            raise _damaged(path, "it is cut short or being written") from error
+        raise ArtifactError(
+            f"{path} is not an HDF5 file", hint="ltau stages read what other ltau stages wrote"
+        ) from error
+    with file:
+        yield file
+
+
+def _check_kind(path: Path, file: h5py.File, kinds: tuple[str, ...]) -> ArtifactSpec:
+    wanted = " or ".join(kinds)
+    hint = _MADE_BY_HINT[kinds[0]] if len(kinds) == 1 else None
+    if _text(file.attrs.get("format", "")) != FORMAT:
+        raise ArtifactError(f"{path} is an HDF5 file, but no artifact of ltau", hint=hint)
+    kind = _text(file.attrs.get("kind", ""))
+    if kind not in SPECS:
+        raise ArtifactError(
+            f"{path} is an artifact of unknown kind {kind!r}",
+            hint="a newer ltau may have written it: upgrade ltau",
+        )
+    if kinds and kind not in kinds:
+        article = "an" if wanted[0] in "aeiou" else "a"
+        raise ArtifactError(
+            f"{path} is of kind {kind}, but {article} {wanted} artifact is needed here", hint=hint
+        )
+    version = file.attrs.get("format_version")
+    if not isinstance(version, int | np.integer):
+        raise _damaged(path, "attribute format_version is missing")
+    if version > SPECS[kind].version:
+        raise ArtifactError(
+            f"{path} has {kind} format version {version}; this ltau reads up to "
+            f"{SPECS[kind].version}",
+            hint="upgrade ltau: pip install --upgrade ltau",
+        )
+    return SPECS[kind]
+
+
+def _check_presence(path: Path, file: h5py.File, spec: DatasetSpec) -> bool:
+    """Whether the dataset is there, and there in this very file."""
+    group = file
+    for part in spec.name.split("/"):
+        link = group.get(part, getlink=True)
+        if link is None:
+            if spec.required:
+                raise _damaged(path, f"dataset {spec.name} is missing")
+            return False
+        if isinstance(link, h5py.ExternalLink | h5py.SoftLink):
+            raise _damaged(path, f"{spec.name} is a link to another place, which is not followed")
+        group = group[part]
+    if not isinstance(group, h5py.Dataset):
+        raise _damaged(path, f"{spec.name} is not a dataset")
+    if group.is_virtual or group.external:
+        raise _damaged(path, f"dataset {spec.name} keeps its values in another file")
+    return True
+
+
+def _check_dataset(
+    path: Path, dataset: h5py.Dataset, spec: DatasetSpec, sizes: dict[str, int]
+) -> None:
+    dtype = dataset.dtype
+    fits = dtype.kind == "u" if spec.dtype == "unsigned" else dtype == np.dtype(spec.dtype)
+    if not fits:
+        raise _damaged(path, f"dataset {spec.name} has dtype {dtype}, not {spec.dtype}")
+    if len(dataset.shape) != len(spec.dims):
+        raise _damaged(
+            path, f"dataset {spec.name} has {len(dataset.shape)} dimensions, not {len(spec.dims)}"
+        )
+    for size, dim in zip(dataset.shape, spec.dims, strict=True):
+        name, more = split_dim(dim)
+        if sizes.setdefault(name, size - more) != size - more:
+            raise _damaged(
+                path,
+                f"dataset {spec.name} has size {size} along {dim}, "
+                f"but other datasets say {sizes[name] + more}",
+            )
+
+
+def _damaged(path: Path, what: str) -> ArtifactError:
+    return ArtifactError(f"{path} is damaged: {what}", hint="make it again from its inputs")
+
+
+def _text(value: Any) -> Any:
+    return value.decode() if isinstance(value, bytes) else value

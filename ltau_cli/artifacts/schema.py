@@ -1,0 +1,274 @@
+"""What each artifact holds, as data. The file-format page of the docs is generated from this."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+
+FORMAT = "ltau"
+
+ERROR_UNITS = "error units"  # stands for the units the user named at ingest
+ONE = "1"
+DESCRIPTOR_UNITS = "descriptor units"
+
+
+@dataclass(frozen=True)
+class DatasetSpec:
+    """One dataset.
+
+    Parameters
+    ----------
+    name : str
+        Path inside the file.
+    dims : tuple of str
+        Name of each dimension; ``n_bins+1`` is one longer than ``n_bins``.
+    dtype : str
+        numpy dtype name, or ``unsigned`` (the smallest that holds the values) or ``text``.
+    units, description : str
+        Also written to the dataset's attributes.
+    required : bool
+        Whether every artifact of the kind has it.
+    nan : bool
+        Whether NaN is allowed (a missing value).
+    """
+
+    name: str
+    dims: tuple[str, ...]
+    dtype: str
+    units: str
+    description: str
+    required: bool = True
+    nan: bool = False
+
+
+@dataclass(frozen=True)
+class ArtifactSpec:
+    """One kind of artifact and the version of its layout."""
+
+    kind: str
+    version: int
+    description: str
+    made_by: str
+    datasets: tuple[DatasetSpec, ...]
+    by_name: dict[str, DatasetSpec] = field(init=False)
+
+    def __post_init__(self) -> None:
+        object.__setattr__(self, "by_name", {spec.name: spec for spec in self.datasets})
+
+
+def _optional(
+    name: str, dims: tuple[str, ...], dtype: str, units: str, description: str, nan: bool = False
+) -> DatasetSpec:
+    return DatasetSpec(name, dims, dtype, units, description, required=False, nan=nan)
+
+
+_EPOCH, _SAMPLE, _POINT, _QUERY = ("n_epochs",), ("n_samples",), ("n_points",), ("n_queries",)
+_STRUCTURE, _HELD = ("n_structures",), ("n_heldout",)
+
+ERRORS = ArtifactSpec(
+    kind="errors",
+    version=1,
+    description="The error of every training sample at every logged epoch.",
+    made_by="ingest",
+    datasets=(
+        DatasetSpec(
+            "errors", ("n_epochs", "n_samples"), "float32", ERROR_UNITS,
+            "error of each sample at each epoch; NaN is missing", nan=True,
+        ),
+        DatasetSpec("epoch", _EPOCH, "int32", ONE, "epoch number as logged"),
+        DatasetSpec("run", _EPOCH, "int32", ONE, "training run of each row, from 0"),
+        DatasetSpec(
+            "epoch_mean", _EPOCH, "float64", ERROR_UNITS,
+            "mean error over the samples logged in the epoch; NaN if none was", nan=True,
+        ),
+        DatasetSpec(
+            "epoch_min", _EPOCH, "float64", ERROR_UNITS,
+            "smallest error above 0 in the epoch; NaN if none was", nan=True,
+        ),
+        DatasetSpec(
+            "epoch_max", _EPOCH, "float64", ERROR_UNITS,
+            "largest error in the epoch; NaN if none was", nan=True,
+        ),
+        DatasetSpec("epoch_missing", _EPOCH, "int64", ONE, "samples missing in the epoch"),
+        DatasetSpec("n_logged", _SAMPLE, "int32", ONE, "errors logged for each sample"),
+    ),
+)  # fmt: skip
+
+MODEL = ArtifactSpec(
+    kind="model",
+    version=1,
+    description="Error CDFs of the training set and the search structure over its descriptors.",
+    made_by="fit",
+    datasets=(
+        DatasetSpec(
+            "bin_edges", ("n_bins+1",), "float64", ERROR_UNITS,
+            "bin b holds errors in (bin_edges[b-1], bin_edges[b]]",
+        ),
+        DatasetSpec(
+            "thresholds", ("n_thresholds",), "float64", ERROR_UNITS,
+            "thresholds of `uncertainty`; each is a bin edge",
+        ),
+        DatasetSpec(
+            "counts", ("n_points", "n_bins+2"), "unsigned", ONE,
+            "errors per bin, pooled over the samples of the point: underflow, bins, overflow",
+        ),
+        DatasetSpec(
+            "mean_error", _POINT, "float32", ERROR_UNITS,
+            "mean logged error of the point's samples",
+        ),
+        DatasetSpec(
+            "max_error", _POINT, "float32", ERROR_UNITS,
+            "largest logged error of the point's samples",
+        ),
+        DatasetSpec(
+            "uncertainty", ("n_points", "n_thresholds"), "float32", ONE,
+            "share of logged errors above each threshold",
+        ),
+        DatasetSpec(
+            "multiplicity", _POINT, "int64", ONE,
+            "training samples with exactly these descriptors and as many logged errors",
+        ),
+        DatasetSpec("point", _SAMPLE, "int64", ONE, "point of each training sample"),
+        DatasetSpec(
+            "descriptors", ("n_points", "d"), "float32", DESCRIPTOR_UNITS,
+            "distinct training descriptors",
+        ),
+        DatasetSpec(
+            "loo_distance", _POINT, "float32", DESCRIPTOR_UNITS,
+            "mean distance of a sample at the point to its k nearest other training samples",
+        ),
+        _optional("index/graph_indptr", ("n_points+1",), "int64", ONE, "search graph, CSR offsets"),
+        _optional("index/graph_indices", ("n_graph_edges",), "int32", ONE, "search graph, CSR"),
+        _optional(
+            "index/tree_hyperplanes", ("n_nodes", "d"), "float32", ONE, "search tree, split normals"
+        ),
+        _optional("index/tree_offsets", ("n_nodes",), "float32", ONE, "search tree, split offsets"),
+        _optional("index/tree_children", ("n_nodes", "two"), "int32", ONE, "search tree, children"),
+        _optional("index/tree_indices", _POINT, "int32", ONE, "search tree, points of the leaves"),
+        _optional("index/vertex_order", _POINT, "int32", ONE, "point of each graph vertex"),
+    ),
+)  # fmt: skip
+
+SCORES = ArtifactSpec(
+    kind="scores",
+    version=1,
+    description="Uncertainty of new predictions.",
+    made_by="score",
+    datasets=(
+        DatasetSpec(
+            "expected_error", _QUERY, "float32", ERROR_UNITS,
+            "mean logged error of the k nearest training samples",
+        ),
+        DatasetSpec(
+            "uncertainty", ("n_queries", "n_thresholds"), "float32", ONE,
+            "probability that the error exceeds each threshold",
+        ),
+        DatasetSpec("thresholds", ("n_thresholds",), "float64", ERROR_UNITS, "of `uncertainty`"),
+        DatasetSpec(
+            "quantiles", ("n_queries", "n_quantiles"), "float32", ERROR_UNITS,
+            "error quantiles of the mixed CDF",
+        ),
+        DatasetSpec("quantile_levels", ("n_quantiles",), "float64", ONE, "of `quantiles`"),
+        DatasetSpec(
+            "neighbor_distance", _QUERY, "float32", DESCRIPTOR_UNITS,
+            "mean distance to the k nearest training samples",
+        ),
+        DatasetSpec(
+            "relative_distance", _QUERY, "float32", ONE,
+            "neighbor distance over the mean leave-one-out distance of the neighbors",
+        ),
+        DatasetSpec(
+            "ood_pvalue", _QUERY, "float64", ONE,
+            "share of training samples at least as far from their neighbors; small: out of domain",
+        ),
+        _optional(
+            "calibrated_error", _QUERY, "float32", ERROR_UNITS, "calibrated expected error"
+        ),
+        _optional(
+            "calibrated_uncertainty", ("n_queries", "n_thresholds"), "float32", ONE,
+            "calibrated probability that the error exceeds each threshold",
+        ),
+        _optional(
+            "error_bound", ("n_queries", "n_levels"), "float32", ERROR_UNITS,
+            "bound that the error stays under with each probability of `levels`",
+        ),
+        _optional("levels", ("n_levels",), "float64", ONE, "coverage levels of `error_bound`"),
+        _optional(
+            "in_calibration", _QUERY, "bool", ONE,
+            "rows that the calibration was fitted on: leave them out of any evaluation",
+        ),
+        _optional("structure", _QUERY, "int64", ONE, "structure of each row, from 0"),
+        _optional("structures/n_samples", _STRUCTURE, "int64", ONE, "rows of each structure"),
+        _optional(
+            "structures/expected_error_mean", _STRUCTURE, "float32", ERROR_UNITS,
+            "mean expected error of the structure",
+        ),
+        _optional(
+            "structures/expected_error_max", _STRUCTURE, "float32", ERROR_UNITS,
+            "largest expected error of the structure",
+        ),
+        _optional(
+            "structures/uncertainty_mean", ("n_structures", "n_thresholds"), "float32", ONE,
+            "mean uncertainty of the structure",
+        ),
+        _optional(
+            "structures/uncertainty_max", ("n_structures", "n_thresholds"), "float32", ONE,
+            "largest uncertainty of the structure",
+        ),
+        _optional(
+            "structures/relative_distance_mean", _STRUCTURE, "float32", ONE,
+            "mean relative neighbor distance of the structure",
+        ),
+        _optional(
+            "structures/ood_pvalue_min", _STRUCTURE, "float64", ONE,
+            "smallest out-of-domain p-value of the structure",
+        ),
+        _optional(
+            "cdf", ("n_queries", "n_edges"), "float32", ONE, "P(error <= cdf_edges), with --cdf"
+        ),
+        _optional("cdf_edges", ("n_edges",), "float64", ERROR_UNITS, "of `cdf`"),
+    ),
+)  # fmt: skip
+
+CALIBRATION = ArtifactSpec(
+    kind="calibration",
+    version=1,
+    description="Fitted maps from predicted to observed errors, and how well they hold.",
+    made_by="calibrate",
+    datasets=(
+        DatasetSpec(
+            "thresholds", ("n_thresholds",), "float64", ERROR_UNITS, "thresholds of the scores"
+        ),
+        DatasetSpec(
+            "threshold_scale", ("n_thresholds",), "float64", ONE,
+            "s: the predicted uncertainty is the observed P(error > s * threshold)",
+        ),
+        DatasetSpec(
+            "error_scale", ("one",), "float64", ONE, "calibrated over plain expected error"
+        ),
+        DatasetSpec("levels", ("n_levels",), "float64", ONE, "coverage levels"),
+        DatasetSpec(
+            "bound_ratio", ("n_levels",), "float64", ONE,
+            "split-conformal bound over expected error, for each level",
+        ),
+        DatasetSpec("fit_row", ("n_fit",), "int64", ONE, "rows of the scores used for the fit"),
+        DatasetSpec("heldout_row", _HELD, "int64", ONE, "rows that the fit did not see"),
+        DatasetSpec(
+            "heldout_true_error", _HELD, "float32", ERROR_UNITS, "their true errors"
+        ),
+        DatasetSpec(
+            "heldout_expected_error", _HELD, "float32", ERROR_UNITS, "their expected errors"
+        ),
+        DatasetSpec(
+            "heldout_uncertainty", ("n_heldout", "n_thresholds"), "float32", ONE,
+            "their uncertainties",
+        ),
+    ),
+)  # fmt: skip
+
+SPECS: dict[str, ArtifactSpec] = {spec.kind: spec for spec in (ERRORS, MODEL, SCORES, CALIBRATION)}
+
+
+def split_dim(dim: str) -> tuple[str, int]:
+    """``"n_bins+1"`` is ``("n_bins", 1)``."""
+    name, _, more = dim.partition("+")
+    return name, int(more or 0)

@@ -1,0 +1,165 @@
+"""Write an artifact, atomically and reproducibly."""
+
+from __future__ import annotations
+
+import contextlib
+import json
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+import h5py
+import numpy as np
+import numpy.typing as npt
+
+from ltau_cli import __version__
+from ltau_cli.artifacts.atomic import replace_atomically
+from ltau_cli.artifacts.provenance import created_now
+from ltau_cli.artifacts.schema import ERROR_UNITS, FORMAT, SPECS, DatasetSpec, split_dim
+
+COMPRESS_FROM = 1 << 16  # bytes; smaller datasets stay contiguous
+
+
+class ArtifactWriter:
+    """The open artifact of one stage; datasets are declared by the schema.
+
+    Parameters
+    ----------
+    file : h5py.File
+        Open for writing.
+    kind : str
+        Artifact kind.
+    units : str
+        Error units, such as ``eV/Å``.
+    """
+
+    def __init__(self, file: h5py.File, kind: str, units: str) -> None:
+        self._file = file
+        self._spec = SPECS[kind]
+        self._units = units
+
+    def put(self, name: str, values: npt.ArrayLike, *, compress: bool = False) -> None:
+        """Write a whole dataset, cast to the dtype of the schema."""
+        spec = self._spec.by_name[name]
+        array = np.asarray(values)
+        if spec.dtype != "unsigned":
+            array = array.astype(spec.dtype)
+        dataset = self.create(name, array.shape, dtype=array.dtype, compress=compress)
+        dataset[...] = array
+
+    def create(
+        self,
+        name: str,
+        shape: tuple[int, ...],
+        *,
+        dtype: npt.DTypeLike | None = None,
+        chunks: tuple[int, ...] | None = None,
+        growing: bool = False,
+        compress: bool = False,
+    ) -> Any:
+        """Create a dataset to be filled block by block; ``growing`` along its first dimension."""
+        spec = self._spec.by_name[name]
+        dtype = np.dtype(spec.dtype if dtype is None else dtype)
+        options: dict[str, Any] = {}
+        if compress and np.prod(shape) * dtype.itemsize >= COMPRESS_FROM:
+            options = {"shuffle": True, "compression": "gzip", "compression_opts": 1}
+            chunks = chunks or _row_chunks(shape, dtype)
+        dataset = self._file.create_dataset(
+            name,
+            shape,
+            dtype,
+            chunks=chunks,
+            maxshape=(None, *shape[1:]) if growing else None,
+            **options,
+        )
+        _describe(dataset, spec, self._units)
+        return dataset
+
+    def finish(
+        self,
+        *,
+        parameters: Mapping[str, Any],
+        inputs: Sequence[Mapping[str, Any]],
+        summary: Mapping[str, Any],
+        model_fingerprint: str | None = None,
+    ) -> None:
+        """Write the root attributes; an artifact without them is not readable."""
+        missing = [s.name for s in self._spec.datasets if s.required and s.name not in self._file]
+        assert not missing, f"the stage forgot {missing}"
+        attributes = {
+            "format": FORMAT,
+            "kind": self._spec.kind,
+            "format_version": self._spec.version,
+            "ltau_version": __version__,
+            "created": created_now(),
+            "units": self._units,
+            "parameters": to_json(parameters),
+            "inputs": to_json(inputs),
+            "summary": to_json(summary),
+        }
+        if model_fingerprint is not None:
+            attributes["model_fingerprint"] = model_fingerprint
+        for name, value in attributes.items():
+            self._file.attrs[name] = value
+
+
+@contextlib.contextmanager
+def create_artifact(path: Path, kind: str, *, units: str, force: bool) -> Iterator[ArtifactWriter]:
+    """Open a new artifact; it appears at ``path`` when the block ends without an error.
+
+    Raises
+    ------
+    OutputError
+        If ``path`` exists (without ``force``) or cannot be written.
+    """
+    with replace_atomically(path, force=force) as temporary, _open(temporary) as file:
+        yield ArtifactWriter(file, kind, units)
+
+
+@contextlib.contextmanager
+def _open(path: Path) -> Iterator[h5py.File]:
+    file = h5py.File(path, "w", libver="v110")
+    try:
+        yield file
+        file.flush()
+    finally:
+        try:
+            file.close()
+        except (OSError, RuntimeError):
+            # A full disk fails the close too; a second try would keep failing at exit.
+            raise
+
+
+def _describe(dataset: h5py.Dataset, spec: DatasetSpec, units: str) -> None:
+    dataset.attrs["dims"] = to_json(list(spec.dims))
+    dataset.attrs["units"] = units if spec.units == ERROR_UNITS else spec.units
+    dataset.attrs["description"] = spec.description
+
+
+def _row_chunks(shape: tuple[int, ...], dtype: np.dtype[Any]) -> tuple[int, ...]:
+    row = max(1, int(np.prod(shape[1:]))) * dtype.itemsize
+    return (max(1, min(shape[0], (1 << 20) // row)), *shape[1:])
+
+
+def to_json(value: Any) -> str:
+    """Compact JSON with sorted keys; numpy scalars and arrays as numbers and lists."""
+    return json.dumps(_plain(value), sort_keys=True, allow_nan=False)
+
+
+def _plain(value: Any) -> Any:
+    converters: dict[type, Callable[[Any], Any]] = {
+        np.ndarray: lambda v: _plain(v.tolist()),
+        np.generic: lambda v: _plain(v.item()),
+        Mapping: lambda v: {str(k): _plain(x) for k, x in v.items()},
+        list: lambda v: [_plain(x) for x in v],
+        tuple: lambda v: [_plain(x) for x in v],
+        Path: str,
+        float: lambda v: v if np.isfinite(v) else None,
+    }
+    for kind, convert in converters.items():
+        if isinstance(value, kind):
+            return convert(value)
+    return value
+
+
+__all__ = ["ArtifactWriter", "create_artifact", "split_dim", "to_json"]

@@ -1,0 +1,101 @@
+"""What goes to which stream, and how it looks."""
+
+from __future__ import annotations
+
+import contextlib
+import json
+import sys
+import time
+import warnings
+from collections.abc import Iterator, Sequence
+from typing import Any
+
+import click
+
+from ltau_cli.errors import LtauWarning
+
+
+class Console:
+    """Standard output carries results, standard error everything else.
+
+    Parameters
+    ----------
+    quiet : bool
+        Print neither summary nor progress.
+    verbose : bool
+        Also print how long each step took.
+    """
+
+    def __init__(self, *, quiet: bool = False, verbose: bool = False) -> None:
+        self.quiet = quiet
+        self.verbose = verbose
+
+    @contextlib.contextmanager
+    def progress(self, label: str, total: int) -> Iterator[Any]:
+        """Show a bar on standard error, if that is a terminal."""
+        began = time.perf_counter()
+        if self.quiet or not sys.stderr.isatty():
+            yield lambda _steps: None
+        else:
+            with click.progressbar(
+                length=total, label=label, file=sys.stderr, show_pos=total > 1
+            ) as bar:
+                yield bar.update
+        if self.verbose:
+            self.log(f"{label}: {time.perf_counter() - began:.2f} s")
+
+    def log(self, line: str) -> None:
+        """Print a line on standard error."""
+        if not self.quiet:
+            click.echo(line, err=True)
+
+    def summary(self, lines: Sequence[str], *, to_stderr: bool = False) -> None:
+        """Print the short summary a stage ends with."""
+        if not self.quiet:
+            for line in lines:
+                click.echo(line, err=to_stderr)
+
+    def json(self, value: Any) -> None:
+        """Print JSON on standard output."""
+        from ltau_cli.artifacts.write import to_json
+
+        click.echo(json.dumps(json.loads(to_json(value)), indent=2, ensure_ascii=False))
+
+    @contextlib.contextmanager
+    def warnings_as_lines(self) -> Iterator[None]:
+        """Print the warnings of ltau as ``warning:`` lines."""
+
+        def show(message: Warning | str, *_: Any, **__: Any) -> None:
+            click.echo(f"warning: {message}", err=True)
+
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore")  # other libraries' warnings are not for the user
+            warnings.simplefilter("always", LtauWarning)
+            warnings.showwarning = show
+            yield
+
+
+def table(header: Sequence[str], rows: Sequence[Sequence[str]]) -> list[str]:
+    """Lines of a table; the first column is flush left, the others flush right."""
+    widths = [max(len(row[i]) for row in [header, *rows]) for i in range(len(header))]
+    lines = []
+    for row in [header, *rows]:
+        cells = [row[0].ljust(widths[0])]
+        cells += [cell.rjust(width) for cell, width in zip(row[1:], widths[1:], strict=True)]
+        lines.append("  ".join(cells).rstrip())
+    return lines
+
+
+def number(value: float | None, digits: int = 3) -> str:
+    """Format a number for reading; a dash where there is none."""
+    return "-" if value is None else f"{value:.{digits}g}"
+
+
+def quantity(value: float | None, units: str) -> str:
+    """Format a number with its units."""
+    return number(value) + (f" {units}" if units and value is not None else "")
+
+
+def percent(share: float, digits: int = 1) -> str:
+    """Format a share in per cent."""
+    return f"{100 * share:.{digits}f} %"

@@ -1,0 +1,102 @@
+"""``ltau fit``."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import click
+
+from ltau_cli.cli import options
+from ltau_cli.cli.console import Console, percent, quantity
+
+
+@click.command("fit")
+@click.argument("errors", type=options.PATH)
+@click.argument("descriptors")
+@options.output("model.h5")
+@click.option(
+    "--bins",
+    type=click.IntRange(1, 100_000),
+    default=100,
+    show_default=True,
+    help="Bins of the error grid.",
+)
+@click.option(
+    "--scale",
+    type=click.Choice(["log", "linear"]),
+    default="log",
+    show_default=True,
+    help="Spacing of the bins.",
+)
+@click.option(
+    "--range",
+    "error_range",
+    type=(float, float),
+    metavar="LOW HIGH",
+    help="Range of the bins.  [default: from the data]",
+)
+@click.option(
+    "--threshold",
+    "thresholds",
+    type=click.FloatRange(min=0, min_open=True),
+    multiple=True,
+    help="Error you can live with; repeatable.  [default: the mean error of the last epoch]",
+)
+@click.option(
+    "-k",
+    type=click.IntRange(min=1),
+    default=10,
+    show_default=True,
+    help="Nearest training samples to average over.",
+)
+@click.option(
+    "--index",
+    type=click.Choice(["auto", "exact", "nndescent"]),
+    default="auto",
+    show_default=True,
+    help="Search structure; auto is exact up to 50,000 samples.",
+)
+@click.option(
+    "--seed",
+    type=click.IntRange(min=0),
+    default=0,
+    show_default=True,
+    help="Of the NN-descent search structure.",
+)
+@options.threads
+@options.json_output
+@options.common
+def command(
+    errors: Path, descriptors: str, output: Path, console: Console, as_json: bool, **settings: Any
+) -> None:  # fmt: skip
+    """Fit the error CDFs of the training samples and index their descriptors.
+
+    ERRORS is the artifact of ltau ingest; DESCRIPTORS are the training samples' latent vectors,
+    (n_samples, width), in the order of the log: .npy, .npz or .h5 (file.h5:/path names a dataset).
+
+    \b
+    Example:
+      ltau fit errors.h5 train_descriptors.npy -o model.h5 --threshold 0.1
+    """
+    from ltau_cli.stages import fit
+
+    summary = fit.run(errors, descriptors, output, progress=console.progress, **settings)
+    if as_json:
+        console.json(summary | {"output": output})
+        return
+    units = summary["units"]
+    lines = [
+        f"{output}: {summary['n_samples']:,} samples at {summary['n_points']:,} distinct points, "
+        f"{summary['width']} columns, {summary['index']['kind']} index, k = {summary['k']}",
+        f"  mean error over all epochs {quantity(summary['mean_error'], units)}",
+    ]
+    for threshold, share in zip(summary["thresholds"], summary["mean_uncertainty"], strict=True):
+        lines.append(f"  {percent(share)} of the errors exceed {quantity(threshold, units)}")
+    for side in ("underflow", "overflow"):
+        if summary[f"{side}_share"] > 0.01:
+            lines.append(f"  {percent(summary[f'{side}_share'])} of the errors lie {_SIDES[side]}")
+    console.summary(lines)
+
+
+_SIDES = {"underflow": "below the bins", "overflow": "above the bins: consider --range"}

@@ -1,0 +1,76 @@
+"""``ltau info``."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import click
+
+from ltau_cli.cli import options
+from ltau_cli.cli.console import Console, table
+
+
+@click.command("info")
+@click.argument("artifact", type=options.PATH)
+@options.json_output
+@options.common
+def command(artifact: Path, as_json: bool, console: Console) -> None:
+    """Tell what an artifact is, what it holds and how it was made.
+
+    \b
+    Example:
+      ltau info model.h5
+    """
+    from ltau_cli.stages import info
+
+    result = info.run(artifact)
+    if as_json:
+        console.json(result)
+        return
+    lines = [
+        f"{result['file']}: {result['kind']} (format {result['format_version']}), "
+        f"{result['bytes']:,} bytes",
+        result["description"],
+        f"made by {result['made_by']}, {result['created']}; "
+        f"errors in {result['units'] or 'units that were not named'}",
+        "",
+        *table(
+            ["dataset", "shape", "dtype", "units"],
+            [
+                [name, " x ".join(map(str, d["shape"])), d["dtype"], d["units"] or "-"]
+                for name, d in result["datasets"].items()
+            ],
+        ),
+        "",
+        *(f"input {i['role']}: {i['file']} ({int(i['size']):,} bytes, sha256 {i['sha256'][:12]})"
+          for i in result["inputs"]),
+        "",
+        *_pairs("parameters", result["parameters"]),
+        *_pairs("summary", result["summary"]),
+    ]  # fmt: skip
+    click.echo("\n".join(lines))
+
+
+def _pairs(name: str, values: dict[str, Any], indent: str = "") -> list[str]:
+    lines = [f"{indent}{name}:"]
+    for key, value in values.items():
+        if isinstance(value, dict):
+            lines += _pairs(key, value, indent + "  ")
+        elif isinstance(value, list) and value and isinstance(value[0], dict):
+            lines.append(f"{indent}  {key}:")
+            lines += [
+                f"{indent}    " + ", ".join(f"{k} {_short(v)}" for k, v in entry.items())
+                for entry in value
+            ]
+        else:
+            lines.append(f"{indent}  {key}: {_short(value)}")
+    return lines
+
+
+def _short(value: Any) -> str:
+    if isinstance(value, float):
+        return f"{value:.6g}"
+    if isinstance(value, list):
+        return " ".join(_short(entry) for entry in value)
+    return str(value)

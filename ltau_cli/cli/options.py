@@ -1,0 +1,140 @@
+"""Options that several commands share, and the configuration file."""
+
+from __future__ import annotations
+
+import functools
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any, TypeVar
+
+import click
+
+from ltau_cli.cli.console import Console
+from ltau_cli.errors import UsageError
+
+Command = TypeVar("Command", bound=Callable[..., Any])
+
+PATH = click.Path(path_type=Path)
+
+
+def common(command: Command) -> Command:
+    """Add ``--config``, ``-q`` and ``-v``; the function gets a ``console``."""
+
+    @functools.wraps(command)
+    def with_console(*args: Any, quiet: bool, verbose: bool, **kwargs: Any) -> Any:
+        console = Console(quiet=quiet, verbose=verbose)
+        with console.warnings_as_lines():
+            return command(*args, console=console, **kwargs)
+
+    decorators = [
+        click.option(
+            "--config",
+            type=PATH,
+            is_eager=True,
+            expose_value=False,
+            callback=_apply_config,
+            help="YAML file with defaults, one section per command; flags win.",
+        ),
+        click.option("-q", "--quiet", is_flag=True, help="Print no summary and no progress."),
+        click.option("-v", "--verbose", is_flag=True, help="Print how long each step took."),
+    ]
+    for decorator in reversed(decorators):
+        with_console = decorator(with_console)
+    return with_console  # type: ignore[return-value]
+
+
+def output(default: str) -> Callable[[Command], Command]:
+    """Add ``-o`` and ``--force``."""
+
+    def decorate(command: Command) -> Command:
+        command = click.option(
+            "-f", "--force", is_flag=True, help="Replace the output if it exists."
+        )(command)
+        return click.option(
+            "-o", "--output", type=PATH, default=default, show_default=True, help="Result file."
+        )(command)
+
+    return decorate
+
+
+def threads(command: Command) -> Command:
+    """Add ``--threads``; default SLURM_CPUS_PER_TASK, else the CPUs this process may use."""
+
+    @functools.wraps(command)
+    def with_threads(*args: Any, threads: int | None, **kwargs: Any) -> Any:
+        return command(*args, threads=use_threads(threads), **kwargs)
+
+    return click.option(
+        "--threads",
+        type=click.IntRange(min=1),
+        help="CPU threads.  [default: SLURM_CPUS_PER_TASK, else all that this process may use]",
+    )(with_threads)  # type: ignore[return-value]
+
+
+def use_threads(threads: int | None) -> int:
+    """Limit every library to ``threads``, before the first of them starts its own."""
+    import os
+
+    from ltau_cli.core.threads import available_threads
+
+    count = threads or available_threads()
+    for name in ("NUMBA_NUM_THREADS", "OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS", "MKL_NUM_THREADS"):
+        os.environ[name] = str(count)
+    return count
+
+
+json_output = click.option(
+    "--json", "as_json", is_flag=True, help="Print the summary as JSON on standard output."
+)
+
+
+def _apply_config(context: click.Context, _parameter: click.Parameter, path: Path | None) -> None:
+    if path is None:
+        return
+    section = read_config(path, context.find_root().command).get(str(context.info_name), {})
+    options = {p.name for p in context.command.params if isinstance(p, click.Option)}
+    values = {str(key).replace("-", "_"): value for key, value in section.items()}
+    aliases = {"json": "as_json", "range": "error_range", "true": "true_errors"}
+    values = {key if key in options else aliases.get(key, key): v for key, v in values.items()}
+    unknown = sorted(set(values) - options)
+    if unknown:
+        known = ", ".join(sorted(o.replace("_", "-") for o in options if o and o != "config"))
+        raise UsageError(
+            f"{path}: unknown option {unknown[0].replace('_', '-')} in section {context.info_name}",
+            hint=f"it knows: {known}",
+        )
+    context.default_map = (context.default_map or {}) | values  # type: ignore[operator]
+
+
+def read_config(path: Path, root: click.Command) -> dict[str, dict[str, Any]]:
+    """Read a configuration file and check its sections.
+
+    Raises
+    ------
+    UsageError
+        If it is not YAML, or a section is not a command.
+    """
+    import yaml
+
+    try:
+        content = yaml.safe_load(path.read_text(encoding="utf-8"))
+    except OSError as error:
+        raise UsageError(f"{path}: cannot read the configuration: {error.strerror}") from error
+    except (yaml.YAMLError, UnicodeDecodeError) as error:
+        mark = getattr(error, "problem_mark", None)
+        place = f" at line {mark.line + 1}" if mark else ""
+        raise UsageError(f"{path} is not YAML{place}") from error
+    content = {} if content is None else content
+    commands = sorted(root.commands) if isinstance(root, click.Group) else []
+    if not isinstance(content, dict) or not all(
+        isinstance(section, dict) for section in content.values()
+    ):
+        raise UsageError(
+            f"{path} must hold one section per command", hint="for example:  fit: {bins: 200}"
+        )
+    for name in content:
+        if name not in commands:
+            raise UsageError(
+                f"{path}: there is no command {name}", hint="sections: " + ", ".join(commands)
+            )
+    return content

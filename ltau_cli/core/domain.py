@@ -1,0 +1,62 @@
+"""How far from the training set: relative distances and p-values."""
+
+from __future__ import annotations
+
+import numpy as np
+import numpy.typing as npt
+
+Floats = npt.NDArray[np.float64]
+
+
+def distance_floor(points: npt.NDArray[np.float32]) -> float:
+    """Distance below which float32 descriptors (n, d) cannot be told apart."""
+    columns = points.shape[1]
+    squares = sum(float(np.mean(points[:, c].astype(np.float64) ** 2)) for c in range(columns))
+    return float(np.finfo(np.float32).eps * np.sqrt(squares)) or float(np.finfo(np.float32).tiny)
+
+
+def relative_distance(distance: Floats, neighbors_own: Floats, floor: float) -> Floats:
+    """Neighbor distance over the mean leave-one-out distance of those neighbors.
+
+    About 1 inside the training set's cloud, larger outside: a local density ratio as in the local
+    outlier factor (Breunig et al. 2000, doi 10.1145/335191.335388).
+
+    Parameters
+    ----------
+    distance, neighbors_own : (n,) float64
+        d(x), and the mean of d_j over the neighbors j of x.
+    floor : float
+        Distances below it count as this (see :func:`distance_floor`), so that coincident training
+        points give a finite ratio.
+    """
+    ratio: Floats = np.maximum(distance, floor) / np.maximum(neighbors_own, floor)
+    return ratio
+
+
+def ood_pvalue(
+    distance: Floats,
+    loo_distance: npt.NDArray[np.float32],
+    multiplicity: npt.NDArray[np.int64],
+) -> Floats:
+    """p(x) = (1 + #{i : d_i >= d(x)}) / (n + 1) over the n training samples.
+
+    Parameters
+    ----------
+    distance : (n_queries,) float64
+        Neighbor distances; compared in float32, as the reference is stored.
+    loo_distance : (n_points,) float32
+        Leave-one-out neighbor distances of the training points.
+    multiplicity : (n_points,) int64
+        Samples per point.
+
+    Returns
+    -------
+    (n_queries,) float64
+        In (0, 1]; small means far from anything seen in training.
+    """
+    order = np.argsort(loo_distance, kind="stable")
+    samples_before = np.concatenate([[0], np.cumsum(multiplicity[order])])
+    below = np.searchsorted(loo_distance[order], distance.astype(np.float32), side="left")
+    n = samples_before[-1]
+    pvalue: Floats = (1 + n - samples_before[below]) / (n + 1)
+    return pvalue

@@ -1,0 +1,160 @@
+"""Error CDFs on a common grid, and the exact statistics that need no grid."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Literal
+
+import numpy as np
+import numpy.typing as npt
+
+from ltau_cli.core import kernels
+from ltau_cli.core.threads import share_rows
+from ltau_cli.errors import UsageError
+
+Scale = Literal["log", "linear"]
+
+
+def make_edges(
+    *, bins: int, low: float, high: float, scale: Scale, thresholds: npt.ArrayLike = ()
+) -> npt.NDArray[np.float64]:
+    """Edges of the common grid; every threshold becomes an edge, so the CDF is exact there.
+
+    Bin b holds errors in (edges[b - 1], edges[b]]; below the first edge is the underflow bin,
+    above the last the overflow bin.
+
+    Parameters
+    ----------
+    bins : int
+        Number of bins between ``low`` and ``high``, at least 1.
+    low, high : float
+        Range in error units; ``0 <= low < high``, and ``low > 0`` on a log grid.
+    scale : {"log", "linear"}
+        Spacing.
+    thresholds : (n_thresholds,) array_like
+        Further edges, in error units.
+
+    Returns
+    -------
+    edges : (n_bins + 1,) float64
+        Strictly increasing.
+
+    Raises
+    ------
+    UsageError
+        If the range is empty, negative, or not positive on a log grid.
+    """
+    if not (np.isfinite(low) and np.isfinite(high) and 0 <= low < high):
+        raise UsageError(f"the range of the bins must be 0 <= LOW < HIGH, not {low:g} {high:g}")
+    if scale == "log" and low <= 0:
+        raise UsageError(
+            "a log grid needs a range above 0", hint="give --range LOW HIGH or --scale linear"
+        )
+    space = np.geomspace if scale == "log" else np.linspace
+    grid = space(low, high, bins + 1)
+    grid[0], grid[-1] = low, high
+    return np.unique(np.concatenate([grid, np.asarray(thresholds, dtype=np.float64)]))
+
+
+def default_range(
+    *, smallest: float, largest: float, threshold: float, scale: Scale
+) -> tuple[float, float]:
+    """Range of the grid when none is asked for, in error units.
+
+    Up to the largest error, so the overflow bin is empty. A linear grid starts at 0; a log grid
+    at 1 % of the threshold (or at the smallest positive error where that is larger): finer
+    differences among errors that small help nobody and would cost resolution where it matters.
+    """
+    if largest <= 0:
+        return 1e-9, 1.0
+    if scale == "linear":
+        return 0.0, largest
+    low = max(smallest, 0.01 * threshold) if threshold > 0 else smallest
+    return (low, largest) if low < largest else (0.5 * largest, largest)
+
+
+@dataclass
+class SampleStatistics:
+    """What the error log says of each sample.
+
+    Attributes
+    ----------
+    counts : (n, n_edges + 1) uint32
+        Errors per bin: underflow, the bins, overflow.
+    n_logged : (n,) int64
+        Errors that were not missing.
+    mean_error : (n,) float64
+        Mean error (error units), from the errors themselves; 0 where nothing was logged.
+    max_error : (n,) float32
+        Largest error (error units).
+    uncertainty : (n, n_thresholds) float64
+        Share of the errors above each threshold.
+    """
+
+    counts: npt.NDArray[np.uint32]
+    n_logged: npt.NDArray[np.int64]
+    mean_error: npt.NDArray[np.float64]
+    max_error: npt.NDArray[np.float32]
+    uncertainty: npt.NDArray[np.float64]
+
+
+def lookup_table(edges: npt.NDArray[np.float64]) -> npt.NDArray[np.uint16 | np.uint32]:
+    """First candidate bin of every float32, by its leading bits (32,768 entries)."""
+    heads = np.arange(1 << (31 - kernels.LOOKUP_SHIFT), dtype=np.int32) << kernels.LOOKUP_SHIFT
+    with np.errstate(invalid="ignore"):  # the last ones are NaN, which no kernel looks up
+        smallest = heads.view(np.float32).astype(np.float64)
+    smallest[~np.isfinite(smallest)] = np.inf
+    first = np.searchsorted(edges, smallest, side="left")
+    return first.astype(np.uint16 if len(edges) < 2**16 else np.uint32)
+
+
+def summarize_samples(
+    errors: npt.NDArray[np.float32],
+    edges: npt.NDArray[np.float64],
+    thresholds: npt.NDArray[np.float64],
+    *,
+    threads: int = 1,
+) -> SampleStatistics:
+    """Count a block of the error log on the grid and take its exact statistics.
+
+    The CDF is F_i(eps) = #{t : e[t, i] <= eps} / n_i, and U_i the share of errors above the
+    threshold (Vita et al., doi 10.1088/2632-2153/adb4b9).
+
+    Parameters
+    ----------
+    errors : (n_epochs, n) float32
+        Errors >= 0 in error units; NaN is missing and counted nowhere.
+    edges : (n_edges,) float64
+        Increasing bin edges.
+    thresholds : (n_thresholds,) or (n_thresholds, n) float64
+        Thresholds, common or per sample, in error units.
+    threads : int
+        Threads to share the samples among; the result does not depend on it.
+
+    Returns
+    -------
+    SampleStatistics
+    """
+    errors = np.ascontiguousarray(errors, dtype=np.float32)
+    n = errors.shape[1]
+    limits = np.asarray(thresholds, dtype=np.float64)
+    if limits.ndim == 1:
+        limits = limits[:, None]
+    limits = np.ascontiguousarray(np.broadcast_to(limits, (limits.shape[0], n)))
+    counts = np.zeros((n, len(edges) + 1), dtype=np.uint32)
+    n_logged = np.zeros(n, dtype=np.int64)
+    total = np.zeros(n)
+    largest = np.zeros(n, dtype=np.float32)
+    above = np.zeros((n, limits.shape[0]), dtype=np.int64)
+    bits = errors.view(np.int32)
+    lookup = lookup_table(edges)
+
+    def count(start: int, stop: int) -> None:
+        kernels.count_block(
+            errors, bits, start, stop, edges, lookup, limits,
+            counts, n_logged, total, largest, above,
+        )  # fmt: skip
+
+    share_rows(count, n, threads)
+    divisor = np.maximum(n_logged, 1)
+    return SampleStatistics(counts, n_logged, total / divisor, largest, above / divisor[:, None])

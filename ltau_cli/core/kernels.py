@@ -1,0 +1,169 @@
+"""The compiled inner loops.
+
+Every kernel runs serially over the rows it is given and releases the GIL; the callers share rows
+among threads. A row's result never depends on which rows stand beside it, so any split into
+blocks gives the same bytes. Each kernel has a slow, obvious twin in the tests.
+"""
+
+from __future__ import annotations
+
+import numba
+import numpy as np
+
+LOOKUP_SHIFT = 16  # sign, exponent and 7 mantissa bits of a float32 index the lookup table
+
+_compiled = numba.njit(nogil=True, cache=True, error_model="numpy")
+
+
+@_compiled
+def count_block(
+    errors, bits, start, stop, edges, lookup, thresholds, counts, n_logged, total, largest, above
+):
+    """Add samples start..stop of an error log, (n_epochs, n) float32, to their statistics.
+
+    ``bits`` is ``errors`` viewed as int32 and ``lookup[bits >> 16]`` the first edge that can hold
+    the value: positive floats sort like their bits, so this works for any edges.
+    """
+    n_edges = edges.shape[0]
+    for t in range(errors.shape[0]):
+        for i in range(start, stop):
+            error = errors[t, i]
+            if error != error:
+                continue
+            b = np.int64(lookup[max(bits[t, i], 0) >> LOOKUP_SHIFT])
+            while b < n_edges and error > edges[b]:
+                b += 1
+            counts[i, b] += 1
+            n_logged[i] += 1
+            total[i] += error
+            largest[i] = max(largest[i], error)
+            for j in range(thresholds.shape[0]):
+                if error > thresholds[j, i]:
+                    above[i, j] += 1
+
+
+@_compiled
+def rank_neighbors(queries, points, multiplicity, candidates, exclude, k, found, weight, distance):
+    """Order candidate points by exact distance and hand out ``k`` places among their samples.
+
+    A point of multiplicity m offers m samples; points tied at the k-th place share what is left
+    in proportion to their multiplicity. Returns the rows whose tie may go on beyond the
+    candidates, as a boolean array.
+    """
+    n, width = candidates.shape
+    open_tie = np.zeros(n, dtype=np.bool_)
+    for i in range(n):
+        for j in range(width):
+            p = candidates[i, j]
+            if p < 0:
+                found[i, j] = -1
+                distance[i, j] = np.inf
+                continue
+            square = 0.0
+            for c in range(queries.shape[1]):
+                difference = np.float64(queries[i, c]) - np.float64(points[p, c])
+                square += difference * difference
+            d = np.sqrt(square)
+            slot = j
+            while slot > 0 and (
+                distance[i, slot - 1] > d or (distance[i, slot - 1] == d and found[i, slot - 1] > p)
+            ):
+                distance[i, slot] = distance[i, slot - 1]
+                found[i, slot] = found[i, slot - 1]
+                slot -= 1
+            distance[i, slot] = d
+            found[i, slot] = p
+        left = np.float64(k)
+        j = 0
+        while j < width and left > 0 and found[i, j] >= 0:
+            stop = j
+            tied = 0
+            while stop < width and found[i, stop] >= 0 and distance[i, stop] == distance[i, j]:
+                p = found[i, stop]
+                tied += multiplicity[p] - (1 if p == exclude[i] else 0)
+                stop += 1
+            share = min(left, np.float64(tied))
+            for s in range(j, stop):
+                p = found[i, s]
+                own = multiplicity[p] - (1 if p == exclude[i] else 0)
+                weight[i, s] = share * own / tied if tied > 0 else 0.0
+            left -= share
+            j = stop
+        open_tie[i] = left > 0 or j == width
+        for s in range(j, width):
+            weight[i, s] = 0.0
+    return open_tie
+
+
+@_compiled
+def average_values(found, weight, values, out):
+    """Weighted mean over neighbors of per-point values, (n_points, m) float32 to (n, m)."""
+    for i in range(found.shape[0]):
+        places = 0.0
+        for j in range(found.shape[1]):
+            places += weight[i, j]
+        for c in range(values.shape[1]):
+            mean = 0.0
+            for j in range(found.shape[1]):
+                if weight[i, j] > 0.0:
+                    mean += weight[i, j] * values[found[i, j], c]
+            out[i, c] = mean / places
+
+
+@_compiled
+def average_cdfs(found, weight, counts, largest, edges, levels, thresholds, quantiles, above, cdf):
+    """Mix the neighbors' CDFs; fill quantiles (n, n_levels), P(error > threshold), and the CDF.
+
+    ``counts`` is (n_points, n_edges + 1): underflow, the bins, overflow. Between edges the CDF is
+    taken as linear; the last bin in use ends at the neighbors' largest error. ``cdf`` is
+    (n, n_edges), or (0, n_edges) where it is not wanted.
+    """
+    n_edges = edges.shape[0]
+    mass = np.empty(n_edges + 1)
+    for i in range(found.shape[0]):
+        mass[:] = 0.0
+        places = 0.0
+        top = 0.0
+        for j in range(found.shape[1]):
+            if weight[i, j] <= 0.0:
+                continue
+            p = found[i, j]
+            n_errors = 0
+            for b in range(n_edges + 1):
+                n_errors += counts[p, b]
+            share = weight[i, j] / n_errors
+            for b in range(n_edges + 1):
+                mass[b] += share * counts[p, b]
+            places += weight[i, j]
+            top = max(top, np.float64(largest[p]))
+        for level in range(levels.shape[0]):
+            wanted = levels[level] * places * (1.0 - 1e-12)
+            below = 0.0
+            b = 0
+            while b < n_edges and below + mass[b] < wanted:
+                below += mass[b]
+                b += 1
+            low = edges[b - 1] if b > 0 else 0.0
+            high = min(edges[b], top) if b < n_edges else top
+            high = max(low, high)
+            part = (wanted - below) / mass[b] if mass[b] > 0.0 else 1.0
+            quantiles[i, level] = low + (high - low) * min(max(part, 0.0), 1.0)
+        for t in range(thresholds.shape[0]):
+            threshold = thresholds[t]
+            under = 0.0
+            b = 0
+            while b < n_edges and edges[b] <= threshold:
+                under += mass[b]
+                b += 1
+            low = edges[b - 1] if b > 0 else 0.0
+            high = min(edges[b], top) if b < n_edges else top
+            if threshold >= top:
+                under = places
+            elif high > low and threshold > low:
+                under += mass[b] * (threshold - low) / (high - low)
+            above[i, t] = min(max(1.0 - under / places, 0.0), 1.0)
+        if cdf.shape[0] > 0:
+            under = 0.0
+            for b in range(n_edges):
+                under += mass[b]
+                cdf[i, b] = min(under / places, 1.0)

@@ -1,0 +1,117 @@
+"""The predicted error distribution of a query: the mean of its neighbors' CDFs."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import numpy as np
+import numpy.typing as npt
+
+from ltau_cli.core import kernels
+from ltau_cli.core.neighbors import Neighbors
+from ltau_cli.core.threads import share_rows
+
+
+def average_values(
+    neighbors: Neighbors, values: npt.NDArray[np.float32], *, threads: int = 1
+) -> npt.NDArray[np.float64]:
+    """Mean over each query's k nearest samples.
+
+    Parameters
+    ----------
+    neighbors : Neighbors
+        Of n queries.
+    values : (n_points, m) float32
+        One row per training point, such as its mean error or its uncertainties.
+    threads : int
+        Threads to share the rows among.
+
+    Returns
+    -------
+    (n, m) float64
+        ``mean_j values[j]``.
+    """
+    out = np.empty((len(neighbors.point), values.shape[1]))
+
+    def average(start: int, stop: int) -> None:
+        part = slice(start, stop)
+        kernels.average_values(neighbors.point[part], neighbors.weight[part], values, out[part])
+
+    share_rows(average, len(out), threads)
+    return out
+
+
+@dataclass
+class Mixture:
+    """What the mixed CDF says.
+
+    Attributes
+    ----------
+    quantiles : (n, n_levels) float64
+        Error quantiles, in error units.
+    above : (n, n_thresholds) float64
+        P(error > threshold).
+    cdf : (n, n_edges) float64 or (0, n_edges)
+        P(error <= edge), where asked for.
+    """
+
+    quantiles: npt.NDArray[np.float64]
+    above: npt.NDArray[np.float64]
+    cdf: npt.NDArray[np.float64]
+
+
+def average_cdfs(
+    neighbors: Neighbors,
+    counts: npt.NDArray[np.unsignedinteger],
+    max_error: npt.NDArray[np.float32],
+    edges: npt.NDArray[np.float64],
+    *,
+    levels: npt.NDArray[np.float64],
+    thresholds: npt.NDArray[np.float64],
+    with_cdf: bool = False,
+    threads: int = 1,
+) -> Mixture:
+    """Quantiles and exceedance of F_x = mean_j F_j, without ever holding (n, k, n_bins).
+
+    q_p = inf{eps : F_x(eps) >= p}; F_x is exact at the edges and taken as linear between them,
+    and no quantile exceeds the largest error that the neighbors ever had.
+
+    Parameters
+    ----------
+    neighbors : Neighbors
+        Of n queries.
+    counts : (n_points, n_edges + 1) unsigned int
+        Underflow, the bins, overflow.
+    max_error : (n_points,) float32
+        Largest error of each point (error units).
+    edges : (n_edges,) float64
+        Bin edges (error units).
+    levels : (n_levels,) float64
+        Probabilities p in (0, 1).
+    thresholds : (n_thresholds,) float64
+        Error units.
+    with_cdf : bool
+        Also return the CDF at the edges.
+    threads : int
+        Threads to share the rows among.
+
+    Returns
+    -------
+    Mixture
+    """
+    n = len(neighbors.point)
+    mixture = Mixture(
+        np.empty((n, len(levels))),
+        np.empty((n, len(thresholds))),
+        np.empty((n if with_cdf else 0, len(edges))),
+    )
+
+    def average(start: int, stop: int) -> None:
+        part = slice(start, stop)
+        kernels.average_cdfs(
+            neighbors.point[part], neighbors.weight[part], counts, max_error, edges, levels,
+            thresholds, mixture.quantiles[part], mixture.above[part], mixture.cdf[part],
+        )  # fmt: skip
+
+    share_rows(average, n, threads)
+    return mixture

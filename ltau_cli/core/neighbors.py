@@ -1,0 +1,297 @@
+"""Nearest training points: exact search for small sets, NN-descent for large ones.
+
+Both kinds only propose candidate points. Distances, order and the sharing of the k places are
+then computed exactly for the candidates, so results do not depend on block size or threads.
+"""
+
+from __future__ import annotations
+
+import warnings
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any, Literal, Protocol
+
+import numpy as np
+import numpy.typing as npt
+
+from ltau_cli.core import kernels
+from ltau_cli.core.threads import share_rows
+
+Kind = Literal["exact", "nndescent"]
+
+# Exact search is quadratic; NN-descent compiles for half a minute in the process that builds it.
+# Below this many points the exact leave-one-out pass is done before that (2 cores, 24 columns).
+EXACT_UP_TO = 50_000
+GRAPH_NEIGHBORS = 30
+SEARCH_EPSILON = 0.3
+_NO_EXCLUSION = -1
+
+Floats = npt.NDArray[np.float32]
+Integers = npt.NDArray[np.int64]
+
+
+class Searcher(Protocol):
+    """Proposes candidate points for queries; ``spare`` of them beyond k are asked for."""
+
+    spare: int
+
+    def candidates(self, queries: Floats, width: int) -> Integers:
+        """Return (n, width) point numbers; -1 where fewer were found."""
+
+
+class ExactSearcher:
+    """Brute force by scikit-learn, chunked."""
+
+    spare = 6  # so that rounding inside the search cannot change which k are nearest
+
+    def __init__(self, points: Floats) -> None:
+        from sklearn.neighbors import NearestNeighbors
+
+        self._points = points
+        self._search = NearestNeighbors(algorithm="brute", metric="euclidean").fit(points)
+
+    def candidates(self, queries: Floats, width: int) -> Integers:
+        """Return the ``width`` nearest points of each query."""
+        found = self._search.kneighbors(queries, n_neighbors=width, return_distance=False)
+        return np.ascontiguousarray(found, dtype=np.int64)
+
+
+class GraphSearcher:
+    """A prepared NN-descent index (Dong, Moses, Li 2011, doi 10.1145/1963405.1963487)."""
+
+    spare = 1  # to see whether a tie goes on beyond the k-th place
+
+    def __init__(self, points: Floats, index: Any, epsilon: float) -> None:
+        self._points = points
+        self._index = index
+        self._epsilon = epsilon
+        self._exact: ExactSearcher | None = None
+
+    def candidates(self, queries: Floats, width: int) -> Integers:
+        """Return about the ``width`` nearest points of each query, exactly where it got stuck."""
+        found, distance = self._index.query(queries, k=width, epsilon=self._epsilon)
+        found = np.ascontiguousarray(found, dtype=np.int64)
+        stuck = np.flatnonzero(np.isinf(distance).any(axis=1))
+        if len(stuck):
+            self._exact = self._exact or ExactSearcher(self._points)
+            found[stuck] = self._exact.candidates(queries[stuck], width)
+        return found
+
+
+def build_graph(points: Floats, *, seed: int) -> Any:
+    """Build and prepare an NN-descent index over distinct points, (n_points, d) float32."""
+    import pynndescent
+
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")  # numba's and the library's own advice
+        index = pynndescent.NNDescent(
+            points,
+            n_neighbors=min(GRAPH_NEIGHBORS, len(points) - 1),
+            random_state=seed,
+            parallel_batch_queries=True,
+        )
+        index.prepare()
+    return index
+
+
+_PLAIN_STATE = (
+    "dim", "n_neighbors", "n_trees", "n_iters", "tree_init", "low_memory", "delta",
+    "max_rptree_depth", "search_tree_leaf_budget", "prune_degree_multiplier",
+    "diversify_prob",
+)  # fmt: skip
+_FIXED_STATE: dict[str, Any] = {
+    "metric": "euclidean",
+    "metric_kwds": None,
+    "_dist_args": (),
+    "n_jobs": None,
+    "compressed": False,
+    "parallel_batch_queries": True,
+    "quantization": None,
+    "verbose": False,
+    "bit_metric": False,
+    "angular_trees": False,
+    "_angular_trees": False,
+    "_bit_trees": False,
+    "_is_sparse": False,
+    "_normalized_data": False,
+    "_is_proxy_distance": False,
+    "_distance_correction": None,
+    "_compile_search": False,
+    "_input_dtype": np.float32,
+}
+
+
+def graph_to_arrays(index: Any) -> tuple[dict[str, npt.NDArray[Any]], dict[str, Any]]:
+    """Flatten a prepared index to plain arrays and JSON-able scalars; no pickle."""
+    state = index.__getstate__()
+    (hyperplanes, offsets, children, indices, leaf_size) = state["_search_forest"][0]
+    arrays = {
+        "graph_indptr": state["_search_graph"].indptr.astype(np.int64),
+        "graph_indices": state["_search_graph"].indices.astype(np.int32),
+        "tree_hyperplanes": hyperplanes,
+        "tree_offsets": offsets,
+        "tree_children": children,
+        "tree_indices": indices,
+        "vertex_order": state["_vertex_order"],
+    }
+    scalars = {name: state[name] for name in _PLAIN_STATE if name in state}
+    scalars |= {"leaf_size": int(leaf_size), "min_distance": float(state["_min_distance"])}
+    return arrays, scalars
+
+
+def graph_from_arrays(
+    points: Floats, arrays: Mapping[str, npt.NDArray[Any]], scalars: Mapping[str, Any]
+) -> Any:
+    """Rebuild the index that :func:`graph_to_arrays` flattened; ``points`` as it was built on."""
+    import pynndescent
+    from scipy.sparse import csr_array
+
+    n = len(points)
+    order = arrays["vertex_order"]
+    edges = arrays["graph_indices"]
+    state = dict(scalars) | _FIXED_STATE
+    leaf_size = state.pop("leaf_size")
+    state |= {
+        "_raw_data": np.ascontiguousarray(points[order]),
+        "_vertex_order": order,
+        "_min_distance": np.float32(state.pop("min_distance")),
+        "_visited": np.zeros(n // 8 + 1, dtype=np.uint8),
+        # With an all-zero state the generator stays at zero, so no answer depends on which
+        # queries came before it or on the thread that ran it.
+        "search_rng_state": np.zeros(3, dtype=np.int64),
+        "rng_state": np.zeros(3, dtype=np.int64),
+    }
+    state["_search_graph"] = csr_array(
+        (np.ones(len(edges), dtype=np.uint8), edges, arrays["graph_indptr"]), shape=(n, n)
+    )
+    state["_search_forest"] = (
+        (
+            arrays["tree_hyperplanes"],
+            arrays["tree_offsets"],
+            arrays["tree_children"],
+            arrays["tree_indices"],
+            leaf_size,
+        ),
+    )
+    index = pynndescent.NNDescent.__new__(pynndescent.NNDescent)
+    index.__setstate__(state)
+    return index
+
+
+@dataclass
+class Neighbors:
+    """The nearest training samples of each query.
+
+    Attributes
+    ----------
+    point : (n, width) int64
+        Training points, nearest first; -1 where there is none.
+    weight : (n, width) float64
+        Samples each point contributes; a row sums to k.
+    distance : (n, width) float64
+        Euclidean distance in descriptor space.
+    """
+
+    point: Integers
+    weight: npt.NDArray[np.float64]
+    distance: npt.NDArray[np.float64]
+
+    def mean_distance(self) -> npt.NDArray[np.float64]:
+        """Mean distance to the k nearest samples, (n,)."""
+        used = np.where(self.weight > 0, self.distance, 0.0)
+        mean: npt.NDArray[np.float64] = (used * self.weight).sum(axis=1) / self.weight.sum(axis=1)
+        return mean
+
+
+def find_neighbors(
+    searcher: Searcher,
+    queries: Floats,
+    points: Floats,
+    multiplicity: Integers,
+    k: int,
+    *,
+    exclude: Integers | None = None,
+    threads: int = 1,
+) -> Neighbors:
+    """Find the k nearest training samples of each query.
+
+    Neighbors are counted by samples: a point of multiplicity m fills m places, and points tied
+    at the k-th place share what is left.
+
+    Parameters
+    ----------
+    searcher : Searcher
+        Proposes candidates.
+    queries : (n, d) float32
+        Descriptors.
+    points : (n_points, d) float32
+        Distinct training descriptors.
+    multiplicity : (n_points,) int64
+        Samples per point.
+    k : int
+        Samples to find, at most the number there is.
+    exclude : (n,) int64, optional
+        A point of each query that offers one sample less (leave-one-out).
+    threads : int
+        Threads to share the rows among.
+
+    Returns
+    -------
+    Neighbors
+    """
+    n = len(queries)
+    if exclude is None:
+        exclude = np.full(n, _NO_EXCLUSION, dtype=np.int64)
+    width = min(k + searcher.spare, len(points))
+    neighbors, open_tie = _rank(searcher, queries, points, multiplicity, k, exclude, width, threads)
+    while open_tie.any() and width < len(points):
+        width = min(2 * width, len(points))
+        rows = np.flatnonzero(open_tie)
+        wider, still_open = _rank(
+            searcher, queries[rows], points, multiplicity, k, exclude[rows], width, threads
+        )
+        neighbors = _replace_rows(neighbors, rows, wider)
+        open_tie[:] = False
+        open_tie[rows] = still_open
+    return neighbors
+
+
+def _rank(
+    searcher: Searcher,
+    queries: Floats,
+    points: Floats,
+    multiplicity: Integers,
+    k: int,
+    exclude: Integers,
+    width: int,
+    threads: int,
+) -> tuple[Neighbors, npt.NDArray[np.bool_]]:
+    n = len(queries)
+    candidates = searcher.candidates(queries, width)
+    found = np.full((n, width), -1, dtype=np.int64)
+    weight = np.zeros((n, width))
+    distance = np.full((n, width), np.inf)
+    open_tie = np.zeros(n, dtype=np.bool_)
+
+    def rank(start: int, stop: int) -> None:
+        part = slice(start, stop)
+        open_tie[part] = kernels.rank_neighbors(
+            queries[part], points, multiplicity, candidates[part], exclude[part], k,
+            found[part], weight[part], distance[part],
+        )  # fmt: skip
+
+    share_rows(rank, n, threads)
+    return Neighbors(found, weight, distance), open_tie
+
+
+def _replace_rows(neighbors: Neighbors, rows: Integers, wider: Neighbors) -> Neighbors:
+    extra = wider.point.shape[1] - neighbors.point.shape[1]
+    padded = Neighbors(
+        np.pad(neighbors.point, ((0, 0), (0, extra)), constant_values=-1),
+        np.pad(neighbors.weight, ((0, 0), (0, extra))),
+        np.pad(neighbors.distance, ((0, 0), (0, extra)), constant_values=np.inf),
+    )
+    padded.point[rows] = wider.point
+    padded.weight[rows] = wider.weight
+    padded.distance[rows] = wider.distance
+    return padded

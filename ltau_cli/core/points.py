@@ -1,0 +1,73 @@
+"""Identical descriptors become one point with a multiplicity."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import numpy as np
+import numpy.typing as npt
+
+
+@dataclass
+class Points:
+    """Distinct training points and the samples that coincide on them.
+
+    Attributes
+    ----------
+    first : (n_points,) int64
+        The first sample of each point; increasing.
+    of_sample : (n_samples,) int64
+        The point of each sample.
+    multiplicity : (n_points,) int64
+        Samples per point.
+    """
+
+    first: npt.NDArray[np.int64]
+    of_sample: npt.NDArray[np.int64]
+    multiplicity: npt.NDArray[np.int64]
+
+
+def find_points(descriptors: npt.NDArray[np.float32], n_logged: npt.NDArray[np.integer]) -> Points:
+    """Group samples with identical descriptors and equally many logged errors.
+
+    Samples are told apart by ``n_logged`` too, because only then does pooling their counts give
+    the mean of their CDFs exactly.
+
+    Parameters
+    ----------
+    descriptors : (n_samples, d) float32
+        Finite; -0.0 and 0.0 are the same.
+    n_logged : (n_samples,) int
+        Errors logged for each sample.
+
+    Returns
+    -------
+    Points
+        In the order of first appearance.
+    """
+    n = len(descriptors)
+    words = np.empty((n, descriptors.shape[1] + 1), dtype=np.uint32)
+    words[:, :-1] = (descriptors + np.float32(0)).view(np.uint32)
+    words[:, -1] = n_logged
+    multipliers = np.random.default_rng(0).integers(1, 2**63, words.shape[1], dtype=np.uint64)
+    hashes = np.zeros(n, dtype=np.uint64)
+    for column, multiplier in zip(words.T, multipliers, strict=True):
+        hashes = (hashes ^ column) * (multiplier | np.uint64(1))
+        hashes ^= hashes >> np.uint64(29)
+    order = np.argsort(hashes, kind="stable")
+    same_hash = hashes[order[1:]] == hashes[order[:-1]]
+    same_row = same_hash.copy()
+    places = np.flatnonzero(same_hash)
+    same_row[places] = (words[order[places + 1]] == words[order[places]]).all(axis=1)
+    if (same_hash != same_row).any():  # rows that share a hash but differ: sort by content
+        order = np.lexsort(words.T[::-1])
+        same_row = (words[order[1:]] == words[order[:-1]]).all(axis=1)
+    new_group = np.concatenate([[True], ~same_row])
+    group_of_sample = np.empty(n, dtype=np.int64)
+    group_of_sample[order] = np.cumsum(new_group) - 1
+    group_first = order[new_group]  # both sorts are stable: the first sample of each group
+    by_appearance = np.argsort(group_first, kind="stable")
+    rank = np.empty_like(by_appearance)
+    rank[by_appearance] = np.arange(len(by_appearance))
+    of_sample = rank[group_of_sample]
+    return Points(group_first[by_appearance], of_sample, np.bincount(of_sample))

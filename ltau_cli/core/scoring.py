@@ -1,0 +1,193 @@
+"""Score blocks of descriptors with a fitted model."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+
+from ltau_cli.core.calibration import safe_expected
+from ltau_cli.core.domain import distance_floor, ood_pvalue, relative_distance
+from ltau_cli.core.mixture import average_cdfs, average_values
+from ltau_cli.core.neighbors import Searcher, find_neighbors
+
+Block = dict[str, npt.NDArray[Any]]
+
+
+@dataclass
+class Model:
+    """A fitted model in memory.
+
+    Attributes
+    ----------
+    edges, thresholds : float64
+        Bin edges (n_edges,) and thresholds (n_thresholds,), in error units.
+    counts : (n_points, n_edges + 1) unsigned int
+    mean_error, max_error : (n_points,) float32
+    uncertainty : (n_points, n_thresholds) float32
+    multiplicity : (n_points,) int64
+    descriptors : (n_points, d) float32
+    loo_distance : (n_points,) float32
+        For ``k`` neighbors.
+    k : int
+    searcher : Searcher
+    fingerprint : str
+        Same for models made of the same inputs with the same options.
+    """
+
+    edges: npt.NDArray[np.float64]
+    thresholds: npt.NDArray[np.float64]
+    counts: npt.NDArray[np.unsignedinteger]
+    mean_error: npt.NDArray[np.float32]
+    max_error: npt.NDArray[np.float32]
+    uncertainty: npt.NDArray[np.float32]
+    multiplicity: npt.NDArray[np.int64]
+    descriptors: npt.NDArray[np.float32]
+    loo_distance: npt.NDArray[np.float32]
+    k: int
+    searcher: Searcher
+    fingerprint: str
+
+    @property
+    def n_samples(self) -> int:
+        """Training samples."""
+        return int(self.multiplicity.sum())
+
+
+def loo_distances(
+    searcher: Searcher,
+    points: npt.NDArray[np.float32],
+    multiplicity: npt.NDArray[np.int64],
+    k: int,
+    *,
+    threads: int,
+    block: int = 16_384,
+) -> npt.NDArray[np.float32]:
+    """Mean distance of one sample of each point to its k nearest other samples, (n_points,)."""
+    out = np.empty(len(points), dtype=np.float32)
+    for start in range(0, len(points), block):
+        rows = np.arange(start, min(start + block, len(points)))
+        found = find_neighbors(
+            searcher, points[rows], points, multiplicity, k, exclude=rows, threads=threads
+        )
+        out[rows] = found.mean_distance()
+    return out
+
+
+@dataclass
+class Calibration:
+    """Fitted maps from predicted to observed errors.
+
+    Attributes
+    ----------
+    levels, bound_ratio : (n_levels,) float64
+        Coverage levels, and the error bound over the expected error.
+    error_scale : float
+        Calibrated over plain expected error.
+    thresholds, threshold_scale : (n_thresholds,) float64
+        Thresholds in error units, and their scales.
+    """
+
+    levels: npt.NDArray[np.float64]
+    bound_ratio: npt.NDArray[np.float64]
+    error_scale: float
+    thresholds: npt.NDArray[np.float64]
+    threshold_scale: npt.NDArray[np.float64]
+
+
+class Scorer:
+    """Scores one block of descriptors.
+
+    Parameters
+    ----------
+    model : Model
+    k : int
+    thresholds, quantiles : float64 arrays
+    calibration : Calibration or None
+    with_cdf : bool
+    threads : int
+    """
+
+    def __init__(
+        self,
+        model: Model,
+        *,
+        k: int,
+        thresholds: npt.NDArray[np.float64],
+        quantiles: npt.NDArray[np.float64],
+        calibration: Calibration | None,
+        with_cdf: bool,
+        threads: int,
+    ) -> None:
+        self.model = model
+        self.k = k
+        self.thresholds = thresholds
+        self.quantiles = quantiles
+        self.calibration = calibration
+        self.with_cdf = with_cdf
+        self.threads = threads
+        self.floor = distance_floor(model.descriptors)
+        self.loo_distance = model.loo_distance
+        if k != model.k:
+            self.loo_distance = loo_distances(
+                model.searcher, model.descriptors, model.multiplicity, k, threads=threads
+            )
+
+    def score(self, block: npt.NDArray[np.float32]) -> Block:
+        """Return the per-row datasets of a block (n, d) float32."""
+        model, threads = self.model, self.threads
+        found = find_neighbors(
+            model.searcher, block, model.descriptors, model.multiplicity, self.k, threads=threads
+        )
+        exact = np.concatenate(
+            [model.mean_error[:, None], self.loo_distance[:, None], model.uncertainty], axis=1
+        )
+        means = average_values(found, exact, threads=threads)
+        distance = found.mean_distance()
+        mixture = average_cdfs(
+            found, model.counts, model.max_error, model.edges,
+            levels=self.quantiles, thresholds=self._mixture_thresholds(),
+            with_cdf=self.with_cdf, threads=threads,
+        )  # fmt: skip
+        expected = means[:, 0]
+        result: Block = {
+            "expected_error": expected,
+            "uncertainty": self._uncertainty(means[:, 2:], mixture.above),
+            "quantiles": mixture.quantiles,
+            "neighbor_distance": distance,
+            "relative_distance": relative_distance(distance, means[:, 1], self.floor),
+            "ood_pvalue": ood_pvalue(distance, self.loo_distance, model.multiplicity),
+        }
+        if self.calibration is not None:
+            safe = safe_expected(expected)
+            result["calibrated_error"] = self.calibration.error_scale * safe
+            result["error_bound"] = safe[:, None] * self.calibration.bound_ratio
+            result["calibrated_uncertainty"] = mixture.above[:, len(self.thresholds) :]
+        if self.with_cdf:
+            result["cdf"] = mixture.cdf
+        return result
+
+    def _mixture_thresholds(self) -> npt.NDArray[np.float64]:
+        """Thresholds to read off the mixture: the plain ones, then the calibrated ones.
+
+        Errors being s times those of the mixture, P(error > eps) is the mixture's at eps / s.
+        """
+        if self.calibration is None:
+            return self.thresholds
+        scale = np.interp(
+            self.thresholds, self.calibration.thresholds, self.calibration.threshold_scale
+        )
+        return np.concatenate([self.thresholds, self.thresholds / scale])
+
+    def _uncertainty(
+        self, exact: npt.NDArray[np.float64], above: npt.NDArray[np.float64]
+    ) -> npt.NDArray[np.float64]:
+        """Exact exceedance where the model has the threshold, else the mixture's."""
+        result: npt.NDArray[np.float64] = above[:, : len(self.thresholds)].copy()
+        for column, threshold in enumerate(self.thresholds):
+            same = np.flatnonzero(self.model.thresholds == threshold)
+            if len(same):
+                result[:, column] = exact[:, same[0]]
+        return result

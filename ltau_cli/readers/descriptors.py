@@ -1,0 +1,151 @@
+"""Descriptors: one row per sample, with what may stand beside them in the file."""
+
+from __future__ import annotations
+
+import contextlib
+from collections.abc import Iterator
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+
+from ltau_cli.errors import InputError
+from ltau_cli.readers.arrays import ArraySource, Place, open_array, read_array, read_optional
+
+BLOCK_BYTES = 64 << 20
+
+
+@dataclass
+class Descriptors:
+    """A descriptor file, read in blocks.
+
+    Attributes
+    ----------
+    n, width : int
+        Rows and columns.
+    """
+
+    source: ArraySource
+    n: int
+    width: int
+
+    def blocks(self, rows: int) -> Iterator[tuple[int, npt.NDArray[np.float32]]]:
+        """Yield (first row, block (rows, d) float32), checked to be finite.
+
+        Raises
+        ------
+        InputError
+            If a block holds NaN or infinity; the message counts them over the whole file.
+        """
+        for start in range(0, self.n, rows):
+            stop = min(start + rows, self.n)
+            block = self._read(start, stop)
+            if not np.isfinite(block).all():
+                raise self._not_finite(start, rows)
+            yield start, block
+
+    def all(self) -> npt.NDArray[np.float32]:
+        """Read every row, checked."""
+        out = np.empty((self.n, self.width), dtype=np.float32)
+        for start, block in self.blocks(max(1, BLOCK_BYTES // (4 * self.width))):
+            out[start : start + len(block)] = block
+        return out
+
+    def _read(self, start: int, stop: int) -> npt.NDArray[np.float32]:
+        with np.errstate(over="ignore"):
+            return np.ascontiguousarray(self.source.read(start, stop), dtype=np.float32)
+
+    def _not_finite(self, start: int, rows: int) -> InputError:
+        first, count = -1, 0
+        for begin in range(start, self.n, rows):
+            bad = ~np.isfinite(self._read(begin, min(begin + rows, self.n))).all(axis=1)
+            if first < 0 and bad.any():
+                first = begin + int(np.argmax(bad))
+            count += int(bad.sum())
+        return InputError(
+            f"{self.source.place}: {count:,} of {self.n:,} rows hold NaN or infinity, "
+            f"the first is row {first}",
+            hint="leave these rows out, or compute their descriptors again",
+        )
+
+
+@contextlib.contextmanager
+def open_descriptors(place: Place) -> Iterator[Descriptors]:
+    """Open descriptors: an array (n, d) in .npy, .npz or HDF5 (named ``descriptors``).
+
+    Raises
+    ------
+    InputError
+        If they cannot be read, are not two-dimensional, or are empty.
+    """
+    with open_array(place, names=("descriptors",), ndim=2) as source:
+        if len(source.shape) != 2:
+            raise InputError(
+                f"{source.place} has shape {source.shape}; descriptors are (n_samples, width)"
+            )
+        n, width = source.shape
+        if n == 0 or width == 0:
+            raise InputError(f"{source.place} is empty: its shape is {source.shape}")
+        yield Descriptors(source, n, width)
+
+
+def find_structures(place: Place, natoms: Place | None, n: int) -> npt.NDArray[np.int64] | None:
+    """Structure of each row, from ``--natoms`` or from ``natoms`` / ``structure`` in the file.
+
+    Parameters
+    ----------
+    place : Place
+        The descriptor file.
+    natoms : Place or None
+        Atoms per structure.
+    n : int
+        Rows.
+
+    Returns
+    -------
+    (n,) int64 or None
+        Numbers from 0 in order of first appearance; None if nobody says.
+
+    Raises
+    ------
+    InputError
+        If the counts do not add up to ``n``.
+    """
+    if natoms is not None:
+        return structures_from_natoms(read_array(natoms, names=("natoms",), ndim=1), n, str(natoms))
+    beside = read_optional(place, "natoms")
+    if beside is not None:
+        return structures_from_natoms(beside, n, f"natoms in {place.path}")
+    beside = read_optional(place, "structure")
+    if beside is None:
+        return None
+    if beside.shape != (n,):
+        raise InputError(
+            f"structure in {place.path} has shape {beside.shape}, the descriptors have {n:,} rows"
+        )
+    _, first, inverse = np.unique(beside, return_index=True, return_inverse=True)
+    rank = np.empty(len(first), dtype=np.int64)
+    rank[np.argsort(first)] = np.arange(len(first))
+    return rank[inverse]
+
+
+def structures_from_natoms(natoms: npt.NDArray[Any], n: int, name: str) -> npt.NDArray[np.int64]:
+    """Structure number of each of ``n`` rows from the atoms per structure.
+
+    Raises
+    ------
+    InputError
+        If they are not whole positive numbers that add up to ``n``.
+    """
+    natoms = np.asarray(natoms).ravel()
+    if natoms.dtype.kind not in "iuf" or (natoms != np.round(natoms)).any() or (natoms < 1).any():
+        raise InputError(f"{name} must hold whole numbers of atoms, each at least 1")
+    total = int(natoms.sum())
+    if total != n:
+        raise InputError(
+            f"{name} adds up to {total:,} atoms in {len(natoms):,} structures, "
+            f"but there are {n:,} rows",
+            hint="give the natoms of the same frames, in the same order",
+        )
+    return np.repeat(np.arange(len(natoms)), natoms.astype(np.int64))

@@ -1,0 +1,1 @@
+"""One run() per stage: read, compute, write."""

@@ -1,0 +1,55 @@
+"""What an artifact is and how it was made."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+from ltau_cli.artifacts.read import open_artifact
+
+
+def run(path: Path) -> dict[str, Any]:
+    """Describe any artifact.
+
+    Parameters
+    ----------
+    path : Path
+        The artifact.
+
+    Returns
+    -------
+    dict
+        Kind, versions, datasets with shapes and units, parameters, inputs and summary.
+
+    Raises
+    ------
+    InputError, ArtifactError
+        If it is not a usable artifact.
+    """
+    with open_artifact(path) as artifact:
+        datasets = {}
+        for spec in artifact.present():
+            dataset = artifact.dataset(spec.name)
+            datasets[spec.name] = {
+                "shape": list(dataset.shape),
+                "dims": list(spec.dims),
+                "dtype": str(dataset.dtype),
+                "units": str(dataset.attrs["units"]),
+                "description": spec.description,
+            }
+        attributes = artifact.attributes
+        return {
+            "file": str(path),
+            "kind": artifact.kind,
+            "description": artifact.spec.description,
+            "made_by": f"ltau {artifact.spec.made_by}, version {attributes['ltau_version']}",
+            "created": attributes["created"],
+            "format_version": int(attributes["format_version"]),
+            "units": artifact.units,
+            "bytes": path.stat().st_size,
+            "model_fingerprint": artifact.model_fingerprint,
+            "parameters": artifact.parameters,
+            "inputs": artifact.inputs,
+            "summary": artifact.summary,
+            "datasets": datasets,
+        }
