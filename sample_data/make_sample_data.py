@@ -4,7 +4,7 @@
 What happens, from top to bottom of `main`:
 
 1. `make_frames`: Langevin molecular dynamics of Cu28Au27 nanoparticles with ASE's EMT potential
-   gives labelled frames, for training (300 K) and for two test sets (300 K and 900 K).
+   gives labeled frames, for training (300 K) and for two test sets (300 K and 900 K).
 2. `train`: a small message-passing force field is fitted to the energies and forces. While it
    trains, the force error of every training atom is logged once an epoch.
 3. `evaluate`: descriptors and forces of the final model, on the training and test frames.
@@ -81,7 +81,7 @@ def random_particle(rng: np.random.Generator) -> Atoms:
     return atoms
 
 
-def labelled_copy(atoms: Atoms, **info: float) -> Atoms:
+def labeled_copy(atoms: Atoms, **info: float) -> Atoms:
     """Copy without calculator, with REF_energy (eV) and REF_forces (n, 3) in eV/Å."""
     frame = Atoms(atoms.get_chemical_symbols(), positions=atoms.positions - atoms.positions.mean(0))
     frame.info.update(info, REF_energy=float(atoms.get_potential_energy()))
@@ -106,7 +106,7 @@ def run_md(temperature: float, n_frames: int, start: int, rng: np.random.Generat
     frames = []
     for _ in range(n_frames):
         dynamics.run(SPACING_STEPS)
-        frames.append(labelled_copy(atoms, start=start, temperature_K=temperature))
+        frames.append(labeled_copy(atoms, start=start, temperature_K=temperature))
     return frames
 
 
@@ -158,7 +158,7 @@ class Batch:
 
 
 def to_batch(atoms: Atoms, cutoff: float = CUTOFF) -> Batch:
-    """One labelled frame as a Batch. For clusters only: periodic images are not handled."""
+    """One labeled frame as a Batch. For clusters only: periodic images are not handled."""
     if atoms.pbc.any():
         raise ValueError("make_sample_data handles clusters only, but a frame is periodic")
     receivers, senders = neighbor_list("ij", atoms, cutoff)
@@ -192,7 +192,7 @@ def join(batches: Sequence[Batch]) -> Batch:
 
 
 class Interaction(nn.Module):
-    """One round of messages: each atom sums its neighbours, filtered by distance."""
+    """One round of messages: each atom sums its neighbors, filtered by distance."""
 
     def __init__(self, width: int, n_radial: int) -> None:
         super().__init__()
@@ -287,7 +287,7 @@ def train(
     final_learning_rate: float = 3e-5,
     energy_weight: float = 10.0,
 ) -> Model:
-    """Fit a new Model to labelled frames with Adam and return it as it is after the last epoch.
+    """Fit a new Model to labeled frames with Adam and return it as it is after the last epoch.
 
     weights: one factor on the loss of each frame; None means 1 for all.
     on_epoch: called as on_epoch(epoch, errors) after each epoch, epochs counted from 0. errors

@@ -9,7 +9,9 @@ import tempfile
 from collections.abc import Iterator
 from pathlib import Path
 
-from ltau_cli.errors import LtauError, OutputError
+from ltau_cli.errors import OutputError
+
+WRITE_FAILURES = {errno.ENOSPC, errno.EDQUOT, errno.EFBIG, errno.EROFS, errno.EIO, errno.ENXIO}
 
 
 def check_target(target: Path, *, force: bool) -> None:
@@ -61,26 +63,15 @@ def replace_atomically(target: Path, *, force: bool) -> Iterator[Path]:
             raise OutputError(f"{target} appeared while this was running", hint="add --force")
         os.replace(temporary, target)
         _sync(target.parent)
-    except LtauError:
-        raise
-    except (OSError, RuntimeError) as error:  # HDF5 reports some failed writes as RuntimeError
-        reason = write_failure(error)
-        if reason is None:
+    except OSError as error:
+        if error.errno not in WRITE_FAILURES:
             raise
         raise OutputError(
-            f"cannot write {target}: {reason}", hint="free some space or choose another folder"
+            f"cannot write {target}: {os.strerror(error.errno or 0)}",
+            hint="free some space or choose another folder",
         ) from error
     finally:
         temporary.unlink(missing_ok=True)
-
-
-def write_failure(error: BaseException) -> str | None:
-    """Say why a write failed, or None where the error is of another kind."""
-    text = str(error)
-    for number in (errno.ENOSPC, errno.EDQUOT, errno.EFBIG, errno.EROFS, errno.EIO, errno.EACCES):
-        if getattr(error, "errno", None) == number or f"errno = {number}," in text:
-            return os.strerror(number)
-    return None
 
 
 def _umask() -> int:

@@ -32,6 +32,7 @@ class Input:
     name: str
     files: tuple[Path, ...]
     kind: str
+    more: dict[str, Any]
 
 
 class Hasher:
@@ -52,9 +53,12 @@ class Hasher:
     ) -> None:
         self._pool.shutdown(wait=error is None, cancel_futures=True)
 
-    def add(self, role: str, path: Path, kind: str, files: Sequence[Path] = ()) -> None:
-        """Note an input; ``files`` are its parts where ``path`` is a folder."""
-        entry = Input(role, path.name or str(path), tuple(files) or (path,), kind)
+    def add(
+        self, role: str, path: Path, kind: str, files: Sequence[Path] = (), **more: Any
+    ) -> None:
+        """Note an input; ``files`` are its parts where ``path`` is a folder; None is left out."""
+        more = {name: value for name, value in more.items() if value is not None}
+        entry = Input(role, path.name or str(path), tuple(files) or (path,), kind, more)
         self._pending.append((entry, self._pool.submit(_digest, entry.files)))
 
     def records(self) -> list[dict[str, Any]]:
@@ -62,7 +66,7 @@ class Hasher:
         result = []
         for entry, future in self._pending:
             size, digest = future.result()
-            record = {"role": entry.role, "file": entry.name, "kind": entry.kind}
+            record = {"role": entry.role, "file": entry.name, "kind": entry.kind} | entry.more
             if len(entry.files) > 1:
                 record["n_files"] = str(len(entry.files))
             result.append(record | {"size": size, "sha256": digest})

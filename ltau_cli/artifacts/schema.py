@@ -219,8 +219,8 @@ SCORES = ArtifactSpec(
             "mean relative neighbor distance of the structure",
         ),
         _optional(
-            "structures/ood_pvalue_min", _STRUCTURE, "float64", ONE,
-            "smallest out-of-domain p-value of the structure",
+            "structures/out_of_domain_share", _STRUCTURE, "float32", ONE,
+            "share of the structure's rows with ood_pvalue below 0.01",
         ),
         _optional(
             "cdf", ("n_queries", "n_edges"), "float32", ONE, "P(error <= cdf_edges), with --cdf"

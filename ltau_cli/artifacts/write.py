@@ -15,9 +15,22 @@ import numpy.typing as npt
 from ltau_cli import __version__
 from ltau_cli.artifacts.atomic import replace_atomically
 from ltau_cli.artifacts.provenance import created_now
-from ltau_cli.artifacts.schema import ERROR_UNITS, FORMAT, SPECS, DatasetSpec, split_dim
+from ltau_cli.artifacts.schema import ERROR_UNITS, FORMAT, SPECS, DatasetSpec
+from ltau_cli.artifacts.sink import FileSink
 
 COMPRESS_FROM = 1 << 16  # bytes; smaller datasets stay contiguous
+
+
+class BlockWriter:
+    """A dataset that is being filled; a failed write shows at once."""
+
+    def __init__(self, dataset: h5py.Dataset, sink: FileSink) -> None:
+        self._dataset = dataset
+        self._sink = sink
+
+    def __setitem__(self, place: Any, values: npt.ArrayLike) -> None:
+        self._dataset[place] = values
+        self._sink.check()
 
 
 class ArtifactWriter:
@@ -27,14 +40,17 @@ class ArtifactWriter:
     ----------
     file : h5py.File
         Open for writing.
+    sink : FileSink
+        What it writes to.
     kind : str
         Artifact kind.
     units : str
         Error units, such as ``eV/Å``.
     """
 
-    def __init__(self, file: h5py.File, kind: str, units: str) -> None:
+    def __init__(self, file: h5py.File, sink: FileSink, kind: str, units: str) -> None:
         self._file = file
+        self._sink = sink
         self._spec = SPECS[kind]
         self._units = units
 
@@ -56,7 +72,7 @@ class ArtifactWriter:
         chunks: tuple[int, ...] | None = None,
         growing: bool = False,
         compress: bool = False,
-    ) -> Any:
+    ) -> BlockWriter:
         """Create a dataset to be filled block by block; ``growing`` along its first dimension."""
         spec = self._spec.by_name[name]
         dtype = np.dtype(spec.dtype if dtype is None else dtype)
@@ -73,7 +89,7 @@ class ArtifactWriter:
             **options,
         )
         _describe(dataset, spec, self._units)
-        return dataset
+        return BlockWriter(dataset, self._sink)
 
     def finish(
         self,
@@ -112,22 +128,13 @@ def create_artifact(path: Path, kind: str, *, units: str, force: bool) -> Iterat
     OutputError
         If ``path`` exists (without ``force``) or cannot be written.
     """
-    with replace_atomically(path, force=force) as temporary, _open(temporary) as file:
-        yield ArtifactWriter(file, kind, units)
-
-
-@contextlib.contextmanager
-def _open(path: Path) -> Iterator[h5py.File]:
-    file = h5py.File(path, "w", libver="v110")
-    try:
-        yield file
-        file.flush()
-    finally:
-        try:
-            file.close()
-        except (OSError, RuntimeError):
-            # A full disk fails the close too; a second try would keep failing at exit.
-            raise
+    with (
+        replace_atomically(path, force=force) as temporary,
+        contextlib.closing(FileSink(temporary)) as sink,
+    ):
+        with h5py.File(sink, "w", libver="v110") as file:
+            yield ArtifactWriter(file, sink, kind, units)
+        sink.check()
 
 
 def _describe(dataset: h5py.Dataset, spec: DatasetSpec, units: str) -> None:
@@ -160,6 +167,3 @@ def _plain(value: Any) -> Any:
         if isinstance(value, kind):
             return convert(value)
     return value
-
-
-__all__ = ["ArtifactWriter", "create_artifact", "split_dim", "to_json"]

@@ -37,7 +37,7 @@ from ltau_cli.cli.score import PROBABILITY
     type=click.IntRange(min=0),
     default=0,
     show_default=True,
-    help="Of the choice of structures.",
+    help="Seed of the random choice of structures to fit on.",
 )
 @options.json_output
 @options.common
@@ -78,9 +78,10 @@ def _lines(summary: dict[str, Any], output: Path) -> list[str]:
     ]
     for entry in held["thresholds"]:
         lines.append(
-            f"  P(error > {number(entry['threshold'])}) predicts P(error > "
-            f"{number(entry['scale'] * entry['threshold'])}) (scale {number(entry['scale'])}); "
-            f"calibration error {entry['calibration_error_before']:.3f} before, "
+            f"  the uncertainty given for {quantity(entry['threshold'], units)} holds for "
+            f"{quantity(entry['scale'] * entry['threshold'], units)} (scale "
+            f"{number(entry['scale'])}); calibration error "
+            f"{entry['calibration_error_before']:.3f} before, "
             f"{entry['calibration_error_after']:.3f} after"
         )
     before = {entry["level"]: entry["coverage"] for entry in held["quantiles"]}
@@ -93,5 +94,5 @@ def _lines(summary: dict[str, Any], output: Path) -> list[str]:
         ]
         for entry in held["bounds"]
     ]
-    header = ["bound", "covers: plain quantile", "calibrated", "mean bound"]
+    header = ["bound", "plain quantile covers", "calibrated covers", "mean bound"]
     return lines + ["  " + line for line in table(header, rows)]

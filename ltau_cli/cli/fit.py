@@ -62,7 +62,7 @@ from ltau_cli.cli.console import Console, percent, quantity
     type=click.IntRange(min=0),
     default=0,
     show_default=True,
-    help="Of the NN-descent search structure.",
+    help="Seed of the NN-descent search structure.",
 )
 @options.threads
 @options.json_output
@@ -73,7 +73,8 @@ def command(
     """Fit the error CDFs of the training samples and index their descriptors.
 
     ERRORS is the artifact of ltau ingest; DESCRIPTORS are the training samples' latent vectors,
-    (n_samples, width), in the order of the log: .npy, .npz or .h5 (file.h5:/path names a dataset).
+    (n_samples, width), in the order of the log: .npy, .npz, .h5 or .txt (file.h5:/path names a
+    dataset).
 
     \b
     Example:

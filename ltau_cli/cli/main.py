@@ -5,20 +5,29 @@ from __future__ import annotations
 import os
 import signal
 import sys
+import threading
 from types import FrameType
 
 import click
 
 from ltau_cli import __version__
-from ltau_cli.cli import calibrate, evaluate, fit, info, ingest, plot, score
+from ltau_cli.artifacts.sink import FileSink
+from ltau_cli.cli import calibrate, evaluate, fit, info, ingest, options, plot, score
 from ltau_cli.errors import LtauError
 
-INTERRUPTED, TERMINATED = 130, 143
+STOPPED: dict[int, tuple[str, int]] = {
+    signal.SIGINT: ("interrupted", 130),
+    signal.SIGTERM: ("terminated", 143),
+}
 
 
-@click.group(context_settings={"help_option_names": ["-h", "--help"], "max_content_width": 100})
+@click.group(
+    invoke_without_command=True,
+    context_settings={"help_option_names": ["-h", "--help"], "max_content_width": 100},
+)
 @click.version_option(__version__, prog_name="ltau")
-def ltau() -> None:
+@click.pass_context
+def ltau(context: click.Context) -> None:
     """Error bars from the training logs you already have.
 
     \b
@@ -26,51 +35,46 @@ def ltau() -> None:
     ltau fit errors.h5 train.npy               + descriptors     -> model.h5
     ltau score descriptors.h5                  new descriptors   -> scores.h5
     ltau calibrate scores.h5 true_errors.npy   + true errors     -> calibration.h5
-    ltau plot reliability calibration.h5       any artifact      -> figure
+    ltau plot reliability calibration.h5       an artifact       -> figure
 
     Each command has an example: ltau fit -h
     """
+    if context.invoked_subcommand is None:
+        click.echo(context.get_help())
 
 
 for module in (ingest, fit, score, calibrate, evaluate, plot, info):
     ltau.add_command(module.command)
+    options.name_environment(module.command)
 
 
-class Terminated(BaseException):
-    """SIGTERM, as an exception, so that temporary files are removed."""
+class Stopped(BaseException):
+    """SIGINT or SIGTERM, as an exception, so that temporary files are removed."""
 
 
 def main() -> None:
     """Run the command line and exit with its code."""
-    signal.signal(signal.SIGTERM, _terminate)
+    for number in STOPPED:
+        signal.signal(number, _stop)
     sys.exit(run())
 
 
 def run(arguments: list[str] | None = None) -> int:
     """Run the command line; return the exit code."""
     try:
-        result = ltau.main(
-            args=arguments, prog_name="ltau", standalone_mode=False, auto_envvar_prefix="LTAU"
-        )
+        result = ltau.main(args=arguments, prog_name="ltau", standalone_mode=False)
         sys.stdout.flush()
         return result if isinstance(result, int) else 0
     except LtauError as error:
         return _complain(str(error), error.hint, error.exit_code)
-    except click.exceptions.Abort:
-        return _complain("interrupted", None, INTERRUPTED)
     except click.ClickException as error:
         hint = None
         if isinstance(error, click.UsageError) and error.ctx is not None:
             hint = f"see {error.ctx.command_path} -h"
         return _complain(error.format_message(), hint, error.exit_code)
-    except KeyboardInterrupt:
-        return _complain("interrupted; nothing was left half-written", None, INTERRUPTED)
-    except Terminated:
-        return _complain("terminated; nothing was left half-written", None, TERMINATED)
-    except BrokenPipeError:
-        # The reader, such as head, has seen enough.
-        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
-        return 0
+    except Stopped as stopped:
+        word, code = STOPPED[stopped.args[0]]
+        return _complain(f"{word}; nothing was left half-written", None, code)
 
 
 def _complain(message: str, hint: str | None, code: int) -> int:
@@ -80,5 +84,9 @@ def _complain(message: str, hint: str | None, code: int) -> int:
     return code
 
 
-def _terminate(_signal: int, _frame: FrameType | None) -> None:
-    raise Terminated
+def _stop(number: int, frame: FrameType | None) -> None:
+    """Raise, but never inside a write that HDF5 has asked for: it would not survive that."""
+    if frame is not None and frame.f_globals.get("__name__") == FileSink.__module__:
+        threading.Timer(0.01, os.kill, (os.getpid(), number)).start()
+        return
+    raise Stopped(number)

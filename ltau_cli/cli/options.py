@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import functools
+import os
+import sys
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any, TypeVar
@@ -21,10 +23,14 @@ def common(command: Command) -> Command:
     """Add ``--config``, ``-q`` and ``-v``; the function gets a ``console``."""
 
     @functools.wraps(command)
-    def with_console(*args: Any, quiet: bool, verbose: bool, **kwargs: Any) -> Any:
+    def with_console(*args: Any, quiet: bool, verbose: bool, **kwargs: Any) -> None:
         console = Console(quiet=quiet, verbose=verbose)
         with console.warnings_as_lines():
-            return command(*args, console=console, **kwargs)
+            try:
+                command(*args, console=console, **kwargs)
+                sys.stdout.flush()
+            except BrokenPipeError:  # the reader, such as head, has seen enough
+                os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
 
     decorators = [
         click.option(
@@ -73,8 +79,6 @@ def threads(command: Command) -> Command:
 
 def use_threads(threads: int | None) -> int:
     """Limit every library to ``threads``, before the first of them starts its own."""
-    import os
-
     from ltau_cli.core.threads import available_threads
 
     count = threads or available_threads()
@@ -88,22 +92,45 @@ json_output = click.option(
 )
 
 
+def name_environment(command: click.Command) -> None:
+    """Let ``LTAU_FIT_THRESHOLD`` set ``ltau fit --threshold``, and so on for every flag."""
+    for parameter in command.params:
+        if isinstance(parameter, click.Option):
+            flag = max(parameter.opts, key=len).lstrip("-").replace("-", "_")
+            parameter.envvar = f"LTAU_{command.name}_{flag}".upper()
+
+
 def _apply_config(context: click.Context, _parameter: click.Parameter, path: Path | None) -> None:
     if path is None:
         return
     section = read_config(path, context.find_root().command).get(str(context.info_name), {})
-    options = {p.name for p in context.command.params if isinstance(p, click.Option)}
-    values = {str(key).replace("-", "_"): value for key, value in section.items()}
-    aliases = {"json": "as_json", "range": "error_range", "true": "true_errors"}
-    values = {key if key in options else aliases.get(key, key): v for key, v in values.items()}
-    unknown = sorted(set(values) - options)
-    if unknown:
-        known = ", ".join(sorted(o.replace("_", "-") for o in options if o and o != "config"))
-        raise UsageError(
-            f"{path}: unknown option {unknown[0].replace('_', '-')} in section {context.info_name}",
-            hint=f"it knows: {known}",
-        )
+    options = {
+        flag.lstrip("-"): parameter
+        for parameter in context.command.params
+        if isinstance(parameter, click.Option) and parameter.name != "config"
+        for flag in parameter.opts
+    }
+    values = {}
+    for key, value in section.items():
+        option = options.get(str(key).replace("_", "-"))
+        if option is None:
+            raise UsageError(
+                f"{path}: unknown option {key} in section {context.info_name}",
+                hint="it knows: " + ", ".join(sorted(name for name in options if len(name) > 1)),
+            )
+        values[option.name] = _as_typed(option, value, f"{path}: {key}")
     context.default_map = (context.default_map or {}) | values  # type: ignore[operator]
+
+
+def _as_typed(option: click.Option, value: Any, name: str) -> Any:
+    """Give click the strings that a user would have typed; it checks them."""
+    if option.multiple and not isinstance(value, list):
+        value = [value]
+    several = option.multiple or option.nargs > 1
+    if isinstance(value, list) != several or (option.nargs > 1 and len(value) != option.nargs):
+        wanted = f"a list of {option.nargs} values" if option.nargs > 1 else "a single value"
+        raise UsageError(f"{name} must be {wanted}, not {value}")
+    return [str(item) for item in value] if several else str(value)
 
 
 def read_config(path: Path, root: click.Command) -> dict[str, dict[str, Any]]:

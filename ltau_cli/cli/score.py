@@ -9,7 +9,9 @@ import click
 
 from ltau_cli.cli import options
 from ltau_cli.cli.console import Console, number, percent, quantity, table
+from ltau_cli.errors import UsageError
 
+MANY_FLAGGED = 0.05
 PROBABILITY = click.FloatRange(0, 1, min_open=True, max_open=True)
 
 
@@ -78,21 +80,38 @@ def command(
     """
     from ltau_cli.stages import score
 
-    summary = score.run(descriptors, model, output, progress=console.progress, **settings)
     to_stdout = output == score.STDOUT
-    if as_json and not to_stdout:
+    if as_json and to_stdout:
+        raise UsageError("-o - and --json both want standard output", hint="name a file with -o")
+    summary = score.run(descriptors, model, output, progress=console.progress, **settings)
+    if as_json:
         console.json(summary | {"output": output})
-        return
-    console.summary(_lines(summary, output), to_stderr=to_stdout)
+    else:
+        console.summary(_lines(summary, output), to_stderr=to_stdout)
+    if summary["flagged_share"] > MANY_FLAGGED:
+        where = "; bounds that were calibrated in domain are too short there"
+        console.log(
+            f"warning: {percent(summary['flagged_share'])} of the rows are out of domain"
+            + (where if len(summary["levels"]) else "")
+        )
 
 
 def _lines(summary: dict[str, Any], output: Path) -> list[str]:
     units = summary["units"]
+    calibrated = "mean_calibrated_error" in summary
     structures = f" in {summary['n_structures']:,} structures" if summary["n_structures"] else ""
-    lines = [
-        f"{output}: {summary['n_queries']:,} rows{structures}, k = {summary['k']}",
-        f"  mean expected error {quantity(summary['mean_expected_error'], units)}",
-    ]
+    expected = f"  mean expected error {quantity(summary['mean_expected_error'], units)}"
+    if calibrated:
+        expected += f", calibrated {quantity(summary['mean_calibrated_error'], units)}"
+    lines = [f"{output}: {summary['n_queries']:,} rows{structures}, k = {summary['k']}", expected]
+    bounds = zip(summary["levels"], summary["mean_bound"], strict=True)
+    if calibrated:
+        lines.append(
+            "  mean error bound "
+            + ", ".join(
+                f"{quantity(bound, units)} ({percent(level, 0)})" for level, bound in bounds
+            )
+        )
     for threshold, share in zip(summary["thresholds"], summary["mean_uncertainty"], strict=True):
         lines.append(
             f"  mean probability of an error above {quantity(threshold, units)}: {percent(share)}"
@@ -103,11 +122,12 @@ def _lines(summary: dict[str, Any], output: Path) -> list[str]:
         f"(p < {summary['flagged_below']:g})",
         "  riskiest rows:",
     ]
-    header = ["row", "expected", "P(exceeds)", "relative distance", "p"]
-    keys = ["expected_error", "uncertainty", "relative_distance", "ood_pvalue"]
-    rows = [[str(row["row"]), *(number(row[key]) for key in keys)] for row in summary["riskiest"]]
-    if structures:
-        header.insert(1, "structure")
-        for cells, row in zip(rows, summary["riskiest"], strict=True):
-            cells.insert(1, str(row["structure"]))
-    return lines + ["    " + line for line in table(header, rows)]
+    columns = {"row": "row"} | ({"structure": "structure"} if structures else {})
+    columns |= {"calibrated_error": "calibrated"} if calibrated else {"expected_error": "expected"}
+    columns |= {"uncertainty": "P(exceeds)", "relative_distance": "relative distance"}
+    columns |= {"ood_pvalue": "p"}
+    rows = [
+        [str(row[key]) if key in ("row", "structure") else number(row[key]) for key in columns]
+        for row in summary["riskiest"]
+    ]
+    return lines + ["    " + line for line in table(list(columns.values()), rows)]

@@ -53,7 +53,7 @@ def split_rows(
 def threshold_scale(true_error: Floats, uncertainty: Floats, threshold: float) -> float:
     """Scale s for which P(error > s * threshold) matches the predicted uncertainty.
 
-    Rows are sorted into ten bins of equal size by uncertainty; s minimises the mean square
+    Rows are sorted into ten bins of equal size by uncertainty; s minimizes the mean square
     difference between the bins' mean uncertainty and observed share of errors above
     ``s * threshold`` (the calibration of Vita et al., doi 10.1088/2632-2153/adb4b9).
 

@@ -49,11 +49,7 @@ def find_points(descriptors: npt.NDArray[np.float32], n_logged: npt.NDArray[np.i
     words = np.empty((n, descriptors.shape[1] + 1), dtype=np.uint32)
     words[:, :-1] = (descriptors + np.float32(0)).view(np.uint32)
     words[:, -1] = n_logged
-    multipliers = np.random.default_rng(0).integers(1, 2**63, words.shape[1], dtype=np.uint64)
-    hashes = np.zeros(n, dtype=np.uint64)
-    for column, multiplier in zip(words.T, multipliers, strict=True):
-        hashes = (hashes ^ column) * (multiplier | np.uint64(1))
-        hashes ^= hashes >> np.uint64(29)
+    hashes = _hash_rows(words)
     order = np.argsort(hashes, kind="stable")
     same_hash = hashes[order[1:]] == hashes[order[:-1]]
     same_row = same_hash.copy()
@@ -71,3 +67,14 @@ def find_points(descriptors: npt.NDArray[np.float32], n_logged: npt.NDArray[np.i
     rank[by_appearance] = np.arange(len(by_appearance))
     of_sample = rank[group_of_sample]
     return Points(group_first[by_appearance], of_sample, np.bincount(of_sample))
+
+
+def _hash_rows(words: npt.NDArray[np.uint32]) -> npt.NDArray[np.uint64]:
+    multipliers: npt.NDArray[np.uint64] = np.random.default_rng(0).integers(
+        1, 2**63, words.shape[1], dtype=np.uint64
+    )
+    hashes = np.zeros(len(words), dtype=np.uint64)
+    for column, multiplier in enumerate(multipliers):
+        hashes = (hashes ^ words[:, column].astype(np.uint64)) * (multiplier | np.uint64(1))
+        hashes ^= hashes >> np.uint64(29)
+    return hashes

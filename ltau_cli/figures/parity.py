@@ -31,8 +31,8 @@ def draw(
             low = min(np.quantile(x, 0.001), np.quantile(y, 0.005)) / 1.3
             high = max(x.max(), y.max()) * 1.3
             cells = axes.hexbin(
-                x, y, xscale="log", yscale="log", gridsize=40, mincnt=1, bins="log", vmin=0.3, lw=0.1,
-                cmap="Blues", extent=(*np.log10([low, high]), *np.log10([low, high])),
+                x, y, xscale="log", yscale="log", gridsize=40, mincnt=1, bins="log", vmin=0.3,
+                lw=0.1, cmap="Blues", extent=(*np.log10([low, high]), *np.log10([low, high])),
             )  # fmt: skip
             figure.colorbar(cells, ax=axes, label="rows", pad=0.02)
             axes.plot([low, high], [low, high], color=GREY, lw=0.8, label="equal")

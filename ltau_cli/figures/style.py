@@ -1,4 +1,4 @@
-"""One look for all figures: one column wide, colour-blind safe, the same bytes each time."""
+"""One look for all figures: one column wide, color-blind safe, the same bytes each time."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import Any
 
 COLUMN_INCHES = 3.4
-# Okabe and Ito's colours, safe for the colour blind (https://jfly.uni-koeln.de/color/).
+# Okabe and Ito's colors, safe for the color blind (https://jfly.uni-koeln.de/color/).
 BLUE, ORANGE, GREEN, RED, GREY = "#0072B2", "#E69F00", "#009E73", "#D55E00", "#777777"
 
 _RC = {

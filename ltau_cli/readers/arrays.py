@@ -121,7 +121,7 @@ def open_array(
         yield _checked(_in_memory(place, _read_text(path)))
     else:
         raise InputError(
-            f"{path}: arrays are read from .npy, .npz, .h5 or .txt files",
+            f"{path}: arrays are read from .npy, .npz, .h5, .txt, .dat or .csv files",
             hint="save it with numpy.save",
         )
 
@@ -134,6 +134,12 @@ def read_array(
         return source.all()
 
 
+def list_arrays(path: Path) -> list[str]:
+    """Names of the arrays in an .npz file, as stored."""
+    with _reading_npz(path) as members:
+        return list(members)
+
+
 def read_optional(place: Place, name: str) -> npt.NDArray[Any] | None:
     """Read a further array that may stand beside the one at ``place`` in the same file."""
     ending = place.path.suffix.lower()
@@ -143,10 +149,10 @@ def read_optional(place: Place, name: str) -> npt.NDArray[Any] | None:
     if ending in HDF5_ENDINGS:
         with _open_hdf5(place.path) as file:
             folder = (place.key or "").strip("/").rpartition("/")[0]
-            for where in (f"{folder}/{name}".strip("/"), name):
-                if where in _datasets(file):
-                    values: npt.NDArray[Any] = file[where][...]
-                    return values
+            where = f"{folder}/{name}".strip("/")
+            if where in _datasets(file):
+                values: npt.NDArray[Any] = file[where][...]
+                return values
     return None
 
 
@@ -185,7 +191,7 @@ def _open_npy(place: Place) -> ArraySource:
 @contextlib.contextmanager
 def _reading_npz(path: Path) -> Iterator[dict[str, npt.NDArray[Any]]]:
     try:
-        with np.load(path, allow_pickle=False) as archive:
+        with path.open("rb") as file, np.load(file, allow_pickle=False) as archive:
             members = {}
             for name in archive.files:
                 try:

@@ -13,7 +13,7 @@ import numpy as np
 import numpy.typing as npt
 
 from ltau_cli.errors import InputError
-from ltau_cli.readers.arrays import ArraySource, Place, open_array
+from ltau_cli.readers.arrays import ArraySource, Place, list_arrays, open_array
 
 _NUMBER = re.compile(r"\d+")
 
@@ -137,13 +137,8 @@ def find_epoch_files(folder: Path) -> list[tuple[int, Path]]:
 
 
 def _runs(place: Place, stack: contextlib.ExitStack) -> ErrorLog:
-    try:
-        with np.load(place.path, allow_pickle=False) as archive:
-            names = sorted(archive.files, key=_natural)
-    except Exception:
-        names = []  # open_array says what is wrong
+    names = sorted(list_arrays(place.path), key=_natural)
     if not names:
-        stack.enter_context(open_array(place))
         raise InputError(f"{place} is empty: it holds no arrays")
     sources = [stack.enter_context(open_array(Place(place.path, name))) for name in names]
     return _joined(sources, [place.path])

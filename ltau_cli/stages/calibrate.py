@@ -66,7 +66,7 @@ def run(
     place = Place.parse(true_errors)
     with open_artifact(scores, "scores") as artifact, Hasher() as hasher:
         hasher.add("scores", scores, "scores")
-        hasher.add("true errors", place.path, "true errors")
+        hasher.add("true errors", place.path, "true errors", key=place.key)
         n = artifact.sizes["n_queries"]
         truth = read_true_errors(place, n, str(scores))
         expected = artifact.read("expected_error").astype(np.float64)
@@ -88,6 +88,7 @@ def run(
             "n_fit": int(fit.sum()),
             "n_heldout": int(held.sum()),
             "n_structures": None if structure is None else len(np.unique(structure)),
+            "k": artifact.parameters["k"],
             "thresholds": thresholds,
             "threshold_scale": scales,
             "error_scale": error_scale,

@@ -90,7 +90,7 @@ def run(
     place = Place.parse(descriptors)
     with open_artifact(errors, "errors") as log, Hasher() as hasher:
         hasher.add("errors", errors, "errors")
-        hasher.add("descriptors", place.path, "descriptors")
+        hasher.add("descriptors", place.path, "descriptors", key=place.key)
         n = log.sizes["n_samples"]
         vectors = _read_descriptors(place, n, errors)
         if k >= n:
@@ -136,7 +136,7 @@ def run(
         }  # fmt: skip
         inputs = hasher.records()
         fingerprint = hashlib.sha256(
-            to_json([parameters, inputs[1]["sha256"], log.parameters, log.inputs]).encode()
+            to_json([parameters, inputs[1], log.parameters, log.inputs]).encode()
         ).hexdigest()
         with create_artifact(output, "model", units=log.units, force=force) as artifact:
             artifact.put("bin_edges", edges)
@@ -171,9 +171,10 @@ def _read_descriptors(place: Place, n: int, errors: Path) -> npt.NDArray[np.floa
 
 
 def _last_mean(log: Artifact) -> float:
-    """Mean error over the training set at the last epoch: the model's MAE."""
-    means = log.read("epoch_mean")
-    return float(means[np.isfinite(means)][-1])
+    """Mean error over the training set at the last epoch, the model's MAE; the mean over runs."""
+    means, runs = log.read("epoch_mean"), log.read("run")
+    logged = np.isfinite(means)
+    return float(np.mean([means[logged & (runs == run)][-1] for run in np.unique(runs[logged])]))
 
 
 def _finite(values: npt.NDArray[np.float64], reduce: Any) -> float:

@@ -62,7 +62,7 @@ def run(
     check_target(output, force=force)
     place = Place.parse(log)
     with open_log(place) as source, Hasher() as hasher:
-        hasher.add("log", place.path, "error log", source.files)
+        hasher.add("log", place.path, "error log", source.files, key=place.key)
         n_epochs, n = len(source.epochs), source.n_samples
         chunk = sample_chunk(n_epochs, n)
         totals = EpochTotals.empty(n_epochs)
@@ -181,6 +181,8 @@ def refuse_never_logged(n_logged: npt.NDArray[np.int32], log: str) -> None:
 def summarize(source: ErrorLog, totals: EpochTotals, n_samples: int) -> dict[str, Any]:
     """Numbers that a person can judge the log by."""
     mean = totals.datasets(n_samples)["epoch_mean"]
+    first_of_run = np.flatnonzero(np.diff(source.runs, prepend=-1))
+    last_of_run = np.flatnonzero(np.diff(source.runs, append=-1))
     return {
         "n_samples": n_samples,
         "n_epochs": len(source.epochs),
@@ -190,6 +192,6 @@ def summarize(source: ErrorLog, totals: EpochTotals, n_samples: int) -> dict[str
         "n_zero": int(totals.zeros.sum()),
         "smallest_positive": float(totals.smallest.min()),
         "largest": float(totals.largest.max()),
-        "mean_first": float(mean[0]),
-        "mean_last": float(mean[-1]),
+        "mean_first": float(np.mean(mean[first_of_run])),
+        "mean_last": float(np.mean(mean[last_of_run])),
     }

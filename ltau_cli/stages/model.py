@@ -42,7 +42,7 @@ def _load_searcher(artifact: Artifact, descriptors: npt.NDArray[np.float32]) -> 
         for spec in artifact.present()
         if spec.name.startswith("index/")
     }
-    version = graph_library_version()
+    scalars, version = index["scalars"], graph_library_version()
     if index["library_version"] != version:
         warnings.warn(
             f"{artifact.path}: its index was built by pynndescent {index['library_version']}, "
@@ -51,8 +51,8 @@ def _load_searcher(artifact: Artifact, descriptors: npt.NDArray[np.float32]) -> 
             stacklevel=2,
         )
         graph = nn.build_graph(descriptors, seed=int(artifact.parameters["seed"]))
-        arrays, index = nn.graph_to_arrays(graph)
-    graph = nn.graph_from_arrays(descriptors, arrays, index["scalars"])
+        arrays, scalars = nn.graph_to_arrays(graph)
+    graph = nn.graph_from_arrays(descriptors, arrays, scalars)
     return nn.GraphSearcher(descriptors, graph, nn.SEARCH_EPSILON)
 
 

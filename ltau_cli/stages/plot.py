@@ -54,12 +54,12 @@ def run(
     UsageError
         If the ending is unknown or the kind needs true errors.
     """
+    check_target(output, force=force)
     file_format = output.suffix.lower().lstrip(".")
     if file_format not in FORMATS:
         raise UsageError(
             f"cannot tell the format of {output}", hint="end it in " + ", ".join(FORMATS)
         )
-    check_target(output, force=force)
     with open_artifact(path) as artifact:
         chosen = kind or _DEFAULT_KIND.get(artifact.kind)
         draw = _DRAW.get((chosen or "", artifact.kind))

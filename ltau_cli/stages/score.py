@@ -5,7 +5,8 @@ from __future__ import annotations
 import contextlib
 import csv
 import sys
-from collections.abc import Iterator, Sequence
+import warnings
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -17,7 +18,7 @@ from ltau_cli.artifacts.provenance import Hasher
 from ltau_cli.artifacts.read import Artifact, open_artifact
 from ltau_cli.artifacts.write import ArtifactWriter, create_artifact
 from ltau_cli.core.scoring import Block, Calibration, Model, Scorer
-from ltau_cli.errors import ArtifactError, InputError, UsageError
+from ltau_cli.errors import ArtifactError, InputError, LtauWarning, UsageError
 from ltau_cli.readers.arrays import Place
 from ltau_cli.readers.descriptors import Descriptors, find_structures, open_descriptors
 from ltau_cli.stages.model import load_model
@@ -93,21 +94,23 @@ def run(
         artifact = stack.enter_context(open_artifact(model, "model"))
         source = stack.enter_context(open_descriptors(place))
         _check_width(source, artifact)
-        hasher.add("descriptors", place.path, "descriptors")
+        hasher.add("descriptors", place.path, "descriptors", key=place.key, rows=source.n)
         hasher.add("model", model, "model")
         structure = find_structures(place, (natoms and Place.parse(natoms)) or None, source.n)
         if natoms is not None:
             hasher.add("natoms", Place.parse(natoms).path, "natoms")
         fitted = load_model(artifact)
+        k = _check_k(k, fitted, model)
+        limits = np.array(sorted(set(thresholds)) or fitted.thresholds, dtype=np.float64)
         calibrated: Calibration | None = None
         fitted_on: dict[str, Any] = {}
         if calibration is not None:
             hasher.add("calibration", calibration, "calibration")
-            calibrated, fitted_on = _load_calibration(calibration, fitted, model)
+            calibrated, fitted_on = _load_calibration(calibration, fitted, model, k, limits)
         scorer = Scorer(
             fitted,
-            k=_check_k(k, fitted, model),
-            thresholds=np.array(sorted(set(thresholds)) or fitted.thresholds, dtype=np.float64),
+            k=k,
+            thresholds=limits,
             quantiles=np.array(sorted(set(quantiles)), dtype=np.float64),
             calibration=calibrated,
             with_cdf=with_cdf,
@@ -125,7 +128,7 @@ def run(
                 inputs = hasher.records()
                 if calibrated is not None:
                     used = np.zeros(source.n, dtype=bool)
-                    if inputs[0]["sha256"] == fitted_on["sha256"]:
+                    if same_rows(inputs[0], fitted_on["descriptors"]):
                         used[fitted_on["rows"]] = True
                     writer.put("in_calibration", used, compress=True)
                 writer.finish(
@@ -186,7 +189,7 @@ def _write_rest(
     writer.put(
         "structures/relative_distance_mean", totals["relative_distance"].total[:, 0] / n_samples
     )
-    writer.put("structures/ood_pvalue_min", totals["ood_pvalue"].smallest[:, 0])
+    writer.put("structures/out_of_domain_share", totals["out_of_domain"].total[:, 0] / n_samples)
 
 
 def write_csv(
@@ -196,20 +199,31 @@ def write_csv(
 ) -> None:
     """Write one line per row to standard output as the blocks come in."""
     writer = csv.writer(sys.stdout, lineterminator="\n")
-    labels: dict[str, Any] = {"uncertainty": scorer.thresholds, "quantiles": scorer.quantiles,
-              "calibrated_uncertainty": scorer.thresholds, "cdf": scorer.model.edges,
-              "error_bound": scorer.calibration.levels if scorer.calibration else []}  # fmt: skip
+    labels: dict[str, Any] = {
+        "uncertainty": scorer.thresholds,
+        "calibrated_uncertainty": scorer.thresholds,
+        "quantiles": scorer.quantiles,
+        "error_bound": scorer.calibration.levels if scorer.calibration else (),
+        "cdf": scorer.model.edges,
+    }
     for start, block in blocks:
         if start == 0:
             header = ["row"] + (["structure"] if structure is not None else [])
-            for name, values in block.items():
-                header += [name] if values.ndim == 1 else [f"{name}_{x:.6g}" for x in labels[name]]
+            for name in block:
+                header += _columns(name, labels.get(name))
             writer.writerow(header)
         n = len(block["expected_error"])
         rows = np.concatenate([values.reshape(n, -1) for values in block.values()], axis=1)
         for i, row in enumerate(rows):
             first = [start + i] + ([int(structure[start + i])] if structure is not None else [])
             writer.writerow(first + [f"{value:.7g}" for value in row])
+
+
+def _columns(name: str, labels: Sequence[float] | None) -> list[str]:
+    """Column names of a quantity; a single threshold needs no label."""
+    if labels is None or (len(labels) == 1 and name.endswith("uncertainty")):
+        return [name]
+    return [f"{name.removesuffix('s')}_{label:.6g}" for label in labels]
 
 
 def _check_width(source: Descriptors, artifact: Artifact) -> None:
@@ -233,8 +247,13 @@ def _check_k(k: int | None, model: Model, path: Path) -> int:
     return k
 
 
+def same_rows(one: Mapping[str, Any], other: Mapping[str, Any]) -> bool:
+    """Whether two input records name the same rows of the same file."""
+    return all(one.get(name) == other.get(name) for name in ("sha256", "key", "rows"))
+
+
 def _load_calibration(
-    path: Path, model: Model, model_path: Path
+    path: Path, model: Model, model_path: Path, k: int, thresholds: Iterable[float]
 ) -> tuple[Calibration, dict[str, Any]]:
     """Read the maps, and which rows of which descriptors they were fitted on."""
     with open_artifact(path, "calibration") as artifact:
@@ -242,6 +261,17 @@ def _load_calibration(
             raise ArtifactError(
                 f"{path} was fitted on scores of another model than {model_path}",
                 hint="score the calibration rows with this model and run ltau calibrate again",
+            )
+        if artifact.summary["k"] != k:
+            raise UsageError(
+                f"{path} was fitted on scores with -k {artifact.summary['k']}, these have -k {k}",
+                hint="use the same -k, or calibrate again",
+            )
+        for threshold in set(thresholds) - set(artifact.read("thresholds")):
+            warnings.warn(
+                f"{path} knows no threshold {threshold:g}; the nearest one's scale is used",
+                LtauWarning,
+                stacklevel=2,
             )
         source = next(record for record in artifact.inputs if record["role"] == "descriptors")
         maps = Calibration(
@@ -251,4 +281,4 @@ def _load_calibration(
             thresholds=artifact.read("thresholds"),
             threshold_scale=artifact.read("threshold_scale"),
         )
-        return maps, {"sha256": source["sha256"], "rows": artifact.read("fit_row")}
+        return maps, {"descriptors": source, "rows": artifact.read("fit_row")}

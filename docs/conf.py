@@ -1,0 +1,64 @@
+"""Sphinx settings; the file-format tables are made from the schema of the package."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from ltau_cli import __version__
+from ltau_cli.artifacts.schema import SPECS, ArtifactSpec
+
+if TYPE_CHECKING:
+    from sphinx.application import Sphinx
+
+project = "ltau"
+author = "the ltau developers"
+version = release = __version__
+
+extensions = ["myst_parser", "sphinx_click"]
+myst_enable_extensions = ["dollarmath"]
+myst_heading_anchors = 3
+exclude_patterns = ["_build", "_generated"]  # _generated is included by formats.md
+
+smartquotes = False  # help texts hold commands to copy
+html_theme = "furo"
+html_title = f"ltau {release}"
+
+
+def format_tables() -> str:
+    """One section per artifact kind, one table row per dataset."""
+    return "\n".join(line for spec in SPECS.values() for line in _section(spec))
+
+
+def _section(spec: ArtifactSpec) -> list[str]:
+    lines = [
+        f"## {spec.kind}",
+        "",
+        f"{spec.description} Written by `ltau {spec.made_by}`, format version {spec.version}.",
+        "",
+        "| dataset | shape | dtype | units | content |",
+        "| --- | --- | --- | --- | --- |",
+    ]
+    for dataset in spec.datasets:
+        notes = ("" if dataset.required else " *(optional)*") + (
+            " *(may hold NaN)*" if dataset.nan and "NaN" not in dataset.description else ""
+        )
+        shape = ", ".join(dataset.dims)
+        cells = [
+            f"`{dataset.name}`", f"({shape})", dataset.dtype, dataset.units,
+            dataset.description + notes,
+        ]  # fmt: skip
+        lines.append("| " + " | ".join(cell.replace("|", "\\|") for cell in cells) + " |")
+    return [*lines, ""]
+
+
+def write_format_tables(app: Sphinx) -> None:
+    target = Path(app.srcdir) / "_generated" / "formats.md"
+    text = format_tables()
+    if not target.exists() or target.read_text(encoding="utf-8") != text:
+        target.parent.mkdir(exist_ok=True)
+        target.write_text(text, encoding="utf-8")
+
+
+def setup(app: Sphinx) -> None:
+    app.connect("builder-inited", write_format_tables)

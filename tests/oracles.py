@@ -1,0 +1,82 @@
+"""Slow, obvious versions of the fast kernels."""
+
+from __future__ import annotations
+
+import numpy as np
+
+
+def statistics(errors, edges, thresholds):
+    """Per sample: counts, n_logged, mean, largest and share above each threshold."""
+    n = errors.shape[1]
+    counts = np.zeros((n, len(edges) + 1), int)
+    rest = []
+    for i in range(n):
+        own = [float(e) for e in errors[:, i] if not np.isnan(e)]
+        for e in own:
+            counts[i, sum(1 for edge in edges if e > edge)] += 1
+        n_own = max(len(own), 1)
+        above = [sum(e > t for e in own) / n_own for t in thresholds]
+        rest.append((len(own), sum(own) / n_own, max(own, default=0.0), above))
+    logged, mean, largest, above = zip(*rest, strict=True)
+    return counts, np.array(logged), np.array(mean), np.array(largest), np.array(above)
+
+
+def neighbor_weights(queries, samples, k, left_out=None):
+    """(n_queries, n_samples) weights: the k nearest, ties at the k-th place sharing the rest."""
+    result = np.zeros((len(queries), len(samples)))
+    for i, query in enumerate(queries):
+        differences = samples.astype(np.float64) - query.astype(np.float64)
+        square = np.zeros(len(samples))
+        for column in differences.T:
+            square += column * column
+        distance = np.sqrt(square)
+        if left_out is not None:
+            distance[left_out[i]] = np.inf
+        left = float(k)
+        for value in np.unique(distance):
+            tied = np.flatnonzero(distance == value)
+            share = min(left, len(tied))
+            result[i, tied] = share / len(tied)
+            left -= share
+            if left <= 0:
+                break
+    return result
+
+
+def mixture(weights, counts, largest, edges, levels, thresholds):
+    """Quantiles, exceedance and CDF of the weighted mean of the samples' CDFs, piecewise linear."""
+    quantiles, above, cdfs = [], [], []
+    for row in weights:
+        used = row > 0
+        own = counts[used] / counts[used].sum(axis=1, keepdims=True)
+        mass = (row[used, None] * own).sum(axis=0) / row.sum()
+        top = largest[used].max()
+        x = [0.0]
+        f = [0.0]
+        for b, part in enumerate(mass):
+            high = min(edges[b], top) if b < len(edges) else top
+            x.append(max(high, x[-1]))
+            f.append(f[-1] + part)
+        quantiles.append([_inverse(x, f, level) for level in levels])
+        above.append([0.0 if t >= top else 1 - _interpolate(x, f, t) for t in thresholds])
+        cdfs.append(np.cumsum(mass)[:-1])
+    return np.array(quantiles), np.array(above), np.array(cdfs)
+
+
+def _inverse(x, f, level):
+    level *= 1 - 1e-12
+    for b in range(1, len(x)):
+        if f[b] >= level or b == len(x) - 1:
+            part = (level - f[b - 1]) / (f[b] - f[b - 1]) if f[b] > f[b - 1] else 1.0
+            return x[b - 1] + (x[b] - x[b - 1]) * min(max(part, 0.0), 1.0)
+    raise AssertionError
+
+
+def _interpolate(x, f, at):
+    value = 0.0
+    for b in range(1, len(x)):
+        if x[b] <= at:
+            value = f[b]
+        elif x[b - 1] < at:
+            value = f[b - 1] + (f[b] - f[b - 1]) * (at - x[b - 1]) / (x[b] - x[b - 1])
+    return value

@@ -1,0 +1,151 @@
+"""Whatever ends a stage, no half-written file stands under the target's name."""
+
+from __future__ import annotations
+
+import contextlib
+import os
+import resource
+import signal
+import subprocess
+import time
+
+import h5py
+import numpy as np
+import pytest
+
+from ltau_cli.artifacts.read import open_artifact
+from tests.conftest import SAMPLE, finish, start
+
+
+@pytest.fixture(scope="module")
+def queries(tmp_path_factory):
+    """Enough rows to keep `score` busy for some seconds."""
+    path = tmp_path_factory.mktemp("many") / "descriptors.npy"
+    np.save(path, np.tile(np.load(SAMPLE / "test_900K_descriptors.npy"), (90, 1)))
+    return path
+
+
+def commands(pipeline):
+    return {
+        "ingest": ["ingest", pipeline.logs],
+        "fit": ["fit", pipeline.errors, pipeline.train],
+        "score": ["score", pipeline.descriptors, "-m", pipeline.model, "--cdf"],
+        "calibrate": ["calibrate", pipeline.scores, pipeline.true_errors],
+        "plot": ["plot", pipeline.calibration],
+    }
+
+
+@pytest.mark.parametrize("stage", ["ingest", "fit", "score", "calibrate", "plot"])
+def test_sigkill_at_any_moment(stage, pipeline, tmp_path):
+    target = tmp_path / "result.png"
+    words = [*commands(pipeline)[stage], "-o", target, "--force"]
+    began = time.perf_counter()
+    assert finish(start(*words)).code == 0
+    whole = time.perf_counter() - began
+    complete = target.read_bytes()
+    target.unlink()
+    rng = np.random.default_rng(len(stage))
+    for old in (None, b"an older result"):
+        for moment in whole * rng.uniform(0.3, 1.0, 3):
+            target.unlink(missing_ok=True)
+            if old:
+                target.write_bytes(old)
+            process = start(*words)
+            time.sleep(moment)
+            process.kill()
+            finish(process)
+            found = target.read_bytes() if target.exists() else None
+            assert found in (old, complete)
+
+
+def wait_for_work(folder, process):
+    """Wait until the stage has its temporary file open."""
+    for _ in range(600):
+        if any(path.name.endswith(".tmp") for path in folder.iterdir()):
+            return
+        assert process.poll() is None, process.stderr.read()
+        time.sleep(0.02)
+    raise AssertionError("the stage never began to write")
+
+
+@pytest.mark.parametrize(
+    ("sent", "code", "word"),
+    [(signal.SIGINT, 130, "interrupted"), (signal.SIGTERM, 143, "terminated")],
+)
+def test_signals_clean_up_and_say_so(sent, code, word, pipeline, queries, tmp_path):
+    target = tmp_path / "scores.h5"
+    target.write_bytes(b"an older result")
+    process = start("score", queries, "-m", pipeline.model, "-o", target, "-f", "--cdf")
+    wait_for_work(tmp_path, process)
+    process.send_signal(sent)
+    result = finish(process)
+    assert result.code == code, result.err
+    assert result.err.startswith(f"error: {word}")
+    assert "Traceback" not in result.err
+    assert [path.name for path in tmp_path.iterdir()] == ["scores.h5"]
+    assert target.read_bytes() == b"an older result"
+
+
+@pytest.mark.parametrize("stage", ["ingest", "fit", "score", "calibrate", "plot"])
+def test_a_file_that_may_not_grow(stage, pipeline, tmp_path):
+    """A limit on the file size fails writes the way a quota does."""
+
+    def limit():
+        resource.setrlimit(resource.RLIMIT_FSIZE, (9000, 9000))
+
+    target = tmp_path / "result.png"
+    environment = os.environ | {"PYTHONDONTWRITEBYTECODE": "1"}
+    result = finish(
+        start(*commands(pipeline)[stage], "-o", target, preexec_fn=limit, env=environment)
+    )
+    assert result.code == 5, (result.code, result.err)
+    assert result.err.startswith(f"error: cannot write {target}: File too large")
+    assert list(tmp_path.iterdir()) == []
+
+
+@contextlib.contextmanager
+def small_disk(folder, size):
+    """Mount a tmpfs of ``size`` bytes where this user may; else an ordinary folder that is full.
+
+    Yields whether the disk is really small.
+    """
+    folder.mkdir()
+    mount = ["mount", "-t", "tmpfs", "-o", f"size={size}", "tmpfs", str(folder)]
+    mounted = subprocess.run(mount, capture_output=True, check=False).returncode == 0
+    try:
+        yield mounted
+    finally:
+        if mounted:
+            subprocess.run(["umount", str(folder)], check=True)
+
+
+def test_full_disk(pipeline, tmp_path):
+    with small_disk(tmp_path / "disk", 200_000) as mounted:
+        target = tmp_path / "disk" / "errors.h5"
+        result = finish(start("ingest", pipeline.logs, "-o", target))
+        if mounted:
+            assert result.code == 5, (result.code, result.err)
+            assert result.err.startswith(f"error: cannot write {target}: No space left on device")
+            assert list(target.parent.iterdir()) == []
+        else:  # no right to mount: at least the command works there
+            assert result.code == 0
+
+
+def test_a_target_that_appears_meanwhile_is_kept(pipeline, queries, tmp_path):
+    target = tmp_path / "scores.h5"
+    process = start("score", queries, "-m", pipeline.model, "-o", target, "--cdf")
+    wait_for_work(tmp_path, process)
+    target.write_bytes(b"of another job")
+    result = finish(process)
+    assert result.code == 5
+    assert "appeared" in result.err
+    assert target.read_bytes() == b"of another job"
+
+
+def test_finished_artifacts_are_whole(pipeline):
+    for name in ("errors", "model", "scores", "calibration"):
+        with open_artifact(getattr(pipeline, name), name) as artifact:
+            for spec in artifact.present():
+                artifact.read(spec.name)
+        with h5py.File(getattr(pipeline, name)) as file:
+            assert file.attrs["created"] == "2023-11-14T22:13:20Z"

@@ -1,0 +1,119 @@
+"""The NN-descent index; it is built once, because it compiles for half a minute."""
+
+from __future__ import annotations
+
+import json
+
+import h5py
+import numpy as np
+import pytest
+
+from ltau_cli.artifacts.read import open_artifact
+from ltau_cli.cli.main import run
+from ltau_cli.core import neighbors as nn
+from ltau_cli.stages.model import load_model
+from tests.conftest import SAMPLE, Pipeline
+
+pytestmark = pytest.mark.xdist_group("nndescent")
+
+
+@pytest.fixture(scope="module")
+def graph_model(pipeline: Pipeline, tmp_path_factory):
+    """A model of the sample data with an NN-descent index."""
+    path = tmp_path_factory.mktemp("graph") / "model.h5"
+    command = ["fit", pipeline.errors, pipeline.train, "-o", path, "--index", "nndescent", "-q"]
+    assert run([str(word) for word in command]) == 0
+    return path
+
+
+@pytest.fixture(scope="module")
+def both(graph_model, pipeline):
+    """The model in memory with either index."""
+    with open_artifact(graph_model, "model") as graph, open_artifact(pipeline.model) as exact:
+        return load_model(graph), load_model(exact)
+
+
+@pytest.mark.parametrize("name", ["test_300K", "test_900K"])
+def test_both_kinds_agree_on_the_neighbors(both, name):
+    queries = np.load(SAMPLE / f"{name}_descriptors.npy")
+    graph, exact = (
+        nn.find_neighbors(m.searcher, queries, m.descriptors, m.multiplicity, 10) for m in both
+    )
+    shared = [
+        len(set(a[w > 0]) & set(b[v > 0]))
+        for a, w, b, v in zip(graph.point, graph.weight, exact.point, exact.weight, strict=True)
+    ]
+    assert np.mean(shared) / 10 >= 0.99
+    assert (graph.mean_distance() <= 1.1 * exact.mean_distance()).all()
+
+
+def test_leave_one_out_distances_agree(both):
+    graph, exact = (model.loo_distance for model in both)
+    assert (graph == exact).mean() > 0.98
+
+
+def test_answers_depend_neither_on_block_nor_on_order(both):
+    model, _ = both
+    queries = np.load(SAMPLE / "test_900K_descriptors.npy")
+
+    def search(rows):
+        return nn.find_neighbors(
+            model.searcher, rows, model.descriptors, model.multiplicity, 10
+        ).mean_distance()
+
+    whole = search(queries)
+    np.testing.assert_array_equal(whole, np.concatenate([search(q) for q in np.split(queries, 11)]))
+    np.testing.assert_array_equal(whole, search(queries[::-1].copy())[::-1])
+
+
+def test_many_neighbors_of_few_candidates(both):
+    """With k far above the leaf size every place is filled."""
+    model, _ = both
+    found = nn.find_neighbors(
+        model.searcher, model.descriptors[:20], model.descriptors, model.multiplicity, 300
+    )
+    np.testing.assert_allclose(found.weight.sum(axis=1), 300)
+
+
+def test_queries_without_enough_found_points_are_searched_exactly(both):
+    model, _ = both
+
+    class Stuck:
+        def query(self, queries, k, epsilon):
+            return np.zeros((len(queries), k), np.int32), np.full((len(queries), k), np.inf)
+
+    searcher = nn.GraphSearcher(model.descriptors, Stuck(), 0.1)
+    got = searcher.candidates(model.descriptors[:3], 1)
+    assert got[:, 0].tolist() == [0, 1, 2]
+
+
+def test_no_pickle_and_no_second_copy_of_the_descriptors(graph_model):
+    with h5py.File(graph_model) as file:
+        kinds = {name: file["index"][name].dtype.kind for name in file["index"]}
+        assert set(kinds.values()) <= set("iuf")
+        floats = sum(file["index"][name].size for name, kind in kinds.items() if kind == "f")
+        assert floats < file["descriptors"].size
+
+
+def test_another_library_version_rebuilds_with_a_warning(
+    graph_model, pipeline, both, tmp_path, ltau, monkeypatch
+):
+    other = tmp_path / "old.h5"
+    other.write_bytes(graph_model.read_bytes())
+    with h5py.File(other, "r+") as file:
+        summary = json.loads(file.attrs["summary"])
+        summary["index"]["library_version"] = "0.6.0"
+        file.attrs["summary"] = json.dumps(summary)
+    built = []
+
+    def build(points, *, seed):
+        built.append(seed)
+        return both[0].searcher._index
+
+    monkeypatch.setattr(nn, "build_graph", build)
+    scores = tmp_path / "scores.h5"
+    result = ltau("score", pipeline.descriptors, "-m", other, "-o", scores)
+    assert result.code == 0
+    assert built == [0]
+    assert "warning: " in result.err
+    assert "0.6.0" in result.err

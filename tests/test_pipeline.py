@@ -1,0 +1,304 @@
+"""The stages together, on the sample data."""
+
+from __future__ import annotations
+
+import csv
+import io
+import json
+import shutil
+
+import h5py
+import numpy as np
+import pytest
+
+from tests.conftest import SAMPLE, finish, start
+
+
+def nearest(train, queries, k=10):
+    """Row numbers of the k nearest training samples, by the plain definition."""
+    distance = np.linalg.norm(queries[:, None].astype(float) - train[None].astype(float), axis=2)
+    order = np.argsort(distance, axis=1)[:, :k]
+    return order, np.take_along_axis(distance, order, axis=1)
+
+
+@pytest.fixture(scope="module")
+def plain(train, log):
+    """Indices and distances of the neighbors of the first 200 test rows."""
+    return nearest(train, np.load(SAMPLE / "test_300K_descriptors.npy")[:200])
+
+
+def test_ingest_keeps_the_log_in_the_order_of_the_epochs(pipeline, log):
+    with h5py.File(pipeline.errors) as file:
+        np.testing.assert_array_equal(file["errors"], log)
+        assert file["epoch"][...].tolist() == list(range(60))
+        np.testing.assert_allclose(file["epoch_mean"], log.mean(axis=1, dtype=float))
+        assert file["errors"].attrs["units"] == "eV/Å"
+
+
+def test_expected_error_and_uncertainty_are_those_of_the_definition(pipeline, log, plain):
+    order, distance = plain
+    with h5py.File(pipeline.scores) as file:
+        threshold = file["thresholds"][0]
+        np.testing.assert_allclose(
+            file["expected_error"][:200], log.mean(axis=0, dtype=float)[order].mean(axis=1), 1e-5
+        )
+        np.testing.assert_allclose(
+            file["uncertainty"][:200, 0], (log > threshold).mean(axis=0)[order].mean(axis=1), 1e-5
+        )
+        np.testing.assert_allclose(file["neighbor_distance"][:200], distance.mean(axis=1), 1e-5)
+        assert threshold == pytest.approx(log[-1].mean(dtype=float))
+
+
+def test_quantiles_are_close_to_those_of_the_pooled_errors(pipeline, log, plain):
+    order, _ = plain
+    pooled = log[:, order].transpose(1, 0, 2).reshape(200, -1)
+    with h5py.File(pipeline.scores) as file:
+        for level, got in zip(file["quantile_levels"], file["quantiles"][:200].T, strict=True):
+            exact = np.quantile(pooled, level, axis=1, method="inverted_cdf")
+            # a log bin is 9 % wide here
+            np.testing.assert_allclose(got, exact, rtol=0.1)
+
+
+def test_distances_have_a_leave_one_out_reference(pipeline, train, plain):
+    order, _ = plain
+    own = nearest(train, train, 11)[1][:, 1:].mean(axis=1)
+    with h5py.File(pipeline.scores) as file:
+        d = file["neighbor_distance"][:200]
+        np.testing.assert_allclose(file["relative_distance"][:200], d / own[order].mean(1), 1e-5)
+        expected = [(1 + (own >= x * (1 - 1e-6)).sum()) / (len(own) + 1) for x in d]
+        np.testing.assert_allclose(file["ood_pvalue"][:200], expected, atol=1e-3)
+
+
+def test_structures_are_aggregated(pipeline):
+    natoms = np.load(pipeline.natoms)
+    with h5py.File(pipeline.scores) as file:
+        np.testing.assert_array_equal(file["structures/n_samples"], natoms)
+        per_row = file["expected_error"][...].reshape(len(natoms), -1)
+        np.testing.assert_allclose(
+            file["structures/expected_error_mean"], per_row.mean(axis=1), rtol=1e-6
+        )
+        np.testing.assert_array_equal(file["structures/expected_error_max"], per_row.max(axis=1))
+        np.testing.assert_array_equal(
+            file["structures/out_of_domain_share"],
+            (file["ood_pvalue"][...] < 0.01).reshape(25, -1).mean(axis=1, dtype=np.float32),
+        )
+
+
+def test_structures_come_with_the_descriptor_file(pipeline, tmp_path, ltau):
+    with h5py.File(tmp_path / "new.h5", "w") as file:
+        file["descriptors"] = np.load(pipeline.descriptors)
+        file["natoms"] = np.load(pipeline.natoms)
+    names = np.repeat([f"frame {i}" for i in range(25)], 55)
+    np.savez(tmp_path / "new.npz", descriptors=np.load(pipeline.descriptors), structure=names)
+    for name in ("new.h5", "new.npz"):
+        out = tmp_path / f"{name}.scores.h5"
+        assert ltau("score", tmp_path / name, "-m", pipeline.model, "-o", out).code == 0
+        with h5py.File(out) as got, h5py.File(pipeline.scores) as wanted:
+            for dataset in ("structure", "structures/expected_error_mean", "expected_error"):
+                np.testing.assert_array_equal(got[dataset], wanted[dataset])
+
+
+def test_calibration_holds_on_rows_it_did_not_see(pipeline):
+    with h5py.File(pipeline.calibration) as file:
+        summary = json.loads(file.attrs["summary"])
+        fit, held = set(file["fit_row"]), set(file["heldout_row"])
+    assert fit.isdisjoint(held)
+    assert len(fit | held) == 1375
+    assert {row // 55 for row in fit}.isdisjoint({row // 55 for row in held})
+    for bound in summary["heldout"]["bounds"]:
+        assert bound["coverage"] == pytest.approx(bound["level"], abs=0.08)
+    (metrics,) = summary["heldout"]["thresholds"]
+    assert metrics["calibration_error_after"] < metrics["calibration_error_before"] / 2
+
+
+def test_calibrated_scores_follow_the_maps(pipeline):
+    with h5py.File(pipeline.calibrated) as scores, h5py.File(pipeline.calibration) as maps:
+        expected = scores["expected_error"][...].astype(float)
+        np.testing.assert_allclose(
+            scores["error_bound"], expected[:, None] * maps["bound_ratio"][...], rtol=1e-6
+        )
+        np.testing.assert_allclose(
+            scores["calibrated_error"], expected * maps["error_scale"][0], rtol=1e-6
+        )
+        used = scores["in_calibration"][...]
+        np.testing.assert_array_equal(np.flatnonzero(used), maps["fit_row"])
+        # P(error > eps) after calibration is the mixture's P(error > eps / s).
+        edges, cdf = scores["cdf_edges"][...], scores["cdf"][...]
+        at = scores["thresholds"][0] / maps["threshold_scale"][0]
+        wanted = [1 - np.interp(at, edges, row) for row in cdf]
+        np.testing.assert_allclose(scores["calibrated_uncertainty"][:, 0], wanted, atol=1e-6)
+
+
+def test_same_bytes_whatever_the_blocks_and_threads(pipeline, tmp_path, ltau):
+    common = ["--natoms", pipeline.natoms, "--calibration", pipeline.calibration, "--cdf"]
+    for i, how in enumerate((["--threads", 1, "--block-rows", 100], ["--block-rows", 333])):
+        score = ["score", pipeline.descriptors, "-m", pipeline.model, *common, *how]
+        assert ltau(*score, "-o", tmp_path / f"{i}.h5").code == 0
+        assert (tmp_path / f"{i}.h5").read_bytes() == pipeline.calibrated.read_bytes()
+
+
+def test_same_bytes_in_another_process(pipeline, tmp_path):
+    steps = [
+        ["ingest", pipeline.logs, "-o", tmp_path / "errors.h5", "--units", "eV/Å"],
+        ["fit", tmp_path / "errors.h5", pipeline.train, "-o", tmp_path / "model.h5",
+         "--threads", 1],
+        ["score", pipeline.descriptors, "-m", tmp_path / "model.h5", "--natoms", pipeline.natoms,
+         "-o", tmp_path / "scores.h5", "--threads", 1],
+        ["calibrate", tmp_path / "scores.h5", pipeline.true_errors, "-o",
+         tmp_path / "calibration.h5"],
+    ]  # fmt: skip
+    for step in steps:
+        result = finish(start(*step))
+        assert result.code == 0, result.err
+    for name in ("errors", "model", "scores", "calibration"):
+        assert (tmp_path / f"{name}.h5").read_bytes() == getattr(pipeline, name).read_bytes(), name
+
+
+@pytest.mark.parametrize("form", ["array", "vectors", "runs"])
+def test_ingest_reads_every_form(form, log, tmp_path, ltau):
+    rng = np.random.default_rng(0)
+    if form == "array":
+        path, wanted, runs = tmp_path / "log.npy", log, [0] * 60
+        np.save(path, log.astype(np.float64))
+    elif form == "vectors":
+        vectors = rng.normal(size=(4, 30, 3))
+        path, wanted, runs = tmp_path / "log.npy", np.linalg.norm(vectors, axis=2), [0] * 4
+        np.save(path, vectors)
+    else:
+        path, wanted = tmp_path / "log.npz", np.concatenate([log[:5], log[20:30]])
+        runs = [0] * 5 + [1] * 10
+        np.savez(path, run_2=log[:5], run_10=log[20:30])
+    result = ltau("ingest", path, "-o", tmp_path / "errors.h5")
+    assert result.code == 0, result.err
+    with h5py.File(tmp_path / "errors.h5") as file:
+        np.testing.assert_array_equal(file["errors"], wanted.astype(np.float32))
+        assert file["run"][...].tolist() == runs
+
+
+def test_missing_values_are_left_out(tmp_path, ltau):
+    log = np.array([[1, np.nan, 3.0], [2, 5, np.inf], [6, np.nan, 3.0]])
+    np.save(tmp_path / "log.npy", log)
+    np.save(tmp_path / "x.npy", np.arange(3.0)[:, None])
+    assert ltau("ingest", tmp_path / "log.npy", "-o", tmp_path / "e.h5").code == 0
+    fit = ltau("fit", tmp_path / "e.h5", tmp_path / "x.npy", "-o", tmp_path / "m.h5", "-k", 1,
+               "--threshold", 2)  # fmt: skip
+    assert fit.code == 0, fit.err
+    with h5py.File(tmp_path / "m.h5") as file:
+        assert file["mean_error"][...].tolist() == [3, 5, 3]
+        np.testing.assert_allclose(file["uncertainty"][:, 0], [1 / 3, 1, 1])
+        assert file["counts"][...].sum(axis=1).tolist() == [3, 1, 2]
+
+
+def test_identical_descriptors_are_pooled(tmp_path, ltau):
+    rng = np.random.default_rng(0)
+    x = rng.integers(0, 3, (300, 2)).astype(np.float32)
+    log = rng.random((7, 300)).astype(np.float32)
+    np.save(tmp_path / "log.npy", log)
+    np.save(tmp_path / "x.npy", x)
+    np.save(tmp_path / "q.npy", x[:9] + np.float32(0.1))
+    assert ltau("ingest", tmp_path / "log.npy", "-o", tmp_path / "e.h5").code == 0
+    assert ltau("fit", tmp_path / "e.h5", tmp_path / "x.npy", "-o", tmp_path / "m.h5").code == 0
+    score = ("score", tmp_path / "q.npy", "-m", tmp_path / "m.h5", "-o", tmp_path / "s.h5")
+    assert ltau(*score, "-k", 5).code == 0
+    mean = log.mean(axis=0)
+    with h5py.File(tmp_path / "s.h5") as scores, h5py.File(tmp_path / "m.h5") as model:
+        assert len(model["counts"]) == 9
+        same = [(x == x[i]).all(axis=1) for i in range(9)]
+        wanted = [mean[rows].mean() for rows in same]  # the five nearest all coincide
+        np.testing.assert_allclose(scores["expected_error"], wanted, rtol=1e-5)
+
+
+def test_thresholds_and_k_can_be_chosen_late(pipeline, log, plain, tmp_path, ltau):
+    out = tmp_path / "s.h5"
+    result = ltau("score", pipeline.descriptors, "-m", pipeline.model, "-o", out, "-k", 3,
+                  "--threshold", 0.05, "--threshold", 0.2, "--quantile", 0.8)  # fmt: skip
+    assert result.code == 0, result.err
+    order = plain[0][:, :3]
+    with h5py.File(out) as file:
+        wanted = np.stack([(log > t).mean(axis=0)[order].mean(axis=1) for t in (0.05, 0.2)], 1)
+        np.testing.assert_allclose(file["uncertainty"][:200], wanted, atol=0.05)
+        assert file["quantiles"].shape == (1375, 1)
+        assert json.loads(file.attrs["parameters"])["k"] == 3
+        assert 0.5 < np.median(file["ood_pvalue"]) + 0.3 < 1.3
+
+
+def test_csv_on_standard_output(pipeline, ltau):
+    result = ltau("score", pipeline.descriptors, "-m", pipeline.model, "-o", "-", "--natoms",
+                  pipeline.natoms, "--calibration", pipeline.calibration)  # fmt: skip
+    rows = list(csv.DictReader(io.StringIO(result.out)))
+    assert len(rows) == 1375
+    with h5py.File(pipeline.calibrated) as file:
+        got = np.array([float(row["expected_error"]) for row in rows], np.float32)
+        np.testing.assert_allclose(got, file["expected_error"], rtol=1e-6)
+        bound = np.array([float(row["error_bound_0.9"]) for row in rows])
+        np.testing.assert_allclose(bound, file["error_bound"][:, 2], rtol=1e-6)
+    assert rows[60]["structure"] == "1"
+    assert "riskiest" in result.err  # the summary moves to standard error
+
+
+def test_a_reader_that_stops_early_is_no_error(pipeline):
+    process = start("score", pipeline.descriptors, "-m", pipeline.model, "-o", "-")
+    assert process.stdout.readline().startswith("row,")
+    process.stdout.close()
+    err = process.stderr.read()
+    process.stderr.close()
+    assert process.wait() == 0
+    assert "Traceback" not in err
+
+
+def test_score_finds_the_model_beside_it(pipeline, tmp_path, ltau, monkeypatch):
+    shutil.copy(pipeline.model, tmp_path / "model.h5")
+    with h5py.File(tmp_path / "descriptors.h5", "w") as file:
+        file["descriptors"] = np.load(pipeline.descriptors)
+    monkeypatch.chdir(tmp_path)
+    assert ltau("score", "descriptors.h5").code == 0
+    assert (tmp_path / "scores.h5").exists()
+
+
+def test_evaluate_leaves_out_the_rows_of_the_calibration(pipeline, ltau):
+    result = ltau("evaluate", pipeline.calibrated, pipeline.true_errors, "--json")
+    (report,) = json.loads(result.out)
+    with h5py.File(pipeline.calibration) as file:
+        assert report["n_rows"] == len(file["heldout_row"])
+        summary = json.loads(file.attrs["summary"])["heldout"]
+    assert report["coverage"]["0.9"] == pytest.approx(summary["bounds"][2]["coverage"])
+    assert report["rank_correlation"] == pytest.approx(summary["rank_correlation"])
+    plain = ltau("evaluate", pipeline.scores, pipeline.true_errors)
+    assert "1,375" in plain.out
+
+
+@pytest.mark.parametrize("name", ["errors", "model", "scores", "calibration"])
+def test_info_tells_kind_shapes_units_parameters_and_inputs(pipeline, name, ltau):
+    path = getattr(pipeline, name)
+    told = json.loads(ltau("info", path, "--json").out)
+    assert told["kind"] == name
+    with h5py.File(path) as file:
+        for dataset, about in told["datasets"].items():
+            assert tuple(about["shape"]) == file[dataset].shape
+            assert about["units"] == file[dataset].attrs["units"]
+    assert told["inputs"]
+    assert all(len(record["sha256"]) == 64 for record in told["inputs"])
+    text = ltau("info", path).out
+    assert name in text
+    assert "sha256" in text
+
+
+@pytest.mark.parametrize(
+    ("kind", "artifact"),
+    [("reliability", "calibration"), ("parity", "calibration"), ("parity", "scores"),
+     ("cdf", "model"), ("cdf", "calibrated"), (None, "calibration"), (None, "model")],
+)  # fmt: skip
+@pytest.mark.parametrize("ending", ["png", "pdf", "svg"])
+def test_figures_are_drawn_the_same_each_time(pipeline, kind, artifact, ending, tmp_path, ltau):
+    made = []
+    for i in range(2):
+        path = tmp_path / f"{i}.{ending}"
+        words = ["plot", *([kind] if kind else []), getattr(pipeline, artifact), "-o", path]
+        if artifact == "scores":
+            words += ["--true", pipeline.true_errors]
+        result = ltau(*words)
+        assert result.code == 0, result.err
+        assert result.out.strip() == str(path)
+        made.append(path.read_bytes())
+    assert made[0] == made[1]
+    assert len(made[0]) > 5000
