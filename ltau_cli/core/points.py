@@ -71,7 +71,7 @@ def find_points(descriptors: npt.NDArray[np.float32], n_logged: npt.NDArray[np.i
 
 def _hash_rows(words: npt.NDArray[np.uint32]) -> npt.NDArray[np.uint64]:
     multipliers: npt.NDArray[np.uint64] = np.random.default_rng(0).integers(
-        1, 2**63, words.shape[1], dtype=np.uint64
+        1, 2**63, size=(words.shape[1],), dtype=np.uint64
     )
     hashes = np.zeros(len(words), dtype=np.uint64)
     for column, multiplier in enumerate(multipliers):
