@@ -157,8 +157,8 @@ def test_every_option_is_listed() -> None:
 
 def test_named_environment_variables_exist() -> None:
     known = {
-        f"LTAU_{name}_{parameter.name}".upper()
-        for name, command in COMMANDS.items()
+        parameter.envvar
+        for command in COMMANDS.values()
         for parameter in command.params
         if isinstance(parameter, click.Option)
     }
