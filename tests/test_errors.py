@@ -543,7 +543,7 @@ def test_out_of_domain_rows_and_unknown_thresholds_are_warned_about(pipeline, tm
     result = ltau(*words, "-o", tmp_path / "a.h5", "--threshold", 0.5)
     assert result.code == 0
     assert "warning: " in result.err
-    assert "knows no threshold 0.5" in result.err
+    assert "has no threshold 0.5" in result.err
     assert "out of domain; bounds" in result.err
 
 

@@ -16,7 +16,7 @@ def test_specs_are_well_formed():
         assert len(spec.by_name) == len(spec.datasets)
         for dataset in spec.datasets:
             assert dataset.description
-            assert dataset.dtype == "unsigned" or np.dtype(dataset.dtype)
+            assert dataset.dtype in ("unsigned", "label") or np.dtype(dataset.dtype)
             assert all(split_dim(dim)[0].isidentifier() for dim in dataset.dims)
 
 

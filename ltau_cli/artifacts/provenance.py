@@ -66,11 +66,23 @@ class Hasher:
         result = []
         for entry, future in self._pending:
             size, digest = future.result()
-            record = {"role": entry.role, "file": entry.name, "kind": entry.kind} | entry.more
+            record: dict[str, Any] = {"role": entry.role, "file": entry.name, "kind": entry.kind}
+            record |= entry.more
             if len(entry.files) > 1:
-                record["n_files"] = str(len(entry.files))
+                record["n_files"] = len(entry.files)
             result.append(record | {"size": size, "sha256": digest})
         return result
+
+
+def extend_record(old: dict[str, Any], new: dict[str, Any]) -> dict[str, Any]:
+    """Record of an input that more files were read of; the hash is that of both hashes."""
+    joined = hashlib.sha256((old["sha256"] + new["sha256"]).encode())
+    n_files = int(old.get("n_files", 1)) + int(new.get("n_files", 1))
+    return old | {
+        "n_files": n_files,
+        "size": old["size"] + new["size"],
+        "sha256": joined.hexdigest(),
+    }
 
 
 def _digest(files: Sequence[Path]) -> tuple[int, str]:

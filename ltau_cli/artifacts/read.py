@@ -74,6 +74,8 @@ class Artifact:
         except OSError as error:
             raise _damaged(self.path, f"dataset {name} cannot be read") from error
         spec = self.spec.by_name[name]
+        if values.dtype.kind == "S":
+            return np.char.decode(values, "utf-8")
         if values.dtype.kind == "f" and not spec.nan and not np.isfinite(values).all():
             bad = int(np.size(values) - np.isfinite(values).sum())
             raise _damaged(self.path, f"dataset {name} holds {bad} values that are not finite")
@@ -183,7 +185,12 @@ def _check_dataset(
     path: Path, dataset: h5py.Dataset, spec: DatasetSpec, sizes: dict[str, int]
 ) -> None:
     dtype = dataset.dtype
-    fits = dtype.kind == "u" if spec.dtype == "unsigned" else dtype == np.dtype(spec.dtype)
+    if spec.dtype == "unsigned":
+        fits = dtype.kind == "u"
+    elif spec.dtype == "label":
+        fits = dtype == np.int64 or dtype.kind == "S"
+    else:
+        fits = dtype == np.dtype(spec.dtype)
     if not fits:
         raise _damaged(path, f"dataset {spec.name} has dtype {dtype}, not {spec.dtype}")
     if len(dataset.shape) != len(spec.dims):

@@ -22,7 +22,8 @@ class DatasetSpec:
     dims : tuple of str
         Name of each dimension; ``n_bins+1`` is one longer than ``n_bins``.
     dtype : str
-        numpy dtype name, or ``unsigned`` (the smallest that holds the values) or ``text``.
+        numpy dtype name, or ``unsigned`` (the smallest that holds the values), or ``label`` (int64,
+        or fixed-length UTF-8 text).
     units, description : str
         Also written to the dataset's attributes.
     required : bool
@@ -89,7 +90,25 @@ ERRORS = ArtifactSpec(
             "largest error in the epoch; NaN if none was", nan=True,
         ),
         DatasetSpec("epoch_missing", _EPOCH, "int64", ONE, "samples missing in the epoch"),
+        DatasetSpec("epoch_zeros", _EPOCH, "int64", ONE, "errors of exactly 0 in the epoch"),
         DatasetSpec("n_logged", _SAMPLE, "int32", ONE, "errors logged for each sample"),
+        DatasetSpec(
+            "sample_min", _SAMPLE, "float32", ERROR_UNITS,
+            "smallest error of each sample; NaN if it was never logged", nan=True,
+        ),
+        DatasetSpec(
+            "sample_max", _SAMPLE, "float32", ERROR_UNITS,
+            "largest error of each sample; NaN if it was never logged", nan=True,
+        ),
+        _optional("sample_id", _SAMPLE, "label", ONE, "the user's own name of each sample"),
+        _optional("structure", _SAMPLE, "int64", ONE, "structure of each sample, from 0"),
+        _optional("species", _SAMPLE, "label", ONE, "chemical symbol of each sample"),
+        _optional("config_type", _SAMPLE, "label", ONE, "config_type of each sample's frame"),
+        _optional("group", _SAMPLE, "label", ONE, "the user's own group of each sample"),
+        _optional(
+            "magnitude", _SAMPLE, "float32", ERROR_UNITS,
+            "magnitude of each sample's target value, for relative tolerances",
+        ),
     ),
 )  # fmt: skip
 
@@ -127,7 +146,10 @@ MODEL = ArtifactSpec(
             "multiplicity", _POINT, "int64", ONE,
             "training samples with exactly these descriptors and as many logged errors",
         ),
-        DatasetSpec("point", _SAMPLE, "int64", ONE, "point of each training sample"),
+        DatasetSpec(
+            "point", _SAMPLE, "int64", ONE,
+            "point of each training sample; -1 if it was never logged",
+        ),
         DatasetSpec(
             "descriptors", ("n_points", "d"), "float32", DESCRIPTOR_UNITS,
             "distinct training descriptors",

@@ -18,10 +18,13 @@ class FileSink:
     ----------
     path : Path
         Created, or emptied.
+    keep : bool
+        Keep what it holds.
     """
 
-    def __init__(self, path: Path) -> None:
-        self._descriptor = os.open(path, os.O_RDWR | os.O_CREAT | os.O_TRUNC, 0o666)
+    def __init__(self, path: Path, *, keep: bool = False) -> None:
+        flags = os.O_RDWR | os.O_CREAT | (0 if keep else os.O_TRUNC)
+        self._descriptor = os.open(path, flags, 0o666)
         self._position = 0
         self._failure: OSError | None = None
 

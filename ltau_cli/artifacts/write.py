@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import json
+import shutil
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
@@ -19,6 +20,7 @@ from ltau_cli.artifacts.schema import ERROR_UNITS, FORMAT, SPECS, DatasetSpec
 from ltau_cli.artifacts.sink import FileSink
 
 COMPRESS_FROM = 1 << 16  # bytes; smaller datasets stay contiguous
+GROWING_CHUNK = 1024  # rows of a dataset that grows by a row per epoch
 
 
 class BlockWriter:
@@ -27,6 +29,9 @@ class BlockWriter:
     def __init__(self, dataset: h5py.Dataset, sink: FileSink) -> None:
         self._dataset = dataset
         self._sink = sink
+
+    def __getitem__(self, place: Any) -> Any:
+        return self._dataset[place]
 
     def __setitem__(self, place: Any, values: npt.ArrayLike) -> None:
         self._dataset[place] = values
@@ -54,14 +59,30 @@ class ArtifactWriter:
         self._spec = SPECS[kind]
         self._units = units
 
-    def put(self, name: str, values: npt.ArrayLike, *, compress: bool = False) -> None:
-        """Write a whole dataset, cast to the dtype of the schema."""
+    def put(
+        self, name: str, values: npt.ArrayLike, *, compress: bool = False, growing: bool = False
+    ) -> None:
+        """Write a whole dataset, cast to the dtype of the schema; replace one that is there."""
         spec = self._spec.by_name[name]
         array = np.asarray(values)
-        if spec.dtype != "unsigned":
+        if spec.dtype == "label":
+            array = array.astype(np.int64) if array.dtype.kind in "iu" else _as_bytes(array)
+        elif spec.dtype != "unsigned":
             array = array.astype(spec.dtype)
-        dataset = self.create(name, array.shape, dtype=array.dtype, compress=compress)
-        dataset[...] = array
+        if name in self._file:
+            self.open(name, array.shape)[...] = array
+            return
+        chunks = (GROWING_CHUNK, *array.shape[1:]) if growing else None
+        self.create(
+            name, array.shape, dtype=array.dtype, chunks=chunks, growing=growing, compress=compress
+        )[...] = array
+
+    def open(self, name: str, shape: tuple[int, ...]) -> BlockWriter:
+        """Open a dataset that is there, grown to ``shape``."""
+        dataset = self._file[name]
+        if dataset.shape != shape:
+            dataset.resize(shape)
+        return BlockWriter(dataset, self._sink)
 
     def create(
         self,
@@ -135,6 +156,27 @@ def create_artifact(path: Path, kind: str, *, units: str, force: bool) -> Iterat
         with h5py.File(sink, "w", libver="v110") as file:
             yield ArtifactWriter(file, sink, kind, units)
         sink.check()
+
+
+@contextlib.contextmanager
+def extend_artifact(path: Path, kind: str, *, units: str) -> Iterator[ArtifactWriter]:
+    """Open a copy of an artifact for more rows; it takes the place of ``path`` at the end.
+
+    Raises
+    ------
+    OutputError
+        If it cannot be written; the old artifact is then untouched.
+    """
+    with replace_atomically(path, force=True) as temporary:
+        shutil.copyfile(path, temporary)
+        with contextlib.closing(FileSink(temporary, keep=True)) as sink:
+            with h5py.File(sink, "r+", libver="v110") as file:
+                yield ArtifactWriter(file, sink, kind, units)
+            sink.check()
+
+
+def _as_bytes(values: npt.NDArray[Any]) -> npt.NDArray[np.bytes_]:
+    return np.char.encode(values.astype(np.str_), "utf-8")
 
 
 def _describe(dataset: h5py.Dataset, spec: DatasetSpec, units: str) -> None:

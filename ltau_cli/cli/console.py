@@ -49,6 +49,10 @@ class Console:
         if not self.quiet:
             click.echo(line, err=True)
 
+    def warn(self, line: str) -> None:
+        """Print a warning on standard error, even when quiet."""
+        click.echo(f"warning: {line}", err=True)
+
     def summary(self, lines: Sequence[str], *, to_stderr: bool = False) -> None:
         """Print the short summary a stage ends with."""
         if not self.quiet:
@@ -66,7 +70,7 @@ class Console:
         """Print the warnings of ltau as ``warning:`` lines."""
 
         def show(message: Warning | str, *_: Any, **__: Any) -> None:
-            click.echo(f"warning: {message}", err=True)
+            self.warn(str(message))
 
         with warnings.catch_warnings():
             warnings.simplefilter("ignore")  # other libraries' warnings are not for the user

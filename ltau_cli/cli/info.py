@@ -9,6 +9,7 @@ import click
 
 from ltau_cli.cli import options
 from ltau_cli.cli.console import Console, table
+from ltau_cli.cli.report import log_lines
 
 
 @click.command("info")
@@ -47,7 +48,12 @@ def command(artifact: Path, as_json: bool, console: Console) -> None:
           for i in result["inputs"]),
         "",
         *_pairs("parameters", result["parameters"]),
-        *_pairs("summary", result["summary"]),
+        *(
+            log_lines(result["summary"], result["units"])
+            + [f"  warning: {line}" for line in result["summary"]["warnings"]]
+            if result["kind"] == "errors"
+            else _pairs("summary", result["summary"])
+        ),
     ]  # fmt: skip
     click.echo("\n".join(lines))
 

@@ -3,45 +3,182 @@
 from __future__ import annotations
 
 from pathlib import Path
+from typing import Any
 
 import click
 
 from ltau_cli.cli import options
-from ltau_cli.cli.console import Console, quantity
+from ltau_cli.cli.console import Console
+from ltau_cli.cli.report import log_lines
+
+
+class EpochRange(click.ParamType):  # type: ignore[type-arg]
+    """``START:STOP:STEP``, each optional."""
+
+    name = "START:STOP:STEP"
+
+    def convert(
+        self, value: Any, param: click.Parameter | None, ctx: click.Context | None
+    ) -> tuple[int | None, int | None, int | None]:
+        """Split at the colons."""
+        if isinstance(value, tuple):
+            return value
+        try:
+            parts = [int(part) if part.strip() else None for part in str(value).split(":")]
+        except ValueError:
+            parts = []
+        if not 2 <= len(parts) <= 3 or (len(parts) == 3 and parts[2] is not None and parts[2] < 1):
+            self.fail(f"{value!r} is not START:STOP:STEP, such as 10: or 10:200:2", param, ctx)
+        start, stop, step = [*parts, None][:3]
+        return start, stop, step
+
+
+def _columns(
+    _context: click.Context, parameter: click.Parameter, values: tuple[str, ...]
+) -> dict[str, str]:
+    columns = {}
+    for value in values:
+        role, equals, name = value.partition("=")
+        if not equals or role not in ("epoch", "sample", "error", "run") or not name:
+            raise click.BadParameter(
+                f"{value!r} is not ROLE=NAME with a role of epoch, sample, error, run",
+                param=parameter,
+            )
+        columns[role] = name
+    return columns
+
+
+def _list_formats(context: click.Context, _parameter: click.Parameter, wanted: bool) -> None:
+    if wanted and not context.resilient_parsing:
+        from ltau_cli.readers.logs import FORMATS
+
+        width = max(map(len, FORMATS))
+        for name, about in FORMATS.items():
+            click.echo(f"{name.ljust(width)}  {about}")
+        context.exit()
 
 
 @click.command("ingest")
-@click.argument("log")
+@click.argument("logs", nargs=-1, required=True, metavar="LOG...")
 @options.output("errors.h5")
+@click.option(
+    "--append",
+    is_flag=True,
+    help="Add new epochs to an existing result; only their files are read.",
+)
 @click.option("--units", default="", help="Units of the errors, such as eV/Å; shown everywhere.")
+@click.option("--format", metavar="NAME", help="Force a format; see --list-formats.")
+@click.option(
+    "--list-formats",
+    is_flag=True,
+    is_eager=True,
+    expose_value=False,
+    callback=_list_formats,
+    help="List what can be read, and exit.",
+)
+@click.option(
+    "--quantity",
+    type=click.Choice(["forces", "energy"]),
+    help="Which errors, where a log holds both.",
+)
+@click.option(
+    "--epochs",
+    type=EpochRange(),
+    default=":",
+    help="Epoch numbers to keep, as in a slice: 10: leaves out a burn-in of ten, -50: "
+    "keeps the last fifty.",
+)
+@click.option(
+    "--every",
+    type=click.IntRange(min=1),
+    default=1,
+    show_default=True,
+    help="Of these, keep each N-th.",
+)
+@click.option(
+    "--norm",
+    type=click.Choice(["l2", "l1", "max", "rms"]),
+    default="l2",
+    show_default=True,
+    help="Norm of error vectors.",
+)
+@click.option(
+    "--missing",
+    type=float,
+    multiple=True,
+    help="Value that stands for 'not logged', besides NaN and infinity; repeatable.",
+)
+@click.option(
+    "--allow-missing",
+    is_flag=True,
+    help="Accept samples that were never logged (held out); they carry no weight.",
+)
+@click.option(
+    "--column",
+    "columns",
+    multiple=True,
+    callback=_columns,
+    metavar="ROLE=NAME",
+    help="Column of a table; roles: epoch, sample, error, run; repeatable.",
+)
+@click.option("--prediction-key", "prediction", help="Name of the prediction in frames.")
+@click.option("--reference-key", "reference", help="Name of the reference in frames.")
+@click.option("--natoms", help="File with the atoms per frame: attaches structures.")
+@click.option("--frames", help="The training frames (extxyz): attaches structures and species.")
+@click.option("--group", help="File with one group label per sample.")
+@click.option("--sample-id", help="File with your own name of each sample.")
+@click.option("--magnitude", help="File with the target's magnitude per sample.")
 @options.json_output
 @options.common
 def command(
-    log: str, output: Path, force: bool, units: str, as_json: bool, console: Console
-) -> None:
-    """Read the error log of a training run.
+    logs: tuple[str, ...],
+    output: Path,
+    force: bool,
+    append: bool,
+    units: str,
+    allow_missing: bool,
+    as_json: bool,
+    console: Console,
+    natoms: str | None,
+    frames: str | None,
+    group: str | None,
+    sample_id: str | None,
+    magnitude: str | None,
+    **reading: Any,
+) -> None:  # fmt: skip
+    """Read the error log of a training run, and say what is wrong with it.
 
-    LOG is a folder of per-epoch .npy files, one .npy of shape (n_epochs, n_samples) or
-    (n_epochs, n_samples, 3), or an .npz with one such array per run. NaN and infinite values are
-    missing; vectors become their norms.
+    LOG is a folder of per-epoch files, an array of all epochs, a table, or evaluated frames; the
+    format is found out (ltau ingest --list-formats). Several LOGs are the runs of an ensemble.
+    NaN and infinite values are missing; vectors become their norms.
 
     \b
-    Example:
-      ltau ingest logs/ -o errors.h5 --units eV/Å
+    Examples:
+      ltau ingest logs/ --units eV/Å
+      ltau ingest seed1/logs seed2/logs -o errors.h5 --epochs 10:
+      ltau ingest logs/ --append          # again and again while a training runs
     """
+    from ltau_cli.errors import UsageError
+    from ltau_cli.readers.logs import FORMATS
     from ltau_cli.stages import ingest
 
-    summary = ingest.run(log, output, units=units, force=force, progress=console.progress)
+    if reading["format"] not in (None, *FORMATS):
+        raise UsageError(
+            f"there is no format {reading['format']!r}", hint="formats: " + ", ".join(FORMATS)
+        )
+    report = ingest.run(
+        logs,
+        output,
+        reading=ingest.Reading(**reading),
+        labels=ingest.Labels(natoms, frames, group, sample_id, magnitude),
+        units=units,
+        allow_missing=allow_missing,
+        append=append,
+        force=force,
+        progress=console.progress,
+    )
     if as_json:
-        console.json(summary | {"output": output})
+        console.json(report | {"output": output})
         return
-    runs = f"{summary['n_runs']} run" + ("s" if summary["n_runs"] > 1 else "")
-    missing = f"{summary['n_missing']:,} missing" if summary["n_missing"] else "none missing"
-    console.summary([
-        f"{output}: {summary['n_samples']:,} samples, {summary['n_epochs']} epochs of {runs}, "
-        f"{missing}",
-        f"  errors from {quantity(summary['smallest_positive'], '')} to "
-        f"{quantity(summary['largest'], units)}, {summary['n_zero']:,} zeros",
-        f"  mean error {quantity(summary['mean_first'], '')} in the first epoch, "
-        f"{quantity(summary['mean_last'], units)} in the last",
-    ])  # fmt: skip
+    new = f", {report['n_new']} of them new" if append else ""
+    console.summary(log_lines(report, report["units"], f"{output}: ", new))

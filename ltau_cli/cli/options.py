@@ -118,6 +118,8 @@ def _apply_config(context: click.Context, _parameter: click.Parameter, path: Pat
                 f"{path}: unknown option {key} in section {context.info_name}",
                 hint="it knows: " + ", ".join(sorted(name for name in options if len(name) > 1)),
             )
+        if option.name in values:
+            raise UsageError(f"{path}: {key} is given twice in section {context.info_name}")
         values[option.name] = _as_typed(option, value, f"{path}: {key}")
     context.default_map = (context.default_map or {}) | values  # type: ignore[operator]
 
@@ -127,6 +129,9 @@ def _as_typed(option: click.Option, value: Any, name: str) -> Any:
     if option.multiple and not isinstance(value, list):
         value = [value]
     several = option.multiple or option.nargs > 1
+    items = value if isinstance(value, list) else [value]
+    if any(item is None or isinstance(item, dict | list) for item in items):
+        raise UsageError(f"{name} must be a plain value, not {value}")
     if isinstance(value, list) != several or (option.nargs > 1 and len(value) != option.nargs):
         wanted = f"a list of {option.nargs} values" if option.nargs > 1 else "a single value"
         raise UsageError(f"{name} must be {wanted}, not {value}")

@@ -90,8 +90,8 @@ def command(
         console.summary(_lines(summary, output), to_stderr=to_stdout)
     if summary["flagged_share"] > MANY_FLAGGED:
         where = "; bounds that were calibrated in domain are too short there"
-        console.log(
-            f"warning: {percent(summary['flagged_share'])} of the rows are out of domain"
+        console.warn(
+            f"{percent(summary['flagged_share'])} of the rows are out of domain"
             + (where if len(summary["levels"]) else "")
         )
 

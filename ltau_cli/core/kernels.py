@@ -16,6 +16,38 @@ _compiled = numba.njit(nogil=True, cache=True, error_model="numpy")
 
 
 @_compiled
+def survey_block(errors, total, logged, zeros, infinite, smallest, largest, n_logged, low, high):
+    """Take stock of a block of the error log, (n_epochs, n) float32, and clean it in place.
+
+    Infinities become NaN, -0.0 becomes 0.0. Sums go on from sample to sample, so they do not
+    depend on the blocks. Returns the place of the first negative error, or (-1, -1).
+    """
+    for t in range(errors.shape[0]):
+        for i in range(errors.shape[1]):
+            error = errors[t, i]
+            if error != error:
+                continue
+            if np.isinf(error):
+                errors[t, i] = np.nan
+                infinite[t] += 1
+                continue
+            if error <= 0.0:
+                if error < 0.0:
+                    return t, i
+                errors[t, i] = 0.0
+                zeros[t] += 1
+            elif error < smallest[t]:
+                smallest[t] = error
+            largest[t] = max(largest[t], error)
+            total[t] += error
+            logged[t] += 1
+            n_logged[i] += 1
+            low[i] = min(low[i], error)
+            high[i] = max(high[i], error)
+    return -1, -1
+
+
+@_compiled
 def count_block(
     errors, bits, start, stop, edges, lookup, thresholds, counts, n_logged, total, largest, above
 ):

@@ -58,12 +58,15 @@ class ArraySource:
         Integer, float or bool.
     read : callable
         ``read(start, stop)`` gives rows ``start..stop`` as stored.
+    columns : callable
+        ``columns(start, stop)`` gives ``array[:, start:stop]``.
     """
 
     place: Place
     shape: tuple[int, ...]
     dtype: np.dtype[Any]
     read: Callable[[int, int], npt.NDArray[Any]]
+    columns: Callable[[int, int], npt.NDArray[Any]]
 
     def all(self) -> npt.NDArray[Any]:
         """Read every row."""
@@ -72,7 +75,7 @@ class ArraySource:
 
 @contextlib.contextmanager
 def open_array(
-    place: Place, *, names: Sequence[str] = (), ndim: int | None = None
+    place: Place, *, names: Sequence[str] = (), ndim: int | None = None, text: bool = False
 ) -> Iterator[ArraySource]:
     """Open an array for reading.
 
@@ -84,6 +87,8 @@ def open_array(
         Names to look for in a file that holds several arrays and where ``place`` names none.
     ndim : int, optional
         Dimensions of the array that is looked for, where several are there.
+    text : bool
+        Allow text as well as numbers.
 
     Raises
     ------
@@ -98,27 +103,23 @@ def open_array(
         raise InputError(f"{path} is a folder; a file is needed here")
     ending = path.suffix.lower()
     if ending == ".npy":
-        yield _checked(_open_npy(place))
+        yield _checked(_open_npy(place), text)
     elif ending == ".npz":
         with _reading_npz(path) as members:
             key = place.key or _choose(place, {n: members[n].ndim for n in members}, names, ndim)
             if key not in members:
                 raise _no_such_array(place, list(members))
-            yield _checked(_in_memory(Place(path, key), members[key]))
+            yield _checked(_in_memory(Place(path, key), members[key]), text)
     elif ending in HDF5_ENDINGS:
         with _open_hdf5(path) as file:
             sizes = _datasets(file)
-            key = place.key or _choose(place, sizes, names, ndim)
-            if key.strip("/") not in sizes:
+            key = (place.key or _choose(place, sizes, names, ndim)).strip("/")
+            if key not in sizes:
                 raise _no_such_array(place, list(sizes))
-            dataset = file[key.strip("/")]
-            yield _checked(
-                ArraySource(
-                    Place(path, key), dataset.shape, dataset.dtype, _hdf5_rows(path, dataset)
-                )
-            )
+            dataset = file[key]
+            yield _checked(_in_hdf5(Place(path, key), dataset), text)
     elif ending in TEXT_ENDINGS:
-        yield _checked(_in_memory(place, _read_text(path)))
+        yield _checked(_in_memory(place, _read_text(path)), text)
     else:
         raise InputError(
             f"{path}: arrays are read from .npy, .npz, .h5, .txt, .dat or .csv files",
@@ -127,10 +128,10 @@ def open_array(
 
 
 def read_array(
-    place: Place, *, names: Sequence[str] = (), ndim: int | None = None
+    place: Place, *, names: Sequence[str] = (), ndim: int | None = None, text: bool = False
 ) -> npt.NDArray[Any]:
     """Read a whole array; see :func:`open_array`."""
-    with open_array(place, names=names, ndim=ndim) as source:
+    with open_array(place, names=names, ndim=ndim, text=text) as source:
         return source.all()
 
 
@@ -148,7 +149,7 @@ def read_optional(place: Place, name: str) -> npt.NDArray[Any] | None:
             return members.get(name)
     if ending in HDF5_ENDINGS:
         with _open_hdf5(place.path) as file:
-            folder = (place.key or "").strip("/").rpartition("/")[0]
+            folder = (place.key or "").rpartition("/")[0]
             where = f"{folder}/{name}".strip("/")
             if where in _datasets(file):
                 values: npt.NDArray[Any] = file[where][...]
@@ -240,17 +241,27 @@ def _datasets(file: Any) -> dict[str, int]:
     return sizes
 
 
-def _hdf5_rows(path: Path, dataset: Any) -> Callable[[int, int], npt.NDArray[Any]]:
-    def read(start: int, stop: int) -> npt.NDArray[Any]:
-        try:
-            rows: npt.NDArray[Any] = dataset[start:stop]
-        except (OSError, RuntimeError) as error:
-            raise InputError(
-                f"{path}:{dataset.name} cannot be read; the file is damaged"
-            ) from error
-        return rows
+def _in_hdf5(place: Place, dataset: Any) -> ArraySource:
+    import h5py
 
-    return read
+    shape, dtype = dataset.shape or (), dataset.dtype
+    if h5py.check_string_dtype(dtype) is not None:
+        dataset, dtype = dataset.asstr(), np.dtype(np.str_)
+
+    def read(*selection: slice) -> npt.NDArray[Any]:
+        try:
+            values: npt.NDArray[Any] = np.asarray(dataset[selection], dtype=dtype)
+        except (OSError, RuntimeError) as error:
+            raise InputError(f"{place} cannot be read; the file is damaged") from error
+        return values
+
+    return ArraySource(
+        place,
+        shape,
+        dtype,
+        lambda start, stop: read(slice(start, stop)),
+        lambda start, stop: read(slice(None), slice(start, stop)),
+    )
 
 
 def _read_text(path: Path) -> npt.NDArray[np.float64]:
@@ -264,12 +275,18 @@ def _read_text(path: Path) -> npt.NDArray[np.float64]:
 
 
 def _in_memory(place: Place, values: npt.NDArray[Any]) -> ArraySource:
-    return ArraySource(place, values.shape, values.dtype, lambda start, stop: values[start:stop])
+    return ArraySource(
+        place,
+        values.shape,
+        values.dtype,
+        lambda start, stop: values[start:stop],
+        lambda start, stop: values[:, start:stop],
+    )
 
 
-def _checked(source: ArraySource) -> ArraySource:
+def _checked(source: ArraySource, text: bool) -> ArraySource:
     _refuse_objects(source.place, source.dtype)
-    if source.dtype.kind not in "fiub":
+    if source.dtype.kind not in ("fiubUS" if text else "fiub"):
         raise InputError(f"{source.place} holds {source.dtype} values, not numbers")
     if len(source.shape) == 0:
         raise InputError(f"{source.place} holds a single value, not an array")

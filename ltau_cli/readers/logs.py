@@ -1,10 +1,10 @@
-"""Error logs as training left them: per-epoch files, one array, or one array per run."""
+"""Open any error log: find out what it is and join its runs."""
 
 from __future__ import annotations
 
 import contextlib
-import re
-from collections.abc import Callable, Iterator
+from collections import Counter
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -13,189 +13,203 @@ import numpy as np
 import numpy.typing as npt
 
 from ltau_cli.errors import InputError
-from ltau_cli.readers.arrays import ArraySource, Place, list_arrays, open_array
+from ltau_cli.readers.arrays import HDF5_ENDINGS, Place
+from ltau_cli.readers.frames import open_evaluated
+from ltau_cli.readers.log import Errors, LoggedRun, LogOptions
+from ltau_cli.readers.log_arrays import is_per_epoch, open_arrays, open_epoch_arrays
+from ltau_cli.readers.log_tables import has_epochs, open_epoch_tables, open_table
+from ltau_cli.readers.numbered import NumberedFiles, find_numbered
 
-_NUMBER = re.compile(r"\d+")
+# Name, what it is, and what of it a folder may hold, one file per epoch.
+FORMATS: dict[str, str] = {
+    "epoch-arrays": "folder of .npy per epoch: (n,), (n, 3) vectors, or (n, 2) of [id, error]",
+    "array": ".npy, .npz (one array per run) or HDF5: (n_epochs, n) or (n_epochs, n, 3)",
+    "long-table": "CSV, TSV (also .gz) or JSON lines with columns epoch, sample, error [, run]",
+    "wide-table": "CSV, TSV (also .gz) or JSON lines with one line per epoch",
+    "frames": "extxyz per epoch with predicted and reference forces or energies (needs ASE)",
+}
+_ENDINGS = {
+    "epoch-arrays": (".npy",),
+    "long-table": (".csv", ".tsv", ".csv.gz", ".tsv.gz", ".jsonl", ".jsonl.gz", ".ndjson"),
+    "frames": (".xyz", ".extxyz"),
+}
+_MAGIC = {b"\x93NUMPY": "array", b"PK\x03\x04": "array", b"\x89HDF\r\n\x1a\n": "array"}
 
 
 @dataclass
 class ErrorLog:
-    """An error log, read by ranges of samples.
+    """All runs of a log, read by ranges of samples.
 
     Attributes
     ----------
     files : list of Path
         Everything that is read.
+    format : str
+        What it was taken for.
     epochs, runs : (n_epochs,) int32
         Of each row.
+    names : list of str
+        Where each row stands, for messages.
     n_samples : int
     read : callable
-        ``read(start, stop)`` gives (n_epochs, stop - start) float32; missing values are NaN.
-    row_name : callable
-        Name of a row for messages.
+        ``read(start, stop)`` gives (n_epochs, stop - start) float32; NaN or infinite where nothing
+        was logged.
+    labels : dict
+        Per-sample labels that came along.
+    notes : Counter
+        Findings of the readers.
+    warnings : list of str
     """
 
     files: list[Path]
+    format: str
     epochs: npt.NDArray[np.int32]
     runs: npt.NDArray[np.int32]
+    names: list[str]
     n_samples: int
-    read: Callable[[int, int], npt.NDArray[np.float32]]
-    row_name: Callable[[int], str]
+    read: Callable[[int, int], Errors]
+    labels: dict[str, npt.NDArray[Any]]
+    notes: Counter[str]
+    warnings: list[str]
 
 
 @contextlib.contextmanager
-def open_log(place: Place) -> Iterator[ErrorLog]:
-    """Open a folder of per-epoch .npy files, one .npy, or an .npz with one array per run.
+def open_log(places: Sequence[Place], options: LogOptions) -> Iterator[ErrorLog]:
+    """Open one log, or several that are the runs of an ensemble.
 
     Raises
     ------
     InputError
-        If it cannot be read, is empty, or its parts do not fit together.
+        If one cannot be read, is empty, or they do not fit together.
     """
     with contextlib.ExitStack() as stack:
-        if place.path.is_dir():
-            yield _folder(place.path, stack)
-        elif place.path.suffix.lower() == ".npz" and place.key is None:
-            yield _runs(place, stack)
-        else:
-            source = stack.enter_context(open_array(place, names=("errors",)))
-            yield _joined([source], [place.path])
+        runs: list[LoggedRun] = []
+        kinds = []
+        for group in _as_runs(places, options):
+            kind = options.format or detect(group)
+            kinds.append(kind)
+            runs += _open(group, kind, len(runs), options, stack)
+        yield _join(runs, kinds[0])
 
 
-def _folder(folder: Path, stack: contextlib.ExitStack) -> ErrorLog:
-    numbered = find_epoch_files(folder)
-    sources = [stack.enter_context(open_array(Place(path))) for _, path in numbered]
-    for source in sources:
-        if (len(source.shape) == 2 and source.shape[1] != 3) or len(source.shape) > 2:
-            raise InputError(
-                f"{source.place} has shape {source.shape}; a per-epoch file holds (n_samples,) "
-                "errors or (n_samples, 3) error vectors"
-            )
-    first = sources[0]
-    n_samples = first.shape[0]
-    for source in sources:
-        if source.shape[0] != n_samples:
-            raise InputError(
-                f"{source.place} has {source.shape[0]:,} samples, {first.place} has {n_samples:,}",
-                hint="all epochs of one log must hold the same samples",
-            )
-    if n_samples == 0:
-        raise InputError(f"{first.place} is empty: it holds no samples")
-
-    def read(start: int, stop: int) -> npt.NDArray[np.float32]:
-        rows = np.empty((len(sources), stop - start), dtype=np.float32)
-        for row, source in zip(rows, sources, strict=True):
-            row[:] = _magnitudes(source.read(start, stop), vectors=len(source.shape) == 2)
-        return rows
-
-    return ErrorLog(
-        files=[path for _, path in numbered],
-        epochs=np.array([epoch for epoch, _ in numbered], dtype=np.int32),
-        runs=np.zeros(len(numbered), dtype=np.int32),
-        n_samples=n_samples,
-        read=read,
-        row_name=lambda row: str(numbered[row][1]),
-    )
-
-
-def find_epoch_files(folder: Path) -> list[tuple[int, Path]]:
-    """Per-epoch .npy files of a folder, by epoch number (9 before 10).
-
-    Files belong together if their names differ in one number only.
+def detect(group: Sequence[Place]) -> str:
+    """Tell the format of a log from its content and name.
 
     Raises
     ------
     InputError
-        If there are none, or several such sets.
+        If it is none that is known.
     """
-    patterns: dict[str, list[Path]] = {}
-    for path in sorted(folder.glob("*.npy")):
-        if _NUMBER.search(path.stem):
-            patterns.setdefault(_NUMBER.sub("#", path.name), []).append(path)
-    if not patterns:
+    path = group[0].path
+    if path.is_dir():
+        for kind, endings in _ENDINGS.items():
+            if any(_with_endings(path, endings)):
+                return kind
         raise InputError(
-            f"{folder} holds no per-epoch .npy files",
-            hint="name them like errors_epoch_0.npy, errors_epoch_1.npy, ...",
+            f"{path} holds no per-epoch files",
+            hint="see what can be read: ltau ingest --list-formats",
         )
-    series = {name: paths for name, paths in patterns.items() if len(paths) > 1} or patterns
-    if len(series) > 1:
-        raise InputError(
-            f"{folder} holds several sets of numbered files: " + ", ".join(sorted(series)[:5]),
-            hint="move each set to a folder of its own",
-        )
-    (paths,) = series.values()
-    numbers = np.array([[int(n) for n in _NUMBER.findall(path.stem)] for path in paths])
-    varying = np.flatnonzero((numbers != numbers[0]).any(axis=0))
-    if len(varying) > 1:
-        raise InputError(
-            f"{folder}: more than one number varies in the file names, such as "
-            f"{paths[0].name} and {paths[-1].name}",
-            hint="keep one folder per run, where only the epoch number varies",
-        )
-    column = int(varying[0]) if len(varying) else -1
-    return sorted(zip(numbers[:, column].tolist(), paths, strict=True))
-
-
-def _runs(place: Place, stack: contextlib.ExitStack) -> ErrorLog:
-    names = sorted(list_arrays(place.path), key=_natural)
-    if not names:
-        raise InputError(f"{place} is empty: it holds no arrays")
-    sources = [stack.enter_context(open_array(Place(place.path, name))) for name in names]
-    return _joined(sources, [place.path])
-
-
-def _natural(name: str) -> list[Any]:
-    return [int(part) if part.isdigit() else part for part in re.split(r"(\d+)", name)]
-
-
-def _joined(sources: list[ArraySource], files: list[Path]) -> ErrorLog:
-    for source in sources:
-        _check_whole_log(source)
-    n_samples = sources[0].shape[1]
-    for source in sources:
-        if source.shape[1] != n_samples:
-            raise InputError(
-                f"{source.place} has {source.shape[1]:,} samples, "
-                f"{sources[0].place} has {n_samples:,}",
-                hint="all runs of an ensemble must hold the same samples",
-            )
-    lengths = [source.shape[0] for source in sources]
-    rows_of = [
-        (s, row) for s, length in zip(sources, lengths, strict=True) for row in range(length)
-    ]
-    whole = [source.all() for source in sources]
-
-    def read(start: int, stop: int) -> npt.NDArray[np.float32]:
-        parts = [_magnitudes(values[:, start:stop], vectors=values.ndim == 3) for values in whole]
-        return np.concatenate(parts)
-
-    return ErrorLog(
-        files=files,
-        epochs=np.concatenate([np.arange(length, dtype=np.int32) for length in lengths]),
-        runs=np.repeat(np.arange(len(lengths), dtype=np.int32), lengths),
-        n_samples=n_samples,
-        read=read,
-        row_name=lambda row: f"{rows_of[row][0].place}, row {rows_of[row][1]}",
+    if len(group) > 1:
+        return next(kind for kind, endings in _ENDINGS.items() if path.name.endswith(endings))
+    with path.open("rb") as file:
+        start = file.read(8)
+    for magic, kind in _MAGIC.items():
+        if start.startswith(magic):
+            return kind
+    name = path.name.lower()
+    if path.suffix.lower() in {".npy", ".npz", *HDF5_ENDINGS}:
+        return "array"
+    if name.endswith(_ENDINGS["frames"]):
+        return "frames"
+    if name.endswith((*_ENDINGS["long-table"], ".txt", ".dat", ".json")):
+        return "long-table"
+    raise InputError(
+        f"{path}: cannot tell what it is", hint="see the formats: ltau ingest --list-formats"
     )
 
 
-def _check_whole_log(source: ArraySource) -> None:
-    shape = source.shape
-    if len(shape) not in (2, 3) or (len(shape) == 3 and shape[2] != 3):
-        raise InputError(
-            f"{source.place} has shape {shape}; an error log is (n_epochs, n_samples) or "
-            "(n_epochs, n_samples, 3)",
-            hint="transpose it if samples come first",
-        )
-    if 0 in shape:
-        raise InputError(f"{source.place} is empty: its shape is {shape}")
+def _as_runs(places: Sequence[Place], options: LogOptions) -> list[list[Place]]:
+    """Each argument is a run, except that per-epoch files named one by one are one run."""
+    paths = [place.path for place in places]
+    if len(places) > 1 and all(path.is_file() for path in paths):
+        names = [path.name.lower() for path in paths]
+        if all(name.endswith(".npy") for name in names) and is_per_epoch(paths):
+            return [list(places)]
+        if all(name.endswith(_ENDINGS["frames"]) for name in names):
+            return [list(places)]
+        if all(name.endswith(_ENDINGS["long-table"]) for name in names) and not has_epochs(
+            paths[0], options
+        ):
+            return [list(places)]
+    return [[place] for place in places]
 
 
-def _magnitudes(values: npt.NDArray[Any], *, vectors: bool) -> npt.NDArray[np.float32]:
-    """Errors as float32 magnitudes; norms of vectors; infinities become missing."""
-    if vectors:
-        values = np.linalg.norm(values.astype(np.float64), axis=-1)
-    with np.errstate(over="ignore"):
-        errors = np.asarray(values).astype(np.float32)
-    errors[np.isinf(errors)] = np.nan
-    return errors
+def _open(
+    group: Sequence[Place],
+    kind: str,
+    run: int,
+    options: LogOptions,
+    stack: contextlib.ExitStack,
+) -> list[LoggedRun]:
+    place = group[0]
+    if kind == "array":
+        return open_arrays(place, run, options, stack)
+    if kind.endswith("table") and len(group) == 1 and place.path.is_file():
+        return open_table(place.path, run, options)
+    numbered = _numbered(group, kind, options)
+    if kind == "epoch-arrays":
+        return [open_epoch_arrays(numbered, run, options, stack)]
+    if kind == "frames":
+        return [open_evaluated(numbered, run, options)]
+    return [open_epoch_tables(numbered, run, options)]
+
+
+def _numbered(group: Sequence[Place], kind: str, options: LogOptions) -> NumberedFiles:
+    path = group[0].path
+    # The quantity of frames is chosen inside them, not by file names.
+    quantity = None if kind == "frames" else options.quantity
+    if path.is_dir():
+        endings = _ENDINGS[kind if kind in _ENDINGS else "long-table"]
+        return find_numbered(_with_endings(path, endings), where=str(path), quantity=quantity)
+    if len(group) == 1 and kind == "frames":
+        return NumberedFiles(path.name, [0], [path])
+    return find_numbered((p.path for p in group), where=str(path.parent), quantity=quantity)
+
+
+def _with_endings(folder: Path, endings: tuple[str, ...]) -> Iterator[Path]:
+    return (path for path in folder.iterdir() if path.name.lower().endswith(endings))
+
+
+def _join(runs: list[LoggedRun], kind: str) -> ErrorLog:
+    filled = [run for run in runs if run.epochs]
+    labels: dict[str, npt.NDArray[Any]] = {}
+    for run in filled:
+        if run.n_samples != filled[0].n_samples:
+            raise InputError(
+                f"{run.names[0]} has {run.n_samples:,} samples, {filled[0].names[0]} has "
+                f"{filled[0].n_samples:,}",
+                hint="all runs of an ensemble must hold the same samples",
+            )
+        for name, values in run.labels.items():
+            if not np.array_equal(labels.setdefault(name, values), values):
+                raise InputError(
+                    f"{run.names[0]} has other values of {name} than {filled[0].names[0]}",
+                    hint="all runs of an ensemble must hold the same samples in the same order",
+                )
+
+    def read(start: int, stop: int) -> Errors:
+        return np.concatenate([run.read(start, stop) for run in filled])
+
+    rows = [(number, run, i) for number, run in enumerate(runs) for i in range(len(run.epochs))]
+    return ErrorLog(
+        files=list(dict.fromkeys(path for run in filled for path in run.files)),
+        format=kind,
+        epochs=np.array([run.epochs[i] for _, run, i in rows], dtype=np.int32),
+        runs=np.array([number for number, _, _ in rows], dtype=np.int32),
+        names=[run.names[i] for _, run, i in rows],
+        n_samples=filled[0].n_samples if filled else 0,
+        read=read,
+        labels=labels,
+        notes=sum((run.notes for run in runs), Counter()),
+        warnings=[warning for run in runs for warning in run.warnings],
+    )

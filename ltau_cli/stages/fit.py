@@ -21,9 +21,11 @@ from ltau_cli.core.scoring import loo_distances
 from ltau_cli.errors import InputError, UsageError
 from ltau_cli.readers.arrays import Place
 from ltau_cli.readers.descriptors import open_descriptors
+from ltau_cli.stages.checkup import rows_of_runs
 from ltau_cli.stages.model import graph_library_version
 from ltau_cli.stages.progress import Progress, silent
 
+NEVER_LOGGED = -1
 Index = Literal["auto", "exact", "nndescent"]
 
 
@@ -91,8 +93,10 @@ def run(
     with open_artifact(errors, "errors") as log, Hasher() as hasher:
         hasher.add("errors", errors, "errors")
         hasher.add("descriptors", place.path, "descriptors", key=place.key)
-        n = log.sizes["n_samples"]
-        vectors = _read_descriptors(place, n, errors)
+        n_logged = log.read("n_logged")
+        vectors = _read_descriptors(place, len(n_logged), errors)
+        logged = np.flatnonzero(n_logged)
+        n = len(logged)
         if k >= n:
             raise UsageError(
                 f"-k {k} is not below the {n:,} training samples of {errors}",
@@ -106,10 +110,11 @@ def run(
             scale=scale,
         )
         edges = make_edges(bins=bins, low=low, high=high, scale=scale, thresholds=limits)
-        n_logged = log.read("n_logged")
-        points = find_points(vectors, n_logged)
-        unique = np.ascontiguousarray(vectors[points.first])
-        statistics = _count(log, edges, limits, points, threads, progress)
+        points = find_points(vectors[logged], n_logged[logged])
+        unique = np.ascontiguousarray(vectors[logged[points.first]])
+        point = np.full(len(n_logged), NEVER_LOGGED, dtype=np.int64)
+        point[logged] = points.of_sample
+        statistics = _count(log, edges, limits, points, point, threads, progress)
         kind = _choose_index(index, len(unique))
         searcher, index_arrays, index_summary = _build_index(kind, unique, seed, progress)
         with progress("leave-one-out distances", 1) as advance:
@@ -121,6 +126,7 @@ def run(
         }  # fmt: skip
         summary = {
             "n_samples": n,
+            "n_never_logged": len(n_logged) - n,
             "n_points": len(unique),
             "width": vectors.shape[1],
             "k": k,
@@ -146,7 +152,7 @@ def run(
             artifact.put("max_error", statistics["max_error"])
             artifact.put("uncertainty", statistics["uncertainty"])
             artifact.put("multiplicity", points.multiplicity, compress=True)
-            artifact.put("point", points.of_sample, compress=True)
+            artifact.put("point", point, compress=True)
             artifact.put("descriptors", unique)
             artifact.put("loo_distance", loo)
             for name, values in index_arrays.items():
@@ -172,9 +178,9 @@ def _read_descriptors(place: Place, n: int, errors: Path) -> npt.NDArray[np.floa
 
 def _last_mean(log: Artifact) -> float:
     """Mean error over the training set at the last epoch, the model's MAE; the mean over runs."""
-    means, runs = log.read("epoch_mean"), log.read("run")
-    logged = np.isfinite(means)
-    return float(np.mean([means[logged & (runs == run)][-1] for run in np.unique(runs[logged])]))
+    means = log.read("epoch_mean")
+    rows = rows_of_runs(log.read("epoch"), log.read("run"))
+    return float(np.mean([means[own][np.isfinite(means[own])][-1] for own in rows]))
 
 
 def _finite(values: npt.NDArray[np.float64], reduce: Any) -> float:
@@ -186,6 +192,7 @@ def _count(
     edges: npt.NDArray[np.float64],
     limits: npt.NDArray[np.float64],
     points: Points,
+    point: npt.NDArray[np.int64],
     threads: int,
     progress: Progress,
 ) -> dict[str, npt.NDArray[Any]]:
@@ -202,11 +209,12 @@ def _count(
         for start in range(0, n, block):
             stop = min(start + block, n)
             part = summarize_samples(dataset[:, start:stop], edges, limits, threads=threads)
-            target = points.of_sample[start:stop]
-            pool(counts, target, part.counts.astype(counts.dtype))
-            pool(mean_error, target, part.mean_error)
-            pool(uncertainty, target, part.uncertainty)
-            np.maximum.at(max_error, target, part.max_error)
+            used = point[start:stop] != NEVER_LOGGED
+            target = point[start:stop][used]
+            pool(counts, target, part.counts[used].astype(counts.dtype))
+            pool(mean_error, target, part.mean_error[used])
+            pool(uncertainty, target, part.uncertainty[used])
+            np.maximum.at(max_error, target, part.max_error[used])
             advance(stop - start)
     return {
         "counts": counts,

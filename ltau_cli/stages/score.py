@@ -94,11 +94,14 @@ def run(
         artifact = stack.enter_context(open_artifact(model, "model"))
         source = stack.enter_context(open_descriptors(place))
         _check_width(source, artifact)
-        hasher.add("descriptors", place.path, "descriptors", key=place.key, rows=source.n)
+        hasher.add(
+            "descriptors", place.path, "descriptors", key=source.source.place.key, rows=source.n
+        )
         hasher.add("model", model, "model")
-        structure = find_structures(place, (natoms and Place.parse(natoms)) or None, source.n)
-        if natoms is not None:
-            hasher.add("natoms", Place.parse(natoms).path, "natoms")
+        counts = None if natoms is None else Place.parse(natoms)
+        structure = find_structures(source.source.place, counts, source.n)
+        if counts is not None:
+            hasher.add("natoms", counts.path, "natoms", key=counts.key)
         fitted = load_model(artifact)
         k = _check_k(k, fitted, model)
         limits = np.array(sorted(set(thresholds)) or fitted.thresholds, dtype=np.float64)
@@ -269,7 +272,7 @@ def _load_calibration(
             )
         for threshold in set(thresholds) - set(artifact.read("thresholds")):
             warnings.warn(
-                f"{path} knows no threshold {threshold:g}; the nearest one's scale is used",
+                f"{path} has no threshold {threshold:g}; its scale is taken from the nearest ones",
                 LtauWarning,
                 stacklevel=2,
             )

@@ -1,0 +1,233 @@
+"""Frames in extxyz files, read by ASE: evaluated forces and energies, and labels."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+
+from ltau_cli.errors import InputError
+from ltau_cli.readers.log import LoggedRun, LogOptions, check_lengths, magnitudes, scratch
+from ltau_cli.readers.numbered import NumberedFiles
+
+# (prediction, reference), the first pair that is there: mace_eval_configs; NequIP's XYZ writer
+# with original_dataset fields; a common choice of one's own.
+KNOWN_KEYS: dict[str, tuple[tuple[str, str], ...]] = {
+    "forces": (
+        ("MACE_forces", "REF_forces"),
+        ("MACE_forces", "forces"),
+        ("forces", "original_dataset_forces"),
+        ("pred_forces", "REF_forces"),
+        ("pred_forces", "forces"),
+        ("forces", "REF_forces"),
+    ),
+    "energy": (
+        ("MACE_energy", "REF_energy"),
+        ("MACE_energy", "energy"),
+        ("energy", "original_dataset_total_energy"),
+        ("total_energy", "original_dataset_total_energy"),
+        ("pred_energy", "REF_energy"),
+        ("pred_energy", "energy"),
+        ("energy", "REF_energy"),
+    ),
+}
+
+
+def read_frames(path: Path) -> Iterator[Any]:
+    """Yield the ``ase.Atoms`` of a file.
+
+    Raises
+    ------
+    InputError
+        If ASE is not installed or cannot read the file.
+    """
+    try:
+        import ase.io
+    except ImportError as error:
+        raise InputError(
+            f"{path}: frames are read by ASE, which is not installed",
+            hint="pip install 'ltau[ase]'",
+        ) from error
+    if not path.exists():
+        raise InputError(f"{path}: no such file")
+    number = 0
+    try:
+        for frame in ase.io.iread(path, index=":", format="extxyz"):
+            yield frame
+            number += 1
+    except InputError:
+        raise
+    except Exception as error:  # ASE raises whatever its parsers stumble over
+        raise InputError(
+            f"{path}: ASE cannot read frame {number}: {str(error)[:80] or type(error).__name__}",
+            hint="check that it is extxyz and not cut short",
+        ) from error
+    if number == 0:
+        raise InputError(f"{path} is empty: it holds no frames")
+
+
+@dataclass
+class FrameLabels:
+    """Labels of every atom of some frames, each (n_atoms,)."""
+
+    structure: npt.NDArray[np.int64]
+    species: npt.NDArray[np.str_]
+    config_type: npt.NDArray[np.str_] | None
+
+    def as_dict(self) -> dict[str, npt.NDArray[Any]]:
+        """Return the labels that are there by name."""
+        labels: dict[str, npt.NDArray[Any]] = {
+            "structure": self.structure,
+            "species": self.species,
+        }
+        return labels if self.config_type is None else labels | {"config_type": self.config_type}
+
+
+def read_labels(path: Path) -> FrameLabels:
+    """Read structure, species and config_type of every atom.
+
+    Raises
+    ------
+    InputError
+        If the file cannot be read.
+    """
+    natoms: list[int] = []
+    species: list[str] = []
+    kinds: list[str] = []
+    for frame in read_frames(path):
+        natoms.append(len(frame))
+        species += frame.get_chemical_symbols()
+        kinds.append(str(frame.info.get("config_type", "")))
+    return _labels(natoms, species, kinds)
+
+
+def _labels(natoms: list[int], species: list[str], kinds: list[str]) -> FrameLabels:
+    return FrameLabels(
+        np.repeat(np.arange(len(natoms)), natoms),
+        np.array(species, dtype=np.str_),
+        np.repeat(np.array(kinds), natoms) if any(kinds) else None,
+    )
+
+
+def open_evaluated(numbered: NumberedFiles, run: int, options: LogOptions) -> LoggedRun:
+    """Read evaluated frames, one extxyz file per epoch.
+
+    The error of an atom is the norm of the force difference; with ``quantity="energy"`` the error
+    of a structure is |energy difference| per atom.
+
+    Raises
+    ------
+    InputError
+        If a file cannot be read or lacks the keys, or the frames of two epochs differ.
+    """
+    rows = options.select(run, numbered.epochs)
+    result = LoggedRun([], [], [], 0, lambda start, stop: np.empty((0, 0), np.float32))
+    parsed: list[npt.NDArray[np.float32]] = []
+    species: npt.NDArray[np.str_] | None = None
+    for row in rows:
+        path = numbered.files[row]
+        try:
+            errors, labels = _errors_of_file(path, options)
+        except InputError:
+            if options.skip_growing and row == len(numbered.files) - 1:
+                result.warnings.append(f"{path} is still being written; it is left for next time")
+                continue
+            raise
+        if species is not None and not np.array_equal(species, labels.species):
+            raise InputError(
+                f"{path} holds other atoms than {result.files[0]}",
+                hint="evaluate the same frames, in the same order, at every epoch",
+            )
+        species = labels.species
+        parsed.append(errors)
+        result.epochs.append(numbered.epochs[row])
+        result.files.append(path)
+        result.names.append(str(path))
+        result.labels = _per_sample(labels, options)
+    if not parsed:
+        return result
+    result.n_samples = check_lengths([len(e) for e in parsed], result.names, may_be_short=False)
+    values = scratch((len(parsed), result.n_samples))
+    for target, errors in zip(values, parsed, strict=True):
+        target[:] = errors
+    result.read = lambda start, stop: np.asarray(values[:, start:stop])
+    return result
+
+
+def _per_sample(labels: FrameLabels, options: LogOptions) -> dict[str, npt.NDArray[Any]]:
+    if options.quantity != "energy":
+        return labels.as_dict()
+    n = int(labels.structure.max()) + 1
+    first = np.searchsorted(labels.structure, np.arange(n))
+    found: dict[str, npt.NDArray[Any]] = {"structure": np.arange(n)}
+    if labels.config_type is not None:
+        found["config_type"] = labels.config_type[first]
+    return found
+
+
+def _errors_of_file(path: Path, options: LogOptions) -> tuple[npt.NDArray[np.float32], FrameLabels]:
+    quantity = options.quantity or "forces"
+    errors: list[npt.NDArray[np.float32]] = []
+    natoms: list[int] = []
+    species: list[str] = []
+    kinds: list[str] = []
+    keys: tuple[str, str] | None = None
+    for number, frame in enumerate(read_frames(path)):
+        there = _quantities(frame)
+        keys = keys or _choose_keys(there, quantity, options, path)
+        for key in keys:
+            if key not in there:
+                raise InputError(f"{path}, frame {number}: there is no {key}")
+        predicted, reference = (np.asarray(there[key], dtype=np.float64) for key in keys)
+        if predicted.shape != reference.shape:
+            raise InputError(
+                f"{path}, frame {number}: {keys[0]} has shape {predicted.shape}, {keys[1]} "
+                f"{reference.shape}"
+            )
+        difference = predicted - reference
+        if quantity == "energy":
+            if difference.size != 1:
+                raise InputError(f"{path}, frame {number}: {keys[0]} is not one number")
+            difference = np.abs(difference.reshape(1)) / max(len(frame), 1)
+        elif difference.shape != (len(frame), 3):
+            raise InputError(
+                f"{path}, frame {number}: {keys[0]} has shape {difference.shape}, there are "
+                f"{len(frame)} atoms"
+            )
+        errors.append(magnitudes(difference, options, vectors=quantity == "forces"))
+        natoms.append(len(frame))
+        species += frame.get_chemical_symbols()
+        kinds.append(str(frame.info.get("config_type", "")))
+    return np.concatenate(errors), _labels(natoms, species, kinds)
+
+
+def _quantities(frame: Any) -> dict[str, Any]:
+    """Everything stored with a frame; ASE moves some names to a calculator."""
+    results = {} if frame.calc is None else dict(frame.calc.results)
+    return results | dict(frame.info) | dict(frame.arrays)
+
+
+def _choose_keys(
+    there: dict[str, Any], quantity: str, options: LogOptions, path: Path
+) -> tuple[str, str]:
+    known = [
+        pair
+        for pair in KNOWN_KEYS[quantity]
+        if options.prediction in (None, pair[0]) and options.reference in (None, pair[1])
+    ]
+    if options.prediction and options.reference:
+        known = [(options.prediction, options.reference)]
+    for pair in known:
+        if pair[0] in there and pair[1] in there:
+            return pair
+    word = quantity.rstrip("s")
+    found = sorted(name for name in there if word in name.lower()) or sorted(there)
+    raise InputError(
+        f"{path}: found no predicted and reference {quantity}; the frames have: "
+        + ", ".join(found[:8]),
+        hint="name them: --prediction-key NAME --reference-key NAME",
+    )

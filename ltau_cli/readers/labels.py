@@ -1,0 +1,80 @@
+"""Per-sample labels that the user adds to a log."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+
+from ltau_cli.errors import InputError
+from ltau_cli.readers.arrays import Place, read_array
+
+
+def read_label_column(place: Place) -> npt.NDArray[Any]:
+    """Read one label per sample: .npy of numbers or text, .txt with one per line, .npz, HDF5.
+
+    Returns
+    -------
+    (n,) int64 or str
+
+    Raises
+    ------
+    InputError
+        If it cannot be read or is not one-dimensional.
+    """
+    path = place.path
+    values: npt.NDArray[Any]
+    if path.suffix.lower() == ".txt":
+        try:
+            values = np.array(path.read_text(encoding="utf-8").splitlines())
+        except (OSError, UnicodeDecodeError) as error:
+            raise InputError(f"{path}: cannot read it as text") from error
+    else:
+        values = read_array(place, ndim=1, text=True)
+    if values.ndim != 1:
+        raise InputError(f"{place} has shape {values.shape}; one label per sample is needed")
+    if values.dtype.kind == "S":
+        values = np.char.decode(values, "utf-8", "replace")
+    if values.dtype.kind == "f" and (values == np.round(values)).all():
+        values = values.astype(np.int64)
+    return values if values.dtype.kind in "iuU" else values.astype(np.str_)
+
+
+def read_magnitudes(place: Place) -> npt.NDArray[np.float32]:
+    """Read target magnitudes: (n,) values, whose absolute value is taken, or (n, 3) vectors.
+
+    Returns
+    -------
+    (n,) float32
+        Error units.
+
+    Raises
+    ------
+    InputError
+        If it cannot be read or is not finite.
+    """
+    values = read_array(place).astype(np.float64)
+    if values.ndim == 2 and values.shape[1] in (1, 3):
+        values = np.linalg.norm(values, axis=1)
+    if values.ndim != 1:
+        raise InputError(f"{place} has shape {values.shape}; magnitudes are (n,) or (n, 3)")
+    if not np.isfinite(values).all():
+        raise InputError(f"{place} holds NaN or infinity")
+    return np.abs(values).astype(np.float32)
+
+
+def check_count(values: npt.NDArray[Any], n: int, name: str | Path, log: str) -> None:
+    """Refuse labels of another number of samples.
+
+    Raises
+    ------
+    InputError
+        With both numbers.
+    """
+    if len(values) != n:
+        raise InputError(
+            f"{name} has {len(values):,} rows, {log} has {n:,} samples",
+            hint="give one row per sample, in the order of the log",
+        )

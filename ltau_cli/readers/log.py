@@ -1,0 +1,141 @@
+"""What every format of error log becomes: runs of epochs, read by ranges of samples."""
+
+from __future__ import annotations
+
+import tempfile
+from collections import Counter
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+
+from ltau_cli.errors import InputError
+
+Errors = npt.NDArray[np.float32]
+IN_MEMORY = 256 << 20  # bytes of a parsed log that are kept in memory; above that, a scratch file
+
+NORMS: Mapping[str, Callable[[npt.NDArray[Any]], npt.NDArray[Any]]] = {
+    "l2": lambda v: np.sqrt(np.einsum("...i,...i->...", v, v)),
+    "l1": lambda v: np.abs(v).sum(axis=-1),
+    "max": lambda v: np.abs(v).max(axis=-1),
+    "rms": lambda v: np.sqrt(np.einsum("...i,...i->...", v, v) / v.shape[-1]),
+}
+
+
+def keep_all(_run: int, epochs: Sequence[int]) -> list[int]:
+    """Keep every epoch."""
+    return list(range(len(epochs)))
+
+
+@dataclass(frozen=True)
+class LogOptions:
+    """How to read a log.
+
+    Attributes
+    ----------
+    format : str or None
+        Forced format; None detects it.
+    quantity : {"forces", "energy"} or None
+        Which errors, where a log holds both.
+    norm : str
+        A key of :data:`NORMS`, for error vectors.
+    missing : tuple of float
+        Values that stand for "not logged", besides NaN and infinity.
+    columns : mapping
+        Column names of tables: ``epoch``, ``sample``, ``error``, ``run``.
+    reference, prediction : str or None
+        Keys of evaluated frames.
+    select : callable
+        ``select(run, epochs)`` gives the positions of the epochs to read.
+    skip_growing : bool
+        Leave out a last epoch whose file is still being written.
+    """
+
+    format: str | None = None
+    quantity: str | None = None
+    norm: str = "l2"
+    missing: tuple[float, ...] = ()
+    columns: Mapping[str, str] = field(default_factory=dict)
+    reference: str | None = None
+    prediction: str | None = None
+    select: Callable[[int, Sequence[int]], list[int]] = keep_all
+    skip_growing: bool = False
+
+
+@dataclass
+class LoggedRun:
+    """One training run.
+
+    Attributes
+    ----------
+    epochs : list of int
+        Epoch number of each row.
+    names : list of str
+        Where each row stands, for messages.
+    files : list of Path
+        What is read.
+    n_samples : int
+    read : callable
+        ``read(start, stop)`` gives (n_epochs, stop - start) float32, infinite or NaN where nothing
+        was logged.
+    labels : dict
+        Per-sample labels that came along, such as ``species``, each (n_samples,).
+    notes : Counter
+        Findings of the reader, such as ``duplicated ids``.
+    warnings : list of str
+        What the user should know.
+    """
+
+    epochs: list[int]
+    names: list[str]
+    files: list[Path]
+    n_samples: int
+    read: Callable[[int, int], Errors]
+    labels: dict[str, npt.NDArray[Any]] = field(default_factory=dict)
+    notes: Counter[str] = field(default_factory=Counter)
+    warnings: list[str] = field(default_factory=list)
+
+
+def magnitudes(values: npt.NDArray[Any], options: LogOptions, *, vectors: bool) -> Errors:
+    """Errors as stored to float32 magnitudes; sentinels become NaN, too large ones infinite."""
+    if vectors:
+        values = NORMS[options.norm](np.asarray(values, dtype=np.float64))
+    with np.errstate(over="ignore", invalid="ignore"):
+        errors = np.asarray(values).astype(np.float32)
+    for sentinel in options.missing:
+        errors[values == sentinel] = np.nan
+    return errors
+
+
+def scratch(shape: tuple[int, ...]) -> Errors:
+    """Return an array full of NaN, in memory or, if it is large, in an unnamed temporary file."""
+    if int(np.prod(shape)) * 4 <= IN_MEMORY:
+        return np.full(shape, np.nan, dtype=np.float32)
+    file = tempfile.TemporaryFile(prefix="ltau-")  # noqa: SIM115 (the array keeps it open)
+    array = np.memmap(file, dtype=np.float32, mode="w+", shape=shape)
+    for row in array:
+        row[...] = np.nan
+    return array
+
+
+def check_lengths(lengths: Sequence[int], names: Sequence[str], *, may_be_short: bool) -> int:
+    """Return the number of samples of a run from the lengths of its epochs.
+
+    Raises
+    ------
+    InputError
+        If they differ, unless the format ends each epoch at the largest id it saw.
+    """
+    n = max(lengths)
+    for length, name in zip(lengths, names, strict=True):
+        if length != lengths[0] and not may_be_short:
+            raise InputError(
+                f"{name} has {length:,} samples, {names[0]} has {lengths[0]:,}",
+                hint="all epochs of one log must hold the same samples",
+            )
+    if n == 0:
+        raise InputError(f"{names[0]} is empty: it holds no samples")
+    return n

@@ -1,0 +1,170 @@
+"""Error logs as numeric arrays: one file per epoch, or all epochs in one array."""
+
+from __future__ import annotations
+
+import contextlib
+import re
+from collections import Counter
+from collections.abc import Sequence
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from ltau_cli.errors import InputError
+from ltau_cli.readers.arrays import ArraySource, Place, list_arrays, open_array
+from ltau_cli.readers.log import Errors, LoggedRun, LogOptions, check_lengths, magnitudes
+from ltau_cli.readers.numbered import NumberedFiles
+
+# Patched NequIP <= 0.6 writes -1 for NaN and infinity, and 0 for a sample that was not visited.
+OLD_NEQUIP = re.compile(r"epoch_#_(forces|energy)_errors\.npy")
+OLD_NEQUIP_MISSING = (-1.0, 0.0)
+# LLNL's logger for NequIP >= 0.7 ends each array at the largest id it has seen.
+NEW_NEQUIP = re.compile(r"(train|val|test)?_?(force|energy)(s|ies)?_errors_epoch_#\.npy")
+
+
+def open_epoch_arrays(
+    numbered: NumberedFiles, run: int, options: LogOptions, stack: contextlib.ExitStack
+) -> LoggedRun:
+    """Open per-epoch .npy files: (n,), (n, 3) error vectors, or (n, 2) of [id, error].
+
+    Raises
+    ------
+    InputError
+        If one cannot be read or has another shape, or their lengths differ.
+    """
+    if OLD_NEQUIP.fullmatch(numbered.pattern):
+        options = replace(options, missing=(*options.missing, *OLD_NEQUIP_MISSING))
+    rows = options.select(run, numbered.epochs)
+    result = LoggedRun([], [], [], 0, lambda start, stop: np.empty((0, 0), np.float32))
+    sources: list[ArraySource] = []
+    for row in rows:
+        path = numbered.files[row]
+        try:
+            source = stack.enter_context(open_array(Place(path)))
+        except InputError:
+            if options.skip_growing and row == len(numbered.files) - 1:
+                result.warnings.append(f"{path} is still being written; it is left for next time")
+                continue
+            raise
+        _check_epoch_shape(source)
+        sources.append(source)
+        result.epochs.append(numbered.epochs[row])
+        result.files.append(path)
+        result.names.append(str(path))
+    if not sources:
+        return result
+    tables = {i for i, source in enumerate(sources) if _is_id_table(source)}
+    by_id = {i: _scatter(sources[i], options, result.notes) for i in tables}
+    lengths = [len(by_id[i]) if i in tables else s.shape[0] for i, s in enumerate(sources)]
+    short = bool(tables) or bool(NEW_NEQUIP.fullmatch(numbered.pattern))
+    result.n_samples = check_lengths(lengths, result.names, may_be_short=short)
+
+    def read(start: int, stop: int) -> Errors:
+        block = np.full((len(sources), stop - start), np.nan, dtype=np.float32)
+        for i, (row, source) in enumerate(zip(block, sources, strict=True)):
+            end = min(stop, lengths[i])
+            if end <= start:
+                continue
+            if i in by_id:
+                row[: end - start] = by_id[i][start:end]
+            else:
+                values = source.read(start, end)
+                row[: end - start] = magnitudes(values, options, vectors=values.ndim == 2)
+        return block
+
+    result.read = read
+    return result
+
+
+def _check_epoch_shape(source: ArraySource) -> None:
+    if len(source.shape) > 2 or (len(source.shape) == 2 and source.shape[1] not in (1, 2, 3)):
+        raise InputError(
+            f"{source.place} has shape {source.shape}; a per-epoch file holds (n_samples,) errors, "
+            "(n_samples, 3) error vectors or (n_samples, 2) of [id, error]"
+        )
+
+
+def _is_id_table(source: ArraySource) -> bool:
+    return len(source.shape) == 2 and source.shape[1] == 2
+
+
+def _scatter(source: ArraySource, options: LogOptions, notes: Counter[str]) -> Errors:
+    """Put [id, error] rows, in any order, at their places; of a repeated id the last row counts."""
+    table = source.all()
+    ids = table[:, 0]
+    bad = np.flatnonzero(~(np.isfinite(ids) & (ids >= 0) & (ids == np.round(ids))))
+    if len(bad):
+        raise InputError(
+            f"{source.place}: row {bad[0]} has no valid id ({ids[bad[0]]:g})",
+            hint="the first column holds the sample's number, from 0",
+        )
+    if len(ids) == 0:
+        return np.empty(0, dtype=np.float32)
+    places = ids.astype(np.int64)
+    if places.max() >= max(100 * len(places), 1 << 24):
+        raise InputError(
+            f"{source.place}: id {places.max():,} is far above the {len(places):,} rows",
+            hint="the first column holds the sample's number, from 0; the second its error",
+        )
+    row = np.full(int(places.max()) + 1, np.nan, dtype=np.float32)
+    row[places] = magnitudes(table[:, 1], options, vectors=False)
+    notes["duplicated ids"] += len(places) - len(np.unique(places))
+    return row
+
+
+def open_arrays(
+    place: Place, run: int, options: LogOptions, stack: contextlib.ExitStack
+) -> list[LoggedRun]:
+    """Open arrays of all epochs: (n_epochs, n) or (n_epochs, n, 3); in an .npz one per run.
+
+    Raises
+    ------
+    InputError
+        If one cannot be read, is empty or has another shape.
+    """
+    if place.path.suffix.lower() == ".npz" and place.key is None:
+        names = sorted(list_arrays(place.path), key=_natural)
+        if not names:
+            raise InputError(f"{place} is empty: it holds no arrays")
+        places = [Place(place.path, name) for name in names]
+    else:
+        places = [place]
+    sources = [stack.enter_context(open_array(p, names=("errors",))) for p in places]
+    return [_one_array(source, run + i, options) for i, source in enumerate(sources)]
+
+
+def _natural(name: str) -> list[Any]:
+    return [int(part) if part.isdigit() else part for part in re.split(r"(\d+)", name)]
+
+
+def _one_array(source: ArraySource, run: int, options: LogOptions) -> LoggedRun:
+    shape = source.shape
+    if len(shape) not in (2, 3) or (len(shape) == 3 and shape[2] not in (1, 2, 3)):
+        raise InputError(
+            f"{source.place} has shape {shape}; an error log is (n_epochs, n_samples) or "
+            "(n_epochs, n_samples, 3)",
+            hint="transpose it if samples come first",
+        )
+    if 0 in shape:
+        raise InputError(f"{source.place} is empty: its shape is {shape}")
+    rows = options.select(run, range(shape[0]))
+
+    def read(start: int, stop: int) -> Errors:
+        values = source.columns(start, stop)[rows]
+        return magnitudes(values, options, vectors=len(shape) == 3)
+
+    return LoggedRun(
+        epochs=list(rows),
+        names=[f"{source.place}, row {row}" for row in rows],
+        files=[source.place.path],
+        n_samples=shape[1],
+        read=read,
+    )
+
+
+def is_per_epoch(files: Sequence[Path]) -> bool:
+    """Whether the first of some .npy files holds a single epoch."""
+    with open_array(Place(files[0])) as source:
+        return len(source.shape) == 1 or (len(source.shape) == 2 and source.shape[1] in (2, 3))

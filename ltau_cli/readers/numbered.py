@@ -1,0 +1,100 @@
+"""Files of a folder that differ in one number: the epoch."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+
+from ltau_cli.errors import InputError
+
+_NUMBER = re.compile(r"\d+")
+QUANTITIES = {"forces": ("force",), "energy": ("energy", "energies")}
+
+
+@dataclass(frozen=True)
+class NumberedFiles:
+    """A set of per-epoch files, by epoch number (9 before 10).
+
+    Attributes
+    ----------
+    pattern : str
+        Name with ``#`` for each number.
+    epochs : list of int
+    files : list of Path
+    """
+
+    pattern: str
+    epochs: list[int]
+    files: list[Path]
+
+
+def stem(path: Path) -> str:
+    """Name without its endings; a number in ``.h5`` is no epoch."""
+    name = path.name
+    while (ending := Path(name).suffix) and not _NUMBER.fullmatch(ending[1:]):
+        name = name[: -len(ending)]
+    return name
+
+
+def find_numbered(
+    files: Iterable[Path], *, where: str, quantity: str | None = None
+) -> NumberedFiles:
+    """Find the one set of numbered files.
+
+    Raises
+    ------
+    InputError
+        If there is none, or several, or more than one number varies.
+    """
+    patterns: dict[str, list[Path]] = {}
+    for path in sorted(files):
+        if _NUMBER.search(stem(path)):
+            patterns.setdefault(_NUMBER.sub("#", path.name), []).append(path)
+    if not patterns:
+        raise InputError(
+            f"{where} holds no per-epoch files",
+            hint="name them like errors_epoch_0.npy, errors_epoch_1.npy, ...",
+        )
+    series = {name: paths for name, paths in patterns.items() if len(paths) > 1} or patterns
+    if quantity is not None:
+        words = QUANTITIES[quantity]
+        series = {n: p for n, p in series.items() if any(word in n.lower() for word in words)}
+        if not series:
+            raise InputError(f"{where} holds no per-epoch files of {quantity} errors")
+    if len(series) > 1:
+        raise InputError(
+            f"{where} holds several sets of numbered files: " + ", ".join(sorted(series)[:5]),
+            hint=_several_hint(series),
+        )
+    ((pattern, paths),) = series.items()
+    epochs = _epochs(paths, where)
+    order = sorted(range(len(paths)), key=lambda i: (epochs[i], paths[i].name))
+    return NumberedFiles(pattern, [epochs[i] for i in order], [paths[i] for i in order])
+
+
+def _several_hint(series: Iterable[str]) -> str:
+    of = [
+        name
+        for name, words in QUANTITIES.items()
+        if sum(any(word in pattern.lower() for word in words) for pattern in series) == 1
+    ]
+    if of:
+        return "choose with --quantity " + " or --quantity ".join(of)
+    return "move each set to a folder of its own"
+
+
+def _epochs(paths: Sequence[Path], where: str) -> list[int]:
+    numbers = np.array([[int(n) for n in _NUMBER.findall(stem(path))] for path in paths])
+    varying = np.flatnonzero((numbers != numbers[0]).any(axis=0))
+    if len(varying) > 1:
+        raise InputError(
+            f"{where}: more than one number varies in the file names, such as "
+            f"{paths[0].name} and {paths[-1].name}",
+            hint="keep one folder per run, where only the epoch number varies",
+        )
+    column = int(varying[0]) if len(varying) else -1
+    return [int(number) for number in numbers[:, column]]

@@ -1,0 +1,256 @@
+"""What is in an error log, and what looks wrong with it."""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+
+from ltau_cli.core import kernels
+from ltau_cli.core.calibration import rank_correlation
+
+COMPARED_SAMPLES = 20_000  # whose mean errors tell whether two runs have the same order
+JUMP = 2.0  # times the median of the five epochs before
+N_NAMED = 5  # ids named in a warning
+
+
+@dataclass
+class Survey:
+    """Statistics of a log, gathered block by block.
+
+    Attributes
+    ----------
+    total, smallest, largest : (n_epochs,) float64
+        Sum, smallest error above 0 and largest error of each epoch.
+    logged, zeros, infinite : (n_epochs,) int64
+    n_logged : (n_samples,) int32
+    low, high : (n_samples,) float32
+        Smallest and largest error of each sample.
+    """
+
+    total: npt.NDArray[np.float64]
+    smallest: npt.NDArray[np.float64]
+    largest: npt.NDArray[np.float64]
+    logged: npt.NDArray[np.int64]
+    zeros: npt.NDArray[np.int64]
+    infinite: npt.NDArray[np.int64]
+    n_logged: npt.NDArray[np.int32]
+    low: npt.NDArray[np.float32]
+    high: npt.NDArray[np.float32]
+
+    @classmethod
+    def empty(cls, n_epochs: int, n_samples: int) -> Survey:
+        """Start with nothing seen."""
+        return cls(
+            total=np.zeros(n_epochs),
+            smallest=np.full(n_epochs, np.inf),
+            largest=np.full(n_epochs, -np.inf),
+            logged=np.zeros(n_epochs, dtype=np.int64),
+            zeros=np.zeros(n_epochs, dtype=np.int64),
+            infinite=np.zeros(n_epochs, dtype=np.int64),
+            n_logged=np.zeros(n_samples, dtype=np.int32),
+            low=np.full(n_samples, np.inf, dtype=np.float32),
+            high=np.full(n_samples, -np.inf, dtype=np.float32),
+        )
+
+    def add(self, block: npt.NDArray[np.float32], start: int) -> tuple[int, int] | None:
+        """Add samples ``start..`` of all epochs and clean them in place.
+
+        Returns
+        -------
+        (row, sample) or None
+            The first negative error.
+        """
+        part = slice(start, start + block.shape[1])
+        row, column = kernels.survey_block(
+            block, self.total, self.logged, self.zeros, self.infinite, self.smallest, self.largest,
+            self.n_logged[part], self.low[part], self.high[part],
+        )  # fmt: skip
+        return None if row < 0 else (int(row), start + int(column))
+
+    def datasets(self) -> dict[str, npt.NDArray[Any]]:
+        """Return the datasets of the artifact."""
+        mean = np.full(len(self.total), np.nan)
+        np.divide(self.total, self.logged, out=mean, where=self.logged > 0)
+        return {
+            "epoch_mean": mean,
+            "epoch_min": np.where(np.isfinite(self.smallest), self.smallest, np.nan),
+            "epoch_max": np.where(np.isfinite(self.largest), self.largest, np.nan),
+            "epoch_missing": len(self.n_logged) - self.logged,
+            "epoch_zeros": self.zeros,
+            "n_logged": self.n_logged,
+            "sample_min": np.where(self.n_logged > 0, self.low, np.nan),
+            "sample_max": np.where(self.n_logged > 0, self.high, np.nan),
+        }
+
+
+def join_datasets(
+    old: Mapping[str, npt.NDArray[Any]], new: Mapping[str, npt.NDArray[Any]]
+) -> dict[str, npt.NDArray[Any]]:
+    """Return the statistics of a log that has grown by some epochs."""
+    per_sample = {"n_logged": np.add, "sample_min": np.fmin, "sample_max": np.fmax}
+    return {
+        name: per_sample[name](old[name], values)
+        if name in per_sample
+        else np.concatenate([old[name], values])
+        for name, values in new.items()
+    }
+
+
+def rows_of_runs(
+    epoch: npt.NDArray[np.int32], run: npt.NDArray[np.int32]
+) -> list[npt.NDArray[np.int64]]:
+    """Rows of each run, in the order of its epochs."""
+    order = np.lexsort((epoch, run))
+    return [order[run[order] == number] for number in np.unique(run)]
+
+
+def check_up(
+    data: Mapping[str, npt.NDArray[Any]],
+    *,
+    notes: Counter[str],
+    some_errors: npt.NDArray[np.float32],
+) -> dict[str, Any]:
+    """Report on a log.
+
+    Parameters
+    ----------
+    data : mapping
+        ``epoch``, ``run`` and the datasets of :meth:`Survey.datasets`.
+    notes : Counter
+        Findings of the reader: ``infinite``, ``duplicated ids``.
+    some_errors : (n_epochs, m) float32
+        Errors of some samples, to compare the runs.
+
+    Returns
+    -------
+    dict
+        Numbers, and ``warnings``: what looks wrong, one line each.
+    """
+    epoch, mean = data["epoch"], data["epoch_mean"]
+    runs = rows_of_runs(epoch, data["run"])
+    finite = [own[np.isfinite(mean[own])] for own in runs]
+    constant = np.flatnonzero((data["n_logged"] > 1) & (data["sample_min"] == data["sample_max"]))
+    never = np.flatnonzero(data["n_logged"] == 0)
+    report: dict[str, Any] = {
+        "n_samples": len(data["n_logged"]),
+        "n_epochs": len(epoch),
+        "n_runs": len(runs),
+        "runs": [
+            {
+                "n_epochs": len(own),
+                "first": int(epoch[own[0]]),
+                "last": int(epoch[own[-1]]),
+                "gaps": _gaps(epoch[own]),
+            }
+            for own in runs
+        ],
+        "n_missing": int(data["epoch_missing"].sum()),
+        "missing_by_epoch": data["epoch_missing"],
+        "n_never_logged": len(never),
+        "n_constant": len(constant),
+        "n_zero": int(data["epoch_zeros"].sum()),
+        "n_infinite": notes["infinite"],
+        "n_duplicated_ids": notes["duplicated ids"],
+        "smallest_positive": _reduce(np.nanmin, data["epoch_min"]),
+        "largest": _reduce(np.nanmax, data["epoch_max"]),
+        "mean_first": float(np.mean([mean[own[0]] for own in finite if len(own)])),
+        "mean_last": float(np.mean([mean[own[-1]] for own in finite if len(own)])),
+        "mean_by_epoch": mean,
+    }
+    report["warnings"] = [
+        *_about_samples(never, constant, notes),
+        *(line for number, own in enumerate(runs) for line in _about_run(number, own, data)),
+        *_about_order(runs, some_errors),
+    ]
+    return report
+
+
+def _about_samples(
+    never: npt.NDArray[np.int64], constant: npt.NDArray[np.int64], notes: Counter[str]
+) -> Iterator[str]:
+    if len(never):
+        yield f"{len(never):,} samples were never logged and carry no weight: {_some(never)}"
+    if len(constant):
+        yield f"{len(constant):,} samples have the same error at every epoch: {_some(constant)}"
+    if notes["duplicated ids"]:
+        yield f"{notes['duplicated ids']:,} ids stand twice in an epoch; the last one counts"
+    if notes["infinite"]:
+        yield f"{notes['infinite']:,} infinite errors are taken as missing"
+
+
+def _about_run(
+    number: int, own: npt.NDArray[np.int64], data: Mapping[str, npt.NDArray[Any]]
+) -> Iterator[str]:
+    epoch, mean = data["epoch"][own], data["epoch_mean"][own]
+    name = f"run {number}: "
+    twice = np.flatnonzero(np.diff(epoch) == 0)
+    if len(twice):
+        yield f"{name}{len(twice):,} epoch numbers stand twice: {_some(epoch[twice])}"
+    statistics = np.stack(
+        [data[key][own] for key in ("epoch_mean", "epoch_min", "epoch_max", "epoch_missing")], 1
+    )
+    same = np.flatnonzero((statistics[1:] == statistics[:-1]).all(axis=1) & (np.diff(epoch) > 0))
+    if len(same):
+        yield (
+            f"{name}{len(same):,} epochs repeat the one before, value for value: "
+            f"{_some(epoch[same + 1])}"
+        )
+    jumps = [
+        t for t in range(1, len(own)) if mean[t] > JUMP * np.nanmedian(mean[max(0, t - 5) : t])
+    ]
+    if jumps:
+        yield (
+            f"{name}the mean error jumps up at {len(jumps):,} epochs (a restart?): "
+            f"{_some(epoch[jumps])}"
+        )
+    logged = len(data["n_logged"]) - data["epoch_missing"][own]
+    empty = np.flatnonzero((logged > 0) & (data["epoch_zeros"][own] > 0.5 * logged))
+    if len(empty):
+        yield f"{name}{len(empty):,} epochs are mostly 0 (not visited?): {_some(epoch[empty])}"
+    unseen = np.flatnonzero(logged == 0)
+    if len(unseen):
+        yield f"{name}{len(unseen):,} epochs hold nothing: {_some(epoch[unseen])}"
+
+
+def _about_order(
+    runs: list[npt.NDArray[np.int64]], some_errors: npt.NDArray[np.float32]
+) -> Iterator[str]:
+    if len(runs) < 2 or some_errors.shape[1] < 20:
+        return
+    means = []
+    for own in runs:
+        logged = ~np.isnan(some_errors[own])
+        total = np.where(logged, some_errors[own], 0).sum(axis=0, dtype=np.float64)
+        means.append(total / np.maximum(logged.sum(axis=0), 1))
+    for number, other in enumerate(means[1:], 1):
+        correlation = rank_correlation(means[0], other)
+        if correlation is not None and correlation < 0.1:
+            yield (
+                f"run {number} seems to hold its samples in another order than run 0: the rank "
+                f"correlation of their mean errors is {correlation:.2f}"
+            )
+
+
+def _gaps(epoch: npt.NDArray[np.int32]) -> list[int]:
+    """Epoch numbers that a regular log would have; at most 100."""
+    steps = np.diff(np.unique(epoch))
+    if len(steps) == 0:
+        return []
+    values, counts = np.unique(steps, return_counts=True)
+    step = int(values[np.argmax(counts)])
+    wanted = np.arange(epoch.min(), epoch.max() + 1, step)
+    return [int(e) for e in np.setdiff1d(wanted, epoch)[:100]]
+
+
+def _reduce(function: Any, values: npt.NDArray[np.float64]) -> float | None:
+    return float(function(values)) if np.isfinite(values).any() else None
+
+
+def _some(ids: npt.NDArray[Any]) -> str:
+    shown = ", ".join(str(i) for i in ids[:N_NAMED])
+    return shown + (", ..." if len(ids) > N_NAMED else "")
