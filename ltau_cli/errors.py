@@ -21,7 +21,8 @@ class LtauError(Exception):
     exit_code = 1
 
     def __init__(self, message: str, *, hint: str | None = None) -> None:
-        super().__init__(message)
+        # Names from a damaged file may hold anything; the message stays one readable line.
+        super().__init__("".join(c if c.isprintable() else "?" for c in message))
         self.hint = hint
 
 

@@ -13,7 +13,7 @@ import numpy as np
 import numpy.typing as npt
 
 from ltau_cli.artifacts.schema import FORMAT, SPECS, ArtifactSpec, DatasetSpec, split_dim
-from ltau_cli.errors import ArtifactError, InputError
+from ltau_cli.errors import ArtifactError, InputError, LtauError
 
 _MADE_BY_HINT = {spec.kind: f"make one with: ltau {spec.made_by}" for spec in SPECS.values()}
 
@@ -69,13 +69,11 @@ class Artifact:
         ArtifactError
             If it is damaged or holds NaN or infinity.
         """
-        try:
+        with _damage_named(self.path, f"dataset {name} cannot be read"):
             values: npt.NDArray[Any] = self._file[name][...]
-        except OSError as error:
-            raise _damaged(self.path, f"dataset {name} cannot be read") from error
+            if values.dtype.kind == "S":
+                return np.char.decode(values, "utf-8")
         spec = self.spec.by_name[name]
-        if values.dtype.kind == "S":
-            return np.char.decode(values, "utf-8")
         if values.dtype.kind == "f" and not spec.nan and not np.isfinite(values).all():
             bad = int(np.size(values) - np.isfinite(values).sum())
             raise _damaged(self.path, f"dataset {name} holds {bad} values that are not finite")
@@ -86,10 +84,8 @@ class Artifact:
         return [spec for spec in self.spec.datasets if spec.name in self._file]
 
     def _json(self, name: str) -> Any:
-        try:
+        with _damage_named(self.path, f"attribute {name} is missing or not JSON"):
             return json.loads(_text(self._file.attrs[name]))
-        except (KeyError, ValueError) as error:
-            raise _damaged(self.path, f"attribute {name} is missing or not JSON") from error
 
 
 @contextlib.contextmanager
@@ -110,11 +106,12 @@ def open_artifact(path: Path, *kinds: str) -> Iterator[Artifact]:
     if path.is_dir():
         raise ArtifactError(f"{path} is a folder, not an artifact")
     with _open_hdf5(path) as file:
-        spec = _check_kind(path, file, kinds)
-        artifact = Artifact(path, file, spec)
-        for dataset in spec.datasets:
-            if _check_presence(path, file, dataset):
-                _check_dataset(path, file[dataset.name], dataset, artifact.sizes)
+        with _damage_named(path, "its structure cannot be read"):
+            spec = _check_kind(path, file, kinds)
+            artifact = Artifact(path, file, spec)
+            for dataset in spec.datasets:
+                if _check_presence(path, file, dataset):
+                    _check_dataset(path, file[dataset.name], dataset, artifact.sizes)
         yield artifact
 
 
@@ -205,6 +202,17 @@ def _check_dataset(
                 f"dataset {spec.name} has size {size} along {dim}, "
                 f"but other datasets say {sizes[name] + more}",
             )
+
+
+@contextlib.contextmanager
+def _damage_named(path: Path, what: str) -> Iterator[None]:
+    """Turn whatever h5py raises over a damaged file into one clear line."""
+    try:
+        yield
+    except (LtauError, MemoryError):
+        raise
+    except Exception as error:
+        raise _damaged(path, what) from error
 
 
 def _damaged(path: Path, what: str) -> ArtifactError:

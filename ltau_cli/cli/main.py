@@ -13,7 +13,7 @@ import click
 from ltau_cli import __version__
 from ltau_cli.artifacts.sink import FileSink
 from ltau_cli.cli import calibrate, evaluate, fit, info, ingest, options, plot, score
-from ltau_cli.errors import LtauError
+from ltau_cli.errors import ComputeError, LtauError
 
 STOPPED: dict[int, tuple[str, int]] = {
     signal.SIGINT: ("interrupted", 130),
@@ -72,6 +72,9 @@ def run(arguments: list[str] | None = None) -> int:
         if isinstance(error, click.UsageError) and error.ctx is not None:
             hint = f"see {error.ctx.command_path} -h"
         return _complain(error.format_message(), hint, error.exit_code)
+    except MemoryError:
+        hint = "ask for more memory, or see --block-rows"
+        return _complain("out of memory", hint, ComputeError.exit_code)
     except Stopped as stopped:
         word, code = STOPPED[stopped.args[0]]
         return _complain(f"{word}; nothing was left half-written", None, code)

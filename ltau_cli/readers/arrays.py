@@ -3,16 +3,18 @@
 from __future__ import annotations
 
 import contextlib
+import math
+import struct
 import zipfile
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
 import numpy as np
 import numpy.typing as npt
 
-from ltau_cli.errors import InputError
+from ltau_cli.errors import InputError, LtauError
 
 HDF5_ENDINGS = {".h5", ".hdf5", ".hdf", ".he5"}
 TEXT_ENDINGS = {".txt", ".dat", ".csv"}
@@ -105,18 +107,20 @@ def open_array(
     if ending == ".npy":
         yield _checked(_open_npy(place), text)
     elif ending == ".npz":
-        with _reading_npz(path) as members:
-            key = place.key or _choose(place, {n: members[n].ndim for n in members}, names, ndim)
-            if key not in members:
-                raise _no_such_array(place, list(members))
-            yield _checked(_in_memory(Place(path, key), members[key]), text)
+        members = _npz_members(path)
+        sizes = {name: len(source.shape) for name, source in members.items()}
+        key = place.key or _choose(place, sizes, names, ndim)
+        if key not in members:
+            raise _no_such_array(place, list(members))
+        yield _checked(members[key], text)
     elif ending in HDF5_ENDINGS:
         with _open_hdf5(path) as file:
-            sizes = _datasets(file)
+            sizes = _datasets(path, file)
             key = (place.key or _choose(place, sizes, names, ndim)).strip("/")
             if key not in sizes:
                 raise _no_such_array(place, list(sizes))
-            dataset = file[key]
+            with damage_named(path, "an HDF5 file"):
+                dataset = file[key]
             yield _checked(_in_hdf5(Place(path, key), dataset), text)
     elif ending in TEXT_ENDINGS:
         yield _checked(_in_memory(place, _read_text(path)), text)
@@ -137,122 +141,149 @@ def read_array(
 
 def list_arrays(path: Path) -> list[str]:
     """Names of the arrays in an .npz file, as stored."""
-    with _reading_npz(path) as members:
-        return list(members)
+    return list(_npz_members(path))
 
 
 def read_optional(place: Place, name: str) -> npt.NDArray[Any] | None:
     """Read a further array that may stand beside the one at ``place`` in the same file."""
     ending = place.path.suffix.lower()
     if ending == ".npz":
-        with _reading_npz(place.path) as members:
-            return members.get(name)
+        member = _npz_members(place.path).get(name)
+        return None if member is None else _checked(member, text=True).all()
     if ending in HDF5_ENDINGS:
         with _open_hdf5(place.path) as file:
             folder = (place.key or "").rpartition("/")[0]
             where = f"{folder}/{name}".strip("/")
-            if where in _datasets(file):
-                values: npt.NDArray[Any] = file[where][...]
-                return values
+            if where in _datasets(place.path, file):
+                return _checked(_in_hdf5(Place(place.path, where), file[where]), text=True).all()
     return None
 
 
-def _open_npy(place: Place) -> ArraySource:
-    path = place.path
+@contextlib.contextmanager
+def damage_named(path: Path, what: str) -> Iterator[None]:
+    """Turn whatever a library raises over a damaged file into one clear line.
+
+    Raises
+    ------
+    InputError
+    """
     try:
-        with path.open("rb") as file:
-            major, _minor = np.lib.format.read_magic(file)
-            read_header = (
-                np.lib.format.read_array_header_1_0
-                if major == 1
-                else np.lib.format.read_array_header_2_0
-            )
-            shape, fortran_order, dtype = read_header(file)
-            offset = file.tell()
+        yield
+    except (LtauError, MemoryError):
+        raise
     except PermissionError as error:
         raise InputError(f"{path}: no permission to read it") from error
-    except (ValueError, EOFError, SyntaxError, TypeError) as error:
-        raise InputError(f"{path} is not a .npy file, or its header is damaged") from error
+    except Exception as error:
+        raise InputError(f"{path} is not {what}, or it is damaged or cut short") from error
+
+
+def _open_npy(place: Place, start: int = 0, stop: int | None = None) -> ArraySource:
+    """Map a .npy file, or one that stands uncompressed at ``start..stop`` of an .npz file."""
+    path = place.path
+    with damage_named(path, "a .npy file"), path.open("rb") as file:
+        file.seek(start)
+        major, _minor = np.lib.format.read_magic(file)
+        read_header = (
+            np.lib.format.read_array_header_1_0
+            if major == 1
+            else np.lib.format.read_array_header_2_0
+        )
+        shape, fortran_order, dtype = read_header(file)
+        offset = file.tell()
+        size = path.stat().st_size if stop is None else stop
     _refuse_objects(place, dtype)
-    wanted = offset + int(np.prod(shape, dtype=np.int64)) * dtype.itemsize
-    size = path.stat().st_size
-    if size < wanted:
+    wanted = offset + math.prod(shape) * dtype.itemsize
+    if size < wanted or any(length < 0 for length in shape):
         raise InputError(
-            f"{path} is cut short: its header promises {wanted:,} bytes, it has {size:,}",
+            f"{place} is cut short: its header promises {wanted - start:,} bytes, it has "
+            f"{size - start:,}",
             hint="copy it again, or leave it out if its writer was killed",
         )
-    if 0 in shape or len(shape) == 0:
+    if math.prod(shape) * dtype.itemsize == 0:
         return _in_memory(place, np.zeros(shape, dtype))
-    values = np.memmap(
-        path, dtype=dtype, mode="r", offset=offset, shape=shape, order="F" if fortran_order else "C"
-    )
+    with damage_named(path, "a .npy file"):
+        order: Literal["C", "F"] = "F" if fortran_order else "C"
+        values = np.memmap(path, dtype, mode="r", offset=offset, shape=shape, order=order)
     return _in_memory(place, values)
 
 
-@contextlib.contextmanager
-def _reading_npz(path: Path) -> Iterator[dict[str, npt.NDArray[Any]]]:
-    try:
-        with path.open("rb") as file, np.load(file, allow_pickle=False) as archive:
-            members = {}
-            for name in archive.files:
-                try:
-                    members[name] = archive[name]
-                except ValueError as error:
-                    raise InputError(
-                        f"{path}:{name} cannot be read: {_npz_reason(error)}",
-                        hint="save plain numeric arrays with numpy.savez",
-                    ) from error
-    except (zipfile.BadZipFile, ValueError, EOFError, OSError, KeyError, NotImplementedError) as e:
-        if isinstance(e, PermissionError):
-            raise InputError(f"{path}: no permission to read it") from e
-        raise InputError(f"{path} is not a .npz file, or it is cut short") from e
-    yield members
+def _npz_members(path: Path) -> dict[str, ArraySource]:
+    """Open the arrays of an .npz file; those that are not compressed are mapped, not read."""
+    members = {}
+    with damage_named(path, "a .npz file"), zipfile.ZipFile(path) as archive:
+        for entry in archive.infolist():
+            if not entry.filename.endswith(".npy"):
+                continue
+            place = Place(path, entry.filename.removesuffix(".npy"))
+            if entry.compress_type == zipfile.ZIP_STORED:
+                with archive.open(entry):  # checks the local header
+                    start = _start_of_member(path, entry)
+                members[str(place.key)] = _open_npy(place, start, start + entry.file_size)
+            else:
+                with archive.open(entry) as file:
+                    _refuse_pickled(place, archive, entry)
+                    values = np.lib.format.read_array(file, allow_pickle=False)
+                members[str(place.key)] = _in_memory(place, values)
+    return members
 
 
-def _npz_reason(error: ValueError) -> str:
-    return "it holds pickled Python objects" if "pickle" in str(error) else "it is damaged"
+def _start_of_member(path: Path, entry: zipfile.ZipInfo) -> int:
+    """Where the bytes of a zip member begin, behind its local header (APPNOTE 4.3.7)."""
+    with path.open("rb") as file:
+        file.seek(entry.header_offset + 26)
+        name, extra = struct.unpack("<HH", file.read(4))
+    return int(entry.header_offset + 30 + name + extra)
+
+
+def _refuse_pickled(place: Place, archive: zipfile.ZipFile, entry: zipfile.ZipInfo) -> None:
+    with archive.open(entry) as file:
+        major, _minor = np.lib.format.read_magic(file)
+        header = (
+            np.lib.format.read_array_header_1_0(file)
+            if major == 1
+            else np.lib.format.read_array_header_2_0(file)
+        )
+    _refuse_objects(place, header[2])
 
 
 @contextlib.contextmanager
 def _open_hdf5(path: Path) -> Iterator[Any]:
     import h5py
 
-    try:
+    with damage_named(path, "an HDF5 file"):
         file = h5py.File(path, "r")
-    except PermissionError as error:
-        raise InputError(f"{path}: no permission to read it") from error
-    except OSError as error:
-        raise InputError(f"{path} is not an HDF5 file, or it is cut short") from error
     with file:
         yield file
 
 
-def _datasets(file: Any) -> dict[str, int]:
+def _datasets(path: Path, file: Any) -> dict[str, int]:
     """Map each dataset inside the file itself to its number of dimensions; follow no link out."""
     import h5py
 
     sizes: dict[str, int] = {}
 
-    def note(name: str, item: Any) -> None:
+    def note(name: str | bytes, item: Any) -> None:
+        if isinstance(name, bytes):  # not UTF-8: nobody can name it
+            return
         if isinstance(item, h5py.Dataset) and not item.is_virtual and not item.external:
             sizes[name] = len(item.shape or ())
 
-    file.visititems(note)
+    with damage_named(path, "an HDF5 file"):
+        file.visititems(note)
     return sizes
 
 
 def _in_hdf5(place: Place, dataset: Any) -> ArraySource:
     import h5py
 
-    shape, dtype = dataset.shape or (), dataset.dtype
-    if h5py.check_string_dtype(dtype) is not None:
-        dataset, dtype = dataset.asstr(), np.dtype(np.str_)
+    with damage_named(place.path, "an HDF5 file"):
+        shape, dtype = dataset.shape or (), dataset.dtype
+        if h5py.check_string_dtype(dtype) is not None:
+            dataset, dtype = dataset.asstr(), np.dtype(np.str_)
 
     def read(*selection: slice) -> npt.NDArray[Any]:
-        try:
+        with damage_named(place.path, "an HDF5 file"):
             values: npt.NDArray[Any] = np.asarray(dataset[selection], dtype=dtype)
-        except (OSError, RuntimeError) as error:
-            raise InputError(f"{place} cannot be read; the file is damaged") from error
         return values
 
     return ArraySource(
@@ -284,7 +315,7 @@ def _in_memory(place: Place, values: npt.NDArray[Any]) -> ArraySource:
     )
 
 
-def _checked(source: ArraySource, text: bool) -> ArraySource:
+def _checked(source: ArraySource, text: bool = False) -> ArraySource:
     _refuse_objects(source.place, source.dtype)
     if source.dtype.kind not in ("fiubUS" if text else "fiub"):
         raise InputError(f"{source.place} holds {source.dtype} values, not numbers")

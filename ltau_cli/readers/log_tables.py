@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import csv
 import gzip
 import json
@@ -15,6 +16,7 @@ from typing import Any, TextIO, cast
 import numpy as np
 
 from ltau_cli.errors import InputError
+from ltau_cli.readers.arrays import damage_named
 from ltau_cli.readers.log import LoggedRun, LogOptions, magnitudes, scratch
 from ltau_cli.readers.numbered import NumberedFiles
 
@@ -111,7 +113,7 @@ class _Table:
                 )
 
     def _first_row(self) -> list[str]:
-        with self._open() as file:
+        with damage_named(self.path, "a table"), self._open() as file:
             if self.is_json:
                 for number, line in enumerate(file, 1):
                     if line.strip():
@@ -142,12 +144,9 @@ class _Table:
         return found if line.count(found) else (" " if " " in line.strip() else ",")
 
     def _open(self) -> TextIO:
-        try:
-            if self.path.suffix == ".gz":
-                return cast(TextIO, gzip.open(self.path, "rt", encoding="utf-8-sig", newline=""))
-            return self.path.open(encoding="utf-8-sig", newline="")
-        except OSError as error:
-            raise InputError(f"{self.path}: cannot read it: {error.strerror}") from error
+        if self.path.suffix == ".gz":
+            return cast(TextIO, gzip.open(self.path, "rt", encoding="utf-8-sig", newline=""))
+        return self.path.open(encoding="utf-8-sig", newline="")
 
     def _parse(self, line: str, number: int) -> dict[str, Any]:
         try:
@@ -160,28 +159,35 @@ class _Table:
 
     def lines(self) -> Iterator[tuple[int, list[Any]]]:
         """Yield (line number, cells in the order of the header); the header is left out."""
-        try:
-            with self._open() as file:
-                if self.is_json:
-                    for number, line in enumerate(file, 1):
-                        if line.strip():
-                            entry = self._parse(line, number)
-                            yield number, [entry.get(name) for name in self.header]
+        with contextlib.ExitStack() as stack:
+            with damage_named(self.path, "a table"):
+                file = stack.enter_context(self._open())
+            rows = self._json_lines(file) if self.is_json else self._csv_lines(file)
+            while True:
+                with damage_named(self.path, "a table"):
+                    row = next(rows, None)
+                if row is None:
                     return
-                reader = csv.reader(file, delimiter=self._delimiter(), skipinitialspace=True)
-                if not all(_is_number(cell) for cell in self.header):
-                    next(reader)
-                for row in reader:
-                    if not row:
-                        continue
-                    if len(row) != len(self.header):
-                        raise InputError(
-                            f"{self.path}, line {reader.line_num}: {len(row)} columns, the first "
-                            f"line has {len(self.header)}"
-                        )
-                    yield reader.line_num, row
-        except (UnicodeDecodeError, csv.Error, EOFError, gzip.BadGzipFile, OSError) as error:
-            raise InputError(f"{self.path} is not a table, or it is cut short: {error}") from error
+                yield row
+
+    def _json_lines(self, file: TextIO) -> Iterator[tuple[int, list[Any]]]:
+        for number, line in enumerate(file, 1):
+            if line.strip():
+                entry = self._parse(line, number)
+                yield number, [entry.get(name) for name in self.header]
+
+    def _csv_lines(self, file: TextIO) -> Iterator[tuple[int, list[Any]]]:
+        reader = csv.reader(file, delimiter=self._delimiter(), skipinitialspace=True)
+        if not all(_is_number(cell) for cell in self.header):
+            next(reader)
+        for row in reader:
+            if row and len(row) != len(self.header):
+                raise InputError(
+                    f"{self.path}, line {reader.line_num}: {len(row)} columns, the first line has "
+                    f"{len(self.header)}"
+                )
+            if row:
+                yield reader.line_num, row
 
     def read_long(self, long: _Long) -> None:
         """Append all rows of a long table."""
