@@ -23,27 +23,29 @@ def survey_block(errors, total, logged, zeros, infinite, smallest, largest, n_lo
     depend on the blocks. Returns the place of the first negative error, or (-1, -1).
     """
     for t in range(errors.shape[0]):
-        for i in range(errors.shape[1]):
-            error = errors[t, i]
-            if error != error:
-                continue
-            if np.isinf(error):
-                errors[t, i] = np.nan
-                infinite[t] += 1
-                continue
-            if error <= 0.0:
-                if error < 0.0:
-                    return t, i
-                errors[t, i] = 0.0
+        row = errors[t]
+        row_total, row_smallest, row_largest, row_logged = total[t], smallest[t], largest[t], 0
+        for i in range(row.shape[0]):
+            error = row[i]
+            if 0.0 < error < np.inf:
+                row_smallest = min(row_smallest, error)
+            elif error == 0.0:
+                row[i] = 0.0
                 zeros[t] += 1
-            elif error < smallest[t]:
-                smallest[t] = error
-            largest[t] = max(largest[t], error)
-            total[t] += error
-            logged[t] += 1
+            elif error < 0.0 and error > -np.inf:
+                return t, i
+            else:
+                infinite[t] += error == error
+                row[i] = np.nan
+                continue
+            row_largest = max(row_largest, error)
+            row_total += error
+            row_logged += 1
             n_logged[i] += 1
             low[i] = min(low[i], error)
             high[i] = max(high[i], error)
+        total[t], smallest[t], largest[t] = row_total, row_smallest, row_largest
+        logged[t] += row_logged
     return -1, -1
 
 

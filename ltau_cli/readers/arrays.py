@@ -4,12 +4,14 @@ from __future__ import annotations
 
 import contextlib
 import math
+import os
 import struct
+import weakref
 import zipfile
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, Literal
+from typing import Any
 
 import numpy as np
 import numpy.typing as npt
@@ -201,10 +203,49 @@ def _open_npy(place: Place, start: int = 0, stop: int | None = None) -> ArraySou
         )
     if math.prod(shape) * dtype.itemsize == 0:
         return _in_memory(place, np.zeros(shape, dtype))
-    with damage_named(path, "a .npy file"):
-        order: Literal["C", "F"] = "F" if fortran_order else "C"
-        values = np.memmap(path, dtype, mode="r", offset=offset, shape=shape, order=order)
-    return _in_memory(place, values)
+    if fortran_order and len(shape) > 1:
+        with damage_named(path, "a .npy file"):
+            return _in_memory(place, np.memmap(path, dtype, "r", offset, shape, order="F"))
+    return _in_file(place, shape, dtype, offset)
+
+
+def _in_file(
+    place: Place, shape: tuple[int, ...], dtype: np.dtype[Any], offset: int
+) -> ArraySource:
+    """Read rows from a file on demand; a map of it would count as this process's memory."""
+    file = place.path.open("rb", buffering=0)
+    weakref.finalize(source_of_file := _Open(file), file.close)
+    width = math.prod(shape[1:])
+
+    def read_items(start: int, out: npt.NDArray[Any]) -> None:
+        view = memoryview(out.reshape(-1).view(np.uint8).data)
+        position = offset + start * dtype.itemsize
+        while len(view):
+            done = os.preadv(source_of_file.file.fileno(), [view], position)
+            if done == 0:
+                raise InputError(f"{place} became shorter while it was read")
+            view, position = view[done:], position + done
+
+    def read(start: int, stop: int) -> npt.NDArray[Any]:
+        out = np.empty((max(0, stop - start), *shape[1:]), dtype)
+        read_items(start * width, out)
+        return out
+
+    def columns(start: int, stop: int) -> npt.NDArray[Any]:
+        out = np.empty((shape[0], max(0, stop - start), *shape[2:]), dtype)
+        step = math.prod(shape[2:])
+        for i, row in enumerate(out):
+            read_items(i * width + start * step, row)
+        return out
+
+    return ArraySource(place, shape, dtype, read, columns)
+
+
+@dataclass
+class _Open:
+    """Holds a file open for as long as something reads from it."""
+
+    file: Any
 
 
 def _npz_members(path: Path) -> dict[str, ArraySource]:

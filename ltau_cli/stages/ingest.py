@@ -154,7 +154,7 @@ def run(
         with create_artifact(output, "errors", units=units, force=force) as artifact:
             errors = artifact.create(
                 "errors", (len(log.epochs), n),
-                chunks=(min(CHUNK_EPOCHS, len(log.epochs)), chunk), growing=True,
+                chunks=(chunk_epochs(len(log.epochs)), chunk), growing=True,
             )  # fmt: skip
             survey = _copy(log, errors, 0, n, chunk, progress)
             data = {"epoch": log.epochs, "run": log.runs} | survey.datasets()
@@ -222,24 +222,28 @@ def _append(
 def _copy(
     log: ErrorLog, errors: BlockWriter, row: int, n: int, chunk: int, progress: Progress
 ) -> Survey:
-    """Copy the log into rows ``row..``, block by block; the next block is read meanwhile."""
+    """Copy the log into rows ``row..``, block by block; the next is read while one is written."""
     survey = Survey.empty(len(log.epochs), n)
+
+    def read(start: int) -> npt.NDArray[np.float32]:
+        block = _read_block(log, start, min(start + chunk, n))
+        negative = survey.add(block, start)
+        if negative is not None:
+            where, sample = negative
+            raise InputError(
+                f"{log.names[where]}: the error of sample {sample} is negative "
+                f"({block[where, sample - start]:g})",
+                hint="log magnitudes: |predicted - reference|, or the norm of the difference; "
+                "if it stands for a missing value: --missing VALUE",
+            )
+        return block
+
     with progress("reading errors", n) as advance, ThreadPoolExecutor(1) as reader:
-        starts = list(range(0, n, chunk))
-        coming = reader.submit(_read_block, log, starts[0], min(chunk, n))
-        for start, following in zip(starts, [*starts[1:], None], strict=True):
+        coming = reader.submit(read, 0)
+        for start in range(0, n, chunk):
             block = coming.result()
-            if following is not None:
-                coming = reader.submit(_read_block, log, following, min(following + chunk, n))
-            negative = survey.add(block, start)
-            if negative is not None:
-                where, sample = negative
-                raise InputError(
-                    f"{log.names[where]}: the error of sample {sample} is negative "
-                    f"({block[where, sample - start]:g})",
-                    hint="log magnitudes: |predicted - reference|, or the norm of the difference; "
-                    "if it stands for a missing value: --missing VALUE",
-                )
+            if start + chunk < n:
+                coming = reader.submit(read, start + chunk)
             errors[row : row + len(block), start : start + block.shape[1]] = block
             advance(block.shape[1])
     return survey
@@ -251,12 +255,17 @@ def _read_block(log: ErrorLog, start: int, stop: int) -> npt.NDArray[np.float32]
     block = np.ascontiguousarray(log.read(start, end), dtype=np.float32)
     if end < stop:
         block = np.pad(block, ((0, 0), (0, stop - end)), constant_values=np.nan)
-    return block if block.flags.writeable else block.copy()
+    return block if block.flags.writeable and block.base is None else block.copy()
 
 
 def sample_chunk(n_epochs: int, n_samples: int) -> int:
     """Choose the samples per chunk and per block."""
     return max(1, min(CHUNK_SAMPLES, BLOCK_BYTES // (4 * n_epochs), n_samples))
+
+
+def chunk_epochs(n_epochs: int) -> int:
+    """Choose the epochs per chunk, about 16, so that the last chunk is nearly full."""
+    return -(-n_epochs // -(-n_epochs // CHUNK_EPOCHS))
 
 
 def select_epochs(
