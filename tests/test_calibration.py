@@ -75,9 +75,8 @@ def test_rank_correlation_is_none_where_it_is_not_defined():
 
 
 def test_pvalue_by_hand():
-    loo = np.array([3.0, 1.0, 2.0], np.float32)
-    multiplicity = np.array([1, 2, 1])  # samples at 1, 1, 2, 3
-    got = ood_pvalue(np.array([0.5, 1.0, 1.5, 3.0, 4.0]), loo, multiplicity)
+    reference = np.array([1.0, 1.0, 2.0, 3.0], np.float32)
+    got = ood_pvalue(np.array([0.5, 1.0, 1.5, 3.0, 4.0]), reference)
     np.testing.assert_allclose(got, np.array([5, 5, 3, 2, 1]) / 5)
 
 

@@ -347,7 +347,7 @@ def replace(name, values):
         (replace("loo_distance", np.ones((20, 1), "f4")), "2 dimensions"),
         (replace("loo_distance", np.ones(19, "f4")), "size 19"),
         (replace("bin_edges", np.ones(7)), "n_bins"),
-        (replace("loo_distance", np.full(20, np.nan, "f4")), "20 values that are not finite"),
+        (replace("mean_error", np.full(20, np.nan, "f4")), "20 values that are not finite"),
         (replace("counts", h5py.ExternalLink("/etc/passwd", "x")), "not followed"),
         (replace("counts", h5py.SoftLink("/point")), "not followed"),
         (lambda f: f.attrs.modify("parameters", "{"), "parameters"),
@@ -435,7 +435,7 @@ def test_impossible_range(small, tmp_path, ltau):
     words = ("fit", small["errors"], small["x"], "-o", tmp_path / "o.h5", "--range")
     check(ltau(*words, 2, 1), USAGE, "LOW < HIGH", hint=False)
     check(ltau(*words, 0, 1), USAGE, "log grid")
-    assert ltau(*words, 0, 1, "--scale", "linear").code == 0
+    assert ltau(*words, 0, 1, "--grid", "linear").code == 0
 
 
 @pytest.mark.parametrize(
@@ -463,7 +463,7 @@ def test_cdf_of_scores_without_cdfs(small, tmp_path, ltau):
 def test_config_sets_defaults_and_flags_win(small, tmp_path, ltau):
     config = tmp_path / "ltau.yaml"
     config.write_text(
-        "fit:\n  bins: 7\n  threshold: [0.25, 0.5]\n  scale: linear\n  range: [0, 1]\n"
+        "fit:\n  bins: 7\n  threshold: [0.25, 0.5]\n  grid: linear\n  range: [0, 1]\n"
     )
     words = ("fit", small["errors"], small["x"], "--config", config)
     assert ltau(*words, "-o", tmp_path / "a.h5").code == 0

@@ -72,7 +72,7 @@ def test_threads_and_layout_change_nothing():
 
 def test_threshold_is_an_edge_and_the_cdf_exact_there():
     log = np.random.default_rng(1).random((50, 20)).astype(np.float32)
-    edges = make_edges(bins=7, low=0.01, high=1, scale="log", thresholds=[0.3, 0.7])
+    edges = make_edges(bins=7, low=0.01, high=1, grid="log", thresholds=[0.3, 0.7])
     assert {0.3, 0.7} <= set(edges)
     assert (edges[0], edges[-1]) == (0.01, 1.0)
     got = summarize_samples(log, edges, np.array([0.3]))
@@ -82,18 +82,18 @@ def test_threshold_is_an_edge_and_the_cdf_exact_there():
 
 
 @pytest.mark.parametrize(
-    ("low", "high", "scale"), [(1, 1, "log"), (2, 1, "linear"), (0, 1, "log"), (-1, 1, "linear")]
+    ("low", "high", "grid"), [(1, 1, "log"), (2, 1, "linear"), (0, 1, "log"), (-1, 1, "linear")]
 )
-def test_impossible_ranges_are_refused(low, high, scale):
+def test_impossible_ranges_are_refused(low, high, grid):
     with pytest.raises(UsageError):
-        make_edges(bins=3, low=low, high=high, scale=scale)
+        make_edges(bins=3, low=low, high=high, grid=grid)
 
 
 @given(float32s, float32s, st.floats(0, 1e3), st.sampled_from(["log", "linear"]))
-def test_default_range_always_makes_a_grid(smallest, largest, threshold, scale):
+def test_default_range_always_makes_a_grid(smallest, largest, threshold, grid):
     low, high = default_range(
-        smallest=smallest or 1e-6, largest=largest, threshold=threshold, scale=scale
+        smallest=smallest or 1e-6, largest=largest, threshold=threshold, grid=grid
     )
-    edges = make_edges(bins=10, low=low, high=high, scale=scale)
+    edges = make_edges(bins=10, low=low, high=high, grid=grid)
     assert (np.diff(edges) > 0).all()
     assert edges[-1] >= largest

@@ -8,9 +8,12 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from ltau_cli.core import points as points_module
+from ltau_cli.core.loo import leave_one_out
 from ltau_cli.core.neighbors import ExactSearcher, find_neighbors
 from ltau_cli.core.points import find_points
-from ltau_cli.core.scoring import loo_distances
+from ltau_cli.core.recall import recall, trial_queries
+from ltau_cli.core.scaling import fit_scaling
+from ltau_cli.errors import ComputeError
 from tests import oracles
 
 
@@ -54,18 +57,33 @@ def test_neighbors_are_those_of_exhaustive_search(table, data):
     np.testing.assert_allclose(found.weight.sum(axis=1), k)
 
 
-@given(tables, st.data())
-def test_leave_one_out_is_that_of_exhaustive_search(table, data):
+@given(tables, st.data(), st.booleans())
+def test_leave_one_out_is_that_of_exhaustive_search(table, data, by_structure):
     samples = np.array(table[0] + table[1], np.float32)
-    k = data.draw(st.integers(1, len(samples) - 1))
-    points = find_points(samples, np.ones(len(samples), int))
+    n = len(samples)
+    group = np.array(data.draw(st.lists(st.integers(0, 3), min_size=n, max_size=n)))
+    group = group if by_structure else np.arange(n)
+    errors = np.random.default_rng(n).random(n)
+    left = n - np.bincount(group).max()
+    k = data.draw(st.integers(1, max(left, 1)))
+    points = find_points(samples, np.ones(n, int))
     unique = samples[points.first]
-    got = loo_distances(ExactSearcher(unique), unique, points.multiplicity, k, threads=1, block=3)
-    weights = oracles.neighbor_weights(samples, samples, k, left_out=np.arange(len(samples)))
+
+    def run():
+        return leave_one_out(
+            ExactSearcher(unique), unique, points, errors, group if by_structure else None, k,
+            block=3,
+        )  # fmt: skip
+
+    if k > left:
+        with pytest.raises(ComputeError, match="samples are left"):
+            run()
+        return
+    got = run()
+    weights = oracles.neighbor_weights(samples, samples, k, left_out=group[:, None] == group)
     distance = np.linalg.norm(samples[:, None].astype(float) - samples[None], axis=2)
-    np.testing.assert_allclose(
-        got[points.of_sample], (weights * distance).sum(axis=1) / k, rtol=1e-6, atol=1e-6
-    )
+    np.testing.assert_allclose(got.distance, (weights * distance).sum(axis=1) / k, 1e-6, 1e-6)
+    np.testing.assert_allclose(got.expected_error, weights @ errors / k, rtol=1e-5)
 
 
 def test_duplicates_at_the_last_place_share_it():
@@ -117,3 +135,56 @@ def test_equal_hashes_of_different_rows_are_told_apart(monkeypatch):
     samples = np.array([[1, 2], [2, 1], [1, 2], [0, 3]], np.float32)
     points = find_points(samples, np.ones(4, int))
     assert points.of_sample.tolist() == [0, 1, 0, 2]
+
+
+def test_merging_within_a_tolerance_pools_near_duplicates():
+    rng = np.random.default_rng(0)
+    centers = rng.integers(-9, 9, (40, 3)) + 0.5
+    which = rng.integers(0, 40, 2000)
+    samples = (centers[which] + rng.uniform(-0.2, 0.2, (2000, 3))).astype(np.float32)
+    points = find_points(samples, np.ones(2000, int), merge_within=1.0)
+    assert len(points.first) == len(np.unique(centers[which], axis=0))
+    assert points.multiplicity.sum() == 2000
+
+
+@pytest.mark.parametrize("scale", ["none", "standard", "whiten"])
+@pytest.mark.parametrize("metric", ["euclidean", "cosine"])
+def test_scaled_descriptors_are_those_of_the_definition(train, scale, metric):
+    x = train.astype(np.float64)
+    scaling = fit_scaling(train, scale=scale, metric=metric)
+    got = scaling.apply(train[:300], threads=2)
+    if scale == "standard":
+        x = (x - x.mean(0)) / np.where(x.std(0) > 0, x.std(0), 1)
+    elif scale == "whiten":
+        mapped = scaling.apply(train) if metric == "euclidean" else None
+        if mapped is not None:
+            np.testing.assert_allclose(np.cov(mapped.T), np.eye(mapped.shape[1]), atol=2e-3)
+        x = (x - x.mean(0)) @ scaling.transform
+    if metric == "cosine":
+        x = x / np.linalg.norm(x, axis=1, keepdims=True)
+    np.testing.assert_allclose(got, x[:300], rtol=1e-3, atol=1e-4)
+    parts = np.concatenate([scaling.apply(part) for part in np.array_split(train[:300], 7)])
+    np.testing.assert_array_equal(got, parts)
+
+
+def test_whitening_leaves_out_directions_without_variance():
+    x = np.random.default_rng(0).normal(size=(100, 3)).astype(np.float32)
+    x = np.concatenate([x, x[:, :1] + x[:, 1:2], np.ones((100, 1), np.float32)], axis=1)
+    assert fit_scaling(x, scale="whiten", metric="euclidean").apply(x).shape == (100, 3)
+    constant = np.ones((5, 2), np.float32)
+    for scale in ("standard", "whiten"):
+        got = fit_scaling(constant, scale=scale, metric="euclidean").apply(constant)
+        np.testing.assert_array_equal(got, 0)
+
+
+def test_recall_by_hand():
+    exact = np.array([[1, 2], [3, 4]])
+    assert recall(np.array([[2, 1], [3, 9]]), exact).tolist() == [1.0, 0.5]
+
+
+def test_trial_queries_are_no_training_points(train):
+    queries = trial_queries(train, 10, seed=0, n=200)
+    assert queries.shape == (200, 16)
+    distance = np.linalg.norm(queries[:, None] - train[None], axis=2).min(axis=1)
+    assert (distance > 0).all()
+    np.testing.assert_array_equal(queries, trial_queries(train, 10, seed=0, n=200))

@@ -151,17 +151,36 @@ MODEL = ArtifactSpec(
             "point of each training sample; -1 if it was never logged",
         ),
         DatasetSpec(
-            "descriptors", ("n_points", "d"), "float32", DESCRIPTOR_UNITS,
-            "distinct training descriptors",
+            "descriptor_shift", ("d",), "float64", DESCRIPTOR_UNITS,
+            "subtracted from descriptors before `descriptor_transform`",
+        ),
+        _optional(
+            "descriptor_transform", ("d", "d_search"), "float64", ONE,
+            "scales descriptors; without it they are searched as they are",
         ),
         DatasetSpec(
-            "loo_distance", _POINT, "float32", DESCRIPTOR_UNITS,
-            "mean distance of a sample at the point to its k nearest other training samples",
+            "descriptors", ("n_points", "d_search"), "float32", DESCRIPTOR_UNITS,
+            "distinct training descriptors, scaled",
+        ),
+        DatasetSpec(
+            "loo_distance", _SAMPLE, "float32", DESCRIPTOR_UNITS,
+            "mean distance of each sample to its k nearest other training samples; NaN if it was "
+            "never logged", nan=True,
+        ),
+        DatasetSpec(
+            "loo_expected_error", _SAMPLE, "float32", ERROR_UNITS,
+            "mean error of these neighbors: what ltau expects of the sample without seeing it",
+            nan=True,
+        ),
+        _optional(
+            "loo_group", _SAMPLE, "int64", ONE,
+            "samples that were left out together, with --loo structure",
         ),
         _optional("index/graph_indptr", ("n_points+1",), "int64", ONE, "search graph, CSR offsets"),
         _optional("index/graph_indices", ("n_graph_edges",), "int32", ONE, "search graph, CSR"),
         _optional(
-            "index/tree_hyperplanes", ("n_nodes", "d"), "float32", ONE, "search tree, split normals"
+            "index/tree_hyperplanes", ("n_nodes", "d_search"), "float32", ONE,
+            "search tree, split normals"
         ),
         _optional("index/tree_offsets", ("n_nodes",), "float32", ONE, "search tree, split offsets"),
         _optional("index/tree_children", ("n_nodes", "two"), "int32", ONE, "search tree, children"),

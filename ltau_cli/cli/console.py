@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import json
+import logging
 import sys
 import time
 import warnings
@@ -67,7 +68,11 @@ class Console:
 
     @contextlib.contextmanager
     def warnings_as_lines(self) -> Iterator[None]:
-        """Print the warnings of ltau as ``warning:`` lines."""
+        """Print the warnings of ltau as ``warning:`` lines, and its log on standard error."""
+        handler = logging.Handler()
+        handler.emit = lambda record: self.log(record.getMessage())  # type: ignore[method-assign]
+        logger = logging.getLogger("ltau")
+        logger.handlers, logger.propagate = [handler], False
 
         def show(message: Warning | str, *_: Any, **__: Any) -> None:
             self.warn(str(message))

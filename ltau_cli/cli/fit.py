@@ -8,7 +8,7 @@ from typing import Any
 import click
 
 from ltau_cli.cli import options
-from ltau_cli.cli.console import Console, percent, quantity
+from ltau_cli.cli.console import Console, number, percent, quantity
 
 
 @click.command("fit")
@@ -23,7 +23,7 @@ from ltau_cli.cli.console import Console, percent, quantity
     help="Bins of the error grid.",
 )
 @click.option(
-    "--scale",
+    "--grid",
     type=click.Choice(["log", "linear"]),
     default="log",
     show_default=True,
@@ -51,11 +51,49 @@ from ltau_cli.cli.console import Console, percent, quantity
     help="Nearest training samples to average over.",
 )
 @click.option(
+    "--scale",
+    type=click.Choice(["none", "standard", "whiten"]),
+    default="none",
+    show_default=True,
+    help="Scaling of the descriptors before distances are measured.",
+)
+@click.option(
+    "--metric",
+    type=click.Choice(["euclidean", "cosine"]),
+    default="euclidean",
+    show_default=True,
+    help="Distance of descriptors.",
+)
+@click.option(
+    "--merge-within",
+    type=click.FloatRange(min=0),
+    default=0.0,
+    metavar="TOL",
+    help="Merge training samples in the same cell of a grid of this spacing (in units "
+    "of the scaled descriptors): a smaller and faster model.",
+)
+@click.option(
+    "--loo",
+    type=click.Choice(["sample", "structure"]),
+    default="sample",
+    show_default=True,
+    help="Leave out each sample, or its whole structure, for the "
+    "reference of the out-of-domain p-values.",
+)
+@click.option(
     "--index",
     type=click.Choice(["auto", "exact", "nndescent"]),
     default="auto",
     show_default=True,
-    help="Search structure; auto is exact up to 50,000 samples.",
+    help="Search structure; auto is exact for as long as that is "
+    "done before NN-descent has compiled (about 130,000 samples of 32 columns).",
+)
+@click.option(
+    "--recall",
+    type=click.FloatRange(0, 1, min_open=True),
+    default=0.99,
+    show_default=True,
+    help="Share of the true neighbors that NN-descent has to find.",
 )
 @click.option(
     "--seed",
@@ -68,7 +106,14 @@ from ltau_cli.cli.console import Console, percent, quantity
 @options.json_output
 @options.common
 def command(
-    errors: Path, descriptors: str, output: Path, console: Console, as_json: bool, **settings: Any
+    errors: Path,
+    descriptors: str,
+    output: Path,
+    force: bool,
+    threads: int,
+    as_json: bool,
+    console: Console,
+    **settings: Any,
 ) -> None:  # fmt: skip
     """Fit the error CDFs of the training samples and index their descriptors.
 
@@ -82,16 +127,29 @@ def command(
     """
     from ltau_cli.stages import fit
 
-    summary = fit.run(errors, descriptors, output, progress=console.progress, **settings)
+    summary = fit.run(
+        errors,
+        descriptors,
+        output,
+        settings=fit.Settings(**settings),
+        threads=threads,
+        force=force,
+        progress=console.progress,
+    )
     if as_json:
         console.json(summary | {"output": output})
         return
-    units = summary["units"]
+    units, index = summary["units"], summary["index"]
+    never = summary["n_never_logged"]
     lines = [
         f"{output}: {summary['n_samples']:,} samples at {summary['n_points']:,} distinct points, "
-        f"{summary['width']} columns, {summary['index']['kind']} index, k = {summary['k']}",
-        f"  mean error over all epochs {quantity(summary['mean_error'], units)}",
-    ]
+        f"{summary['width']} columns, {index['kind']} index, k = {summary['k']}",
+        *([f"  {never:,} samples were never logged and carry no weight"] if never else []),
+        *([f"  recall {index['recall']:.4f} of the {index['recall_k']} nearest neighbors"]
+          if "recall" in index else []),
+        f"  mean error over all epochs {quantity(summary['mean_error'], units)}; rank correlation "
+        f"of a sample's with its neighbors' {number(summary['loo_rank_correlation'])}",
+    ]  # fmt: skip
     for threshold, share in zip(summary["thresholds"], summary["mean_uncertainty"], strict=True):
         lines.append(f"  {percent(share)} of the errors exceed {quantity(threshold, units)}")
     for side in ("underflow", "overflow"):

@@ -12,6 +12,7 @@ from typing import Any, TypeVar
 import click
 
 from ltau_cli.cli.console import Console
+from ltau_cli.core.compile import prepare_cache
 from ltau_cli.errors import UsageError
 
 Command = TypeVar("Command", bound=Callable[..., Any])
@@ -25,6 +26,7 @@ def common(command: Command) -> Command:
     @functools.wraps(command)
     def with_console(*args: Any, quiet: bool, verbose: bool, **kwargs: Any) -> None:
         console = Console(quiet=quiet, verbose=verbose)
+        prepare_cache()
         with console.warnings_as_lines():
             try:
                 command(*args, console=console, **kwargs)

@@ -33,30 +33,21 @@ def relative_distance(distance: Floats, neighbors_own: Floats, floor: float) -> 
     return ratio
 
 
-def ood_pvalue(
-    distance: Floats,
-    loo_distance: npt.NDArray[np.float32],
-    multiplicity: npt.NDArray[np.int64],
-) -> Floats:
+def ood_pvalue(distance: Floats, reference: npt.NDArray[np.float32]) -> Floats:
     """p(x) = (1 + #{i : d_i >= d(x)}) / (n + 1) over the n training samples.
 
     Parameters
     ----------
     distance : (n_queries,) float64
         Neighbor distances; compared in float32, as the reference is stored.
-    loo_distance : (n_points,) float32
-        Leave-one-out neighbor distances of the training points.
-    multiplicity : (n_points,) int64
-        Samples per point.
+    reference : (n_samples,) float32
+        Leave-one-out neighbor distances of the training samples, increasing.
 
     Returns
     -------
     (n_queries,) float64
         In (0, 1]; small means far from anything seen in training.
     """
-    order = np.argsort(loo_distance, kind="stable")
-    samples_before = np.concatenate([[0], np.cumsum(multiplicity[order])])
-    below = np.searchsorted(loo_distance[order], distance.astype(np.float32), side="left")
-    n = samples_before[-1]
-    pvalue: Floats = (1 + n - samples_before[below]) / (n + 1)
+    below = np.searchsorted(reference, distance.astype(np.float32), side="left")
+    pvalue: Floats = (1 + len(reference) - below) / (len(reference) + 1)
     return pvalue

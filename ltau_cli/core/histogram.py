@@ -12,11 +12,11 @@ from ltau_cli.core import kernels
 from ltau_cli.core.threads import share_rows
 from ltau_cli.errors import UsageError
 
-Scale = Literal["log", "linear"]
+Grid = Literal["log", "linear"]
 
 
 def make_edges(
-    *, bins: int, low: float, high: float, scale: Scale, thresholds: npt.ArrayLike = ()
+    *, bins: int, low: float, high: float, grid: Grid, thresholds: npt.ArrayLike = ()
 ) -> npt.NDArray[np.float64]:
     """Edges of the common grid; every threshold becomes an edge, so the CDF is exact there.
 
@@ -29,7 +29,7 @@ def make_edges(
         Number of bins between ``low`` and ``high``, at least 1.
     low, high : float
         Range in error units; ``0 <= low < high``, and ``low > 0`` on a log grid.
-    scale : {"log", "linear"}
+    grid : {"log", "linear"}
         Spacing.
     thresholds : (n_thresholds,) array_like
         Further edges, in error units.
@@ -46,18 +46,18 @@ def make_edges(
     """
     if not (np.isfinite(low) and np.isfinite(high) and 0 <= low < high):
         raise UsageError(f"the range of the bins must be 0 <= LOW < HIGH, not {low:g} {high:g}")
-    if scale == "log" and low <= 0:
+    if grid == "log" and low <= 0:
         raise UsageError(
-            "a log grid needs a range above 0", hint="give --range LOW HIGH or --scale linear"
+            "a log grid needs a range above 0", hint="give --range LOW HIGH or --grid linear"
         )
-    space = np.geomspace if scale == "log" else np.linspace
-    grid = space(low, high, bins + 1)
-    grid[0], grid[-1] = low, high
-    return np.unique(np.concatenate([grid, np.asarray(thresholds, dtype=np.float64)]))
+    space = np.geomspace if grid == "log" else np.linspace
+    edges = space(low, high, bins + 1)
+    edges[0], edges[-1] = low, high
+    return np.unique(np.concatenate([edges, np.asarray(thresholds, dtype=np.float64)]))
 
 
 def default_range(
-    *, smallest: float, largest: float, threshold: float, scale: Scale
+    *, smallest: float, largest: float, threshold: float, grid: Grid
 ) -> tuple[float, float]:
     """Range of the grid when none is asked for, in error units.
 
@@ -67,7 +67,7 @@ def default_range(
     """
     if largest <= 0:
         return 1e-9, 1.0
-    if scale == "linear":
+    if grid == "linear":
         return 0.0, largest
     low = max(smallest, 0.01 * threshold) if threshold > 0 else smallest
     return (low, largest) if low < largest else (0.5 * largest, largest)

@@ -77,22 +77,33 @@ def count_block(
 
 
 @_compiled
-def rank_neighbors(queries, points, multiplicity, candidates, exclude, k, found, weight, distance):
+def transform_rows(rows, shift, transform, out):
+    """``(rows - shift) @ transform``, every row by itself, in the same order of additions."""
+    centered = np.empty(rows.shape[1])
+    for i in range(rows.shape[0]):
+        for c in range(rows.shape[1]):
+            centered[c] = np.float64(rows[i, c]) - shift[c]
+        for j in range(transform.shape[1]):
+            total = 0.0
+            for c in range(rows.shape[1]):
+                total += centered[c] * transform[c, j]
+            out[i, j] = total
+
+
+@_compiled
+def rank_neighbors(queries, points, candidates, offered, k, found, weight, distance):
     """Order candidate points by exact distance and hand out ``k`` places among their samples.
 
-    A point of multiplicity m offers m samples; points tied at the k-th place share what is left
-    in proportion to their multiplicity. Returns the rows whose tie may go on beyond the
-    candidates, as a boolean array.
+    A point offers ``offered[i, j]`` samples to query i; points tied at the k-th place share what
+    is left in proportion to that. Returns the rows whose tie may go on beyond the candidates, or
+    that lack samples, as a boolean array.
     """
     n, width = candidates.shape
     open_tie = np.zeros(n, dtype=np.bool_)
+    own = np.empty(width, dtype=np.int64)
     for i in range(n):
         for j in range(width):
             p = candidates[i, j]
-            if p < 0:
-                found[i, j] = -1
-                distance[i, j] = np.inf
-                continue
             square = 0.0
             for c in range(queries.shape[1]):
                 difference = np.float64(queries[i, c]) - np.float64(points[p, c])
@@ -104,23 +115,22 @@ def rank_neighbors(queries, points, multiplicity, candidates, exclude, k, found,
             ):
                 distance[i, slot] = distance[i, slot - 1]
                 found[i, slot] = found[i, slot - 1]
+                own[slot] = own[slot - 1]
                 slot -= 1
             distance[i, slot] = d
             found[i, slot] = p
+            own[slot] = offered[i, j]
         left = np.float64(k)
         j = 0
-        while j < width and left > 0 and found[i, j] >= 0:
+        while j < width and left > 0:
             stop = j
             tied = 0
-            while stop < width and found[i, stop] >= 0 and distance[i, stop] == distance[i, j]:
-                p = found[i, stop]
-                tied += multiplicity[p] - (1 if p == exclude[i] else 0)
+            while stop < width and distance[i, stop] == distance[i, j]:
+                tied += own[stop]
                 stop += 1
             share = min(left, np.float64(tied))
             for s in range(j, stop):
-                p = found[i, s]
-                own = multiplicity[p] - (1 if p == exclude[i] else 0)
-                weight[i, s] = share * own / tied if tied > 0 else 0.0
+                weight[i, s] = share * own[s] / tied if tied > 0 else 0.0
             left -= share
             j = stop
         open_tie[i] = left > 0 or j == width

@@ -7,7 +7,7 @@ then computed exactly for the candidates, so results do not depend on block size
 from __future__ import annotations
 
 import warnings
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from typing import Any, Literal, Protocol
 
@@ -19,15 +19,15 @@ from ltau_cli.core.threads import share_rows
 
 Kind = Literal["exact", "nndescent"]
 
-# Exact search is quadratic; NN-descent compiles for half a minute in the process that builds it.
-# Below this many points the exact leave-one-out pass is done before that (2 cores, 24 columns).
-EXACT_UP_TO = 50_000
+# Exact search is quadratic; NN-descent compiles for about 30 s in the process that builds it. On
+# two cores scikit-learn's brute force takes 4 s for the leave-one-out pass over 50,000 x 32 and 13 s
+# over 50,000 x 128, so n^2 d up to this is done before NN-descent has begun.
+EXACT_WORK = 6e11
 GRAPH_NEIGHBORS = 30
-SEARCH_EPSILON = 0.2
-# Leaves of the search tree a query starts from. From one leaf alone, about 1 % of the queries far
-# from the training set end in a wrong part of the graph and miss most of their neighbors.
-SEARCH_LEAVES = 16
-_NO_EXCLUSION = -1
+# Search efforts to try, least first: leaves of the search tree to start from, and how far beyond
+# the k-th distance to follow the graph. From one leaf alone, about 1 % of the queries far from the
+# training set end in a wrong part of the graph and miss most of their neighbors; from 8, 0.1 %.
+EFFORTS = ((16, 0.1), (16, 0.2), (32, 0.2), (32, 0.4), (64, 0.5), (128, 0.8))
 
 Floats = npt.NDArray[np.float32]
 Integers = npt.NDArray[np.int64]
@@ -39,7 +39,7 @@ class Searcher(Protocol):
     spare: int
 
     def candidates(self, queries: Floats, width: int) -> Integers:
-        """Return (n, width) point numbers; -1 where fewer were found."""
+        """Return (n, width) point numbers, all different within a row."""
 
 
 class ExactSearcher:
@@ -81,7 +81,12 @@ class GraphSearcher:
         return found
 
 
-def build_graph(points: Floats, *, seed: int) -> Any:
+def exact_is_sooner(n_points: int, width: int) -> bool:
+    """Whether exact search over all pairs would be done before NN-descent has compiled."""
+    return float(n_points) ** 2 * max(width, 32) <= EXACT_WORK
+
+
+def build_graph(points: Floats, *, seed: int, n_neighbors: int = GRAPH_NEIGHBORS) -> Any:
     """Build and prepare an NN-descent index over distinct points, (n_points, d) float32."""
     import pynndescent
 
@@ -89,10 +94,9 @@ def build_graph(points: Floats, *, seed: int) -> Any:
         warnings.simplefilter("ignore")  # numba's and the library's own advice
         index = pynndescent.NNDescent(
             points,
-            n_neighbors=min(GRAPH_NEIGHBORS, len(points) - 1),
+            n_neighbors=min(n_neighbors, len(points) - 1),
             random_state=seed,
             parallel_batch_queries=True,
-            search_tree_leaf_budget=SEARCH_LEAVES,
         )
         index.prepare()
     return index
@@ -100,7 +104,7 @@ def build_graph(points: Floats, *, seed: int) -> Any:
 
 _PLAIN_STATE = (
     "dim", "n_neighbors", "n_trees", "n_iters", "tree_init", "low_memory", "delta",
-    "max_rptree_depth", "search_tree_leaf_budget", "prune_degree_multiplier",
+    "max_rptree_depth", "prune_degree_multiplier",
     "diversify_prob",
 )  # fmt: skip
 _FIXED_STATE: dict[str, Any] = {
@@ -144,7 +148,11 @@ def graph_to_arrays(index: Any) -> tuple[dict[str, npt.NDArray[Any]], dict[str, 
 
 
 def graph_from_arrays(
-    points: Floats, arrays: Mapping[str, npt.NDArray[Any]], scalars: Mapping[str, Any]
+    points: Floats,
+    arrays: Mapping[str, npt.NDArray[Any]],
+    scalars: Mapping[str, Any],
+    *,
+    leaves: int,
 ) -> Any:
     """Rebuild the index that :func:`graph_to_arrays` flattened; ``points`` as it was built on."""
     import pynndescent
@@ -156,6 +164,7 @@ def graph_from_arrays(
     state = dict(scalars) | _FIXED_STATE
     leaf_size = state.pop("leaf_size")
     state |= {
+        "search_tree_leaf_budget": leaves,
         "_raw_data": np.ascontiguousarray(points[order]),
         "_vertex_order": order,
         "_min_distance": np.float32(state.pop("min_distance")),
@@ -207,14 +216,23 @@ class Neighbors:
         return mean
 
 
+Offer = Callable[[Integers, Integers], Integers]
+
+
+def _as_offer(offered: Integers | Offer) -> Offer:
+    if isinstance(offered, np.ndarray):
+        multiplicity = offered
+        return lambda candidates, _rows: multiplicity[candidates]
+    return offered
+
+
 def find_neighbors(
     searcher: Searcher,
     queries: Floats,
     points: Floats,
-    multiplicity: Integers,
+    offered: Integers | Offer,
     k: int,
     *,
-    exclude: Integers | None = None,
     threads: int = 1,
 ) -> Neighbors:
     """Find the k nearest training samples of each query.
@@ -227,15 +245,14 @@ def find_neighbors(
     searcher : Searcher
         Proposes candidates.
     queries : (n, d) float32
-        Descriptors.
+        Descriptors, scaled like the points.
     points : (n_points, d) float32
         Distinct training descriptors.
-    multiplicity : (n_points,) int64
-        Samples per point.
+    offered : (n_points,) int64 or callable
+        Samples per point; or ``offered(candidates, rows)`` (m, width), the samples that points
+        ``candidates`` (m, width) offer to the queries numbered ``rows`` (m,).
     k : int
         Samples to find, at most the number there is.
-    exclude : (n,) int64, optional
-        A point of each query that offers one sample less (leave-one-out).
     threads : int
         Threads to share the rows among.
 
@@ -243,20 +260,15 @@ def find_neighbors(
     -------
     Neighbors
     """
-    n = len(queries)
-    if exclude is None:
-        exclude = np.full(n, _NO_EXCLUSION, dtype=np.int64)
+    offer = _as_offer(offered)
+    rows = np.arange(len(queries))
     width = min(k + searcher.spare, len(points))
-    neighbors, open_tie = _rank(searcher, queries, points, multiplicity, k, exclude, width, threads)
+    neighbors, open_tie = _rank(searcher, queries, points, offer, k, rows, width, threads)
     while open_tie.any() and width < len(points):
         width = min(2 * width, len(points))
-        rows = np.flatnonzero(open_tie)
-        wider, still_open = _rank(
-            searcher, queries[rows], points, multiplicity, k, exclude[rows], width, threads
-        )
+        rows = rows[open_tie]
+        wider, open_tie = _rank(searcher, queries, points, offer, k, rows, width, threads)
         neighbors = _replace_rows(neighbors, rows, wider)
-        open_tie[:] = False
-        open_tie[rows] = still_open
     return neighbors
 
 
@@ -264,14 +276,16 @@ def _rank(
     searcher: Searcher,
     queries: Floats,
     points: Floats,
-    multiplicity: Integers,
+    offered: Offer,
     k: int,
-    exclude: Integers,
+    rows: Integers,
     width: int,
     threads: int,
 ) -> tuple[Neighbors, npt.NDArray[np.bool_]]:
-    n = len(queries)
-    candidates = searcher.candidates(queries, width)
+    wanted = queries if len(rows) == len(queries) else queries[rows]
+    n = len(rows)
+    candidates = searcher.candidates(wanted, width)
+    samples = np.ascontiguousarray(offered(candidates, rows))
     found = np.full((n, width), -1, dtype=np.int64)
     weight = np.zeros((n, width))
     distance = np.full((n, width), np.inf)
@@ -280,7 +294,7 @@ def _rank(
     def rank(start: int, stop: int) -> None:
         part = slice(start, stop)
         open_tie[part] = kernels.rank_neighbors(
-            queries[part], points, multiplicity, candidates[part], exclude[part], k,
+            wanted[part], points, candidates[part], samples[part], k,
             found[part], weight[part], distance[part],
         )  # fmt: skip
 

@@ -27,7 +27,12 @@ class Points:
     multiplicity: npt.NDArray[np.int64]
 
 
-def find_points(descriptors: npt.NDArray[np.float32], n_logged: npt.NDArray[np.integer]) -> Points:
+def find_points(
+    descriptors: npt.NDArray[np.float32],
+    n_logged: npt.NDArray[np.integer],
+    *,
+    merge_within: float = 0.0,
+) -> Points:
     """Group samples with identical descriptors and equally many logged errors.
 
     Samples are told apart by ``n_logged`` too, because only then does pooling their counts give
@@ -39,6 +44,8 @@ def find_points(descriptors: npt.NDArray[np.float32], n_logged: npt.NDArray[np.i
         Finite; -0.0 and 0.0 are the same.
     n_logged : (n_samples,) int
         Errors logged for each sample.
+    merge_within : float
+        Also merge samples in the same cell of a grid with this spacing, in descriptor units.
 
     Returns
     -------
@@ -46,6 +53,8 @@ def find_points(descriptors: npt.NDArray[np.float32], n_logged: npt.NDArray[np.i
         In the order of first appearance.
     """
     n = len(descriptors)
+    if merge_within > 0:
+        descriptors = np.floor(descriptors / merge_within).astype(np.float32)
     words = np.empty((n, descriptors.shape[1] + 1), dtype=np.uint32)
     words[:, :-1] = (descriptors + np.float32(0)).view(np.uint32)
     words[:, -1] = n_logged

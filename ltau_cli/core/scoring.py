@@ -10,8 +10,11 @@ import numpy.typing as npt
 
 from ltau_cli.core.calibration import safe_expected
 from ltau_cli.core.domain import distance_floor, ood_pvalue, relative_distance
+from ltau_cli.core.loo import leave_one_out
 from ltau_cli.core.mixture import average_cdfs, average_values
 from ltau_cli.core.neighbors import Searcher, find_neighbors
+from ltau_cli.core.points import Points
+from ltau_cli.core.scaling import Scaling
 
 Block = dict[str, npt.NDArray[Any]]
 
@@ -28,9 +31,16 @@ class Model:
     mean_error, max_error : (n_points,) float32
     uncertainty : (n_points, n_thresholds) float32
     multiplicity : (n_points,) int64
-    descriptors : (n_points, d) float32
-    loo_distance : (n_points,) float32
-        For ``k`` neighbors.
+    descriptors : (n_points, d_search) float32
+        Scaled.
+    scaling : Scaling
+        Applied to queries.
+    points : Points
+        Which sample belongs to which point.
+    loo_distance : (n_samples,) float32
+        Leave-one-out neighbor distances for ``k`` neighbors.
+    loo_group : (n_samples,) int64 or None
+        Samples that were left out together.
     k : int
     searcher : Searcher
     fingerprint : str
@@ -45,7 +55,10 @@ class Model:
     uncertainty: npt.NDArray[np.float32]
     multiplicity: npt.NDArray[np.int64]
     descriptors: npt.NDArray[np.float32]
+    scaling: Scaling
+    points: Points
     loo_distance: npt.NDArray[np.float32]
+    loo_group: npt.NDArray[np.int64] | None
     k: int
     searcher: Searcher
     fingerprint: str
@@ -53,27 +66,7 @@ class Model:
     @property
     def n_samples(self) -> int:
         """Training samples."""
-        return int(self.multiplicity.sum())
-
-
-def loo_distances(
-    searcher: Searcher,
-    points: npt.NDArray[np.float32],
-    multiplicity: npt.NDArray[np.int64],
-    k: int,
-    *,
-    threads: int,
-    block: int = 16_384,
-) -> npt.NDArray[np.float32]:
-    """Mean distance of one sample of each point to its k nearest other samples, (n_points,)."""
-    out = np.empty(len(points), dtype=np.float32)
-    for start in range(0, len(points), block):
-        rows = np.arange(start, min(start + block, len(points)))
-        found = find_neighbors(
-            searcher, points[rows], points, multiplicity, k, exclude=rows, threads=threads
-        )
-        out[rows] = found.mean_distance()
-    return out
+        return len(self.loo_distance)
 
 
 @dataclass
@@ -131,20 +124,25 @@ class Scorer:
         self.floor = distance_floor(model.descriptors)
         self.loo_distance = model.loo_distance
         if k != model.k:
-            self.loo_distance = loo_distances(
-                model.searcher, model.descriptors, model.multiplicity, k, threads=threads
-            )
+            self.loo_distance = leave_one_out(
+                model.searcher, model.descriptors, model.points, np.zeros(model.n_samples),
+                model.loo_group, k, threads=threads,
+            ).distance  # fmt: skip
+        total = np.bincount(model.points.of_sample, weights=self.loo_distance)
+        own_distance = (total / model.multiplicity).astype(np.float32)
+        self._exact = np.concatenate(
+            [model.mean_error[:, None], own_distance[:, None], model.uncertainty], axis=1
+        )
+        self._reference = np.sort(self.loo_distance)
 
     def score(self, block: npt.NDArray[np.float32]) -> Block:
         """Return the per-row datasets of a block (n, d) float32."""
         model, threads = self.model, self.threads
+        queries = model.scaling.apply(block, threads=threads)
         found = find_neighbors(
-            model.searcher, block, model.descriptors, model.multiplicity, self.k, threads=threads
+            model.searcher, queries, model.descriptors, model.multiplicity, self.k, threads=threads
         )
-        exact = np.concatenate(
-            [model.mean_error[:, None], self.loo_distance[:, None], model.uncertainty], axis=1
-        )
-        means = average_values(found, exact, threads=threads)
+        means = average_values(found, self._exact, threads=threads)
         distance = found.mean_distance()
         mixture = average_cdfs(
             found, model.counts, model.max_error, model.edges,
@@ -158,7 +156,7 @@ class Scorer:
             "quantiles": mixture.quantiles,
             "neighbor_distance": distance,
             "relative_distance": relative_distance(distance, means[:, 1], self.floor),
-            "ood_pvalue": ood_pvalue(distance, self.loo_distance, model.multiplicity),
+            "ood_pvalue": ood_pvalue(distance, self._reference),
         }
         if self.calibration is not None:
             safe = safe_expected(expected)

@@ -1,0 +1,92 @@
+"""Scale descriptors before distances are measured."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Literal
+
+import numpy as np
+import numpy.typing as npt
+
+from ltau_cli.core import kernels
+from ltau_cli.core.threads import share_rows
+
+Scale = Literal["none", "standard", "whiten"]
+Metric = Literal["euclidean", "cosine"]
+
+SMALLEST_VARIANCE = 1e-6  # of the largest; directions below it hold rounding noise
+
+
+@dataclass(frozen=True)
+class Scaling:
+    """A linear map of descriptors, then for the cosine metric to unit length.
+
+    Attributes
+    ----------
+    shift : (d,) float64
+        Subtracted first.
+    transform : (d, d_search) float64 or None
+        Applied then; None leaves the columns as they are.
+    metric : {"euclidean", "cosine"}
+        With cosine, distances are those between unit vectors: sqrt(2 - 2 cos).
+    """
+
+    shift: npt.NDArray[np.float64]
+    transform: npt.NDArray[np.float64] | None
+    metric: Metric
+
+    def apply(
+        self, descriptors: npt.NDArray[np.float32], *, threads: int = 1
+    ) -> npt.NDArray[np.float32]:
+        """Map descriptors (n, d) float32 to (n, d_search) float32; each row by itself."""
+        if self.transform is None and self.metric == "euclidean":
+            return descriptors
+        if self.transform is None:
+            mapped = descriptors.astype(np.float32)
+        else:
+            mapped = np.empty((len(descriptors), self.transform.shape[1]), dtype=np.float32)
+            shift, transform = self.shift, self.transform
+
+            def work(start: int, stop: int) -> None:
+                kernels.transform_rows(
+                    descriptors[start:stop], shift, transform, mapped[start:stop]
+                )
+
+            share_rows(work, len(descriptors), threads)
+        if self.metric == "cosine":
+            length = np.sqrt(np.einsum("ij,ij->i", mapped, mapped, dtype=np.float64))
+            mapped = (mapped / np.where(length > 0, length, 1)[:, None]).astype(np.float32)
+        return np.ascontiguousarray(mapped)
+
+
+def fit_scaling(descriptors: npt.NDArray[np.float32], *, scale: Scale, metric: Metric) -> Scaling:
+    """Find the map from the training descriptors.
+
+    Parameters
+    ----------
+    descriptors : (n, d) float32
+    scale : {"none", "standard", "whiten"}
+        ``standard`` gives each column unit variance; ``whiten`` gives unit covariance, leaving
+        out directions whose variance is below 1e-6 of the largest.
+    metric : {"euclidean", "cosine"}
+
+    Returns
+    -------
+    Scaling
+    """
+    d = descriptors.shape[1]
+    if scale == "none":
+        return Scaling(np.zeros(d), None, metric)
+    shift = descriptors.mean(axis=0, dtype=np.float64)
+    if scale == "standard":
+        deviation = descriptors.std(axis=0, dtype=np.float64)
+        return Scaling(shift, np.diag(1 / np.where(deviation > 0, deviation, 1)), metric)
+    covariance = np.zeros((d, d))
+    for start in range(0, len(descriptors), 65_536):
+        centered = descriptors[start : start + 65_536] - shift
+        covariance += centered.T @ centered
+    variance, directions = np.linalg.eigh(covariance / len(descriptors))
+    kept = variance > SMALLEST_VARIANCE * max(float(variance[-1]), np.finfo(np.float64).tiny)
+    if not kept.any():
+        return Scaling(shift, np.eye(d), metric)
+    return Scaling(shift, directions[:, kept] / np.sqrt(variance[kept]), metric)
