@@ -14,7 +14,7 @@ from tests import oracles
 
 def mix(weights, log, edges, levels, thresholds, **options):
     """Mix with every sample as its own point; zero weights are padding."""
-    statistics = summarize_samples(log, edges, np.array([1.0]))
+    statistics = summarize_samples(log, edges, edges[:1])
     n = weights.shape[1]
     neighbors = Neighbors(
         np.broadcast_to(np.arange(n), weights.shape).copy(), weights, np.zeros(weights.shape)

@@ -30,6 +30,7 @@ class Input:
 
     role: str
     name: str
+    path: Path
     files: tuple[Path, ...]
     kind: str
     more: dict[str, Any]
@@ -58,7 +59,7 @@ class Hasher:
     ) -> None:
         """Note an input; ``files`` are its parts where ``path`` is a folder; None is left out."""
         more = {name: value for name, value in more.items() if value is not None}
-        entry = Input(role, path.name or str(path), tuple(files) or (path,), kind, more)
+        entry = Input(role, path.name or str(path), path, tuple(files) or (path,), kind, more)
         self._pending.append((entry, self._pool.submit(_digest, entry.files)))
 
     def records(self) -> list[dict[str, Any]]:
@@ -68,7 +69,7 @@ class Hasher:
             size, digest = future.result()
             record: dict[str, Any] = {"role": entry.role, "file": entry.name, "kind": entry.kind}
             record |= entry.more
-            if len(entry.files) > 1:
+            if entry.files != (entry.path,):
                 record["n_files"] = len(entry.files)
             result.append(record | {"size": size, "sha256": digest})
         return result

@@ -126,8 +126,8 @@ def summarize_samples(
         Errors >= 0 in error units; NaN is missing and counted nowhere.
     edges : (n_edges,) float64
         Increasing bin edges.
-    thresholds : (n_thresholds,) or (n_thresholds, n) float64
-        Thresholds, common or per sample, in error units.
+    thresholds : (n_thresholds,) float64
+        Thresholds in error units, each of them an edge.
     threads : int
         Threads to share the samples among; the result does not depend on it.
 
@@ -137,24 +137,20 @@ def summarize_samples(
     """
     errors = np.ascontiguousarray(errors, dtype=np.float32)
     n = errors.shape[1]
-    limits = np.asarray(thresholds, dtype=np.float64)
-    if limits.ndim == 1:
-        limits = limits[:, None]
-    limits = np.ascontiguousarray(np.broadcast_to(limits, (limits.shape[0], n)))
     counts = np.zeros((n, len(edges) + 1), dtype=np.uint32)
     n_logged = np.zeros(n, dtype=np.int64)
     total = np.zeros(n)
     largest = np.zeros(n, dtype=np.float32)
-    above = np.zeros((n, limits.shape[0]), dtype=np.int64)
     bits = errors.view(np.int32)
     lookup = lookup_table(edges)
 
     def count(start: int, stop: int) -> None:
         kernels.count_block(
-            errors, bits, start, stop, edges, lookup, limits,
-            counts, n_logged, total, largest, above,
-        )  # fmt: skip
+            errors, bits, start, stop, edges, lookup, counts, n_logged, total, largest
+        )
 
     share_rows(count, n, threads)
     divisor = np.maximum(n_logged, 1)
+    beyond = np.searchsorted(edges, thresholds) + 1  # the first bin above each threshold
+    above = np.stack([counts[:, b:].sum(axis=1, dtype=np.int64) for b in beyond], axis=1)
     return SampleStatistics(counts, n_logged, total / divisor, largest, above / divisor[:, None])

@@ -20,8 +20,8 @@ from ltau_cli.core.threads import share_rows
 Kind = Literal["exact", "nndescent"]
 
 # Exact search is quadratic; NN-descent compiles for about 30 s in the process that builds it. On
-# two cores scikit-learn's brute force takes 4 s for the leave-one-out pass over 50,000 x 32 and 13 s
-# over 50,000 x 128, so n^2 d up to this is done before NN-descent has begun.
+# two cores scikit-learn's brute force takes 4 s for the leave-one-out pass over 50,000 x 32 and
+# 13 s over 50,000 x 128, so n^2 d up to this is done before NN-descent has begun.
 EXACT_WORK = 6e11
 GRAPH_NEIGHBORS = 30
 # Search efforts to try, least first: leaves of the search tree to start from, and how far beyond

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import functools
 import math
 import os
 import struct
@@ -11,7 +12,7 @@ import zipfile
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import IO, Any
 
 import numpy as np
 import numpy.typing as npt
@@ -184,13 +185,7 @@ def _open_npy(place: Place, start: int = 0, stop: int | None = None) -> ArraySou
     path = place.path
     with damage_named(path, "a .npy file"), path.open("rb") as file:
         file.seek(start)
-        major, _minor = np.lib.format.read_magic(file)
-        read_header = (
-            np.lib.format.read_array_header_1_0
-            if major == 1
-            else np.lib.format.read_array_header_2_0
-        )
-        shape, fortran_order, dtype = read_header(file)
+        shape, fortran_order, dtype = _read_header(file)
         offset = file.tell()
         size = path.stat().st_size if stop is None else stop
     _refuse_objects(place, dtype)
@@ -261,10 +256,7 @@ def _npz_members(path: Path) -> dict[str, ArraySource]:
                     start = _start_of_member(path, entry)
                 members[str(place.key)] = _open_npy(place, start, start + entry.file_size)
             else:
-                with archive.open(entry) as file:
-                    _refuse_pickled(place, archive, entry)
-                    values = np.lib.format.read_array(file, allow_pickle=False)
-                members[str(place.key)] = _in_memory(place, values)
+                members[str(place.key)] = _compressed(place, archive, entry)
     return members
 
 
@@ -276,15 +268,37 @@ def _start_of_member(path: Path, entry: zipfile.ZipInfo) -> int:
     return int(entry.header_offset + 30 + name + extra)
 
 
-def _refuse_pickled(place: Place, archive: zipfile.ZipFile, entry: zipfile.ZipInfo) -> None:
+def _compressed(place: Place, archive: zipfile.ZipFile, entry: zipfile.ZipInfo) -> ArraySource:
+    """Read the header now and the values when they are needed."""
     with archive.open(entry) as file:
-        major, _minor = np.lib.format.read_magic(file)
-        header = (
-            np.lib.format.read_array_header_1_0(file)
-            if major == 1
-            else np.lib.format.read_array_header_2_0(file)
-        )
-    _refuse_objects(place, header[2])
+        shape, _, dtype = _read_header(file)
+    _refuse_objects(place, dtype)
+
+    @functools.cache
+    def load() -> npt.NDArray[Any]:
+        with (
+            damage_named(place.path, "a .npz file"),
+            zipfile.ZipFile(place.path) as again,
+            again.open(entry) as file,
+        ):
+            values: npt.NDArray[Any] = np.lib.format.read_array(file, allow_pickle=False)
+        return values
+
+    return ArraySource(
+        place,
+        shape,
+        dtype,
+        lambda start, stop: load()[start:stop],
+        lambda start, stop: load()[:, start:stop],
+    )
+
+
+def _read_header(file: IO[bytes]) -> tuple[tuple[int, ...], bool, np.dtype[Any]]:
+    """Shape, Fortran order and dtype of a .npy file."""
+    major, _minor = np.lib.format.read_magic(file)
+    if major == 1:
+        return np.lib.format.read_array_header_1_0(file)
+    return np.lib.format.read_array_header_2_0(file)
 
 
 @contextlib.contextmanager

@@ -11,7 +11,15 @@ import numpy as np
 import numpy.typing as npt
 
 from ltau_cli.errors import InputError
-from ltau_cli.readers.log import LoggedRun, LogOptions, check_lengths, magnitudes, scratch
+from ltau_cli.readers.log import (
+    LoggedRun,
+    LogOptions,
+    check_lengths,
+    left_for_next_time,
+    magnitudes,
+    scratch,
+    still_written,
+)
 from ltau_cli.readers.numbered import NumberedFiles
 
 # (prediction, reference), the first pair that is there: mace_eval_configs; NequIP's XYZ writer
@@ -28,8 +36,8 @@ KNOWN_KEYS: dict[str, tuple[tuple[str, str], ...]] = {
     "energy": (
         ("MACE_energy", "REF_energy"),
         ("MACE_energy", "energy"),
+        ("energy", "original_dataset_energy"),
         ("energy", "original_dataset_total_energy"),
-        ("total_energy", "original_dataset_total_energy"),
         ("pred_energy", "REF_energy"),
         ("pred_energy", "energy"),
         ("energy", "REF_energy"),
@@ -127,22 +135,26 @@ def open_evaluated(numbered: NumberedFiles, run: int, options: LogOptions) -> Lo
     rows = options.select(run, numbered.epochs)
     result = LoggedRun([], [], [], 0, lambda start, stop: np.empty((0, 0), np.float32))
     parsed: list[npt.NDArray[np.float32]] = []
-    species: npt.NDArray[np.str_] | None = None
+    before: FrameLabels | None = None
     for row in rows:
         path = numbered.files[row]
         try:
             errors, labels = _errors_of_file(path, options)
         except InputError:
-            if options.skip_growing and row == len(numbered.files) - 1:
-                result.warnings.append(f"{path} is still being written; it is left for next time")
+            if options.growing and row == len(numbered.files) - 1:
+                result.warnings.append(left_for_next_time(path))
                 continue
             raise
-        if species is not None and not np.array_equal(species, labels.species):
+        last = options.growing and row == len(numbered.files) - 1
+        if last and len(errors) < options.expected and still_written(path):
+            result.warnings.append(left_for_next_time(path))
+            continue
+        if before is not None and not _same_frames(before, labels):
             raise InputError(
                 f"{path} holds other atoms than {result.files[0]}",
                 hint="evaluate the same frames, in the same order, at every epoch",
             )
-        species = labels.species
+        before = labels
         parsed.append(errors)
         result.epochs.append(numbered.epochs[row])
         result.files.append(path)
@@ -156,6 +168,12 @@ def open_evaluated(numbered: NumberedFiles, run: int, options: LogOptions) -> Lo
         target[:] = errors
     result.read = lambda start, stop: np.asarray(values[:, start:stop])
     return result
+
+
+def _same_frames(one: FrameLabels, other: FrameLabels) -> bool:
+    return np.array_equal(one.species, other.species) and np.array_equal(
+        one.structure, other.structure
+    )
 
 
 def _per_sample(labels: FrameLabels, options: LogOptions) -> dict[str, npt.NDArray[Any]]:
@@ -214,16 +232,10 @@ def _quantities(frame: Any) -> dict[str, Any]:
 def _choose_keys(
     there: dict[str, Any], quantity: str, options: LogOptions, path: Path
 ) -> tuple[str, str]:
-    known = [
-        pair
-        for pair in KNOWN_KEYS[quantity]
-        if options.prediction in (None, pair[0]) and options.reference in (None, pair[1])
-    ]
-    if options.prediction and options.reference:
-        known = [(options.prediction, options.reference)]
-    for pair in known:
-        if pair[0] in there and pair[1] in there:
-            return pair
+    for pair in KNOWN_KEYS[quantity]:
+        keys = (options.prediction or pair[0], options.reference or pair[1])
+        if keys[0] != keys[1] and keys[0] in there and keys[1] in there:
+            return keys
     word = quantity.rstrip("s")
     found = sorted(name for name in there if word in name.lower()) or sorted(there)
     raise InputError(

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import tempfile
+import time
 from collections import Counter
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
@@ -50,8 +51,10 @@ class LogOptions:
         Keys of evaluated frames.
     select : callable
         ``select(run, epochs)`` gives the positions of the epochs to read.
-    skip_growing : bool
-        Leave out a last epoch whose file is still being written.
+    growing : bool
+        The log may still be written: leave out a last epoch that is not complete.
+    expected : int
+        Samples of a complete epoch, where that is known; else 0.
     """
 
     format: str | None = None
@@ -62,7 +65,8 @@ class LogOptions:
     reference: str | None = None
     prediction: str | None = None
     select: Callable[[int, Sequence[int]], list[int]] = keep_all
-    skip_growing: bool = False
+    growing: bool = False
+    expected: int = 0
 
 
 @dataclass
@@ -81,6 +85,8 @@ class LoggedRun:
     read : callable
         ``read(start, stop)`` gives (n_epochs, stop - start) float32, infinite or NaN where nothing
         was logged.
+    ends_early : bool
+        Whether an epoch may end at the largest id it saw, before the last sample.
     labels : dict
         Per-sample labels that came along, such as ``species``, each (n_samples,).
     notes : Counter
@@ -94,6 +100,7 @@ class LoggedRun:
     files: list[Path]
     n_samples: int
     read: Callable[[int, int], Errors]
+    ends_early: bool = False
     labels: dict[str, npt.NDArray[Any]] = field(default_factory=dict)
     notes: Counter[str] = field(default_factory=Counter)
     warnings: list[str] = field(default_factory=list)
@@ -101,13 +108,26 @@ class LoggedRun:
 
 def magnitudes(values: npt.NDArray[Any], options: LogOptions, *, vectors: bool) -> Errors:
     """Errors as stored to float32 magnitudes; sentinels become NaN, too large ones infinite."""
-    if vectors:
-        values = NORMS[options.norm](np.asarray(values, dtype=np.float64))
-    with np.errstate(over="ignore", invalid="ignore"):
-        errors = np.asarray(values).astype(np.float32)
+    missing = np.zeros(values.shape[:-1] if vectors else values.shape, dtype=bool)
     for sentinel in options.missing:
-        errors[values == sentinel] = np.nan
+        same = values == sentinel
+        missing |= same.any(axis=-1) if vectors else same
+    with np.errstate(over="ignore", invalid="ignore"):
+        if vectors:
+            values = NORMS[options.norm](np.asarray(values, dtype=np.float64))
+        errors = np.asarray(values).astype(np.float32)
+    errors[missing] = np.nan
     return errors
+
+
+def still_written(path: Path) -> bool:
+    """Whether a file was changed within the last minute."""
+    return time.time() - path.stat().st_mtime < 60
+
+
+def left_for_next_time(path: Path) -> str:
+    """Return the warning about a file that is not complete yet."""
+    return f"{path} is still being written; its last epoch is left for next time"
 
 
 def scratch(shape: tuple[int, ...]) -> Errors:

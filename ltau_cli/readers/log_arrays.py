@@ -14,7 +14,14 @@ import numpy as np
 
 from ltau_cli.errors import InputError
 from ltau_cli.readers.arrays import ArraySource, Place, list_arrays, open_array
-from ltau_cli.readers.log import Errors, LoggedRun, LogOptions, check_lengths, magnitudes
+from ltau_cli.readers.log import (
+    Errors,
+    LoggedRun,
+    LogOptions,
+    check_lengths,
+    left_for_next_time,
+    magnitudes,
+)
 from ltau_cli.readers.numbered import NumberedFiles
 
 # Patched NequIP <= 0.6 writes -1 for NaN and infinity, and 0 for a sample that was not visited.
@@ -44,8 +51,8 @@ def open_epoch_arrays(
         try:
             source = stack.enter_context(open_array(Place(path)))
         except InputError:
-            if options.skip_growing and row == len(numbered.files) - 1:
-                result.warnings.append(f"{path} is still being written; it is left for next time")
+            if options.growing and row == len(numbered.files) - 1:
+                result.warnings.append(left_for_next_time(path))
                 continue
             raise
         _check_epoch_shape(source)
@@ -58,8 +65,8 @@ def open_epoch_arrays(
     tables = {i for i, source in enumerate(sources) if _is_id_table(source)}
     by_id = {i: _scatter(sources[i], options, result.notes) for i in tables}
     lengths = [len(by_id[i]) if i in tables else s.shape[0] for i, s in enumerate(sources)]
-    short = bool(tables) or bool(NEW_NEQUIP.fullmatch(numbered.pattern))
-    result.n_samples = check_lengths(lengths, result.names, may_be_short=short)
+    result.ends_early = bool(tables) or bool(NEW_NEQUIP.fullmatch(numbered.pattern))
+    result.n_samples = check_lengths(lengths, result.names, may_be_short=result.ends_early)
 
     def read(start: int, stop: int) -> Errors:
         block = np.full((len(sources), stop - start), np.nan, dtype=np.float32)
@@ -165,6 +172,8 @@ def _one_array(source: ArraySource, run: int, options: LogOptions) -> LoggedRun:
 
 
 def is_per_epoch(files: Sequence[Path]) -> bool:
-    """Whether the first of some .npy files holds a single epoch."""
-    with open_array(Place(files[0])) as source:
-        return len(source.shape) == 1 or (len(source.shape) == 2 and source.shape[1] in (2, 3))
+    """Whether the last readable one of some .npy files holds a single epoch."""
+    for path in reversed(files):
+        with contextlib.suppress(InputError), open_array(Place(path)) as source:
+            return len(source.shape) == 1 or (len(source.shape) == 2 and source.shape[1] in (2, 3))
+    return False

@@ -9,7 +9,7 @@ import json
 import math
 from array import array
 from collections.abc import Iterable, Iterator, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any, TextIO, cast
 
@@ -17,7 +17,15 @@ import numpy as np
 
 from ltau_cli.errors import InputError
 from ltau_cli.readers.arrays import damage_named
-from ltau_cli.readers.log import LoggedRun, LogOptions, magnitudes, scratch
+from ltau_cli.readers.log import (
+    LoggedRun,
+    LogOptions,
+    keep_all,
+    left_for_next_time,
+    magnitudes,
+    scratch,
+    still_written,
+)
 from ltau_cli.readers.numbered import NumberedFiles
 
 KNOWN_COLUMNS: Mapping[str, tuple[str, ...]] = {
@@ -38,6 +46,13 @@ class _Long:
     sample: list[Any] = field(default_factory=list)
     error: array[float] = field(default_factory=lambda: array("d"))
 
+    def extend(self, other: _Long) -> None:
+        """Append the rows of another one."""
+        self.epoch.extend(other.epoch)
+        self.run.extend(other.run)
+        self.sample.extend(other.sample)
+        self.error.extend(other.error)
+
 
 def open_table(path: Path, run: int, options: LogOptions) -> list[LoggedRun]:
     """Read one CSV, TSV or JSON-lines file of all epochs, and runs if it has such a column.
@@ -47,7 +62,7 @@ def open_table(path: Path, run: int, options: LogOptions) -> list[LoggedRun]:
     InputError
         Naming the file, the line and the column.
     """
-    table = _Table(path, options)
+    table = _Table(path, options, growing=options.growing)
     if table.is_wide:
         return [_wide(table, run, options)]
     return _long(table, run, options)
@@ -62,23 +77,40 @@ def open_epoch_tables(numbered: NumberedFiles, run: int, options: LogOptions) ->
         Naming the file, the line and the column.
     """
     rows = options.select(run, numbered.epochs)
-    long = _Long()
+    long, left = _Long(), []
     for row in rows:
-        table = _Table(numbered.files[row], options, epoch=numbered.epochs[row])
-        if table.is_wide:
-            raise InputError(f"{table.path}: a per-epoch table needs the columns sample and error")
-        table.read_long(long)
-    files = [numbered.files[row] for row in rows]
+        path = numbered.files[row]
+        maybe_growing = options.growing and row == len(numbered.files) - 1
+        own = _Long()
+        try:
+            table = _Table(path, options, epoch=numbered.epochs[row], growing=maybe_growing)
+            if table.is_wide:
+                raise InputError(f"{path}: a per-epoch table needs the columns sample and error")
+            table.read_long(own)
+        except InputError:
+            if not maybe_growing:
+                raise
+            own = _Long()
+        short = len(own.error) < options.expected and still_written(path)
+        if maybe_growing and (short or not own.error):
+            left.append(left_for_next_time(path))
+        else:
+            long.extend(own)
+    files = [numbered.files[row] for row in rows][: len(rows) - len(left)]
     if not files:
-        return LoggedRun([], [], [], 0, lambda start, stop: np.empty((0, 0), np.float32))
-    (result,) = _pivot(long, files, run, options, where=str(files[0].parent))
+        return LoggedRun(
+            [], [], [], 0, lambda start, stop: np.empty((0, 0), np.float32), warnings=left
+        )
+    known = replace(options, select=keep_all, growing=False)
+    (result,) = _pivot(long, files, run, known, where=str(files[0].parent))
+    result.warnings += left
     return result
 
 
 def has_epochs(path: Path, options: LogOptions) -> bool:
     """Whether a table itself says which epoch a row belongs to."""
-    table = _Table(path, options)
-    return table.is_wide or "epoch" in table.columns
+    columns = _Table(path, options, epoch=0).columns
+    return "epoch" in columns or "sample" not in columns
 
 
 class _Table:
@@ -90,11 +122,21 @@ class _Table:
     options : LogOptions
     epoch : int, optional
         Epoch of every row of a per-epoch file.
+    growing : bool
+        The file may still be written: leave out a last line that is not finished.
     """
 
-    def __init__(self, path: Path, options: LogOptions, *, epoch: int | None = None) -> None:
+    def __init__(
+        self,
+        path: Path,
+        options: LogOptions,
+        *,
+        epoch: int | None = None,
+        growing: bool = False,
+    ) -> None:
         self.path = path
         self.epoch = epoch
+        self._growing = growing
         self._options = options
         self.is_json = _is_json(path)
         first = self._first_row()
@@ -170,14 +212,19 @@ class _Table:
                     return
                 yield row
 
+    def _finished(self, file: TextIO) -> Iterator[str]:
+        """Lines; without a last one that lacks its end, if the file may still be written."""
+        return (line for line in file if line.endswith("\n") or not self._growing)
+
     def _json_lines(self, file: TextIO) -> Iterator[tuple[int, list[Any]]]:
-        for number, line in enumerate(file, 1):
+        for number, line in enumerate(self._finished(file), 1):
             if line.strip():
                 entry = self._parse(line, number)
                 yield number, [entry.get(name) for name in self.header]
 
     def _csv_lines(self, file: TextIO) -> Iterator[tuple[int, list[Any]]]:
-        reader = csv.reader(file, delimiter=self._delimiter(), skipinitialspace=True)
+        delimiter = self._delimiter()
+        reader = csv.reader(self._finished(file), delimiter=delimiter, skipinitialspace=True)
         if not all(_is_number(cell) for cell in self.header):
             next(reader)
         for row in reader:
@@ -198,7 +245,10 @@ class _Table:
             place = (self.path, number)
             value = row[error]
             if isinstance(value, list):
-                value = math.hypot(*(_number(v, "error", place) for v in value))
+                vector = np.array([[_number(v, "error", place) for v in value]])
+                value = float(magnitudes(vector, self._options, vectors=True)[0])
+            if row[sample] is None or str(row[sample]).strip() == "":
+                raise InputError(f"{self.path}, line {number}: the sample has no id")
             long.error.append(_number(value, "error", place))
             long.sample.append(row[sample])
             long.epoch.append(_integer(row[epoch], "epoch", place) if fixed is None else fixed)
@@ -224,8 +274,19 @@ def _pivot(
     results = []
     for number in range(len(runs)):
         own = run_of_row == number
-        epochs, row = np.unique(epoch[own], return_inverse=True)
+        epochs, row, counts = np.unique(epoch[own], return_inverse=True, return_counts=True)
         chosen = options.select(run + number, epochs.tolist())
+        left = []
+        if (
+            options.growing
+            and chosen
+            and chosen[-1] == len(epochs) - 1
+            and still_written(files[-1])
+        ):
+            complete = max(options.expected, int(counts[:-1].max(initial=0)))
+            if counts[-1] < complete:
+                chosen = chosen[:-1]
+                left = [left_for_next_time(files[-1])]
         values = scratch((len(epochs), len(ids)))
         values[row, sample[own]] = magnitudes(errors[own], options, vectors=False)
         result = LoggedRun(
@@ -234,9 +295,11 @@ def _pivot(
             files=files,
             n_samples=len(ids),
             read=lambda start, stop, v=values, c=chosen: np.asarray(v[:, start:stop])[c],  # type: ignore[misc]
+            warnings=left,
         )
-        cells = np.unique(row * len(ids) + sample[own])
-        result.notes["duplicated ids"] += int(own.sum()) - len(cells)
+        read_rows = np.isin(row, chosen)
+        cells = np.unique(row[read_rows] * len(ids) + sample[own][read_rows])
+        result.notes["duplicated ids"] += int(read_rows.sum()) - len(cells)
         if not _counts_from_zero(ids):
             result.labels["sample_id"] = ids
         results.append(result)
@@ -246,13 +309,25 @@ def _pivot(
 def _sample_ids(samples: Sequence[Any]) -> tuple[np.ndarray[Any, Any], np.ndarray[Any, Any]]:
     """Distinct ids, numbers in increasing order and words as they appear; the place of each row."""
     try:
-        numbers = np.array([int(str(sample)) for sample in samples])
+        numbers = np.array([_whole(sample) for sample in samples], dtype=np.int64)
     except (ValueError, OverflowError):
         words = [str(sample) for sample in samples]
         places = {word: i for i, word in enumerate(dict.fromkeys(words))}
         return np.array(list(places)), np.array([places[word] for word in words])
     ids, place = np.unique(numbers, return_inverse=True)
     return ids, place
+
+
+def _whole(sample: Any) -> int:
+    """Read ``7``, ``"7"`` or ``"7.0"``; raises ValueError for anything else."""
+    text = str(sample).strip()
+    try:
+        return int(text)
+    except ValueError:
+        number = float(text)
+        if not number.is_integer() or abs(number) > 2**53:
+            raise ValueError(text) from None
+        return int(number)
 
 
 def _counts_from_zero(ids: np.ndarray[Any, Any]) -> bool:

@@ -54,6 +54,8 @@ class ErrorLog:
     read : callable
         ``read(start, stop)`` gives (n_epochs, stop - start) float32; NaN or infinite where nothing
         was logged.
+    ends_early : bool
+        Whether the log may end before the last sample of the data.
     labels : dict
         Per-sample labels that came along.
     notes : Counter
@@ -68,6 +70,7 @@ class ErrorLog:
     names: list[str]
     n_samples: int
     read: Callable[[int, int], Errors]
+    ends_early: bool
     labels: dict[str, npt.NDArray[Any]]
     notes: Counter[str]
     warnings: list[str]
@@ -110,7 +113,9 @@ def detect(group: Sequence[Place]) -> str:
             hint="see what can be read: ltau ingest --list-formats",
         )
     if len(group) > 1:
-        return next(kind for kind, endings in _ENDINGS.items() if path.name.endswith(endings))
+        return next(
+            kind for kind, endings in _ENDINGS.items() if path.name.lower().endswith(endings)
+        )
     with path.open("rb") as file:
         start = file.read(8)
     for magic, kind in _MAGIC.items():
@@ -131,14 +136,14 @@ def detect(group: Sequence[Place]) -> str:
 def _as_runs(places: Sequence[Place], options: LogOptions) -> list[list[Place]]:
     """Each argument is a run, except that per-epoch files named one by one are one run."""
     paths = [place.path for place in places]
-    if len(places) > 1 and all(path.is_file() for path in paths):
+    if len(places) > 1 and options.format != "array" and all(path.is_file() for path in paths):
         names = [path.name.lower() for path in paths]
         if all(name.endswith(".npy") for name in names) and is_per_epoch(paths):
             return [list(places)]
         if all(name.endswith(_ENDINGS["frames"]) for name in names):
             return [list(places)]
         if all(name.endswith(_ENDINGS["long-table"]) for name in names) and not has_epochs(
-            paths[0], options
+            paths[-1], options
         ):
             return [list(places)]
     return [[place] for place in places]
@@ -172,6 +177,8 @@ def _numbered(group: Sequence[Place], kind: str, options: LogOptions) -> Numbere
         endings = _ENDINGS[kind if kind in _ENDINGS else "long-table"]
         return find_numbered(_with_endings(path, endings), where=str(path), quantity=quantity)
     if len(group) == 1 and kind == "frames":
+        with contextlib.suppress(InputError):
+            return find_numbered([path], where=str(path))
         return NumberedFiles(path.name, [0], [path])
     return find_numbered((p.path for p in group), where=str(path.parent), quantity=quantity)
 
@@ -190,6 +197,10 @@ def _join(runs: list[LoggedRun], kind: str) -> ErrorLog:
                 f"{filled[0].n_samples:,}",
                 hint="all runs of an ensemble must hold the same samples",
             )
+        if "sample_id" in filled[0].labels:
+            run.labels.setdefault("sample_id", np.arange(run.n_samples))
+        elif "sample_id" in run.labels:
+            labels["sample_id"] = np.arange(run.n_samples)
         for name, values in run.labels.items():
             if not np.array_equal(labels.setdefault(name, values), values):
                 raise InputError(
@@ -209,6 +220,7 @@ def _join(runs: list[LoggedRun], kind: str) -> ErrorLog:
         names=[run.names[i] for _, run, i in rows],
         n_samples=filled[0].n_samples if filled else 0,
         read=read,
+        ends_early=all(run.ends_early for run in filled),
         labels=labels,
         notes=sum((run.notes for run in runs), Counter()),
         warnings=[warning for run in runs for warning in run.warnings],

@@ -7,11 +7,10 @@ from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-import numpy as np
-
 from ltau_cli.errors import InputError
 
 _NUMBER = re.compile(r"\d+")
+LARGEST_EPOCH = 2**31 - 1
 QUANTITIES = {"forces": ("force",), "energy": ("energy", "energies")}
 
 
@@ -88,13 +87,19 @@ def _several_hint(series: Iterable[str]) -> str:
 
 
 def _epochs(paths: Sequence[Path], where: str) -> list[int]:
-    numbers = np.array([[int(n) for n in _NUMBER.findall(stem(path))] for path in paths])
-    varying = np.flatnonzero((numbers != numbers[0]).any(axis=0))
+    numbers = [[int(n) for n in _NUMBER.findall(stem(path))] for path in paths]
+    varying = [i for i, column in enumerate(zip(*numbers, strict=True)) if len(set(column)) > 1]
     if len(varying) > 1:
         raise InputError(
             f"{where}: more than one number varies in the file names, such as "
             f"{paths[0].name} and {paths[-1].name}",
             hint="keep one folder per run, where only the epoch number varies",
         )
-    column = int(varying[0]) if len(varying) else -1
-    return [int(number) for number in numbers[:, column]]
+    column = varying[0] if varying else -1
+    epochs = [row[column] for row in numbers]
+    if max(epochs) > LARGEST_EPOCH:
+        raise InputError(
+            f"{where}: {max(epochs)} in the file names is too large for an epoch number",
+            hint="name the files by epoch, not by time",
+        )
+    return epochs

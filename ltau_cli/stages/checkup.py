@@ -164,7 +164,11 @@ def check_up(
     }
     report["warnings"] = [
         *_about_samples(never, constant, notes),
-        *(line for number, own in enumerate(runs) for line in _about_run(number, own, data)),
+        *(
+            line
+            for number, own in enumerate(runs)
+            for line in _about_run(number, own, data, some_errors)
+        ),
         *_about_order(runs, some_errors),
     ]
     return report
@@ -184,21 +188,28 @@ def _about_samples(
 
 
 def _about_run(
-    number: int, own: npt.NDArray[np.int64], data: Mapping[str, npt.NDArray[Any]]
+    number: int,
+    own: npt.NDArray[np.int64],
+    data: Mapping[str, npt.NDArray[Any]],
+    some_errors: npt.NDArray[np.float32],
 ) -> Iterator[str]:
     epoch, mean = data["epoch"][own], data["epoch_mean"][own]
     name = f"run {number}: "
     twice = np.flatnonzero(np.diff(epoch) == 0)
     if len(twice):
         yield f"{name}{len(twice):,} epoch numbers stand twice: {_some(epoch[twice])}"
-    statistics = np.stack(
-        [data[key][own] for key in ("epoch_mean", "epoch_min", "epoch_max", "epoch_missing")], 1
-    )
-    same = np.flatnonzero((statistics[1:] == statistics[:-1]).all(axis=1) & (np.diff(epoch) > 0))
-    if len(same):
+    repeated = [
+        t
+        for t in range(1, len(own))
+        if epoch[t] != epoch[t - 1]
+        and np.array_equal(mean[t], mean[t - 1], equal_nan=True)
+        and np.array_equal(some_errors[own[t]], some_errors[own[t - 1]], equal_nan=True)
+        and data["epoch_missing"][own[t]] < len(data["n_logged"])
+    ]
+    if repeated:
         yield (
-            f"{name}{len(same):,} epochs repeat the one before, value for value: "
-            f"{_some(epoch[same + 1])}"
+            f"{name}{len(repeated):,} epochs repeat the one before, value for value: "
+            f"{_some(epoch[repeated])}"
         )
     jumps = [
         t for t in range(1, len(own)) if mean[t] > JUMP * np.nanmedian(mean[max(0, t - 5) : t])

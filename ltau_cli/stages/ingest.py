@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import warnings
 from collections import Counter
-from collections.abc import Iterator, Sequence
+from collections.abc import Collection, Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import asdict, dataclass, field, replace
 from pathlib import Path
@@ -35,6 +35,8 @@ CHUNK_SAMPLES = 16_384
 CHUNK_EPOCHS = 16
 
 PER_EPOCH = ("epoch", "run", "epoch_mean", "epoch_min", "epoch_max", "epoch_missing", "epoch_zeros")
+_WITH_IDS = ("long-table",)
+IDENTITY = ("sample_id", "structure", "species")
 PER_SAMPLE = ("n_logged", "sample_min", "sample_max")
 
 
@@ -62,7 +64,9 @@ class Reading:
     epochs: tuple[int | None, int | None, int | None] = (None, None, None)
     every: int = 1
 
-    def options(self, known: set[tuple[int, int]], *, append: bool) -> LogOptions:
+    def options(
+        self, known: Collection[tuple[int, int]] = (), *, append: bool = False, expected: int = 0
+    ) -> LogOptions:
         """Return the reader's options; ``known`` (run, epoch) pairs are not read again."""
         values = {k: v for k, v in asdict(self).items() if k not in ("epochs", "every")}
 
@@ -70,7 +74,7 @@ class Reading:
             kept = select_epochs(epochs, self.epochs)[:: self.every]
             return [i for i in kept if (run, epochs[i]) not in known]
 
-        return LogOptions(**values, select=select, skip_growing=append)
+        return LogOptions(**values, select=select, growing=append, expected=expected)
 
 
 @dataclass(frozen=True)
@@ -139,11 +143,16 @@ def run(
     """
     places = [Place.parse(log) for log in logs]
     if append and output.exists():
+        if labels is not None and any(labels.places()):
+            raise UsageError(
+                f"labels cannot be added to {output} with --append",
+                hint="leave them out, or ingest the whole log with --force",
+            )
         return _append(places, output, reading, units, allow_missing, progress)
     check_target(output, force=force)
     reading = reading or Reading()
     labels = labels or Labels()
-    with open_log(places, reading.options(set(), append=append)) as log, Hasher() as hasher:
+    with open_log(places, reading.options(append=append)) as log, Hasher() as hasher:
         _refuse_empty(log, places)
         _note_inputs(hasher, places, log)
         for role, place in labels.places():
@@ -182,6 +191,7 @@ def _append(
     with open_artifact(output, "errors") as old:
         before = {name: old.read(name) for name in (*PER_EPOCH, *PER_SAMPLE)}
         parameters, inputs, old_units = old.parameters, old.inputs, old.units
+        stored = {name: old.read(name) for name in IDENTITY if old.has(name)}
         notes = Counter(old.summary["notes"])
         old_report = old.summary
         shape, chunk = old.dataset("errors").shape, old.dataset("errors").chunks[1]
@@ -189,14 +199,11 @@ def _append(
     if units and units != old_units:
         raise UsageError(f"{output} is in {old_units or 'unnamed units'}, not {units}")
     known = set(zip(before["run"].tolist(), before["epoch"].tolist(), strict=True))
-    with open_log(places, reading.options(known, append=True)) as log, Hasher() as hasher:
+    options = reading.options(known, append=True, expected=shape[1])
+    with open_log(places, options) as log, Hasher() as hasher:
         if len(log.epochs) == 0:
             return _tell(old_report, log) | {"units": old_units, "n_new": 0}
-        if log.n_samples > shape[1]:
-            raise InputError(
-                f"{log.names[0]} has {log.n_samples:,} samples, {output} has {shape[1]:,}",
-                hint="--append needs the same samples; ingest the whole log into a new file",
-            )
+        log = _same_samples(log, stored, shape[1], output)
         _note_inputs(hasher, places, log)
         with extend_artifact(output, "errors", units=old_units) as artifact:
             errors = artifact.open("errors", (shape[0] + len(log.epochs), shape[1]))
@@ -217,6 +224,42 @@ def _append(
                 summary=report,
             )
     return _tell(report, log) | {"units": old_units, "n_new": len(log.epochs)}
+
+
+def _same_samples(
+    log: ErrorLog, stored: Mapping[str, npt.NDArray[Any]], n: int, output: Path
+) -> ErrorLog:
+    """Bring the samples of a log to the places that an artifact has for them.
+
+    Raises
+    ------
+    InputError
+        If they are not the samples of the artifact.
+    """
+    hint = "--append needs the same samples; ingest the whole log into a new file"
+    for name in ("species", "structure"):
+        both = name in log.labels and name in stored
+        if both and not np.array_equal(log.labels[name], stored[name]):
+            raise InputError(f"{log.names[0]} holds other atoms than {output}", hint=hint)
+    ids = log.labels.get("sample_id", np.arange(log.n_samples))
+    known = stored.get("sample_id", np.arange(n))
+    by_id = "sample_id" in log.labels or ("sample_id" in stored and log.format in _WITH_IDS)
+    if by_id or (log.format in _WITH_IDS and log.n_samples < n):
+        places = {str(name): place for place, name in enumerate(known)}
+        unknown = [str(name) for name in ids if str(name) not in places]
+        if unknown:
+            raise InputError(
+                f"{log.names[0]} holds sample {unknown[0]}, which {output} does not know", hint=hint
+            )
+        target = np.array([places[str(name)] for name in ids])
+        values = np.full((len(log.epochs), n), np.nan, dtype=np.float32)
+        values[:, target] = log.read(0, log.n_samples)
+        return replace(log, n_samples=n, read=lambda start, stop: values[:, start:stop].copy())
+    if log.n_samples > n or (log.n_samples < n and not log.ends_early):
+        raise InputError(
+            f"{log.names[0]} has {log.n_samples:,} samples, {output} has {n:,}", hint=hint
+        )
+    return log
 
 
 def _copy(
@@ -303,6 +346,8 @@ def _write_rows(artifact: ArtifactWriter, data: dict[str, npt.NDArray[Any]]) -> 
 def _note_inputs(hasher: Hasher, places: Sequence[Place], log: ErrorLog) -> None:
     for place in places:
         files = [path for path in log.files if path == place.path or place.path in path.parents]
+        if not files:  # nothing new in this one
+            continue
         hasher.add("log", place.path, "error log", files, key=place.key)
 
 
@@ -314,9 +359,14 @@ def _joined_inputs(old: list[dict[str, Any]], new: list[dict[str, Any]]) -> list
         place = names.get((record["role"], record["file"], record.get("key")))
         if place is None:
             joined.append(record)
-        else:
+        elif "n_files" in joined[place]:
             joined[place] = extend_record(joined[place], record)
+        else:  # one file that has grown
+            joined[place] = record
     return joined
+
+
+_FLAGS = {"columns": "column", "prediction": "prediction-key", "reference": "reference-key"}
 
 
 def _same_reading(asked: Reading | None, parameters: dict[str, Any], output: Path) -> Reading:
@@ -336,7 +386,7 @@ def _same_reading(asked: Reading | None, parameters: dict[str, Any], output: Pat
         value = getattr(asked or plain, name)
         if value not in (getattr(plain, name), getattr(before, name)):
             raise UsageError(
-                f"{output} was ingested with another --{name.replace('_', '-')}",
+                f"{output} was ingested with another --{_FLAGS.get(name, name)}",
                 hint="leave the option out to go on as before, or ingest anew with --force",
             )
     return replace(before)
@@ -351,7 +401,7 @@ def _read_labels(labels: Labels, log: ErrorLog) -> dict[str, npt.NDArray[Any]]:
         columns |= read_labels(places["frames"].path).as_dict()
     if "natoms" in places:
         natoms = read_array(places["natoms"], names=("natoms",), ndim=1)
-        total = max(log.n_samples, int(np.sum(natoms)))
+        total = max(log.n_samples, int(np.sum(natoms))) if log.ends_early else log.n_samples
         columns["structure"] = structures_from_natoms(natoms, total, str(places["natoms"]))
     if "group" in places:
         columns["group"] = read_label_column(places["group"])
@@ -360,7 +410,9 @@ def _read_labels(labels: Labels, log: ErrorLog) -> dict[str, npt.NDArray[Any]]:
     if "magnitude" in places:
         columns["magnitude"] = read_magnitudes(places["magnitude"])
     # A log may end at the largest id that was seen; the frames then tell how many there are.
-    n = max([log.n_samples, *(len(v) for k, v in columns.items() if k in ("structure", "species"))])
+    n = log.n_samples
+    if log.ends_early:
+        n = max([n, *(len(v) for k, v in columns.items() if k in ("structure", "species"))])
     for label, values in columns.items():
         check_count(values, n, places.get(label, places.get("frames", Path(label))), name)  # type: ignore[arg-type]
     return columns
