@@ -147,8 +147,9 @@ def command(
         *([f"  {never:,} samples were never logged and carry no weight"] if never else []),
         *([f"  recall {index['recall']:.4f} of the {index['recall_k']} nearest neighbors"]
           if "recall" in index else []),
-        f"  mean error over all epochs {quantity(summary['mean_error'], units)}; rank correlation "
-        f"of a sample's with its neighbors' {number(summary['loo_rank_correlation'])}",
+        f"  mean error over all epochs {quantity(summary['mean_error'], units)}",
+        f"  leave-one-out: rank correlation {number(summary['loo_rank_correlation'])} of a sample's "
+        "mean error and its neighbors'",
     ]  # fmt: skip
     for threshold, share in zip(summary["thresholds"], summary["mean_uncertainty"], strict=True):
         lines.append(f"  {percent(share)} of the errors exceed {quantity(threshold, units)}")
