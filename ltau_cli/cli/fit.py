@@ -148,8 +148,8 @@ def command(
         *([f"  recall {index['recall']:.4f} of the {index['recall_k']} nearest neighbors"]
           if "recall" in index else []),
         f"  mean error over all epochs {quantity(summary['mean_error'], units)}",
-        f"  leave-one-out: rank correlation {number(summary['loo_rank_correlation'])} of a sample's "
-        "mean error and its neighbors'",
+        f"  leave-one-out: rank correlation {number(summary['loo_rank_correlation'])} of a "
+        "sample's mean error and its neighbors'",
     ]  # fmt: skip
     for threshold, share in zip(summary["thresholds"], summary["mean_uncertainty"], strict=True):
         lines.append(f"  {percent(share)} of the errors exceed {quantity(threshold, units)}")

@@ -161,6 +161,7 @@ def command(
     from ltau_cli.errors import UsageError
     from ltau_cli.readers.logs import FORMATS
     from ltau_cli.stages import ingest
+    from ltau_cli.stages.reading import Labels, Reading
 
     if reading["format"] not in (None, *FORMATS):
         raise UsageError(
@@ -169,8 +170,8 @@ def command(
     report = ingest.run(
         logs,
         output,
-        reading=ingest.Reading(**reading),
-        labels=ingest.Labels(natoms, frames, group, sample_id, magnitude),
+        reading=Reading(**reading),
+        labels=Labels(natoms, frames, group, sample_id, magnitude),
         units=units,
         allow_missing=allow_missing,
         append=append,

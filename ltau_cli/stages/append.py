@@ -1,0 +1,156 @@
+"""Add the epochs that an errors artifact does not have yet."""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Mapping
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+
+from ltau_cli.artifacts.provenance import Hasher, extend_record
+from ltau_cli.artifacts.read import open_artifact
+from ltau_cli.artifacts.write import extend_artifact
+from ltau_cli.errors import InputError, UsageError
+from ltau_cli.readers.arrays import Place
+from ltau_cli.readers.logs import ErrorLog, open_log
+from ltau_cli.stages.checkup import COMPARED_SAMPLES, check_up, join_datasets
+from ltau_cli.stages.copying import (
+    PER_EPOCH,
+    PER_SAMPLE,
+    copy_log,
+    note_inputs,
+    refuse_never_logged,
+    tell,
+    write_rows,
+)
+from ltau_cli.stages.progress import Progress
+from ltau_cli.stages.reading import Reading
+
+IDENTITY = ("sample_id", "structure", "species")
+_WITH_IDS = ("long-table",)
+_FLAGS = {"columns": "column", "prediction": "prediction-key", "reference": "reference-key"}
+
+
+def append_epochs(
+    places: list[Place],
+    output: Path,
+    reading: Reading | None,
+    units: str,
+    allow_missing: bool,
+    progress: Progress,
+) -> dict[str, Any]:
+    """Add the epochs that the artifact does not have yet."""
+    with open_artifact(output, "errors") as old:
+        before = {name: old.read(name) for name in (*PER_EPOCH, *PER_SAMPLE)}
+        parameters, inputs, old_units = old.parameters, old.inputs, old.units
+        stored = {name: old.read(name) for name in IDENTITY if old.has(name)}
+        notes = Counter(old.summary["notes"])
+        old_report = old.summary
+        shape, chunk = old.dataset("errors").shape, old.dataset("errors").chunks[1]
+    reading = _same_reading(reading, parameters, output)
+    if units and units != old_units:
+        raise UsageError(f"{output} is in {old_units or 'unnamed units'}, not {units}")
+    known = set(zip(before["run"].tolist(), before["epoch"].tolist(), strict=True))
+    options = reading.options(known, append=True, expected=shape[1])
+    with open_log(places, options) as log, Hasher() as hasher:
+        if len(log.epochs) == 0:
+            return tell(old_report, log) | {"units": old_units, "n_new": 0}
+        log = _same_samples(log, stored, shape[1], output)
+        note_inputs(hasher, places, log)
+        with extend_artifact(output, "errors", units=old_units) as artifact:
+            errors = artifact.open("errors", (shape[0] + len(log.epochs), shape[1]))
+            survey = copy_log(log, errors, shape[0], shape[1], chunk, progress)
+            new = {"epoch": log.epochs, "run": log.runs} | survey.datasets()
+            data = join_datasets(before, new)
+            refuse_never_logged(
+                data["n_logged"], places[0], allow_missing or parameters["allow_missing"]
+            )
+            notes += log.notes
+            notes["infinite"] += int(survey.infinite.sum())
+            report = check_up(data, notes=notes, some_errors=errors[:, :COMPARED_SAMPLES])
+            report |= {"format": log.format, "notes": dict(notes)}
+            write_rows(artifact, data)
+            artifact.finish(
+                parameters=parameters,
+                inputs=_joined_inputs(inputs, hasher.records()),
+                summary=report,
+            )
+    return tell(report, log) | {"units": old_units, "n_new": len(log.epochs)}
+
+
+def _same_samples(
+    log: ErrorLog, stored: Mapping[str, npt.NDArray[Any]], n: int, output: Path
+) -> ErrorLog:
+    """Bring the samples of a log to the places that an artifact has for them.
+
+    Raises
+    ------
+    InputError
+        If they are not the samples of the artifact.
+    """
+    hint = "--append needs the same samples; ingest the whole log into a new file"
+    for name in ("species", "structure"):
+        both = name in log.labels and name in stored
+        if both and not np.array_equal(log.labels[name], stored[name]):
+            raise InputError(f"{log.names[0]} holds other atoms than {output}", hint=hint)
+    ids = log.labels.get("sample_id", np.arange(log.n_samples))
+    known = stored.get("sample_id", np.arange(n))
+    by_id = "sample_id" in log.labels or ("sample_id" in stored and log.format in _WITH_IDS)
+    if by_id or (log.format in _WITH_IDS and log.n_samples < n):
+        places = {str(name): place for place, name in enumerate(known)}
+        unknown = [str(name) for name in ids if str(name) not in places]
+        if unknown:
+            raise InputError(
+                f"{log.names[0]} holds sample {unknown[0]}, which {output} does not know", hint=hint
+            )
+        target = np.array([places[str(name)] for name in ids])
+        values = np.full((len(log.epochs), n), np.nan, dtype=np.float32)
+        values[:, target] = log.read(0, log.n_samples)
+        return replace(log, n_samples=n, read=lambda start, stop: values[:, start:stop].copy())
+    if log.n_samples > n or (log.n_samples < n and not log.ends_early):
+        raise InputError(
+            f"{log.names[0]} has {log.n_samples:,} samples, {output} has {n:,}", hint=hint
+        )
+    return log
+
+
+def _joined_inputs(old: list[dict[str, Any]], new: list[dict[str, Any]]) -> list[dict[str, Any]]:
+    """Add the new files of each log to its record."""
+    joined = [dict(record) for record in old]
+    names = {(r["role"], r["file"], r.get("key")): i for i, r in enumerate(joined)}
+    for record in new:
+        place = names.get((record["role"], record["file"], record.get("key")))
+        if place is None:
+            joined.append(record)
+        elif "n_files" in joined[place]:
+            joined[place] = extend_record(joined[place], record)
+        else:  # one file that has grown
+            joined[place] = record
+    return joined
+
+
+def _same_reading(asked: Reading | None, parameters: dict[str, Any], output: Path) -> Reading:
+    """Return the way the artifact was read; refuse to mix it with another."""
+    names = Reading.__dataclass_fields__
+    stored = {name: parameters[name] for name in names}
+    before = Reading(
+        **stored | {"missing": tuple(stored["missing"]), "epochs": tuple(stored["epochs"])}
+    )
+    if any(bound is not None and bound < 0 for bound in before.epochs[:2]):
+        raise UsageError(
+            f"{output} was cut with --epochs counted from the end, so it cannot grow",
+            hint="ingest the whole log again with --force",
+        )
+    plain = Reading()
+    for name in names:
+        value = getattr(asked or plain, name)
+        if value not in (getattr(plain, name), getattr(before, name)):
+            raise UsageError(
+                f"{output} was ingested with another --{_FLAGS.get(name, name)}",
+                hint="leave the option out to go on as before, or ingest anew with --force",
+            )
+    return replace(before)
