@@ -169,7 +169,9 @@ def test_named_environment_variables_exist() -> None:
 
 def test_shown_flags_exist() -> None:
     """Every long flag that a page names belongs to some ltau command, or is in the list here."""
-    others = {"--dependency", "--job-name", "--cpus-per-task", "--mem", "--time", "--help", "--configs"}
+    slurm = {"--array", "--cpus-per-task", "--dependency", "--job-name", "--mem", "--parsable",
+             "--requeue", "--time", "--wrap"}  # fmt: skip
+    others = slurm | {"--help", "--configs"}
     known = others | {
         flag
         for command in COMMANDS.values()

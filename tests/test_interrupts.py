@@ -61,7 +61,7 @@ def test_sigkill_at_any_moment(stage, pipeline, tmp_path):
 def wait_for_work(folder, process):
     """Wait until the stage has its temporary file open."""
     for _ in range(600):
-        if any(path.name.endswith(".tmp") for path in folder.iterdir()):
+        if any(path.name.endswith((".tmp", ".part")) for path in folder.iterdir()):
             return
         assert process.poll() is None, process.stderr.read()
         time.sleep(0.02)
@@ -80,10 +80,64 @@ def test_signals_clean_up_and_say_so(sent, code, word, pipeline, queries, tmp_pa
     process.send_signal(sent)
     result = finish(process)
     assert result.code == code, result.err
-    assert result.err.startswith(f"error: {word}")
+    lines = result.err.splitlines()
+    assert lines[-1].startswith(f"error: {word}")
     assert "Traceback" not in result.err
-    assert [path.name for path in tmp_path.iterdir()] == ["scores.h5"]
+    kept = [".scores.h5.part"] if "are done and kept" in lines[0] else []
+    assert sorted(path.name for path in tmp_path.iterdir()) == [*kept, "scores.h5"]
     assert target.read_bytes() == b"an older result"
+
+
+def finished_rows(spool):
+    """Rows that a spool says are finished."""
+    return int(spool.read_bytes()[:20] or b"0") if spool.exists() else 0
+
+
+def wait_for_rows(spool, process, more_than):
+    for _ in range(3000):
+        if finished_rows(spool) > more_than:
+            return
+        assert process.poll() is None, process.stderr.read()
+        time.sleep(0.01)
+    raise AssertionError("no block was ever finished")
+
+
+def test_a_job_that_is_ended_again_and_again_goes_on(pipeline, queries, tmp_path):
+    """SIGTERM ends it within a second, SIGKILL at once; either way finished blocks count."""
+    rows = tmp_path / "rows.npy"
+    np.save(rows, np.load(queries)[:20_000])
+    words = ["score", rows, "-m", pipeline.model, "--block-rows", 500]
+    whole, target = tmp_path / "whole.h5", tmp_path / "scores.h5"
+    assert finish(start(*words, "-o", whole)).code == 0
+    spool, done = tmp_path / ".scores.h5.part", 0
+    for sent in (signal.SIGTERM, signal.SIGKILL, signal.SIGTERM):
+        process = start(*words, "-o", target)
+        wait_for_rows(spool, process, done)
+        before, sent_at = finished_rows(spool), time.perf_counter()
+        process.send_signal(sent)
+        process.wait()
+        took = time.perf_counter() - sent_at
+        result = finish(process)
+        done = finished_rows(spool)
+        assert done >= before
+        assert took < 1.0
+        if sent == signal.SIGTERM:
+            assert f"{done:,} of 20,000 rows are done and kept" in result.err
+    result = finish(start(*words, "-o", target, "--threads", 1))
+    assert f"continuing at row {done:,} of 20,000" in result.err
+    assert target.read_bytes() == whole.read_bytes()
+    assert not spool.exists()
+
+
+def test_a_job_ends_at_once_though_its_large_input_is_being_hashed(pipeline, tmp_path):
+    rows, target = tmp_path / "rows.npy", tmp_path / "scores.h5"
+    np.lib.format.open_memmap(rows, "w+", np.float32, (100_000_000, 16))  # takes no space on disk
+    process = start("score", rows, "-m", pipeline.model, "-o", target, "--block-rows", 100)
+    wait_for_rows(tmp_path / ".scores.h5.part", process, 0)
+    sent_at = time.perf_counter()
+    process.send_signal(signal.SIGTERM)
+    assert finish(process).code == 143
+    assert time.perf_counter() - sent_at < 2.0
 
 
 @pytest.mark.parametrize("stage", ["ingest", "fit", "score", "calibrate", "plot"])
@@ -138,7 +192,8 @@ def test_a_target_that_appears_meanwhile_is_kept(pipeline, queries, tmp_path):
     target.write_bytes(b"of another job")
     result = finish(process)
     assert result.code == 5
-    assert "appeared" in result.err
+    assert "exists already" in result.err or "appeared" in result.err
+    assert "123,750 of 123,750 rows are done and kept" in result.err
     assert target.read_bytes() == b"of another job"
 
 

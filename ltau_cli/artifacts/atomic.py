@@ -46,23 +46,50 @@ def replace_atomically(target: Path, *, force: bool) -> Iterator[Path]:
         If the target may not or cannot be written; the old content is then untouched.
     """
     check_target(target, force=force)
-    try:
+    with creation_named(target):
         handle, name = tempfile.mkstemp(prefix=f".{target.name}.", suffix=".tmp", dir=target.parent)
         os.close(handle)
+    temporary = Path(name)
+    try:
+        with failures_named(target):
+            yield temporary
+            _sync(temporary)
+            temporary.chmod(0o666 & ~_umask())
+            if not force and target.exists():
+                raise OutputError(f"{target} appeared while this was running", hint="add --force")
+            os.replace(temporary, target)
+            _sync(target.parent)
+    finally:
+        temporary.unlink(missing_ok=True)
+
+
+@contextlib.contextmanager
+def creation_named(target: Path) -> Iterator[None]:
+    """Turn a failure to create a file beside ``target`` into one clear line.
+
+    Raises
+    ------
+    OutputError
+    """
+    try:
+        yield
     except OSError as error:
         raise OutputError(
             f"cannot write {target}: {os.strerror(error.errno or errno.EIO)}",
             hint=f"check that you may write in {target.parent}",
         ) from error
-    temporary = Path(name)
+
+
+@contextlib.contextmanager
+def failures_named(target: Path) -> Iterator[None]:
+    """Turn a failed write, as on a full disk, into one clear line.
+
+    Raises
+    ------
+    OutputError
+    """
     try:
-        yield temporary
-        _sync(temporary)
-        temporary.chmod(0o666 & ~_umask())
-        if not force and target.exists():
-            raise OutputError(f"{target} appeared while this was running", hint="add --force")
-        os.replace(temporary, target)
-        _sync(target.parent)
+        yield
     except OSError as error:
         if error.errno not in WRITE_FAILURES:
             raise
@@ -70,8 +97,6 @@ def replace_atomically(target: Path, *, force: bool) -> Iterator[Path]:
             f"cannot write {target}: {os.strerror(error.errno or 0)}",
             hint="free some space or choose another folder",
         ) from error
-    finally:
-        temporary.unlink(missing_ok=True)
 
 
 def _umask() -> int:

@@ -9,8 +9,11 @@ from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import dataclass
 from datetime import datetime, timezone
 from pathlib import Path
+from threading import Event
 from types import TracebackType
 from typing import Any
+
+PIECE = 1 << 20  # bytes hashed at a time
 
 
 def created_now() -> str:
@@ -41,6 +44,7 @@ class Hasher:
 
     def __init__(self) -> None:
         self._pool = ThreadPoolExecutor(1)
+        self._stopped = Event()
         self._pending: list[tuple[Input, Future[tuple[int, str]]]] = []
 
     def __enter__(self) -> Hasher:
@@ -52,6 +56,8 @@ class Hasher:
         error: BaseException | None,
         trace: TracebackType | None,
     ) -> None:
+        if error is not None:
+            self._stopped.set()  # or the process could not end before a large file is hashed
         self._pool.shutdown(wait=error is None, cancel_futures=True)
 
     def add(
@@ -60,7 +66,7 @@ class Hasher:
         """Note an input; ``files`` are its parts where ``path`` is a folder; None is left out."""
         more = {name: value for name, value in more.items() if value is not None}
         entry = Input(role, path.name or str(path), path, tuple(files) or (path,), kind, more)
-        self._pending.append((entry, self._pool.submit(_digest, entry.files)))
+        self._pending.append((entry, self._pool.submit(_digest, entry.files, self._stopped)))
 
     def records(self) -> list[dict[str, Any]]:
         """Wait for the hashes; one record per input."""
@@ -86,25 +92,18 @@ def extend_record(old: dict[str, Any], new: dict[str, Any]) -> dict[str, Any]:
     }
 
 
-def _digest(files: Sequence[Path]) -> tuple[int, str]:
+def _digest(files: Sequence[Path], stopped: Event) -> tuple[int, str]:
     """Total size and sha256; of several files, the hash of their hashes in order."""
     sizes, digests = [], []
+    buffer = memoryview(bytearray(PIECE))
     for path in files:
-        with path.open("rb") as file:
-            digests.append(
-                hashlib.file_digest(file, "sha256")
-                if hasattr(hashlib, "file_digest")
-                else _digest_in_pieces(file)
-            )
+        digest = hashlib.sha256()
+        with path.open("rb", buffering=0) as file:
+            while (size := file.readinto(buffer)) and not stopped.is_set():
+                digest.update(buffer[:size])
             sizes.append(file.tell())
+        digests.append(digest)
     if len(files) == 1:
         return sizes[0], digests[0].hexdigest()
     joined = hashlib.sha256(b"".join(digest.digest() for digest in digests))
     return sum(sizes), joined.hexdigest()
-
-
-def _digest_in_pieces(file: Any) -> Any:  # Python 3.10 has no hashlib.file_digest
-    digest = hashlib.sha256()
-    while piece := file.read(1 << 20):
-        digest.update(piece)
-    return digest

@@ -61,8 +61,10 @@ class Artifact:
         """Open a dataset for reading block by block."""
         return self._file[name]
 
-    def read(self, name: str) -> npt.NDArray[Any]:
-        """Read a whole dataset and check that it is finite where it has to be.
+    def read(
+        self, name: str, start: int | None = None, stop: int | None = None
+    ) -> npt.NDArray[Any]:
+        """Read a dataset, or its rows ``start..stop``; check that it is finite where it has to be.
 
         Raises
         ------
@@ -70,7 +72,7 @@ class Artifact:
             If it is damaged or holds NaN or infinity.
         """
         with _damage_named(self.path, f"dataset {name} cannot be read"):
-            values: npt.NDArray[Any] = self._file[name][...]
+            values: npt.NDArray[Any] = self._file[name][start:stop]
             if values.dtype.kind == "S":
                 return np.char.decode(values, "utf-8")
         spec = self.spec.by_name[name]

@@ -225,12 +225,12 @@ SCORES = ArtifactSpec(
             "calibrated_error", _QUERY, "float32", ERROR_UNITS, "calibrated expected error"
         ),
         _optional(
-            "calibrated_uncertainty", ("n_queries", "n_thresholds"), "float32", ONE,
-            "calibrated probability that the error exceeds each threshold",
-        ),
-        _optional(
             "error_bound", ("n_queries", "n_levels"), "float32", ERROR_UNITS,
             "bound that the error stays under with each probability of `levels`",
+        ),
+        _optional(
+            "calibrated_uncertainty", ("n_queries", "n_thresholds"), "float32", ONE,
+            "calibrated probability that the error exceeds each threshold",
         ),
         _optional("levels", ("n_levels",), "float64", ONE, "coverage levels of `error_bound`"),
         _optional(

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
@@ -12,11 +13,31 @@ from ltau_cli.cli.console import Console, number, percent, quantity, table
 from ltau_cli.errors import UsageError
 
 MANY_FLAGGED = 0.05
+STDOUT = Path("-")
 PROBABILITY = click.FloatRange(0, 1, min_open=True, max_open=True)
 
 
+class ShardRange(click.ParamType):  # type: ignore[type-arg]
+    """``I/N``: part I, from 0, of N."""
+
+    name = "I/N"
+
+    def convert(
+        self, value: Any, param: click.Parameter | None, ctx: click.Context | None
+    ) -> tuple[int, int]:
+        """Split at the slash."""
+        if isinstance(value, tuple):
+            return value
+        index, _slash, count = str(value).partition("/")
+        if not (index.isdecimal() and count.isdecimal()):
+            self.fail(f"{value!r} is not I/N, such as 0/8 for the first of 8 parts", param, ctx)
+        if int(index) >= int(count):
+            self.fail(f"{value!r}: parts are counted from 0, so I is below N", param, ctx)
+        return int(index), int(count)
+
+
 @click.command("score")
-@click.argument("descriptors")
+@click.argument("descriptors", nargs=-1, required=True, metavar="DESCRIPTORS...")
 @click.option(
     "-m",
     "--model",
@@ -25,7 +46,29 @@ PROBABILITY = click.FloatRange(0, 1, min_open=True, max_open=True)
     show_default=True,
     help="Model artifact of ltau fit.",
 )
-@options.output("scores.h5")
+@click.option(
+    "-o",
+    "--output",
+    type=options.PATH,
+    help="Result file.  [default: scores.h5, or scores.I-of-N.h5 with --shard]",
+)
+@click.option(
+    "-O",
+    "--folder",
+    type=options.PATH,
+    help="Folder of the results, for many inputs: A.npy gives A.scores.h5.",
+)
+@click.option("-f", "--force", is_flag=True, help="Replace the output if it exists.")
+@click.option(
+    "--resume",
+    is_flag=True,
+    help="Skip a result that exists and is up to date; make it again if it is out of date.",
+)
+@click.option(
+    "--shard",
+    type=ShardRange(),
+    help="Score only part I, from 0, of N parts of the rows; ltau merge joins them.",
+)
 @click.option(
     "-k",
     type=click.IntRange(min=1),
@@ -65,29 +108,110 @@ PROBABILITY = click.FloatRange(0, 1, min_open=True, max_open=True)
 @options.json_output
 @options.common
 def command(
-    descriptors: str, model: Path, output: Path, console: Console, as_json: bool, **settings: Any
-) -> None:  # fmt: skip
+    descriptors: tuple[str, ...],
+    model: Path,
+    output: Path | None,
+    folder: Path | None,
+    natoms: str | None,
+    shard: tuple[int, int] | None,
+    console: Console,
+    as_json: bool,
+    **settings: Any,
+) -> None:
     """Score new descriptors: expected error, uncertainty, quantiles, out-of-domain signal.
 
     DESCRIPTORS are latent vectors (n_queries, width) of the same network layer as in ltau fit. A
     file that also holds natoms or structure gets per-structure aggregates. With -o - the scores
-    go to standard output as CSV.
+    go to standard output as CSV. Several files need a folder for the results (-O).
+
+    A call that was stopped goes on where it was when it is repeated.
 
     \b
     Examples:
       ltau score descriptors.h5
       ltau score new.npy -m model.h5 --natoms natoms.npy --calibration calibration.h5
+      ltau score md_*.h5 -O scores/ --resume
+      ltau score huge.npy --shard $SLURM_ARRAY_TASK_ID/$SLURM_ARRAY_TASK_COUNT
     """
     from ltau_cli.stages import score
 
-    to_stdout = output == score.STDOUT
-    if as_json and to_stdout:
-        raise UsageError("-o - and --json both want standard output", hint="name a file with -o")
-    summary = score.run(descriptors, model, output, progress=console.progress, **settings)
+    settings |= {"shard": shard, "progress": console.progress}
+    _check_usage(descriptors, output, folder, natoms, as_json, settings["resume"])
+    if folder is not None:
+        jobs = score.jobs_in_folder(descriptors, folder, shard)
+        _report_many(score.run(jobs, model, **settings), as_json, console)
+        return
+    job = score.Job(
+        descriptors[0], output or Path(score.result_name("scores", shard)), natoms=natoms
+    )
+    (summary,) = score.run([job], model, **settings)
     if as_json:
-        console.json(summary | {"output": output})
+        console.json(summary)
     else:
-        console.summary(_lines(summary, output), to_stderr=to_stdout)
+        console.summary(score_lines(summary), to_stderr=job.output == score.STDOUT)
+    warn_of_flagged(summary, console)
+
+
+def _check_usage(
+    descriptors: tuple[str, ...],
+    output: Path | None,
+    folder: Path | None,
+    natoms: str | None,
+    as_json: bool,
+    resume: bool,
+) -> None:
+    if folder is not None and output is not None:
+        raise UsageError("-o names one result and -O a folder of results", hint="leave one out")
+    if len(descriptors) > 1 and folder is None:
+        raise UsageError(
+            f"{len(descriptors):,} inputs need a folder for their results",
+            hint="name one with -O, such as -O scores/",
+        )
+    if len(descriptors) > 1 and natoms is not None:
+        raise UsageError(
+            "--natoms belongs to a single input",
+            hint="store natoms beside the descriptors in each file (.npz or .h5)",
+        )
+    if output == STDOUT and as_json:
+        raise UsageError("-o - and --json both want standard output", hint="name a file with -o")
+    if output == STDOUT and resume:
+        raise UsageError("-o - cannot be resumed", hint="name a file with -o")
+
+
+def _report_many(summaries: Iterator[dict[str, Any]], as_json: bool, console: Console) -> None:
+    """Print a line for each file as it is done, or a JSON list in the end."""
+    done = []
+    for summary in summaries:
+        done.append(summary)
+        if not as_json:
+            console.summary([_line(summary)])
+    if as_json:
+        console.json(done)
+    flagged = sum(summary["flagged_share"] > MANY_FLAGGED for summary in done)
+    if flagged:
+        console.warn(
+            f"in {flagged:,} of {len(done):,} files more than {percent(MANY_FLAGGED, 0)} of the "
+            "rows are out of domain"
+        )
+
+
+def _line(summary: dict[str, Any]) -> str:
+    if "up_to_date" in summary:
+        return f"{summary['output']}: up to date"
+    return (
+        f"{_extent(summary)}, mean expected error "
+        f"{quantity(summary['mean_expected_error'], summary['units'])}, "
+        f"{percent(summary['flagged_share'])} of the rows out of domain"
+    )
+
+
+def _extent(summary: dict[str, Any]) -> str:
+    structures = f" in {summary['n_structures']:,} structures" if summary["n_structures"] else ""
+    return f"{summary['output']}: {summary['n_queries']:,} rows{structures}"
+
+
+def warn_of_flagged(summary: dict[str, Any], console: Console) -> None:
+    """Warn if many rows are out of domain."""
     if summary["flagged_share"] > MANY_FLAGGED:
         where = "; bounds that were calibrated in domain are too short there"
         console.warn(
@@ -96,14 +220,16 @@ def command(
         )
 
 
-def _lines(summary: dict[str, Any], output: Path) -> list[str]:
+def score_lines(summary: dict[str, Any]) -> list[str]:
+    """Lines of the summary of a scores artifact."""
+    if "up_to_date" in summary:
+        return [_line(summary)]
     units = summary["units"]
     calibrated = "mean_calibrated_error" in summary
-    structures = f" in {summary['n_structures']:,} structures" if summary["n_structures"] else ""
     expected = f"  mean expected error {quantity(summary['mean_expected_error'], units)}"
     if calibrated:
         expected += f", calibrated {quantity(summary['mean_calibrated_error'], units)}"
-    lines = [f"{output}: {summary['n_queries']:,} rows{structures}, k = {summary['k']}", expected]
+    lines = [f"{_extent(summary)}, k = {summary['k']}", expected]
     bounds = zip(summary["levels"], summary["mean_bound"], strict=True)
     if calibrated:
         lines.append(
@@ -122,7 +248,9 @@ def _lines(summary: dict[str, Any], output: Path) -> list[str]:
         f"(p < {summary['flagged_below']:g})",
         "  riskiest rows:",
     ]
-    columns = {"row": "row"} | ({"structure": "structure"} if structures else {})
+    columns = {"row": "row"} | (
+        {"structure": "structure"} if "structure" in summary["riskiest"][0] else {}
+    )
     columns |= {"calibrated_error": "calibrated"} if calibrated else {"expected_error": "expected"}
     columns |= {"uncertainty": "P(exceeds)", "relative_distance": "relative distance"}
     columns |= {"ood_pvalue": "p"}

@@ -30,19 +30,21 @@ class Descriptors:
     n: int
     width: int
 
-    def blocks(self, rows: int) -> Iterator[tuple[int, npt.NDArray[np.float32]]]:
-        """Yield (first row, block (rows, d) float32), checked to be finite.
+    def blocks(
+        self, rows: int, first: int = 0, last: int | None = None
+    ) -> Iterator[tuple[int, npt.NDArray[np.float32]]]:
+        """Yield (first row, block (rows, d) float32) of rows ``first..last``, checked to be finite.
 
         Raises
         ------
         InputError
             If a block holds NaN or infinity; the message counts them over the whole file.
         """
-        for start in range(0, self.n, rows):
-            stop = min(start + rows, self.n)
-            block = self._read(start, stop)
+        last = self.n if last is None else last
+        for start in range(first, last, rows):
+            block = self._read(start, min(start + rows, last))
             if not np.isfinite(block).all():
-                raise self._not_finite(start, rows)
+                raise self._not_finite(rows)
             yield start, block
 
     def all(self) -> npt.NDArray[np.float32]:
@@ -56,9 +58,9 @@ class Descriptors:
         with np.errstate(over="ignore"):
             return np.ascontiguousarray(self.source.read(start, stop), dtype=np.float32)
 
-    def _not_finite(self, start: int, rows: int) -> InputError:
+    def _not_finite(self, rows: int) -> InputError:
         first, count = -1, 0
-        for begin in range(start, self.n, rows):
+        for begin in range(0, self.n, rows):
             bad = ~np.isfinite(self._read(begin, min(begin + rows, self.n))).all(axis=1)
             if first < 0 and bad.any():
                 first = begin + int(np.argmax(bad))

@@ -1,207 +1,445 @@
-"""New descriptors and a model artifact to a scores artifact."""
+"""New descriptors and a model artifact to scores artifacts.
+
+Scoring has two phases. The first appends finished blocks to a spool beside the result, where a
+later call of the same job goes on. The second streams the spool into the artifact, so that nothing
+in the artifact depends on the blocks or on interruptions.
+"""
 
 from __future__ import annotations
 
 import contextlib
 import csv
+import logging
 import sys
 import warnings
 from collections.abc import Iterable, Iterator, Mapping, Sequence
+from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import numpy.typing as npt
 
+from ltau_cli import __version__
 from ltau_cli.artifacts.atomic import check_target
 from ltau_cli.artifacts.provenance import Hasher
 from ltau_cli.artifacts.read import Artifact, open_artifact
-from ltau_cli.artifacts.write import ArtifactWriter, create_artifact
+from ltau_cli.artifacts.spool import Spool, open_spool
+from ltau_cli.artifacts.write import to_json
 from ltau_cli.core.scoring import Block, Calibration, Model, Scorer
-from ltau_cli.errors import ArtifactError, InputError, LtauWarning, UsageError
+from ltau_cli.errors import ArtifactError, InputError, LtauWarning, OutputError, UsageError
 from ltau_cli.readers.arrays import Place
 from ltau_cli.readers.descriptors import Descriptors, find_structures, open_descriptors
 from ltau_cli.stages.model import load_model
-from ltau_cli.stages.progress import Progress, silent
+from ltau_cli.stages.progress import Advance, Progress, silent
+from ltau_cli.stages.score_artifact import (
+    WRITE_ROWS,
+    Frame,
+    Shard,
+    row_dtype,
+    to_block,
+    to_rows,
+    write_scores,
+)
 from ltau_cli.stages.score_summary import Summary
 
 BLOCK_ROWS = 16_384
 STDOUT = Path("-")
 
+log = logging.getLogger("ltau")
+
+
+@dataclass(frozen=True)
+class Job:
+    """One descriptor file to score.
+
+    Attributes
+    ----------
+    descriptors : str
+        Descriptors (n_queries, d).
+    output : Path
+        The scores artifact, or ``-`` for CSV on standard output.
+    natoms : str, optional
+        Atoms per structure.
+    """
+
+    descriptors: str
+    output: Path
+    natoms: str | None = None
+
+
+def jobs_in_folder(
+    descriptors: Sequence[str], folder: Path, shard: tuple[int, int] | None
+) -> list[Job]:
+    """Name a result in ``folder`` after the stem of each input, and make the folder.
+
+    Raises
+    ------
+    InputError
+        If there is no such input.
+    UsageError
+        If two inputs would have the same result.
+    OutputError
+        If the folder is a file or cannot be made.
+    """
+    jobs: dict[Path, Job] = {}
+    for text in descriptors:
+        output = folder / result_name(f"{Place.parse(text).path.stem}.scores", shard)
+        if output in jobs:
+            raise UsageError(
+                f"{jobs[output].descriptors} and {text} would both be scored to {output}",
+                hint="score them into two folders, or one by one with -o",
+            )
+        jobs[output] = Job(text, output)
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+    except FileExistsError as error:
+        raise OutputError(f"{folder} is not a folder", hint="name a folder with -O") from error
+    except OSError as error:
+        raise OutputError(f"cannot make the folder {folder}: {error.strerror}") from error
+    return list(jobs.values())
+
+
+def result_name(stem: str, shard: tuple[int, int] | None) -> str:
+    """``scores.h5``, or ``scores.0-of-8.h5`` for a shard."""
+    return f"{stem}.h5" if shard is None else f"{stem}.{shard[0]}-of-{shard[1]}.h5"
+
 
 def run(
-    descriptors: str,
+    jobs: Sequence[Job],
     model: Path,
-    output: Path,
     *,
     k: int | None = None,
     thresholds: Sequence[float] = (),
     quantiles: Sequence[float] = (0.5, 0.9, 0.95),
-    natoms: str | None = None,
     calibration: Path | None = None,
     with_cdf: bool = False,
+    shard: tuple[int, int] | None = None,
     block_rows: int = BLOCK_ROWS,
     threads: int = 1,
+    resume: bool = False,
     force: bool = False,
     progress: Progress = silent,
-) -> dict[str, Any]:
-    """Score descriptors block by block.
+) -> Iterator[dict[str, Any]]:
+    """Score one descriptor file after the other; the model is loaded once.
 
     Parameters
     ----------
-    descriptors : str
-        Descriptors (n_queries, d) of the rows to score.
+    jobs : sequence of Job
+        What to score.
     model : Path
         Model artifact.
-    output : Path
-        The scores artifact, or ``-`` for CSV on standard output.
     k : int, optional
         Neighbors; default the model's.
     thresholds : sequence of float
         In error units; default the model's.
     quantiles : sequence of float
         Levels in (0, 1).
-    natoms : str, optional
-        Atoms per structure.
     calibration : Path, optional
         Calibration artifact of the same model.
     with_cdf : bool
         Also store each row's CDF.
+    shard : (int, int), optional
+        Score part I of N of the rows of each file, I from 0.
     block_rows : int
         Rows per block; sets the memory, not the result.
     threads : int
         Threads; the result does not depend on it.
+    resume : bool
+        Skip a result that is there and up to date; make one that is out of date again.
     force : bool
         Replace an existing artifact.
     progress : Progress
         Shows the rows.
 
-    Returns
-    -------
+    Yields
+    ------
     dict
-        The summary.
+        The summary of each job when it is done, with ``output``, and ``up_to_date`` if it was
+        skipped.
 
     Raises
     ------
     InputError, ArtifactError, UsageError, OutputError
-        What is wrong with which file.
+        What is wrong with which file. Files that are missing, of another width or in the way are
+        refused before any work is done.
     """
-    if output != STDOUT:
-        check_target(output, force=force)
-    place = Place.parse(descriptors)
-    with contextlib.ExitStack() as stack:
-        hasher = stack.enter_context(Hasher())
-        artifact = stack.enter_context(open_artifact(model, "model"))
-        source = stack.enter_context(open_descriptors(place))
-        _check_width(source, artifact)
-        hasher.add(
-            "descriptors", place.path, "descriptors", key=source.source.place.key, rows=source.n
-        )
+    for job in jobs:
+        if job.output != STDOUT:
+            check_target(job.output, force=force or resume)
+    with open_artifact(model, "model") as artifact, Hasher() as hasher:
+        for job in jobs:
+            _check_input(job, artifact, shard)
         hasher.add("model", model, "model")
-        counts = None if natoms is None else Place.parse(natoms)
-        structure = find_structures(source.source.place, counts, source.n)
-        if counts is not None:
-            hasher.add("natoms", counts.path, "natoms", key=counts.key)
+        if calibration is not None:
+            hasher.add("calibration", calibration, "calibration")
         fitted = load_model(artifact)
         k = _check_k(k, fitted, model)
         limits = np.array(sorted(set(thresholds)) or fitted.thresholds, dtype=np.float64)
-        calibrated: Calibration | None = None
-        fitted_on: dict[str, Any] = {}
-        if calibration is not None:
-            hasher.add("calibration", calibration, "calibration")
-            calibrated, fitted_on = _load_calibration(calibration, fitted, model, k, limits)
+        maps, fitted_on = _load_calibration(calibration, fitted, model, k, limits)
         scorer = Scorer(
             fitted,
             k=k,
             thresholds=limits,
             quantiles=np.array(sorted(set(quantiles)), dtype=np.float64),
-            calibration=calibrated,
+            calibration=maps,
             with_cdf=with_cdf,
             threads=threads,
         )
-        summary = Summary(scorer, source.n, structure)
-        with progress("scoring", source.n) as advance:
-            blocks = _score_blocks(scorer, source, block_rows, summary, advance)
-            if output == STDOUT:
-                write_csv(blocks, scorer, structure)
-                return summary.result() | {"units": artifact.units}
-            with create_artifact(output, "scores", units=artifact.units, force=force) as writer:
-                _write_blocks(writer, blocks, source.n)
-                _write_rest(writer, scorer, structure, summary)
-                inputs = hasher.records()
-                if calibrated is not None:
-                    used = np.zeros(source.n, dtype=bool)
-                    if same_rows(inputs[0], fitted_on["descriptors"]):
-                        used[fitted_on["rows"]] = True
-                    writer.put("in_calibration", used, compress=True)
-                writer.finish(
-                    parameters={
-                        "k": scorer.k,
-                        "thresholds": scorer.thresholds,
-                        "quantiles": scorer.quantiles,
-                        "cdf": with_cdf,
-                    },
-                    inputs=inputs,
-                    summary=summary.result(),
-                    model_fingerprint=fitted.fingerprint,
-                )
-    return summary.result() | {"units": artifact.units}
+        shared = _Shared(scorer, artifact.units, hasher, calibration, fitted_on)
+        for job in jobs:
+            with _open_work(job, shared, shard) as work:
+                if job.output == STDOUT:
+                    summary = _score_to_csv(work, block_rows, progress)
+                else:
+                    summary = _score_to_file(
+                        work, block_rows=block_rows, resume=resume, force=force, progress=progress
+                    )
+            yield summary | {"output": job.output}
+
+
+@dataclass(frozen=True)
+class _Shared:
+    """What all jobs of a call have in common."""
+
+    scorer: Scorer
+    units: str
+    hasher: Hasher  # of the model and the calibration
+    calibration: Path | None
+    fitted_on: dict[str, Any]  # the descriptors of the calibration, and which of their rows
+
+
+@dataclass(frozen=True)
+class _Work:
+    """One descriptor file, open, and what is to be done with it."""
+
+    job: Job
+    shared: _Shared
+    source: Descriptors
+    part: Shard
+    structure: npt.NDArray[np.int64] | None
+    n_structures: int
+    parameters: dict[str, Any]
+    hasher: Hasher  # of the descriptors and what belongs to them
+
+    def inputs(self) -> list[dict[str, Any]]:
+        """Wait for the hashes; one record per input."""
+        return self.hasher.records() + self.shared.hasher.records()
+
+
+def _check_input(job: Job, model: Artifact, shard: tuple[int, int] | None) -> None:
+    """Refuse early what could not be scored."""
+    with open_descriptors(Place.parse(job.descriptors)) as source:
+        _check_width(source, model)
+        if shard is not None and shard[1] > source.n:
+            raise UsageError(
+                f"{source.source.place} has {source.n:,} rows, too few for {shard[1]:,} shards",
+                hint=f"use --shard I/{source.n} or fewer shards",
+            )
+
+
+@contextlib.contextmanager
+def _open_work(job: Job, shared: _Shared, shard: tuple[int, int] | None) -> Iterator[_Work]:
+    with open_descriptors(Place.parse(job.descriptors)) as source, Hasher() as hasher:
+        place = source.source.place
+        hasher.add("descriptors", place.path, "descriptors", key=place.key, rows=source.n)
+        counts = None if job.natoms is None else Place.parse(job.natoms)
+        structure = find_structures(place, counts, source.n)
+        if counts is not None:
+            hasher.add("natoms", counts.path, "natoms", key=counts.key)
+        n_structures = 0 if structure is None else int(structure.max()) + 1
+        part = Shard(*(shard or (0, 1)), source.n)
+        scorer = shared.scorer
+        parameters = {
+            "k": scorer.k,
+            "thresholds": scorer.thresholds,
+            "quantiles": scorer.quantiles,
+            "cdf": scorer.with_cdf,
+        }
+        if shard is not None:
+            parameters["shard"] = asdict(part) | {"n_structures": n_structures}
+            n_structures = 0  # a structure may go on in the next part: merge aggregates
+        yield _Work(job, shared, source, part, structure, n_structures, parameters, hasher)
+
+
+def _score_to_csv(work: _Work, block_rows: int, progress: Progress) -> dict[str, Any]:
+    """Write the rows to standard output as the blocks come in."""
+    scorer = work.shared.scorer
+    summary = Summary(
+        work.part.n,
+        k=scorer.k,
+        thresholds=scorer.thresholds,
+        levels=_columns(scorer).get("levels", np.zeros(0)),
+        n_structures=work.n_structures,
+    )
+    with progress("scoring", work.part.n) as advance:
+        blocks = _score_blocks(work, work.part.first, block_rows, advance)
+        write_csv(blocks, scorer, work.structure, summary)
+    return summary.result() | {"units": work.shared.units}
+
+
+def _score_to_file(
+    work: _Work, *, block_rows: int, resume: bool, force: bool, progress: Progress
+) -> dict[str, Any]:
+    """Write the artifact, or skip it if it is up to date."""
+    output = work.job.output
+    if resume and output.exists():
+        old = _read_up_to_date(work, force=force)
+        if old is not None:
+            return old
+        log.warning("%s is out of date; scoring again", output)
+        force = True
+    with open_spool(output, _identify(work), row_dtype(work.shared.scorer)) as spool:
+        try:
+            _fill(spool, work, block_rows, progress)
+            return write_scores(output, _frame(work), _finished_blocks(spool, work), force=force)
+        except InputError:
+            raise
+        except BaseException:
+            if spool.rows:
+                log.warning(
+                    "%s: %s of %s rows are done and kept; the same command goes on from there",
+                    output, f"{spool.rows:,}", f"{work.part.n:,}",
+                )  # fmt: skip
+            raise
+
+
+def _read_up_to_date(work: _Work, *, force: bool) -> dict[str, Any] | None:
+    """Read the summary of the result if it is what this job would make again.
+
+    Raises
+    ------
+    ArtifactError
+        If the file is no scores artifact and may not be replaced.
+    """
+    try:
+        with open_artifact(work.job.output, "scores") as old:
+            same = (
+                old.model_fingerprint == work.shared.scorer.model.fingerprint
+                and to_json(old.parameters) == to_json(work.parameters)
+                and _without_model(old.inputs) == _without_model(work.inputs())
+            )
+            found = old.summary | {"units": old.units, "up_to_date": True}
+    except ArtifactError:
+        if not force:
+            raise
+        return None
+    return found if same else None
+
+
+def _without_model(inputs: Sequence[Mapping[str, Any]]) -> list[Mapping[str, Any]]:
+    """Leave out the record of the model: the same model may be in files that differ in a date."""
+    return [record for record in inputs if record["role"] != "model"]
+
+
+def _identify(work: _Work) -> dict[str, Any]:
+    """All that the rows depend on, without reading whole files."""
+    files = [work.source.source.place]
+    if work.shared.calibration is not None:
+        files.append(Place(work.shared.calibration))
+    stats = [place.path.stat() for place in files]
+    return {
+        "ltau_version": __version__,
+        "model_fingerprint": work.shared.scorer.model.fingerprint,
+        "parameters": work.parameters,
+        "n_rows": work.part.n,
+        "files": [
+            [place.path.name, place.key, stat.st_size, stat.st_mtime_ns]
+            for place, stat in zip(files, stats, strict=True)
+        ],
+    }
+
+
+def _fill(spool: Spool, work: _Work, block_rows: int, progress: Progress) -> None:
+    """Score the rows that the spool does not have yet."""
+    if spool.rows:
+        log.warning(
+            "%s: continuing at row %s of %s", work.job.output, f"{spool.rows:,}", f"{work.part.n:,}"
+        )
+    with progress("scoring", work.part.n) as advance:
+        advance(spool.rows)
+        for _, rows in _score_blocks(work, work.part.first + spool.rows, block_rows, advance):
+            spool.append(rows)
 
 
 def _score_blocks(
-    scorer: Scorer, source: Descriptors, rows: int, summary: Summary, advance: Any
-) -> Iterator[tuple[int, Block]]:
-    for start, block in source.blocks(rows):
-        result = scorer.score(block)
-        summary.add(start, result)
+    work: _Work, first: int, block_rows: int, advance: Advance
+) -> Iterator[tuple[int, npt.NDArray[Any]]]:
+    """Yield (first row, structured rows) from row ``first`` on."""
+    scorer = work.shared.scorer
+    dtype = row_dtype(scorer)
+    for start, block in work.source.blocks(block_rows, first, work.part.last):
+        yield start, to_rows(scorer.score(block), dtype)
         advance(len(block))
-        yield start, result
 
 
-def _write_blocks(writer: ArtifactWriter, blocks: Iterator[tuple[int, Block]], n: int) -> None:
-    datasets: dict[str, Any] = {}
-    for start, block in blocks:
-        for name, values in block.items():
-            if name not in datasets:
-                datasets[name] = writer.create(name, (n, *values.shape[1:]))
-            datasets[name][start : start + len(values)] = values
+def _finished_blocks(spool: Spool, work: _Work) -> Iterator[Block]:
+    """Yield what the spool holds, with what else is known of the rows."""
+    used = _rows_of_calibration(work)
+    for done, rows in spool.blocks(WRITE_ROWS):
+        numbers = np.arange(work.part.first + done, work.part.first + done + len(rows))
+        block = to_block(rows)
+        if work.structure is not None:
+            block["structure"] = work.structure[numbers]
+        if used is not None:
+            block["in_calibration"] = np.isin(numbers, used)
+        yield block
 
 
-def _write_rest(
-    writer: ArtifactWriter,
+def _rows_of_calibration(work: _Work) -> npt.NDArray[np.int64] | None:
+    """Rows of this file that the calibration was fitted on; None without a calibration."""
+    fitted_on = work.shared.fitted_on
+    if not fitted_on:
+        return None
+    same = same_rows(work.inputs()[0], fitted_on["descriptors"])
+    return np.asarray(fitted_on["rows"] if same else [], dtype=np.int64)
+
+
+def _frame(work: _Work) -> Frame:
+    """Say what stands beside the rows."""
+    return Frame(
+        first=work.part.first,
+        n=work.part.n,
+        n_structures=work.n_structures,
+        columns=_columns(work.shared.scorer),
+        parameters=work.parameters,
+        inputs=work.inputs(),
+        units=work.shared.units,
+        model_fingerprint=work.shared.scorer.model.fingerprint,
+    )
+
+
+def _columns(scorer: Scorer) -> dict[str, npt.NDArray[np.float64]]:
+    columns = {"thresholds": scorer.thresholds, "quantile_levels": scorer.quantiles}
+    if scorer.calibration is not None:
+        columns["levels"] = scorer.calibration.levels
+    if scorer.with_cdf:
+        columns["cdf_edges"] = scorer.model.edges
+    return columns
+
+
+def write_csv(
+    blocks: Iterator[tuple[int, npt.NDArray[Any]]],
     scorer: Scorer,
     structure: npt.NDArray[np.int64] | None,
     summary: Summary,
 ) -> None:
-    writer.put("thresholds", scorer.thresholds)
-    writer.put("quantile_levels", scorer.quantiles)
-    if scorer.calibration is not None:
-        writer.put("levels", scorer.calibration.levels)
-    if scorer.with_cdf:
-        writer.put("cdf_edges", scorer.model.edges)
-    if structure is None:
-        return
-    n_samples = np.bincount(structure)
-    totals = summary.per_structure
-    writer.put("structure", structure, compress=True)
-    writer.put("structures/n_samples", n_samples)
-    writer.put("structures/expected_error_mean", totals["expected_error"].total[:, 0] / n_samples)
-    writer.put("structures/expected_error_max", totals["expected_error"].largest[:, 0])
-    writer.put("structures/uncertainty_mean", totals["uncertainty"].total / n_samples[:, None])
-    writer.put("structures/uncertainty_max", totals["uncertainty"].largest)
-    writer.put(
-        "structures/relative_distance_mean", totals["relative_distance"].total[:, 0] / n_samples
-    )
-    writer.put("structures/out_of_domain_share", totals["out_of_domain"].total[:, 0] / n_samples)
-
-
-def write_csv(
-    blocks: Iterator[tuple[int, Block]],
-    scorer: Scorer,
-    structure: npt.NDArray[np.int64] | None,
-) -> None:
-    """Write one line per row to standard output as the blocks come in."""
+    """Write one line per row to standard output, and add the rows to the summary."""
     writer = csv.writer(sys.stdout, lineterminator="\n")
+    writer.writerow(_header(scorer, with_structure=structure is not None))
+    for start, rows in blocks:
+        block = to_block(rows)
+        n = len(rows)
+        values = np.concatenate([column.reshape(n, -1) for column in block.values()], axis=1)
+        if structure is not None:
+            block["structure"] = structure[start : start + n]
+        summary.add(start, block)
+        for i, row in enumerate(values):
+            first = [start + i] + ([int(structure[start + i])] if structure is not None else [])
+            writer.writerow(first + [f"{value:.7g}" for value in row])
+
+
+def _header(scorer: Scorer, *, with_structure: bool) -> list[str]:
     labels: dict[str, Any] = {
         "uncertainty": scorer.thresholds,
         "calibrated_uncertainty": scorer.thresholds,
@@ -209,20 +447,13 @@ def write_csv(
         "error_bound": scorer.calibration.levels if scorer.calibration else (),
         "cdf": scorer.model.edges,
     }
-    for start, block in blocks:
-        if start == 0:
-            header = ["row"] + (["structure"] if structure is not None else [])
-            for name in block:
-                header += _columns(name, labels.get(name))
-            writer.writerow(header)
-        n = len(block["expected_error"])
-        rows = np.concatenate([values.reshape(n, -1) for values in block.values()], axis=1)
-        for i, row in enumerate(rows):
-            first = [start + i] + ([int(structure[start + i])] if structure is not None else [])
-            writer.writerow(first + [f"{value:.7g}" for value in row])
+    header = ["row"] + (["structure"] if with_structure else [])
+    for name in row_dtype(scorer).names or ():
+        header += _labeled(name, labels.get(name))
+    return header
 
 
-def _columns(name: str, labels: Sequence[float] | None) -> list[str]:
+def _labeled(name: str, labels: Sequence[float] | None) -> list[str]:
     """Column names of a quantity; a single threshold needs no label."""
     if labels is None or (len(labels) == 1 and name.endswith("uncertainty")):
         return [name]
@@ -256,9 +487,11 @@ def same_rows(one: Mapping[str, Any], other: Mapping[str, Any]) -> bool:
 
 
 def _load_calibration(
-    path: Path, model: Model, model_path: Path, k: int, thresholds: Iterable[float]
-) -> tuple[Calibration, dict[str, Any]]:
+    path: Path | None, model: Model, model_path: Path, k: int, thresholds: Iterable[float]
+) -> tuple[Calibration | None, dict[str, Any]]:
     """Read the maps, and which rows of which descriptors they were fitted on."""
+    if path is None:
+        return None, {}
     with open_artifact(path, "calibration") as artifact:
         if artifact.model_fingerprint != model.fingerprint:
             raise ArtifactError(

@@ -7,7 +7,7 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
-from ltau_cli.core.scoring import Block, Scorer
+from ltau_cli.core.scoring import Block
 from ltau_cli.core.structures import StructureTotals
 
 FLAGGED_BELOW = 0.01  # ood_pvalue of a row that counts as out of domain
@@ -20,36 +20,47 @@ class Summary:
 
     Parameters
     ----------
-    scorer : Scorer
     n : int
         Rows in all.
-    structure : (n,) int64 or None
-        Structure of each row.
+    k : int
+        Neighbors.
+    thresholds, levels : float64 arrays
+        Of the columns of ``uncertainty`` and ``error_bound``.
+    n_structures : int
+        Structures to aggregate; 0 leaves that out.
     """
 
     n_riskiest = 5
 
-    def __init__(self, scorer: Scorer, n: int, structure: npt.NDArray[np.int64] | None) -> None:
+    def __init__(
+        self,
+        n: int,
+        *,
+        k: int,
+        thresholds: npt.NDArray[np.float64],
+        levels: npt.NDArray[np.float64],
+        n_structures: int,
+    ) -> None:
         self.n = n
-        self.k = scorer.k
-        self.thresholds = scorer.thresholds
+        self.k = k
+        self.thresholds = thresholds
         self.totals = dict.fromkeys(_MEANS, 0.0)
-        self.above = np.zeros(len(scorer.thresholds))
-        self.levels = np.zeros(0) if scorer.calibration is None else scorer.calibration.levels
-        self.bounds = np.zeros(len(self.levels))
+        self.above = np.zeros(len(thresholds))
+        self.levels = levels
+        self.bounds = np.zeros(len(levels))
         self.flagged = 0
         self.riskiest: list[dict[str, Any]] = []
-        self.structure = structure
-        self.n_structures = 0 if structure is None else int(structure.max()) + 1
+        self.n_structures = n_structures
+        self.n_samples = np.zeros(n_structures, dtype=np.int64)
         self.per_structure = {
-            "expected_error": StructureTotals(self.n_structures),
-            "uncertainty": StructureTotals(self.n_structures, len(scorer.thresholds)),
-            "relative_distance": StructureTotals(self.n_structures),
-            "out_of_domain": StructureTotals(self.n_structures),
+            "expected_error": StructureTotals(n_structures),
+            "uncertainty": StructureTotals(n_structures, len(thresholds)),
+            "relative_distance": StructureTotals(n_structures),
+            "out_of_domain": StructureTotals(n_structures),
         }
 
     def add(self, start: int, block: Block) -> None:
-        """Add the rows from ``start`` on."""
+        """Add the rows from ``start`` on, with their ``structure`` if it is known."""
         for name in set(self.totals) & set(block):
             self.totals[name] = _running_sum(self.totals[name], block[name])
         for column in range(len(self.above)):
@@ -67,12 +78,14 @@ class Summary:
             }
             for i in order
         ]
-        if self.structure is not None:
-            part = self.structure[start : start + len(block["expected_error"])]
-            for row in rows:
-                row["structure"] = int(self.structure[row["row"]])
+        structure = block.get("structure")
+        if structure is not None:
+            for row, i in zip(rows, order, strict=True):
+                row["structure"] = int(structure[i])
+        if structure is not None and self.n_structures:
+            np.add.at(self.n_samples, structure, 1)
             for name, totals in self.per_structure.items():
-                totals.add(part, flagged if name == "out_of_domain" else block[name])
+                totals.add(structure, flagged if name == "out_of_domain" else block[name])
         ranked = sorted(self.riskiest + rows, key=lambda row: (-row["expected_error"], row["row"]))
         self.riskiest = ranked[: self.n_riskiest]
 
@@ -95,6 +108,6 @@ class Summary:
         } | means
 
 
-def _running_sum(total: float, values: npt.NDArray[np.float64]) -> float:
+def _running_sum(total: float, values: npt.NDArray[Any]) -> float:
     """Add one value after the other, so that the sum does not depend on the blocks."""
     return float(np.cumsum(np.concatenate([[total], values]))[-1])

@@ -1,0 +1,168 @@
+"""Finished rows of a long job, safe on disk until its artifact is written."""
+
+from __future__ import annotations
+
+import contextlib
+import fcntl
+import os
+from collections.abc import Iterator, Mapping
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+
+from ltau_cli.artifacts.atomic import creation_named, failures_named
+from ltau_cli.artifacts.write import to_json
+from ltau_cli.errors import InputError, OutputError
+
+_COUNT_BYTES = 20  # of the first line, so that it can be written over
+
+
+class Spool:
+    """Rows appended block by block to a file that outlives its process.
+
+    The file holds a line with the number of finished rows, a line of JSON that says which job they
+    belong to, then the rows. The number is raised only when its rows are on disk, so the rows up to
+    it are whole, whatever ended the process or the node.
+
+    Parameters
+    ----------
+    descriptor : int
+        Of the open file.
+    target : Path
+        The artifact that the rows are for.
+    dtype : numpy.dtype
+        Structured, fixed-width.
+    start : int
+        Byte at which the rows begin.
+    rows : int
+        Finished rows.
+    """
+
+    def __init__(
+        self, descriptor: int, target: Path, dtype: np.dtype[Any], start: int, rows: int
+    ) -> None:
+        self.rows = rows
+        self._descriptor = descriptor
+        self._target = target
+        self._dtype = dtype
+        self._start = start
+
+    def append(self, block: npt.NDArray[Any]) -> None:
+        """Add a block (n,) of the spool's dtype; it is on disk when this returns.
+
+        Raises
+        ------
+        OutputError
+            If it cannot be written; the rows before it stay finished.
+        """
+        with failures_named(self._target):
+            _write(self._descriptor, block.tobytes(), self._place(self.rows))
+            os.fsync(self._descriptor)
+            _write(self._descriptor, _count_line(self.rows + len(block)), 0)
+        self.rows += len(block)
+
+    def blocks(self, rows: int) -> Iterator[tuple[int, npt.NDArray[Any]]]:
+        """Yield (first row, block (rows,)) of the finished rows."""
+        for first in range(0, self.rows, rows):
+            size = min(rows, self.rows - first) * self._dtype.itemsize
+            data = os.pread(self._descriptor, size, self._place(first))
+            yield first, np.frombuffer(data, self._dtype)
+
+    def _place(self, row: int) -> int:
+        return self._start + row * self._dtype.itemsize
+
+
+@contextlib.contextmanager
+def open_spool(target: Path, job: Mapping[str, Any], dtype: np.dtype[Any]) -> Iterator[Spool]:
+    """Open the spool of an artifact; one that an equal job has left is continued.
+
+    It stands beside ``target`` as ``.NAME.part``. It is removed when the block ends, but kept for
+    the next try when the block was stopped or failed, unless that was because of the input.
+
+    Parameters
+    ----------
+    target : Path
+        The artifact.
+    job : mapping
+        All that the rows depend on; a spool of any other job is replaced.
+    dtype : numpy.dtype
+        Of a row, structured.
+
+    Raises
+    ------
+    OutputError
+        If it cannot be written, or another process is at it.
+    """
+    path = target.with_name(f".{target.name}.part")
+    with creation_named(target):
+        descriptor = _open_locked(path, target)
+    keep = True
+    spool = None
+    try:
+        with failures_named(target):
+            spool = _continue_or_begin(descriptor, target, job, dtype)
+        yield spool
+        keep = False
+    except InputError:
+        keep = False
+        raise
+    finally:
+        if not keep or spool is None or spool.rows == 0:
+            path.unlink(missing_ok=True)
+        os.close(descriptor)
+
+
+def _open_locked(path: Path, target: Path) -> int:
+    """Open the file for this process alone."""
+    while True:
+        descriptor = os.open(path, os.O_RDWR | os.O_CREAT, 0o666)
+        try:
+            fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError as error:
+            os.close(descriptor)
+            raise OutputError(
+                f"{target} is being written by another ltau",
+                hint="wait until it is done, or name another file",
+            ) from error
+        except OSError:
+            return descriptor  # a file system without locks
+        with contextlib.suppress(FileNotFoundError):
+            if os.path.samestat(os.fstat(descriptor), path.stat()):
+                return descriptor
+        os.close(descriptor)  # its owner finished and removed it in between
+
+
+def _continue_or_begin(
+    descriptor: int, target: Path, job: Mapping[str, Any], dtype: np.dtype[Any]
+) -> Spool:
+    about = (to_json({"job": job, "row": dtype.descr}) + "\n").encode()
+    start = _COUNT_BYTES + len(about)
+    rows = _finished_rows(descriptor, about, dtype.itemsize)
+    if rows == 0:
+        os.ftruncate(descriptor, 0)
+        _write(descriptor, _count_line(0) + about, 0)
+    os.ftruncate(descriptor, start + rows * dtype.itemsize)
+    return Spool(descriptor, target, dtype, start, rows)
+
+
+def _finished_rows(descriptor: int, about: bytes, row_bytes: int) -> int:
+    """Rows that an equal job has left; 0 if it was another job or the file is cut short."""
+    head = os.pread(descriptor, _COUNT_BYTES + len(about), 0)
+    count = head[:_COUNT_BYTES].strip()
+    if head[_COUNT_BYTES:] != about or not count.isdigit():
+        return 0
+    whole = len(head) + int(count) * row_bytes <= os.fstat(descriptor).st_size
+    return int(count) if whole else 0
+
+
+def _count_line(rows: int) -> bytes:
+    return f"{rows:>{_COUNT_BYTES - 1}}\n".encode()
+
+
+def _write(descriptor: int, data: bytes, place: int) -> None:
+    view = memoryview(data)
+    while len(view):
+        done = os.pwrite(descriptor, view, place)
+        view, place = view[done:], place + done

@@ -1,0 +1,39 @@
+"""``ltau merge``."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import click
+
+from ltau_cli.cli import options
+from ltau_cli.cli.console import Console
+from ltau_cli.cli.score import score_lines, warn_of_flagged
+
+
+@click.command("merge")
+@click.argument("parts", nargs=-1, required=True, type=options.PATH, metavar="PART...")
+@options.output("scores.h5")
+@options.json_output
+@options.common
+def command(
+    parts: tuple[Path, ...], output: Path, console: Console, as_json: bool, **settings: Any
+) -> None:
+    """Join the results of ltau score --shard into one.
+
+    The result is the same, byte for byte, as that of scoring all rows in one call. PARTs come in
+    any order.
+
+    \b
+    Example:
+      ltau merge scores.*-of-8.h5 -o scores.h5
+    """
+    from ltau_cli.stages import merge
+
+    summary = merge.run(parts, output, progress=console.progress, **settings) | {"output": output}
+    if as_json:
+        console.json(summary)
+    else:
+        console.summary(score_lines(summary))
+    warn_of_flagged(summary, console)

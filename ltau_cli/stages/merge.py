@@ -1,0 +1,187 @@
+"""The scores of all shards to one scores artifact."""
+
+from __future__ import annotations
+
+import itertools
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from ltau_cli.artifacts.atomic import check_target
+from ltau_cli.artifacts.read import open_artifact
+from ltau_cli.core.scoring import Block
+from ltau_cli.errors import ArtifactError
+from ltau_cli.stages.progress import Advance, Progress, silent
+from ltau_cli.stages.score_artifact import ROW_DIM, WRITE_ROWS, Frame, Shard, write_scores
+
+
+@dataclass(frozen=True)
+class _Part:
+    """What one part says of itself; ``common`` is what all parts must agree on."""
+
+    path: Path
+    shard: Shard
+    common: dict[str, Any]
+
+
+def run(
+    parts: Sequence[Path], output: Path, *, force: bool = False, progress: Progress = silent
+) -> dict[str, Any]:
+    """Join the parts of ``score --shard``: the same bytes as scoring all rows at once.
+
+    Parameters
+    ----------
+    parts : sequence of Path
+        Scores artifacts of all shards, in any order.
+    output : Path
+        The scores artifact.
+    force : bool
+        Replace an existing artifact.
+    progress : Progress
+        Shows the rows.
+
+    Returns
+    -------
+    dict
+        The summary.
+
+    Raises
+    ------
+    ArtifactError
+        If a part is no shard, or of another job than the others, or if a shard is missing or
+        there twice.
+    InputError, OutputError
+        If a file is not there or cannot be written.
+    """
+    check_target(output, force=force)
+    found = [_read_part(path) for path in parts]
+    for part in found[1:]:
+        _check_same_job(found[0], part)
+    ordered = sorted(found, key=lambda part: part.shard.index)
+    _check_complete(ordered)
+    frame = _read_frame(ordered[0])
+    with progress("merging", frame.n) as advance:
+        blocks = _regroup(_read_blocks(ordered, advance))
+        return write_scores(output, frame, blocks, force=force)
+
+
+def _read_part(path: Path) -> _Part:
+    with open_artifact(path, "scores") as artifact:
+        if "shard" not in artifact.parameters:
+            raise ArtifactError(
+                f"{path} is not a shard, it holds all of its rows",
+                hint="merge joins the results of ltau score --shard",
+            )
+        shard, n_structures = _parse_shard(path, artifact.parameters["shard"])
+        common = {
+            "model": artifact.model_fingerprint,
+            "ltau version": artifact.attributes["ltau_version"],
+            "inputs": artifact.inputs,
+            "number of shards": shard.count,
+            "number of rows": shard.n_rows,
+            "structures": n_structures,
+            "options": {**artifact.parameters, "shard": None},
+            "datasets": [spec.name for spec in artifact.present()],
+        }
+        if artifact.sizes[ROW_DIM] != shard.n:
+            raise _damaged(path, f"it has {artifact.sizes[ROW_DIM]:,} rows, not {shard.n:,}")
+    return _Part(path, shard, common)
+
+
+def _parse_shard(path: Path, about: Any) -> tuple[Shard, int]:
+    """Read the parameter ``shard``: the part, and the structures of the whole."""
+    names = ("index", "count", "n_rows", "n_structures")
+    values = [about.get(name) if isinstance(about, dict) else None for name in names]
+    numbers = [value for value in values if isinstance(value, int) and value >= 0]
+    if len(numbers) < len(names):
+        raise _damaged(path, "parameter shard is not as ltau score writes it")
+    index, count, n_rows, n_structures = numbers
+    if not index < count <= n_rows:
+        raise _damaged(path, f"it cannot be shard {index} of {count} of {n_rows} rows")
+    return Shard(index, count, n_rows), n_structures
+
+
+def _damaged(path: Path, what: str) -> ArtifactError:
+    return ArtifactError(f"{path} is damaged: {what}", hint="make it again from its inputs")
+
+
+def _check_same_job(first: _Part, part: _Part) -> None:
+    for what, value in first.common.items():
+        if part.common[what] != value:
+            raise ArtifactError(
+                f"{part.path} and {first.path} are not parts of one result: other {what}",
+                hint="ltau info shows how each was made",
+            )
+
+
+def _check_complete(parts: Sequence[_Part]) -> None:
+    """Check that the parts, sorted, hold every shard once."""
+    for part, following in itertools.pairwise(parts):
+        if part.shard.index == following.shard.index:
+            raise ArtifactError(
+                f"{part.path} and {following.path} are both shard {part.shard.index}",
+                hint="leave one of them out",
+            )
+    count = parts[0].shard.count
+    missing = sorted(set(range(count)) - {part.shard.index for part in parts})
+    if missing:
+        raise ArtifactError(
+            f"{len(missing):,} of {count:,} shards are missing: {_as_ranges(missing)}",
+            hint=f"run them again (sbatch --array={_as_ranges(missing)}), then merge all parts",
+        )
+
+
+def _as_ranges(numbers: Sequence[int]) -> str:
+    """``0-2,7`` for 0, 1, 2, 7, as in a job array."""
+    known = set(numbers)
+    starts = [n for n in numbers if n - 1 not in known]
+    ends = [n for n in numbers if n + 1 not in known]
+    return ",".join(
+        str(start) if start == end else f"{start}-{end}"
+        for start, end in zip(starts, ends, strict=True)
+    )
+
+
+def _read_frame(first: _Part) -> Frame:
+    with open_artifact(first.path, "scores") as artifact:
+        columns = [spec for spec in artifact.present() if ROW_DIM not in spec.dims]
+        return Frame(
+            first=0,
+            n=first.shard.n_rows,
+            n_structures=first.common["structures"],
+            columns={spec.name: artifact.read(spec.name) for spec in columns},
+            parameters={k: v for k, v in artifact.parameters.items() if k != "shard"},
+            inputs=artifact.inputs,
+            units=artifact.units,
+            model_fingerprint=artifact.model_fingerprint or "",
+        )
+
+
+def _read_blocks(parts: Sequence[_Part], advance: Advance) -> Iterator[Block]:
+    """Yield the rows of one part after the other."""
+    n_structures = parts[0].common["structures"]
+    for part in parts:
+        with open_artifact(part.path, "scores") as artifact:
+            names = [spec.name for spec in artifact.present() if ROW_DIM in spec.dims]
+            for start in range(0, part.shard.n, WRITE_ROWS):
+                block = {name: artifact.read(name, start, start + WRITE_ROWS) for name in names}
+                structure = block.get("structure", np.zeros(1, dtype=np.int64))
+                if not 0 <= structure.min() <= structure.max() < max(1, n_structures):
+                    raise _damaged(part.path, f"it has structures beyond {n_structures}")
+                yield block
+                advance(len(block[names[0]]))
+
+
+def _regroup(blocks: Iterator[Block]) -> Iterator[Block]:
+    """Regroup blocks of any size to ``WRITE_ROWS`` rows, the last one excepted."""
+    rest: Block = {}
+    for block in blocks:
+        rest = {k: np.concatenate([rest[k], v]) for k, v in block.items()} if rest else block
+        while len(rest["expected_error"]) >= WRITE_ROWS:
+            yield {name: values[:WRITE_ROWS] for name, values in rest.items()}
+            rest = {name: values[WRITE_ROWS:] for name, values in rest.items()}
+    if len(rest["expected_error"]):
+        yield rest

@@ -1,0 +1,175 @@
+"""Rows of scores to a scores artifact: the same bytes wherever the rows come from."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+
+from ltau_cli.artifacts.schema import SCORES
+from ltau_cli.artifacts.write import ArtifactWriter, create_artifact
+from ltau_cli.core.scoring import Block, Scorer
+from ltau_cli.stages.score_summary import Summary
+
+ROW_DIM = "n_queries"
+WRITE_ROWS = 16_384  # rows written at a time: the layout of the file depends on it
+_PER_ROW = tuple(spec.name for spec in SCORES.datasets if spec.dims[0] == ROW_DIM)
+_WITH_CALIBRATION = ("calibrated_error", "calibrated_uncertainty", "error_bound")
+_COMPRESSED = ("structure", "in_calibration")
+
+
+@dataclass(frozen=True)
+class Shard:
+    """Part ``index``, from 0, of ``count`` parts of ``n_rows`` rows."""
+
+    index: int
+    count: int
+    n_rows: int
+
+    @property
+    def n(self) -> int:
+        """Rows of the part."""
+        return self.last - self.first
+
+    @property
+    def first(self) -> int:
+        """First row."""
+        return self.n_rows * self.index // self.count
+
+    @property
+    def last(self) -> int:
+        """The row after the last one."""
+        return self.n_rows * (self.index + 1) // self.count
+
+
+@dataclass(frozen=True)
+class Frame:
+    """All that a scores artifact holds beside its rows.
+
+    Attributes
+    ----------
+    first, n : int
+        First row, counted in the whole descriptor file, and the number of rows.
+    n_structures : int
+        Structures to aggregate; 0 leaves that out.
+    columns : dict of str to (n_columns,) float64
+        The datasets that name columns: ``thresholds``, ``quantile_levels``, ``levels``,
+        ``cdf_edges``.
+    parameters, inputs, units, model_fingerprint
+        As in the artifact.
+    """
+
+    first: int
+    n: int
+    n_structures: int
+    columns: Mapping[str, npt.NDArray[np.float64]]
+    parameters: Mapping[str, Any]
+    inputs: Sequence[Mapping[str, Any]]
+    units: str
+    model_fingerprint: str
+
+
+def row_dtype(scorer: Scorer) -> np.dtype[Any]:
+    """One row of scores just as the artifact stores it: little-endian fields, fixed width."""
+    sizes = {
+        "n_thresholds": len(scorer.thresholds),
+        "n_quantiles": len(scorer.quantiles),
+        "n_levels": 0 if scorer.calibration is None else len(scorer.calibration.levels),
+        "n_edges": len(scorer.model.edges),
+    }
+    optional = (_WITH_CALIBRATION if scorer.calibration else ()) + ("cdf",) * scorer.with_cdf
+    return np.dtype([
+        (spec.name, np.dtype(spec.dtype).newbyteorder("<"), tuple(sizes[d] for d in spec.dims[1:]))
+        for spec in SCORES.datasets
+        if spec.dims[0] == ROW_DIM and (spec.required or spec.name in optional)
+    ])  # fmt: skip
+
+
+def to_rows(block: Block, dtype: np.dtype[Any]) -> npt.NDArray[Any]:
+    """Cast the datasets of a block to rows (n,) of ``dtype``."""
+    assert set(block) == set(dtype.names or ()), "a dataset has no place in the row"
+    rows = np.empty(len(block["expected_error"]), dtype)
+    for name, values in block.items():
+        rows[name] = values
+    return rows
+
+
+def to_block(rows: npt.NDArray[Any]) -> Block:
+    """Return the datasets of structured rows."""
+    return {name: rows[name] for name in rows.dtype.names or ()}
+
+
+def write_scores(
+    output: Path, frame: Frame, blocks: Iterator[Block], *, force: bool
+) -> dict[str, Any]:
+    """Stream all rows into a scores artifact, with the summary and the aggregates over them.
+
+    Parameters
+    ----------
+    output : Path
+        The artifact.
+    frame : Frame
+        What stands beside the rows.
+    blocks : iterator of dict of str to (m, ...) arrays
+        The per-row datasets in order; every block but the last has ``WRITE_ROWS`` rows.
+    force : bool
+        Replace an existing file.
+
+    Returns
+    -------
+    dict
+        The summary.
+
+    Raises
+    ------
+    OutputError
+        If it exists already or cannot be written.
+    """
+    summary = Summary(
+        frame.n,
+        k=frame.parameters["k"],
+        thresholds=frame.columns["thresholds"],
+        levels=frame.columns.get("levels", np.zeros(0)),
+        n_structures=frame.n_structures,
+    )
+    with create_artifact(output, "scores", units=frame.units, force=force) as writer:
+        datasets: dict[str, Any] = {}
+        done = 0
+        for block in blocks:
+            m = len(block["expected_error"])
+            for name in filter(block.__contains__, _PER_ROW):
+                if name not in datasets:
+                    datasets[name] = writer.create(
+                        name, (frame.n, *block[name].shape[1:]), compress=name in _COMPRESSED
+                    )
+                datasets[name][done : done + m] = block[name]
+            summary.add(frame.first + done, block)
+            done += m
+        for name, values in frame.columns.items():
+            writer.put(name, values)
+        if frame.n_structures:
+            _write_structures(writer, summary)
+        writer.finish(
+            parameters=frame.parameters,
+            inputs=frame.inputs,
+            summary=summary.result(),
+            model_fingerprint=frame.model_fingerprint,
+        )
+    return summary.result() | {"units": frame.units}
+
+
+def _write_structures(writer: ArtifactWriter, summary: Summary) -> None:
+    n_samples, totals = summary.n_samples, summary.per_structure
+    writer.put("structures/n_samples", n_samples)
+    writer.put("structures/expected_error_mean", totals["expected_error"].total[:, 0] / n_samples)
+    writer.put("structures/expected_error_max", totals["expected_error"].largest[:, 0])
+    writer.put("structures/uncertainty_mean", totals["uncertainty"].total / n_samples[:, None])
+    writer.put("structures/uncertainty_max", totals["uncertainty"].largest)
+    writer.put(
+        "structures/relative_distance_mean", totals["relative_distance"].total[:, 0] / n_samples
+    )
+    writer.put("structures/out_of_domain_share", totals["out_of_domain"].total[:, 0] / n_samples)
