@@ -79,7 +79,7 @@ class SampleStatistics:
 
     Attributes
     ----------
-    counts : (n, n_edges + 1) uint32
+    counts : (n, n_edges + 1) unsigned int
         Errors per bin: underflow, the bins, overflow.
     n_logged : (n,) int64
         Errors that were not missing.
@@ -91,7 +91,7 @@ class SampleStatistics:
         Share of the errors above each threshold.
     """
 
-    counts: npt.NDArray[np.uint32]
+    counts: npt.NDArray[np.unsignedinteger]
     n_logged: npt.NDArray[np.int64]
     mean_error: npt.NDArray[np.float64]
     max_error: npt.NDArray[np.float32]
@@ -137,20 +137,21 @@ def summarize_samples(
     """
     errors = np.ascontiguousarray(errors, dtype=np.float32)
     n = errors.shape[1]
-    counts = np.zeros((n, len(edges) + 1), dtype=np.uint32)
+    counts = np.zeros((n, len(edges) + 1), dtype=np.min_scalar_type(len(errors)))
     n_logged = np.zeros(n, dtype=np.int64)
     total = np.zeros(n)
     largest = np.zeros(n, dtype=np.float32)
+    above = np.zeros((n, len(thresholds)), dtype=np.int64)
+    beyond = np.searchsorted(edges, thresholds) + 1  # the first bin above each threshold
     bits = errors.view(np.int32)
     lookup = lookup_table(edges)
 
     def count(start: int, stop: int) -> None:
         kernels.count_block(
-            errors, bits, start, stop, edges, lookup, counts, n_logged, total, largest
-        )
+            errors, bits, start, stop, edges, lookup, beyond,
+            counts, n_logged, total, largest, above,
+        )  # fmt: skip
 
     share_rows(count, n, threads)
     divisor = np.maximum(n_logged, 1)
-    beyond = np.searchsorted(edges, thresholds) + 1  # the first bin above each threshold
-    above = np.stack([counts[:, b:].sum(axis=1, dtype=np.int64) for b in beyond], axis=1)
     return SampleStatistics(counts, n_logged, total / divisor, largest, above / divisor[:, None])

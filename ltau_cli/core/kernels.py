@@ -50,12 +50,15 @@ def survey_block(errors, total, logged, zeros, infinite, smallest, largest, n_lo
 
 
 @_compiled
-def count_block(errors, bits, start, stop, edges, lookup, counts, n_logged, total, largest):
+def count_block(
+    errors, bits, start, stop, edges, lookup, beyond, counts, n_logged, total, largest, above
+):
     """Add samples start..stop of an error log, (n_epochs, n) float32, to their statistics.
 
     ``bits`` is ``errors`` viewed as int32 and ``lookup[bits >> 16]`` the first edge that can hold
-    the value: positive floats sort like their bits, so this works for any edges. A few hundred
-    samples at a time keep their counts in the processor's cache.
+    the value: positive floats sort like their bits, so this works for any edges. ``beyond`` holds
+    the first bin above each threshold. A few hundred samples at a time keep their counts in the
+    processor's cache.
     """
     n_edges = edges.shape[0]
     for first in range(start, stop, 256):
@@ -72,6 +75,10 @@ def count_block(errors, bits, start, stop, edges, lookup, counts, n_logged, tota
                 n_logged[i] += 1
                 total[i] += error
                 largest[i] = max(largest[i], error)
+        for i in range(first, last):
+            for j in range(beyond.shape[0]):
+                for b in range(beyond[j], n_edges + 1):
+                    above[i, j] += counts[i, b]
 
 
 @_compiled

@@ -25,9 +25,12 @@ Kind = Literal["exact", "nndescent"]
 EXACT_WORK = 6e11
 GRAPH_NEIGHBORS = 30
 # Search efforts to try, least first: leaves of the search tree to start from, and how far beyond
-# the k-th distance to follow the graph. From one leaf alone, about 1 % of the queries far from the
-# training set end in a wrong part of the graph and miss most of their neighbors; from 8, 0.1 %.
-EFFORTS = ((16, 0.1), (16, 0.2), (32, 0.2), (32, 0.4), (64, 0.5), (128, 0.8))
+# the k-th distance to follow the graph. From one leaf alone, about 1 % of the queries far from a
+# clustered training set end in a wrong part of the graph and miss most of their neighbors.
+EFFORTS = (
+    (1, 0.1), (1, 0.2), (1, 0.3), (2, 0.3), (4, 0.2), (4, 0.3), (8, 0.2), (8, 0.3),
+    (16, 0.2), (16, 0.3), (32, 0.2), (32, 0.4), (64, 0.5), (128, 0.8),
+)  # fmt: skip
 
 Floats = npt.NDArray[np.float32]
 Integers = npt.NDArray[np.int64]

@@ -11,18 +11,20 @@ import numpy.typing as npt
 from ltau_cli.core import neighbors as nn
 
 N_TRIALS = 3_000
-STEPS = (0.5, -1.0, -3.0)
-LOST = 0.001  # share of the queries that may miss half of their neighbors
+STEPS = (-1.0, -3.0)
+LOST = 0.002  # share of the trials that may miss half of their neighbors
 
 
 def trial_queries(
     points: npt.NDArray[np.float32], k: int, *, seed: int, n: int = N_TRIALS
 ) -> npt.NDArray[np.float32]:
-    """Make queries that are no training points: between and beyond pairs of neighbors.
+    """Make queries that are no training points, on the edge of the training set and beyond.
 
     A point of the index finds itself too easily to tell how new points fare, and queries far from
-    the training set are the hardest. Each trial lies on the line from a random point to its k-th
-    neighbor: in the middle, or behind the point by one or three times their distance.
+    the training set are the hardest. Each trial lies on the line from a random point's k-th
+    neighbor to the point, behind it by one or three times their distance. (Measured on two
+    molecules and a nanoparticle: the share of lost trials at once their distance is about that of
+    test sets at the training temperature, at three times about that of hotter ones.)
     """
     rng = np.random.default_rng(seed)
     chosen = np.sort(rng.choice(len(points), min(n, len(points)), replace=False))

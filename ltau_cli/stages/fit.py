@@ -297,7 +297,7 @@ def _count(
             sample_mean[start:stop] = part.mean_error
             used = point[start:stop] != NEVER_LOGGED
             target = point[start:stop][used]
-            pool(counts, target, part.counts[used].astype(counts.dtype))
+            pool(counts, target, part.counts[used].astype(counts.dtype, copy=False))
             pool(mean_error, target, part.mean_error[used])
             pool(uncertainty, target, part.uncertainty[used])
             np.maximum.at(max_error, target, part.max_error[used])
