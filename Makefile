@@ -1,7 +1,7 @@
 # make demo   set up and run the whole pipeline on sample_data/
 # make test   set up and run all checks and tests
 .DEFAULT_GOAL := help
-.PHONY: help demo test check docs sample-data clean
+.PHONY: help bench demo test check docs sample-data clean
 
 PYTHON ?= python3
 VENV ?= .venv
@@ -12,6 +12,7 @@ help:
 	@echo "make test         all checks, the docs and the tests"
 	@echo "make check        ruff, mypy --strict, import-linter"
 	@echo "make docs         build the docs into docs/_build/html, warnings are errors"
+	@echo "make bench        measure speed and memory beside numpy and FAISS (10 minutes)"
 	@echo "make sample-data  train the small force field again and remake sample_data/"
 	@echo "make clean        remove the environment and everything that was built"
 
@@ -38,6 +39,12 @@ check: $(VENV)/ltau-dev
 
 docs: $(VENV)/ltau-dev
 	$(BIN)/sphinx-build --quiet --fail-on-warning --nitpicky -b html docs docs/_build/html
+
+bench: $(VENV)/ltau
+	$(BIN)/pip install --quiet --editable ".[benchmark]"
+	$(BIN)/python benchmarks/scale.py
+	$(BIN)/python benchmarks/ingest.py --gigabytes 2
+	$(BIN)/python benchmarks/scaling.py
 
 # torch's newest build brings gigabytes of CUDA; the script needs the CPU only
 sample-data: $(VENV)/ltau

@@ -1,0 +1,87 @@
+"""Time, memory and disk of fit and score from 10,000 to 1,000,000 samples.
+
+    python benchmarks/scaling.py [--sizes 10000 100000 1000000] [--plot scaling.svg]
+
+Each size is fitted and scored (100,000 queries of 32 columns, k = 10) through the command line, in
+a process of its own, over a log of 50 epochs. The descriptors are those of scale.py.
+"""
+
+from __future__ import annotations
+
+import argparse
+import os
+import shutil
+import subprocess
+import sys
+import tempfile
+import time
+from pathlib import Path
+
+import numpy as np
+from scale import make_descriptors, make_log
+
+N_EPOCHS, N_QUERIES = 50, 100_000
+
+
+def timed(*arguments: object) -> tuple[float, float]:
+    """Wall seconds and peak memory in MB of one ltau command."""
+    command = [sys.executable, "-m", "ltau_cli", *map(str, arguments), "-q"]
+    began = time.perf_counter()
+    process = subprocess.Popen(command)
+    _, status, usage = os.wait4(process.pid, 0)
+    assert status == 0, command
+    return time.perf_counter() - began, usage.ru_maxrss / 1024
+
+
+def measure(n: int, folder: Path) -> dict[str, float]:
+    np.save(folder / "log.npy", make_log(N_EPOCHS, n))
+    np.save(folder / "x.npy", make_descriptors(n, 2))
+    np.save(folder / "q.npy", make_descriptors(N_QUERIES, 3))
+    ingest, _ = timed("ingest", folder / "log.npy", "-o", folder / "e.h5", "-f")
+    fit, fit_mb = timed("fit", folder / "e.h5", folder / "x.npy", "-o", folder / "m.h5", "-f")
+    score, score_mb = timed("score", folder / "q.npy", "-m", folder / "m.h5", "-o",
+                            folder / "s.h5", "-f")  # fmt: skip
+    return {
+        "samples": n,
+        "ingest s": ingest,
+        "fit s": fit,
+        "fit MB": fit_mb,
+        "score s": score,
+        "score MB": score_mb,
+        "model MB": (folder / "m.h5").stat().st_size / 1e6,
+    }
+
+
+def draw(rows: list[dict[str, float]], path: Path) -> None:
+    from ltau_cli.figures.style import BLUE, GREEN, ORANGE, new_figure, save_figure
+
+    with new_figure() as (figure, axes):
+        sizes = [row["samples"] for row in rows]
+        for name, color in (("ingest s", GREEN), ("fit s", ORANGE), ("score s", BLUE)):
+            label = {"score s": "score 100,000"}.get(name, name.removesuffix(" s"))
+            axes.loglog(sizes, [row[name] for row in rows], "o-", color=color, label=label)
+        axes.set(xlabel="training samples", ylabel="wall time (s)", title="32 columns, 50 epochs")
+        axes.legend(fontsize=7)
+        save_figure(figure, path, path.suffix[1:])
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("--sizes", type=int, nargs="+", default=[10_000, 100_000, 1_000_000])
+    parser.add_argument("--plot", type=Path)
+    options = parser.parse_args()
+    rows = []
+    for n in options.sizes:
+        folder = Path(tempfile.mkdtemp(prefix="ltau-scaling-"))
+        try:
+            rows.append(measure(n, folder))
+        finally:
+            shutil.rmtree(folder)
+        if len(rows) == 1:
+            print("  ".join(f"{name:>9}" for name in rows[0]))
+        print("  ".join(f"{value:9,.1f}" for value in rows[-1].values()), flush=True)
+    if options.plot:
+        draw(rows, options.plot)
+
+
+main()
