@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+import os
 import subprocess
 import sys
 import time
 
 import click
+import h5py
 import pytest
 
 from ltau_cli import __version__
@@ -61,8 +63,6 @@ def test_quiet_prints_nothing_and_json_only_json(pipeline, tmp_path, ltau):
 
 @pytest.mark.parametrize("shell", ["bash", "zsh", "fish"])
 def test_completion_scripts_are_there(shell):
-    import os
-
     environment = os.environ | {"_LTAU_COMPLETE": f"{shell}_source"}
     done = subprocess.run(
         [sys.executable, "-c", "from ltau_cli.cli.main import main; main()"],
@@ -70,3 +70,15 @@ def test_completion_scripts_are_there(shell):
     )  # fmt: skip
     assert "ltau" in done.stdout
     assert done.returncode == 0, done.stderr
+
+
+def test_a_terminal_that_knows_only_ascii(pipeline, tmp_path):
+    environment = os.environ | {
+        "LC_ALL": "C", "PYTHONUTF8": "0", "PYTHONCOERCECLOCALE": "0", "PYTHONIOENCODING": "ascii",
+    }  # fmt: skip
+    words = ("ingest", pipeline.logs, "-o", tmp_path / "e.h5", "--units", "eV/Å")
+    result = finish(start(*words, env=environment))
+    assert result.code == 0, result.err
+    assert "0.0318 eV/" in result.out
+    with h5py.File(tmp_path / "e.h5") as file:
+        assert file.attrs["units"] == "eV/Å"

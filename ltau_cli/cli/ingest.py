@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from pathlib import Path
 from typing import Any
 
@@ -172,7 +173,7 @@ def command(
         output,
         reading=Reading(**reading),
         labels=Labels(natoms, frames, group, sample_id, magnitude),
-        units=units,
+        units=os.fsencode(units).decode("utf-8", "replace"),  # whatever the locale
         allow_missing=allow_missing,
         append=append,
         force=force,

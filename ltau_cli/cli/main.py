@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import io
 import os
 import signal
 import sys
@@ -56,6 +57,9 @@ def main() -> None:
     """Run the command line and exit with its code."""
     for number in STOPPED:
         signal.signal(number, _stop)
+    for stream in (sys.stdout, sys.stderr):
+        if isinstance(stream, io.TextIOWrapper):  # "eV/?" is better than no answer
+            stream.reconfigure(errors="replace")
     sys.exit(run())
 
 
