@@ -8,6 +8,7 @@ import gzip
 import io
 import json
 import math
+import resource
 import sys
 import tempfile
 from pathlib import Path
@@ -24,7 +25,7 @@ from hypothesis.extra import numpy as hnp
 
 from ltau_cli.cli.main import run as run_cli
 from ltau_cli.readers.logs import FORMATS
-from tests.conftest import SAMPLE
+from tests.conftest import SAMPLE, finish, start
 from tests.test_errors import COMPUTE, INPUT, USAGE, check, save
 
 LABELS = ("sample_id", "structure", "species", "config_type", "group", "magnitude")
@@ -1189,3 +1190,18 @@ def test_never_logged_samples_carry_no_weight(tmp_path, ltau):
     with h5py.File(tmp_path / "all_m.h5") as file:
         assert (file["point"][...][held] == -1).all()
         assert (file["point"][...][kept] >= 0).all()
+
+
+def test_more_epochs_than_open_files(tmp_path):
+    def limit():
+        resource.setrlimit(resource.RLIMIT_NOFILE, (64, 64))
+
+    log = np.random.default_rng(0).random((200, 5)).astype(np.float32)
+    (tmp_path / "logs").mkdir()
+    for epoch, row in enumerate(log):
+        np.save(tmp_path / "logs" / f"errors_epoch_{epoch}.npy", row)
+    words = ("ingest", tmp_path / "logs", "-o", tmp_path / "e.h5")
+    result = finish(start(*words, preexec_fn=limit))
+    assert result.code == 0, result.err
+    with h5py.File(tmp_path / "e.h5") as file:
+        np.testing.assert_array_equal(file["errors"], log)

@@ -7,7 +7,6 @@ import functools
 import math
 import os
 import struct
-import weakref
 import zipfile
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
@@ -208,39 +207,32 @@ def _in_file(
     place: Place, shape: tuple[int, ...], dtype: np.dtype[Any], offset: int
 ) -> ArraySource:
     """Read rows from a file on demand; a map of it would count as this process's memory."""
-    file = place.path.open("rb", buffering=0)
-    weakref.finalize(source_of_file := _Open(file), file.close)
     width = math.prod(shape[1:])
 
-    def read_items(start: int, out: npt.NDArray[Any]) -> None:
+    def fill(file: IO[bytes], start: int, out: npt.NDArray[Any]) -> None:
         view = memoryview(out.reshape(-1).view(np.uint8).data)
         position = offset + start * dtype.itemsize
         while len(view):
-            done = os.preadv(source_of_file.file.fileno(), [view], position)
+            done = os.preadv(file.fileno(), [view], position)
             if done == 0:
                 raise InputError(f"{place} became shorter while it was read")
             view, position = view[done:], position + done
 
+    # Opened for each read: a log may have more epochs than a process may hold open files.
     def read(start: int, stop: int) -> npt.NDArray[Any]:
         out = np.empty((max(0, stop - start), *shape[1:]), dtype)
-        read_items(start * width, out)
+        with place.path.open("rb", buffering=0) as file:
+            fill(file, start * width, out)
         return out
 
     def columns(start: int, stop: int) -> npt.NDArray[Any]:
         out = np.empty((shape[0], max(0, stop - start), *shape[2:]), dtype)
-        step = math.prod(shape[2:])
-        for i, row in enumerate(out):
-            read_items(i * width + start * step, row)
+        with place.path.open("rb", buffering=0) as file:
+            for i, row in enumerate(out):
+                fill(file, i * width + start * math.prod(shape[2:]), row)
         return out
 
     return ArraySource(place, shape, dtype, read, columns)
-
-
-@dataclass
-class _Open:
-    """Holds a file open for as long as something reads from it."""
-
-    file: Any
 
 
 def _npz_members(path: Path) -> dict[str, ArraySource]:

@@ -115,8 +115,9 @@ def magnitudes(values: npt.NDArray[Any], options: LogOptions, *, vectors: bool) 
     with np.errstate(over="ignore", invalid="ignore"):
         if vectors:
             values = NORMS[options.norm](np.asarray(values, dtype=np.float64))
-        errors = np.asarray(values).astype(np.float32)
-    errors[missing] = np.nan
+        errors = np.asarray(values).astype(np.float32, copy=bool(options.missing))
+    if options.missing:
+        errors[missing] = np.nan
     return errors
 
 
