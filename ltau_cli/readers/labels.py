@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -65,7 +64,7 @@ def read_magnitudes(place: Place) -> npt.NDArray[np.float32]:
     return np.abs(values).astype(np.float32)
 
 
-def check_count(values: npt.NDArray[Any], n: int, name: str | Path, log: str) -> None:
+def check_count(values: npt.NDArray[Any], n: int, name: object, log: str) -> None:
     """Refuse labels of another number of samples.
 
     Raises

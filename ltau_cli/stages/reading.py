@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from collections.abc import Collection, Iterator, Sequence
 from dataclasses import asdict, dataclass, field
-from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -119,5 +118,5 @@ def read_all_labels(labels: Labels, log: ErrorLog) -> dict[str, npt.NDArray[Any]
     if log.ends_early:
         n = max([n, *(len(v) for k, v in columns.items() if k in ("structure", "species"))])
     for label, values in columns.items():
-        check_count(values, n, places.get(label, places.get("frames", Path(label))), name)  # type: ignore[arg-type]
+        check_count(values, n, places.get(label) or places.get("frames") or label, name)
     return columns
