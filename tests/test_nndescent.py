@@ -135,3 +135,12 @@ def test_a_recall_that_cannot_be_reached(both, pipeline, tmp_path, ltau, monkeyp
     assert result.code == 6
     assert "less than --recall 1" in result.err
     assert not (tmp_path / "m.h5").exists()
+
+
+def test_the_compilation_is_announced_only_where_it_happens(
+    graph_model, pipeline, tmp_path, ltau, monkeypatch
+):
+    words = ("score", pipeline.descriptors, "-m", graph_model, "-f", "-o", tmp_path / "s.h5")
+    assert "once on this machine" not in ltau(*words).err  # the index of this session did it
+    monkeypatch.setenv("NUMBA_CACHE_DIR", str(tmp_path))
+    assert "compiling the neighbor search" in ltau(*words).err

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import importlib.util
 import os
 import tempfile
 from pathlib import Path
@@ -27,8 +28,9 @@ def prepare_cache() -> None:
             return
 
 
-def is_compiled(module: str) -> bool:
-    """Whether numba has kept a compiled function of a module file such as ``kernels``."""
-    folder = os.environ.get("NUMBA_CACHE_DIR")
-    root = Path(folder) if folder else Path(__file__).parent.parent
-    return any(root.rglob(f"{module}.*.nbi"))
+def is_compiled(package: str, module: str) -> bool:
+    """Whether numba has kept compiled functions of a module of an installed package."""
+    spec = importlib.util.find_spec(package)
+    places = list(spec.submodule_search_locations or ()) if spec else []
+    roots = [os.environ["NUMBA_CACHE_DIR"]] if "NUMBA_CACHE_DIR" in os.environ else places
+    return any(any(Path(root).rglob(f"{module}.*.nbi")) for root in roots)

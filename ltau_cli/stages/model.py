@@ -77,7 +77,7 @@ def _load_searcher(artifact: Artifact, descriptors: npt.NDArray[np.float32]) -> 
 
 def announce_search_compilation() -> None:
     """Say so if the search functions have to be compiled, which happens once per machine."""
-    if not is_compiled("search"):
+    if not is_compiled("pynndescent", "search"):
         log.warning("compiling the neighbor search; this takes a minute, once on this machine")
 
 
