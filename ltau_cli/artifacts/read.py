@@ -78,7 +78,7 @@ class Artifact:
         spec = self.spec.by_name[name]
         if values.dtype.kind == "f" and not spec.nan and not np.isfinite(values).all():
             bad = int(np.size(values) - np.isfinite(values).sum())
-            raise _damaged(self.path, f"dataset {name} holds {bad} values that are not finite")
+            raise damaged(self.path, f"dataset {name} holds {bad} values that are not finite")
         return values
 
     def present(self) -> list[DatasetSpec]:
@@ -125,7 +125,7 @@ def _open_hdf5(path: Path) -> Iterator[h5py.File]:
         raise InputError(f"{path}: no permission to read it") from error
     except OSError as error:
         if h5py.is_hdf5(path):
-            raise _damaged(path, "it is cut short or being written") from error
+            raise damaged(path, "it is cut short or being written") from error
         raise ArtifactError(
             f"{path} is not an HDF5 file", hint="ltau stages read what other ltau stages wrote"
         ) from error
@@ -151,7 +151,7 @@ def _check_kind(path: Path, file: h5py.File, kinds: tuple[str, ...]) -> Artifact
         )
     version = file.attrs.get("format_version")
     if not isinstance(version, int | np.integer):
-        raise _damaged(path, "attribute format_version is missing")
+        raise damaged(path, "attribute format_version is missing")
     if version > SPECS[kind].version:
         raise ArtifactError(
             f"{path} has {kind} format version {version}; this ltau reads up to "
@@ -168,15 +168,15 @@ def _check_presence(path: Path, file: h5py.File, spec: DatasetSpec) -> bool:
         link = group.get(part, getlink=True)
         if link is None:
             if spec.required:
-                raise _damaged(path, f"dataset {spec.name} is missing")
+                raise damaged(path, f"dataset {spec.name} is missing")
             return False
         if isinstance(link, h5py.ExternalLink | h5py.SoftLink):
-            raise _damaged(path, f"{spec.name} is a link to another place, which is not followed")
+            raise damaged(path, f"{spec.name} is a link to another place, which is not followed")
         group = group[part]
     if not isinstance(group, h5py.Dataset):
-        raise _damaged(path, f"{spec.name} is not a dataset")
+        raise damaged(path, f"{spec.name} is not a dataset")
     if group.is_virtual or group.external:
-        raise _damaged(path, f"dataset {spec.name} keeps its values in another file")
+        raise damaged(path, f"dataset {spec.name} keeps its values in another file")
     return True
 
 
@@ -191,15 +191,15 @@ def _check_dataset(
     else:
         fits = dtype == np.dtype(spec.dtype)
     if not fits:
-        raise _damaged(path, f"dataset {spec.name} has dtype {dtype}, not {spec.dtype}")
+        raise damaged(path, f"dataset {spec.name} has dtype {dtype}, not {spec.dtype}")
     if len(dataset.shape) != len(spec.dims):
-        raise _damaged(
+        raise damaged(
             path, f"dataset {spec.name} has {len(dataset.shape)} dimensions, not {len(spec.dims)}"
         )
     for size, dim in zip(dataset.shape, spec.dims, strict=True):
         name, more = split_dim(dim)
         if sizes.setdefault(name, size - more) != size - more:
-            raise _damaged(
+            raise damaged(
                 path,
                 f"dataset {spec.name} has size {size} along {dim}, "
                 f"but other datasets say {sizes[name] + more}",
@@ -214,10 +214,11 @@ def _damage_named(path: Path, what: str) -> Iterator[None]:
     except (LtauError, MemoryError):
         raise
     except Exception as error:
-        raise _damaged(path, what) from error
+        raise damaged(path, what) from error
 
 
-def _damaged(path: Path, what: str) -> ArtifactError:
+def damaged(path: Path, what: str) -> ArtifactError:
+    """Return the error about an artifact that cannot be trusted."""
     return ArtifactError(f"{path} is damaged: {what}", hint="make it again from its inputs")
 
 

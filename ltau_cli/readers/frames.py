@@ -15,6 +15,7 @@ from ltau_cli.readers.log import (
     LoggedRun,
     LogOptions,
     check_lengths,
+    empty_run,
     left_for_next_time,
     magnitudes,
     scratch,
@@ -133,7 +134,7 @@ def open_evaluated(numbered: NumberedFiles, run: int, options: LogOptions) -> Lo
         If a file cannot be read or lacks the keys, or the frames of two epochs differ.
     """
     rows = options.select(run, numbered.epochs)
-    result = LoggedRun([], [], [], 0, lambda start, stop: np.empty((0, 0), np.float32))
+    result = empty_run()
     parsed: list[npt.NDArray[np.float32]] = []
     before: FrameLabels | None = None
     for row in rows:

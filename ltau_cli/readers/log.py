@@ -106,6 +106,11 @@ class LoggedRun:
     warnings: list[str] = field(default_factory=list)
 
 
+def empty_run() -> LoggedRun:
+    """Return a run of no epochs, to be filled."""
+    return LoggedRun([], [], [], 0, lambda start, stop: np.empty((0, 0), np.float32))
+
+
 def magnitudes(values: npt.NDArray[Any], options: LogOptions, *, vectors: bool) -> Errors:
     """Errors as stored to float32 magnitudes; sentinels become NaN, too large ones infinite."""
     missing = np.zeros(values.shape[:-1] if vectors else values.shape, dtype=bool)

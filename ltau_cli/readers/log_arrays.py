@@ -19,6 +19,7 @@ from ltau_cli.readers.log import (
     LoggedRun,
     LogOptions,
     check_lengths,
+    empty_run,
     left_for_next_time,
     magnitudes,
 )
@@ -44,7 +45,7 @@ def open_epoch_arrays(
     if OLD_NEQUIP.fullmatch(numbered.pattern):
         options = replace(options, missing=(*options.missing, *OLD_NEQUIP_MISSING))
     rows = options.select(run, numbered.epochs)
-    result = LoggedRun([], [], [], 0, lambda start, stop: np.empty((0, 0), np.float32))
+    result = empty_run()
     sources: list[ArraySource] = []
     for row in rows:
         path = numbered.files[row]

@@ -20,6 +20,7 @@ from ltau_cli.readers.arrays import damage_named
 from ltau_cli.readers.log import (
     LoggedRun,
     LogOptions,
+    empty_run,
     keep_all,
     left_for_next_time,
     magnitudes,
@@ -98,9 +99,7 @@ def open_epoch_tables(numbered: NumberedFiles, run: int, options: LogOptions) ->
             long.extend(own)
     files = [numbered.files[row] for row in rows][: len(rows) - len(left)]
     if not files:
-        return LoggedRun(
-            [], [], [], 0, lambda start, stop: np.empty((0, 0), np.float32), warnings=left
-        )
+        return replace(empty_run(), warnings=left)
     known = replace(options, select=keep_all, growing=False)
     (result,) = _pivot(long, files, run, known, where=str(files[0].parent))
     result.warnings += left

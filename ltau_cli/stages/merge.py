@@ -11,7 +11,7 @@ from typing import Any
 import numpy as np
 
 from ltau_cli.artifacts.atomic import check_target
-from ltau_cli.artifacts.read import open_artifact
+from ltau_cli.artifacts.read import damaged, open_artifact
 from ltau_cli.core.scoring import Block
 from ltau_cli.errors import ArtifactError
 from ltau_cli.stages.progress import Advance, Progress, silent
@@ -87,7 +87,7 @@ def _read_part(path: Path) -> _Part:
             "datasets": [spec.name for spec in artifact.present()],
         }
         if artifact.sizes[ROW_DIM] != shard.n:
-            raise _damaged(path, f"it has {artifact.sizes[ROW_DIM]:,} rows, not {shard.n:,}")
+            raise damaged(path, f"it has {artifact.sizes[ROW_DIM]:,} rows, not {shard.n:,}")
     return _Part(path, shard, common)
 
 
@@ -97,15 +97,11 @@ def _parse_shard(path: Path, about: Any) -> tuple[Shard, int]:
     values = [about.get(name) if isinstance(about, dict) else None for name in names]
     numbers = [value for value in values if isinstance(value, int) and value >= 0]
     if len(numbers) < len(names):
-        raise _damaged(path, "parameter shard is not as ltau score writes it")
+        raise damaged(path, "parameter shard is not as ltau score writes it")
     index, count, n_rows, n_structures = numbers
     if not index < count <= n_rows:
-        raise _damaged(path, f"it cannot be shard {index} of {count} of {n_rows} rows")
+        raise damaged(path, f"it cannot be shard {index} of {count} of {n_rows} rows")
     return Shard(index, count, n_rows), n_structures
-
-
-def _damaged(path: Path, what: str) -> ArtifactError:
-    return ArtifactError(f"{path} is damaged: {what}", hint="make it again from its inputs")
 
 
 def _check_same_job(first: _Part, part: _Part) -> None:
@@ -170,7 +166,7 @@ def _read_blocks(parts: Sequence[_Part], advance: Advance) -> Iterator[Block]:
                 block = {name: artifact.read(name, start, start + WRITE_ROWS) for name in names}
                 structure = block.get("structure", np.zeros(1, dtype=np.int64))
                 if not 0 <= structure.min() <= structure.max() < max(1, n_structures):
-                    raise _damaged(part.path, f"it has structures beyond {n_structures}")
+                    raise damaged(part.path, f"it has structures beyond {n_structures}")
                 yield block
                 advance(len(block[names[0]]))
 
