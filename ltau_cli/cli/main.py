@@ -13,7 +13,19 @@ import click
 
 from ltau_cli import __version__
 from ltau_cli.artifacts.sink import FileSink
-from ltau_cli.cli import calibrate, evaluate, fit, info, ingest, merge, options, plot, score
+from ltau_cli.cli import (
+    calibrate,
+    evaluate,
+    export,
+    fit,
+    info,
+    ingest,
+    merge,
+    options,
+    plot,
+    score,
+    select,
+)
 from ltau_cli.errors import ComputeError, LtauError
 
 STOPPED: dict[int, tuple[str, int]] = {
@@ -44,7 +56,7 @@ def ltau(context: click.Context) -> None:
         click.echo(context.get_help())
 
 
-for module in (ingest, fit, score, merge, calibrate, evaluate, plot, info):
+for module in (ingest, fit, score, merge, calibrate, evaluate, export, select, plot, info):
     ltau.add_command(module.command)
     options.name_environment(module.command)
 

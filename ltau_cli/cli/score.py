@@ -148,7 +148,7 @@ def command(
     if as_json:
         console.json(summary)
     else:
-        console.summary(score_lines(summary), to_stderr=job.output == score.STDOUT)
+        console.summary(score_lines(summary), to_stderr=job.output == STDOUT)
     warn_of_flagged(summary, console)
 
 

@@ -79,6 +79,17 @@ def read_frames(path: Path) -> Iterator[Any]:
         raise InputError(f"{path} is empty: it holds no frames")
 
 
+def read_natoms(path: Path) -> npt.NDArray[np.int64]:
+    """Read the atoms of each frame, (n_frames,) int64.
+
+    Raises
+    ------
+    InputError
+        If the file cannot be read.
+    """
+    return np.array([len(frame) for frame in read_frames(path)], dtype=np.int64)
+
+
 @dataclass
 class FrameLabels:
     """Labels of every atom of some frames, each (n_atoms,)."""

@@ -11,12 +11,13 @@ import numpy.typing as npt
 
 from ltau_cli.artifacts.atomic import check_target
 from ltau_cli.artifacts.provenance import Hasher
-from ltau_cli.artifacts.read import Artifact, open_artifact
+from ltau_cli.artifacts.read import open_artifact
 from ltau_cli.artifacts.write import create_artifact
 from ltau_cli.core import calibration as cal
-from ltau_cli.errors import ArtifactError, ComputeError
+from ltau_cli.errors import ComputeError
 from ltau_cli.readers.arrays import Place
 from ltau_cli.readers.truth import read_true_errors
+from ltau_cli.stages.shards import refuse_shard
 
 Floats = npt.NDArray[np.float64]
 
@@ -67,7 +68,7 @@ def run(
     with open_artifact(scores, "scores") as artifact, Hasher() as hasher:
         hasher.add("scores", scores, "scores")
         hasher.add("true errors", place.path, "true errors", key=place.key)
-        _refuse_shard(artifact)
+        refuse_shard(artifact)  # the rows to leave out later are counted in the whole
         n = artifact.sizes["n_queries"]
         truth = read_true_errors(place, n, str(scores))
         expected = artifact.read("expected_error").astype(np.float64)
@@ -139,16 +140,6 @@ def run(
                 model_fingerprint=artifact.model_fingerprint,
             )
     return summary | {"units": artifact.units}
-
-
-def _refuse_shard(artifact: Artifact) -> None:
-    """Refuse a part: the rows to leave out later are counted in the whole."""
-    shard = artifact.parameters.get("shard")
-    if shard is not None:
-        raise ArtifactError(
-            f"{artifact.path} holds only shard {shard['index']} of {shard['count']}",
-            hint="join the shards first: ltau merge",
-        )
 
 
 def _threshold_metrics(

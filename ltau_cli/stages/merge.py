@@ -16,6 +16,7 @@ from ltau_cli.core.scoring import Block
 from ltau_cli.errors import ArtifactError
 from ltau_cli.stages.progress import Advance, Progress, silent
 from ltau_cli.stages.score_artifact import ROW_DIM, WRITE_ROWS, Frame, Shard, write_scores
+from ltau_cli.stages.shards import find_shard
 
 
 @dataclass(frozen=True)
@@ -70,12 +71,13 @@ def run(
 
 def _read_part(path: Path) -> _Part:
     with open_artifact(path, "scores") as artifact:
-        if "shard" not in artifact.parameters:
+        found = find_shard(artifact)
+        if found is None:
             raise ArtifactError(
                 f"{path} is not a shard, it holds all of its rows",
                 hint="merge joins the results of ltau score --shard",
             )
-        shard, n_structures = _parse_shard(path, artifact.parameters["shard"])
+        shard, n_structures = found
         common = {
             "model": artifact.model_fingerprint,
             "ltau version": artifact.attributes["ltau_version"],
@@ -89,19 +91,6 @@ def _read_part(path: Path) -> _Part:
         if artifact.sizes[ROW_DIM] != shard.n:
             raise damaged(path, f"it has {artifact.sizes[ROW_DIM]:,} rows, not {shard.n:,}")
     return _Part(path, shard, common)
-
-
-def _parse_shard(path: Path, about: Any) -> tuple[Shard, int]:
-    """Read the parameter ``shard``: the part, and the structures of the whole."""
-    names = ("index", "count", "n_rows", "n_structures")
-    values = [about.get(name) if isinstance(about, dict) else None for name in names]
-    numbers = [value for value in values if isinstance(value, int) and value >= 0]
-    if len(numbers) < len(names):
-        raise damaged(path, "parameter shard is not as ltau score writes it")
-    index, count, n_rows, n_structures = numbers
-    if not index < count <= n_rows:
-        raise damaged(path, f"it cannot be shard {index} of {count} of {n_rows} rows")
-    return Shard(index, count, n_rows), n_structures
 
 
 def _check_same_job(first: _Part, part: _Part) -> None:

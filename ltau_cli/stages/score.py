@@ -8,9 +8,7 @@ in the artifact depends on the blocks or on interruptions.
 from __future__ import annotations
 
 import contextlib
-import csv
 import logging
-import sys
 import warnings
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import asdict, dataclass
@@ -41,10 +39,12 @@ from ltau_cli.stages.score_artifact import (
     to_rows,
     write_scores,
 )
+from ltau_cli.stages.score_columns import Columns, name_columns, to_columns
 from ltau_cli.stages.score_summary import Summary
+from ltau_cli.stages.targets import STDOUT, open_text
+from ltau_cli.writers.tables import write_table
 
 BLOCK_ROWS = 16_384
-STDOUT = Path("-")
 
 log = logging.getLogger("ltau")
 
@@ -272,9 +272,19 @@ def _score_to_csv(work: _Work, block_rows: int, progress: Progress) -> dict[str,
         levels=_columns(scorer).get("levels", np.zeros(0)),
         n_structures=work.n_structures,
     )
-    with progress("scoring", work.part.n) as advance:
-        blocks = _score_blocks(work, work.part.first, block_rows, advance)
-        write_csv(blocks, scorer, work.structure, summary)
+    counted = ["row"] if work.structure is None else ["row", "structure"]
+    names = name_columns([*counted, *(row_dtype(scorer).names or ())], _columns(scorer))
+
+    def columns(advance: Advance) -> Iterator[Columns]:
+        for start, rows in _score_blocks(work, work.part.first, block_rows, advance):
+            block = to_block(rows) | {"row": np.arange(start, start + len(rows))}
+            if work.structure is not None:
+                block["structure"] = work.structure[block["row"]]
+            summary.add(start, block)
+            yield to_columns(block, names)
+
+    with progress("scoring", work.part.n) as advance, open_text(STDOUT) as stream:
+        write_table(stream, [name for of in names.values() for name in of], columns(advance))
     return summary.result() | {"units": work.shared.units}
 
 
@@ -416,48 +426,6 @@ def _columns(scorer: Scorer) -> dict[str, npt.NDArray[np.float64]]:
     if scorer.with_cdf:
         columns["cdf_edges"] = scorer.model.edges
     return columns
-
-
-def write_csv(
-    blocks: Iterator[tuple[int, npt.NDArray[Any]]],
-    scorer: Scorer,
-    structure: npt.NDArray[np.int64] | None,
-    summary: Summary,
-) -> None:
-    """Write one line per row to standard output, and add the rows to the summary."""
-    writer = csv.writer(sys.stdout, lineterminator="\n")
-    writer.writerow(_header(scorer, with_structure=structure is not None))
-    for start, rows in blocks:
-        block = to_block(rows)
-        n = len(rows)
-        values = np.concatenate([column.reshape(n, -1) for column in block.values()], axis=1)
-        if structure is not None:
-            block["structure"] = structure[start : start + n]
-        summary.add(start, block)
-        for i, row in enumerate(values):
-            first = [start + i] + ([int(structure[start + i])] if structure is not None else [])
-            writer.writerow(first + [f"{value:.7g}" for value in row])
-
-
-def _header(scorer: Scorer, *, with_structure: bool) -> list[str]:
-    labels: dict[str, Any] = {
-        "uncertainty": scorer.thresholds,
-        "calibrated_uncertainty": scorer.thresholds,
-        "quantiles": scorer.quantiles,
-        "error_bound": scorer.calibration.levels if scorer.calibration else (),
-        "cdf": scorer.model.edges,
-    }
-    header = ["row"] + (["structure"] if with_structure else [])
-    for name in row_dtype(scorer).names or ():
-        header += _labeled(name, labels.get(name))
-    return header
-
-
-def _labeled(name: str, labels: Sequence[float] | None) -> list[str]:
-    """Column names of a quantity; a single threshold needs no label."""
-    if labels is None or (len(labels) == 1 and name.endswith("uncertainty")):
-        return [name]
-    return [f"{name.removesuffix('s')}_{label:.6g}" for label in labels]
 
 
 def _check_width(source: Descriptors, artifact: Artifact) -> None:

@@ -1,0 +1,179 @@
+#!/usr/bin/env python3
+"""Does `ltau select` choose frames that are worth labeling? A small retraining experiment.
+
+A force field (that of sample_data/) is trained on a few frames at 300 K. A pool at 300, 600 and
+900 K is scored with its error log, N frames are chosen by each strategy, the force field is trained
+again from scratch on the old and the new frames, and its force error is measured on the rest of
+the pool and on test frames. Random choices are repeated with several seeds, all of it with several
+seeds of the training.
+
+    python benchmarks/selection.py            # some minutes on two cores; needs torch and ase
+
+All frames come from molecular dynamics with the seeds below; nothing is tuned to the result.
+"""
+
+from __future__ import annotations
+
+import argparse
+import importlib.util
+import os
+import sys
+import tempfile
+import time
+from concurrent.futures import ProcessPoolExecutor
+from multiprocessing import get_context
+from pathlib import Path
+
+import numpy as np
+
+from ltau_cli.cli import main as ltau
+
+ROOT = Path(__file__).resolve().parent.parent
+SEED = 0
+TEMPERATURES = (300, 600, 900)
+N_CHOSEN = 18
+EPOCHS = 100
+RANDOM_SEEDS = 5
+STRATEGIES = {
+    "select --descriptors": ["--descriptors", "pool.npy"],
+    "select": [],
+    "select --descriptors --column relative_distance":
+        ["--descriptors", "pool.npy", "--column", "relative_distance"],
+    "select --descriptors --by mean": ["--descriptors", "pool.npy", "--by", "mean"],
+}  # fmt: skip
+
+
+def load_sample():
+    path = ROOT / "sample_data" / "make_sample_data.py"
+    spec = importlib.util.spec_from_file_location("make_sample_data", path)
+    module = importlib.util.module_from_spec(spec)
+    sys.modules[spec.name] = module
+    spec.loader.exec_module(module)
+    module.torch.set_num_threads(1)
+    module.torch.use_deterministic_algorithms(True)
+    return module
+
+
+def frame_sets(sample):
+    """How all frames are drawn; the streams are not those of the sample data."""
+    sets = {"start": [sample.FrameSet("start", 10, 300, 6, 3)], "pool": [], "test": []}
+    for i, temperature in enumerate(TEMPERATURES):
+        sets["pool"].append(sample.FrameSet("pool", 20 + i, temperature, 6, 10))
+        sets["test"].append(sample.FrameSet("test", 30 + i, temperature, 4, 3))
+    return sets
+
+
+def make(job):
+    name, i = job
+    sample = load_sample()
+    return sample.make_frames(SEED, frame_sets(sample)[name][i])
+
+
+def choose(sample, model, errors, start, pool, options):
+    """Frames chosen by ltau, with the errors logged while `model` was trained."""
+    here = Path.cwd()
+    with tempfile.TemporaryDirectory() as folder:
+        os.chdir(folder)
+        try:
+            np.save("log.npy", errors)
+            np.save("train.npy", sample.evaluate(model, start)[0])
+            np.save("pool.npy", sample.evaluate(model, pool)[0])
+            np.save("natoms.npy", [len(frame) for frame in pool])
+            for words in (
+                "ingest log.npy",
+                "fit errors.h5 train.npy --threads 1",
+                "score pool.npy --natoms natoms.npy --threads 1",
+                f"select scores.h5 -n {N_CHOSEN}",
+            ):
+                more = options if words.startswith("select") else []
+                assert ltau.run([*words.split(), *more, "-q"]) == 0, words
+            return np.loadtxt("chosen.txt", dtype=int)
+        finally:
+            os.chdir(here)
+
+
+def force_errors(sample, model, frames):
+    """Mean norm of the force error of each frame, in eV/Å."""
+    forces = sample.evaluate(model, frames)[1]
+    errors = np.linalg.norm(forces - sample.reference_forces(frames), axis=1)
+    return errors.reshape(len(frames), -1).mean(axis=1)
+
+
+def first_training(job):
+    """Train on the start; return the errors before, and the choice of each strategy."""
+    seed, start, pool, test = job
+    sample = load_sample()
+    errors = []
+    model = sample.train(start, EPOCHS, seed, on_epoch=lambda _, e: errors.append(e.copy()))
+    chosen = {
+        name: choose(sample, model, errors, start, pool, options)
+        for name, options in STRATEGIES.items()
+    }
+    return force_errors(sample, model, pool), force_errors(sample, model, test), chosen
+
+
+def retraining(job):
+    seed, start, pool, test, chosen = job
+    sample = load_sample()
+    model = sample.train([*start, *(pool[i] for i in chosen)], EPOCHS, seed)
+    rest = np.setdiff1d(np.arange(len(pool)), chosen)
+    return force_errors(sample, model, [pool[i] for i in rest]).mean(), force_errors(
+        sample, model, test
+    )
+
+
+def main():
+    parser = argparse.ArgumentParser()
+    parser.add_argument("--seeds", type=int, default=3, help="of the training")
+    parser.add_argument("--processes", type=int, default=2)
+    arguments = parser.parse_args()
+    began = time.perf_counter()
+    sets = frame_sets(load_sample())
+    jobs = [(name, i) for name, of in sets.items() for i in range(len(of))]
+    with ProcessPoolExecutor(arguments.processes, get_context("spawn")) as workers:
+        frames = {name: [] for name in sets}
+        for (name, _), made in zip(jobs, workers.map(make, jobs), strict=True):
+            frames[name] += made
+        start, pool, test = frames["start"], frames["pool"], frames["test"]
+        kelvin = np.array([frame.info["temperature_K"] for frame in pool])
+        tested = np.array([frame.info["temperature_K"] for frame in test])
+        seeds = range(arguments.seeds)
+        first = list(workers.map(first_training, [(s, start, pool, test) for s in seeds]))
+        choices = []  # (strategy, seed of the training, frames)
+        for seed, (_, _, chosen) in zip(seeds, first, strict=True):
+            choices += [(name, seed, frames) for name, frames in chosen.items()]
+            for number in range(RANDOM_SEEDS):
+                rng = np.random.default_rng([SEED, seed, number])
+                choices.append(("random", seed, rng.permutation(len(pool))[:N_CHOSEN]))
+        jobs = [(seed, start, pool, test, chosen) for _, seed, chosen in choices]
+        results = list(workers.map(retraining, jobs))
+
+    print(
+        f"{len(start)} frames at 300 K, {N_CHOSEN} more from a pool of {len(pool)}; "
+        f"{len(test)} test frames; {EPOCHS} epochs, {arguments.seeds} seeds of the training, "
+        f"{RANDOM_SEEDS} random choices each"
+    )
+    print("mean force error in eV/Å, mean ± standard deviation over the trainings\n")
+    columns = ["rest of the pool", "test", *(f"test {t} K" for t in TEMPERATURES), "chosen at"]
+    print("| choice | " + " | ".join(columns) + " |")
+    print("| --- " * (len(columns) + 1) + "|")
+
+    def show(name, rest, of_test, numbers):
+        table = np.array([
+            [r, e.mean(), *(e[tested == t].mean() for t in TEMPERATURES)]
+            for r, e in zip(rest, of_test, strict=True)
+        ])  # fmt: skip
+        cells = [f"{column.mean():.4f} ± {column.std(ddof=1):.4f}" for column in table.T]
+        print(f"| {name} | " + " | ".join(cells) + f" | {numbers} |", flush=True)
+
+    show("none", [e.mean() for e, _, _ in first], [e for _, e, _ in first], "")
+    for name in ("random", *STRATEGIES):
+        own = [i for i, choice in enumerate(choices) if choice[0] == name]
+        counts = [np.mean([(kelvin[choices[i][2]] == t).sum() for i in own]) for t in TEMPERATURES]
+        numbers = ", ".join(f"{n:.3g} × {t} K" for n, t in zip(counts, TEMPERATURES, strict=True))
+        show(name, [results[i][0] for i in own], [results[i][1] for i in own], numbers)
+    print(f"\n{time.perf_counter() - began:.0f} s")
+
+
+if __name__ == "__main__":
+    main()

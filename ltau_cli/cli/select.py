@@ -1,0 +1,129 @@
+"""``ltau select``."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import click
+
+from ltau_cli.cli import options
+from ltau_cli.cli.console import Console, number, quantity
+from ltau_cli.cli.export import ROWS_ARE_FRAMES
+from ltau_cli.errors import UsageError
+
+STDOUT = Path("-")
+
+
+class Statistic(click.ParamType):  # type: ignore[type-arg]
+    """``max``, ``mean`` or a quantile."""
+
+    name = "max|mean|P"
+
+    def convert(
+        self, value: Any, param: click.Parameter | None, ctx: click.Context | None
+    ) -> str | float:
+        """Check that it is one of them."""
+        if value in ("max", "mean"):
+            return str(value)
+        try:
+            p = float(value)
+        except ValueError:
+            p = 0.0
+        if not 0 < p < 1:
+            self.fail(f"{value!r} is neither max, mean nor a quantile such as 0.9", param, ctx)
+        return p
+
+
+@click.command("select")
+@click.argument("scores", type=options.PATH)
+@click.option("-n", type=click.IntRange(min=1), required=True, help="Frames to choose.")
+@options.output("chosen.txt")
+@click.option(
+    "--descriptors",
+    metavar="FILE",
+    help="The descriptors that were scored: choose frames that also differ from one another.",
+)
+@click.option(
+    "--by",
+    type=Statistic(),
+    default="max",
+    show_default=True,
+    help="Uncertainty of a frame from those of its atoms; P is a quantile such as 0.9.",
+)
+@click.option(
+    "--column",
+    metavar="NAME",
+    help="Uncertainty of an atom.  [default: calibrated_error, or expected_error]",
+)
+@click.option("--trust-low", type=float, help="Choose no frame below this uncertainty.")
+@click.option("--trust-high", type=float, help="Choose no frame at or above this uncertainty.")
+@click.option("--frames", type=options.PATH, help="Frames of the pool, for --write.")
+@click.option(
+    "--write",
+    "chosen_frames",
+    type=options.PATH,
+    help="Also copy the chosen --frames to this extxyz file.",
+)
+@options.json_output
+@options.common
+def command(
+    scores: Path,
+    output: Path,
+    as_json: bool,
+    console: Console,
+    **settings: Any,
+) -> None:
+    """Choose the frames to label next: uncertain ones, and not the same one many times.
+
+    Writes the numbers of the frames, from 0, one per line in the order of choice. Without atoms per
+    frame in SCORES, --frames tells them; without either, every row is a frame.
+
+    \b
+    Examples:
+      ltau select scores.h5 -n 100 --descriptors pool.npy
+      ltau select scores.h5 -n 100 --trust-low 0.05 --trust-high 0.3
+      ltau select scores.h5 -n 100 --frames pool.xyz --write chosen.xyz
+    """
+    frames, chosen_frames = settings["frames"], settings["chosen_frames"]
+    if output == STDOUT and as_json:
+        raise UsageError("-o - and --json both want standard output", hint="name a file with -o")
+    if chosen_frames is not None and frames is None:
+        raise UsageError("--write needs the frames of the pool", hint="name them with --frames")
+    if chosen_frames is not None and chosen_frames == output:
+        raise UsageError(f"-o and --write both name {output}")
+    low, high = settings["trust_low"], settings["trust_high"]
+    if low is not None and high is not None and low >= high:
+        raise UsageError(f"--trust-low {low:g} is not below --trust-high {high:g}")
+    from ltau_cli.stages import select
+
+    result = select.run(scores, output, progress=console.progress, **settings)
+    if as_json:
+        console.json(result)
+    else:
+        console.summary(_lines(result), to_stderr=output == STDOUT)
+    if result["n"] < result["wanted"]:
+        console.warn(f"only {result['n']:,} frames are within the trust bounds")
+
+
+def _lines(result: dict[str, Any]) -> list[str]:
+    units, by = result["units"], result["by"]
+    name = "standard output" if result["output"] == STDOUT else result["output"]
+    statistic = f"{by:g} quantile of" if isinstance(by, float) else by
+    lines = [
+        f"{name}: {result['n']:,} of {result['n_frames']:,} frames",
+        f"  {statistic} {result['column']}: {number(result['pool_min'])} to "
+        f"{quantity(result['pool_max'], units)} in the pool",
+        f"  {result['n_in_bounds']:,} frames within the trust bounds, mean "
+        f"{quantity(result['mean_in_bounds'], units)}",
+        f"  chosen: {number(result['min'])} to {number(result['max'])}, mean "
+        f"{quantity(result['mean'], units)}",
+    ]
+    if "mean_distance" in result:
+        lines.append(
+            f"  mean distance between the chosen {number(result['mean_distance'])}, "
+            f"between random ones {number(result['random_distance'])}"
+        )
+    else:
+        lines.append("  chosen by uncertainty alone; --descriptors would make them diverse")
+    return [*lines, ROWS_ARE_FRAMES] if result["rows_are_frames"] else lines

@@ -1,0 +1,276 @@
+"""Scores to files that other programs read."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterator, Sequence
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+
+from ltau_cli.artifacts.atomic import check_target
+from ltau_cli.artifacts.read import Artifact, open_artifact
+from ltau_cli.core.structures import StructureTotals
+from ltau_cli.errors import UsageError
+from ltau_cli.readers.frames import read_frames
+from ltau_cli.stages.conditions import check_columns
+from ltau_cli.stages.progress import Advance, Progress, silent
+from ltau_cli.stages.score_artifact import WRITE_ROWS
+from ltau_cli.stages.score_columns import LABELS, name_columns, to_columns
+from ltau_cli.stages.score_frames import FrameRows, count_structures, match_frames, read_structure
+from ltau_cli.stages.score_table import ScoreTable
+from ltau_cli.stages.shards import refuse_shard
+from ltau_cli.stages.targets import STDOUT, open_binary, open_text
+from ltau_cli.writers.frames import annotate, write_frames
+from ltau_cli.writers.model_devi import write_model_devi
+from ltau_cli.writers.npz import open_npz
+from ltau_cli.writers.tables import write_json_lines, write_table
+
+ENDINGS = {
+    "csv": (".csv",),
+    "tsv": (".tsv",),
+    "jsonl": (".jsonl",),
+    "npz": (".npz",),
+    "extxyz": (".xyz", ".extxyz"),
+    "model-devi": (".out",),
+}
+PREFIX = "ltau_"  # of names in other people's frames
+
+
+def run(
+    scores: Path,
+    output: Path,
+    *,
+    file_format: str | None = None,
+    columns: Sequence[str] | None = None,
+    where: Sequence[str] = (),
+    frames: Path | None = None,
+    every: int = 1,
+    force: bool = False,
+    progress: Progress = silent,
+) -> dict[str, Any]:
+    """Write the rows of a scores artifact in a format of other programs.
+
+    Parameters
+    ----------
+    scores : Path
+        Scores artifact.
+    output : Path
+        The file, or ``-`` for standard output. Its ending tells the format; with a further ``.gz``
+        it is compressed.
+    file_format : str, optional
+        One of ``ENDINGS``; default by the ending, CSV on standard output.
+    columns : sequence of str, optional
+        Columns to write, in this order; default all.
+    where : sequence of str
+        Conditions such as ``ood_pvalue < 0.01`` that must all hold for a row to be written. A
+        frame is written if they hold for any of its rows.
+    frames : Path, optional
+        The user's frames, for extxyz.
+    every : int
+        Steps between frames, for model-devi.
+    force : bool
+        Replace an existing file.
+    progress : Progress
+        Shows the rows.
+
+    Returns
+    -------
+    dict
+        ``output``, ``format``, ``n`` of ``of`` ``unit`` (rows or frames) written, ``columns``, and
+        ``rows_are_frames`` where nothing says which rows belong together.
+
+    Raises
+    ------
+    UsageError
+        If the format is not clear, or a column or condition cannot be meant.
+    InputError
+        If the frames do not match the scores.
+    ArtifactError
+        If the artifact cannot be read.
+    OutputError
+        If the file may not or cannot be written.
+    """
+    file_format, compress = find_format(output, file_format)
+    _check_usage(file_format, columns, frames, every)
+    if output != STDOUT:
+        check_target(output, force=force)
+    with open_artifact(scores, "scores") as artifact:
+        table = ScoreTable.open(artifact, where)
+        wanted = list(columns or table.columns)
+        check_columns(wanted, table.columns, scores)
+        unit, of, rows_are_frames = "rows", table.n, False
+        with progress("exporting", table.n) as advance:
+            if file_format == "npz":
+                with open_binary(output, force=force) as binary:
+                    n = _write_npz(binary, table, wanted, advance)
+            elif file_format in ("extxyz", "model-devi"):
+                refuse_shard(artifact)
+                rows = None if frames is None else match_frames(frames, artifact)
+                unit, of = "frames", count_structures(artifact, rows)
+                with open_text(output, force=force, compress=compress) as stream:
+                    if frames is not None and rows is not None:
+                        names = None if columns is None else wanted
+                        n = write_frames(stream, _annotated(table, frames, rows, names, advance))
+                    else:
+                        n, wanted = _write_model_devi(stream, table, every, advance)
+                        rows_are_frames = not artifact.has("structure")
+            else:
+                with open_text(output, force=force, compress=compress) as stream:
+                    blocks = table.blocks(wanted, advance)
+                    if file_format == "jsonl":
+                        n = write_json_lines(stream, wanted, blocks)
+                    else:
+                        delimiter = "\t" if file_format == "tsv" else ","
+                        n = write_table(stream, wanted, blocks, delimiter=delimiter)
+    return {
+        "output": output, "format": file_format, "n": n, "of": of, "unit": unit, "columns": wanted,
+        "rows_are_frames": rows_are_frames,
+    }  # fmt: skip
+
+
+def find_format(output: Path, named: str | None) -> tuple[str, bool]:
+    """Return the format and whether to gzip it.
+
+    Raises
+    ------
+    UsageError
+        If neither the name nor the ending tells.
+    """
+    if output == STDOUT:
+        return named or "csv", False
+    name = output.name.lower()
+    compress = name.endswith(".gz")
+    ending = Path(name.removesuffix(".gz")).suffix
+    found = named or next((f for f, endings in ENDINGS.items() if ending in endings), None)
+    if found is None:
+        raise UsageError(
+            f"cannot tell the format of {output}",
+            hint="end it in " + ", ".join(e for of in ENDINGS.values() for e in of)
+            + ", or name the format with --format",
+        )  # fmt: skip
+    if found == "npz" and compress:
+        raise UsageError(f"{output}: .npz is not compressed further", hint="leave out .gz")
+    return found, compress
+
+
+def _check_usage(
+    file_format: str, columns: Sequence[str] | None, frames: Path | None, every: int
+) -> None:
+    if file_format == "extxyz" and frames is None:
+        raise UsageError(
+            "extxyz needs the frames that were scored", hint="name their file with --frames"
+        )
+    if file_format != "extxyz" and frames is not None:
+        raise UsageError(f"--frames belongs to extxyz, not to {file_format}")
+    if file_format == "model-devi" and columns is not None:
+        raise UsageError("the columns of model-devi are fixed", hint="leave out --columns")
+    if file_format != "model-devi" and every != 1:
+        raise UsageError(f"--every belongs to model-devi, not to {file_format}")
+
+
+def _write_npz(stream: Any, table: ScoreTable, wanted: Sequence[str], advance: Advance) -> int:
+    """Read the artifact once per column; return the number of rows."""
+    n = table.n
+    if table.conditions:
+        counted = table.conditions[0].column
+        n = sum(len(block[counted]) for block in table.blocks([counted], lambda _steps: None))
+    with open_npz(stream) as writer:
+        for i, name in enumerate(wanted):
+            blocks = table.blocks([name], advance if i == 0 else lambda _steps: None)
+            writer.write(name, n, table.dtype(name), (block[name] for block in blocks))
+    return n
+
+
+def _annotated(
+    table: ScoreTable, path: Path, rows: FrameRows, wanted: Sequence[str] | None, advance: Advance
+) -> Iterator[Any]:
+    """Yield the user's frames, of which some row is kept, with the scores of their atoms."""
+    if wanted is None:
+        wanted = [c for c in table.columns if not c.startswith("cdf_")]
+    wanted = [column for column in wanted if column not in ("row", "structure")]
+    properties = {column: property_name(column) for column in wanted}
+    aggregates = _aggregates(table.artifact)
+    frames = read_frames(path)
+    for first, last in _groups(rows.ends):
+        start = int(rows.ends[first - 1]) if first else 0
+        columns = table.read(start, int(rows.ends[last - 1]), [*wanted, "row"])
+        keep = table.kept(columns)
+        for i in range(first, last):
+            frame = next(frames)
+            begin = (int(rows.ends[i - 1]) if i else 0) - start
+            own = slice(begin, int(rows.ends[i]) - start)
+            if not keep[own].any():
+                continue
+            values = {properties[column]: columns[column][own] for column in wanted}
+            info = {name: _plain(column[i]) for name, column in aggregates.items()}
+            if not rows.per_atom:
+                info |= {name: _plain(column[0]) for name, column in values.items()}
+                values = {}
+            yield annotate(frame, values, info)
+        advance(len(keep))
+
+
+def _groups(ends: npt.NDArray[np.int64]) -> Iterator[tuple[int, int]]:
+    """Yield (first, last) frame of groups of about ``WRITE_ROWS`` rows."""
+    first = 0
+    while first < len(ends):
+        start = ends[first - 1] if first else 0
+        last = max(first + 1, int(np.searchsorted(ends, start + WRITE_ROWS, side="right")))
+        yield first, last
+        first = last
+
+
+def _aggregates(artifact: Artifact) -> dict[str, npt.NDArray[Any]]:
+    """Per-frame values of the artifact by the name they get in a frame."""
+    labels = {name: artifact.read(name) for name in LABELS.values() if artifact.has(name)}
+    datasets = [
+        spec.name
+        for spec in artifact.present()
+        if spec.name.startswith("structures/") and spec.name != "structures/n_samples"
+    ]
+    block = {name: artifact.read(name) for name in datasets}
+    columns = to_columns(block, name_columns(datasets, labels))
+    return {property_name(name): values for name, values in columns.items()}
+
+
+def property_name(column: str) -> str:
+    """``ltau_quantile_95`` for ``quantile_0.95``: other programs allow no dot in a name."""
+    quantity, _, label = column.rpartition("_")
+    if quantity in ("quantile", "error_bound"):
+        column = f"{quantity}_{100 * float(label):.6g}"
+    return PREFIX + re.sub(r"\W", "_", column)
+
+
+def _plain(value: Any) -> float | int | bool:
+    """Return a Python number, of the digits that float32 has."""
+    number: float | int | bool = value.item()
+    return float(f"{number:.7g}") if isinstance(number, float) else number
+
+
+def _write_model_devi(
+    stream: Any, table: ScoreTable, every: int, advance: Advance
+) -> tuple[int, list[str]]:
+    """Return the number of frames, and the column whose values were written."""
+    artifact = table.artifact
+    n = count_structures(artifact, None)
+    column = "calibrated_error" if artifact.has("calibrated_error") else "expected_error"
+    totals = StructureTotals(n, 2)
+    counts = np.zeros(n, dtype=np.int64)
+    kept = np.zeros(n, dtype=bool)
+    for start in range(0, table.n, WRITE_ROWS):
+        stop = min(start + WRITE_ROWS, table.n)
+        structure = read_structure(artifact, None, start, stop)
+        columns = table.read(start, stop, [column])
+        values = columns[column].astype(np.float64)
+        totals.add(structure, np.stack([values, -values], axis=1))
+        np.add.at(counts, structure, 1)
+        kept[structure[table.kept(columns)]] = True
+        advance(stop - start)
+    step = np.flatnonzero(kept)
+    largest, smallest = totals.largest[step].T
+    mean = totals.total[step, 0] / counts[step]
+    write_model_devi(stream, step * every, largest, -smallest, mean)
+    return len(step), [column]

@@ -1,0 +1,104 @@
+"""The rows of a scores artifact as a table of named columns, read in blocks."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+
+from ltau_cli.artifacts.read import Artifact
+from ltau_cli.stages.conditions import Condition, check_columns
+from ltau_cli.stages.progress import Advance
+from ltau_cli.stages.score_artifact import ROW_DIM, WRITE_ROWS
+from ltau_cli.stages.score_columns import LABELS, Columns, Names, name_columns, to_columns
+from ltau_cli.stages.shards import find_shard
+
+
+@dataclass(frozen=True)
+class ScoreTable:
+    """A view of an open scores artifact.
+
+    Attributes
+    ----------
+    artifact : Artifact
+        Open, of kind scores.
+    names : dict of str to list of str
+        The columns of each dataset, ``row`` and ``structure`` first.
+    conditions : tuple of Condition
+        All must hold for a row to be kept.
+    """
+
+    artifact: Artifact
+    names: Names
+    conditions: tuple[Condition, ...] = ()
+
+    @classmethod
+    def open(cls, artifact: Artifact, where: Sequence[str] = ()) -> ScoreTable:
+        """Name the columns and parse the conditions.
+
+        Raises
+        ------
+        UsageError
+            If a condition cannot be meant or names no column of the table.
+        """
+        labels = {name: artifact.read(name) for name in LABELS.values() if artifact.has(name)}
+        there = [spec.name for spec in artifact.present() if spec.dims[0] == ROW_DIM]
+        there.sort(key=lambda name: name != "structure")
+        conditions = tuple(Condition.parse(text) for text in where)
+        table = cls(artifact, name_columns(["row", *there], labels), conditions)
+        check_columns([c.column for c in conditions], table.columns, artifact.path)
+        return table
+
+    @property
+    def columns(self) -> list[str]:
+        """All columns, in order."""
+        return [name for names in self.names.values() for name in names]
+
+    @property
+    def n(self) -> int:
+        """Rows."""
+        return self.artifact.sizes[ROW_DIM]
+
+    def dtype(self, column: str) -> np.dtype[Any]:
+        """Return the dtype of a column."""
+        if column == "row":
+            return np.dtype(np.int64)
+        dataset = next(name for name, columns in self.names.items() if column in columns)
+        found: np.dtype[Any] = self.artifact.dataset(dataset).dtype
+        return found
+
+    def read(self, start: int, stop: int, wanted: Sequence[str]) -> Columns:
+        """Read the columns ``wanted``, and those of the conditions, of rows ``start..stop``.
+
+        Raises
+        ------
+        ArtifactError
+            If the file is damaged.
+        """
+        needed = {*wanted, *(condition.column for condition in self.conditions)}
+        names = {name: c for name, c in self.names.items() if needed & set(c)}
+        block = {name: self.artifact.read(name, start, stop) for name in names if name != "row"}
+        if "row" in names:
+            shard = find_shard(self.artifact)
+            first = 0 if shard is None else shard[0].first
+            block["row"] = np.arange(first + start, first + stop)
+        return to_columns(block, names)
+
+    def kept(self, columns: Columns) -> npt.NDArray[np.bool_]:
+        """Return (n,) bool: where all conditions hold in a block that :meth:`read` gave."""
+        keep = np.ones(len(next(iter(columns.values()))), dtype=bool)
+        for condition in self.conditions:
+            keep &= condition.holds(columns)
+        return keep
+
+    def blocks(self, wanted: Sequence[str], advance: Advance) -> Iterator[Columns]:
+        """Yield the kept rows of the columns ``wanted``, block by block."""
+        for start in range(0, self.n, WRITE_ROWS):
+            stop = min(start + WRITE_ROWS, self.n)
+            columns = self.read(start, stop, wanted)
+            keep = self.kept(columns)
+            yield {name: columns[name][keep] for name in wanted}
+            advance(stop - start)

@@ -1,0 +1,1 @@
+"""Arrays to other people's files."""

@@ -1,0 +1,68 @@
+"""Columns to tables of text: CSV, TSV and JSON lines."""
+
+from __future__ import annotations
+
+import csv
+import json
+from collections.abc import Iterable, Mapping, Sequence
+from typing import Any, TextIO
+
+import numpy.typing as npt
+
+Columns = Mapping[str, npt.NDArray[Any]]
+
+DIGITS = 7  # of floats; float32 has no more
+
+
+def write_table(
+    stream: TextIO, names: Sequence[str], blocks: Iterable[Columns], *, delimiter: str = ","
+) -> int:
+    """Write a header and one line per row.
+
+    Parameters
+    ----------
+    stream : text file
+        Open for writing.
+    names : sequence of str
+        The columns, in order.
+    blocks : iterable of dict of str to (n,) arrays
+        The rows, block by block; floats are written with seven digits, bool as 0 and 1.
+    delimiter : str
+        Between columns.
+
+    Returns
+    -------
+    int
+        Rows written.
+    """
+    writer = csv.writer(stream, delimiter=delimiter, lineterminator="\n")
+    writer.writerow(names)
+    n = 0
+    for block in blocks:
+        columns = [_as_text(block[name]) for name in names]
+        writer.writerows(zip(*columns, strict=True))
+        n += len(columns[0])
+    return n
+
+
+def write_json_lines(stream: TextIO, names: Sequence[str], blocks: Iterable[Columns]) -> int:
+    """Write one JSON object per row; see :func:`write_table`."""
+    n = 0
+    for block in blocks:
+        columns = [_as_json(block[name]) for name in names]
+        for row in zip(*columns, strict=True):
+            stream.write(json.dumps(dict(zip(names, row, strict=True))) + "\n")
+        n += len(columns[0])
+    return n
+
+
+def _as_text(values: npt.NDArray[Any]) -> list[str]:
+    if values.dtype.kind == "f":
+        return [f"{value:.{DIGITS}g}" for value in values.tolist()]
+    return [str(int(value)) for value in values.tolist()]
+
+
+def _as_json(values: npt.NDArray[Any]) -> list[Any]:
+    if values.dtype.kind == "f":
+        return [float(text) for text in _as_text(values)]
+    return list(values.tolist())
