@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 
 FORMAT = "ltau"
 
@@ -189,6 +189,52 @@ MODEL = ArtifactSpec(
     ),
 )  # fmt: skip
 
+# What a calibration is made of, as plain numbers; scores keep a copy under ``calibration/``.
+_MAPS = (
+    DatasetSpec(
+        "coefficients", ("n_coefficients",), "float64", ONE,
+        "calibrated error = exp(coefficients[0]) * product of each feature to the power of its "
+        "coefficient; features: expected error, relative distance, geometric mean of the "
+        "structure's relative distances, neighbor distance",
+    ),
+    _optional(
+        "knots", ("two", "n_knots"), "float64", ERROR_UNITS,
+        "expected and calibrated errors of --method isotonic, linear in between",
+    ),
+    DatasetSpec(
+        "bound_ratio", ("n_cells", "n_levels"), "float64", ONE,
+        "conformal bound over calibrated error; a cell is a group and a bin of relative distance, "
+        "the last ones are of rows in no known group",
+    ),
+    DatasetSpec(
+        "ratio_quantiles", ("n_cells", "n_ratio_levels"), "float64", ONE,
+        "quantiles of true over calibrated error, at equally spaced levels",
+    ),
+    _optional("bound_groups", ("n_bound_groups",), "label", ONE, "groups with their own bounds"),
+    _optional(
+        "distance_edges", ("n_distance_edges",), "float64", ONE,
+        "inner edges of the bins of relative distance",
+    ),
+    _optional("groups", ("n_groups",), "label", ONE, "groups of the calibration rows"),
+    DatasetSpec(
+        "group_error", ("n_groups+1",), "float64", ERROR_UNITS,
+        "mean true error of each group, then of all rows",
+    ),
+    DatasetSpec(
+        "baselines/coefficients", ("n_baselines", "n_coefficients"), "float64", ONE,
+        "baselines the method is compared with: a constant, the neighbor distance alone, and the "
+        "mean error of the row's group",
+    ),
+    DatasetSpec(
+        "baselines/bound_ratio", ("n_baselines", "n_levels"), "float64", ONE,
+        "their conformal bounds over their errors",
+    ),
+    DatasetSpec(
+        "baselines/ratio_quantiles", ("n_baselines", "n_ratio_levels"), "float64", ONE,
+        "quantiles of true error over theirs",
+    ),
+)  # fmt: skip
+
 SCORES = ArtifactSpec(
     kind="scores",
     version=1,
@@ -238,6 +284,8 @@ SCORES = ArtifactSpec(
             "rows that the calibration was fitted on: leave them out of any evaluation",
         ),
         _optional("structure", _QUERY, "int64", ONE, "structure of each row, from 0"),
+        _optional("group", _QUERY, "label", ONE, "the user's group of each row, such as species"),
+        _optional("sample_id", _QUERY, "label", ONE, "the user's own name of each row"),
         _optional("structures/n_samples", _STRUCTURE, "int64", ONE, "rows of each structure"),
         _optional(
             "structures/expected_error_mean", _STRUCTURE, "float32", ERROR_UNITS,
@@ -267,6 +315,10 @@ SCORES = ArtifactSpec(
             "cdf", ("n_queries", "n_edges"), "float32", ONE, "P(error <= cdf_edges), with --cdf"
         ),
         _optional("cdf_edges", ("n_edges",), "float64", ERROR_UNITS, "of `cdf`"),
+        *(
+            replace(spec, name=f"calibration/{spec.name}", required=False)
+            for spec in _MAPS
+        ),
     ),
 )  # fmt: skip
 
@@ -283,14 +335,8 @@ CALIBRATION = ArtifactSpec(
             "threshold_scale", ("n_thresholds",), "float64", ONE,
             "s: the predicted uncertainty is the observed P(error > s * threshold)",
         ),
-        DatasetSpec(
-            "error_scale", ("one",), "float64", ONE, "calibrated over plain expected error"
-        ),
-        DatasetSpec("levels", ("n_levels",), "float64", ONE, "coverage levels"),
-        DatasetSpec(
-            "bound_ratio", ("n_levels",), "float64", ONE,
-            "split-conformal bound over expected error, for each level",
-        ),
+        DatasetSpec("levels", ("n_levels",), "float64", ONE, "coverage levels of `bound_ratio`"),
+        *_MAPS,
         DatasetSpec("fit_row", ("n_fit",), "int64", ONE, "rows of the scores used for the fit"),
         DatasetSpec("heldout_row", _HELD, "int64", ONE, "rows that the fit did not see"),
         DatasetSpec(
@@ -299,6 +345,13 @@ CALIBRATION = ArtifactSpec(
         DatasetSpec(
             "heldout_expected_error", _HELD, "float32", ERROR_UNITS, "their expected errors"
         ),
+        DatasetSpec(
+            "heldout_calibrated_error", _HELD, "float32", ERROR_UNITS, "their calibrated errors"
+        ),
+        DatasetSpec(
+            "heldout_relative_distance", _HELD, "float32", ONE, "their relative distances"
+        ),
+        DatasetSpec("heldout_cell", _HELD, "int64", ONE, "row of `bound_ratio` of each of them"),
         DatasetSpec(
             "heldout_uncertainty", ("n_heldout", "n_thresholds"), "float32", ONE,
             "their uncertainties",

@@ -5,6 +5,7 @@ from __future__ import annotations
 import contextlib
 import fcntl
 import os
+import tempfile
 from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any
@@ -112,6 +113,19 @@ def open_spool(target: Path, job: Mapping[str, Any], dtype: np.dtype[Any]) -> It
         if not keep or spool is None or spool.rows == 0:
             path.unlink(missing_ok=True)
         os.close(descriptor)
+
+
+@contextlib.contextmanager
+def open_temporary_spool(dtype: np.dtype[Any]) -> Iterator[Spool]:
+    """Open a spool that nobody continues, in a file without a name.
+
+    Raises
+    ------
+    OutputError
+        If it cannot be written.
+    """
+    with tempfile.TemporaryFile(prefix="ltau-") as file:
+        yield Spool(file.fileno(), Path(tempfile.gettempdir()), dtype, _COUNT_BYTES, 0)
 
 
 def _open_locked(path: Path, target: Path) -> int:

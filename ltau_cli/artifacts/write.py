@@ -66,7 +66,7 @@ class ArtifactWriter:
         spec = self._spec.by_name[name]
         array = np.asarray(values)
         if spec.dtype == "label":
-            array = array.astype(np.int64) if array.dtype.kind in "iu" else _as_bytes(array)
+            array = as_stored(array)
         elif spec.dtype != "unsigned":
             array = array.astype(spec.dtype)
         if name in self._file:
@@ -175,8 +175,11 @@ def extend_artifact(path: Path, kind: str, *, units: str) -> Iterator[ArtifactWr
             sink.check()
 
 
-def _as_bytes(values: npt.NDArray[Any]) -> npt.NDArray[np.bytes_]:
-    return np.char.encode(values.astype(np.str_), "utf-8")
+def as_stored(values: npt.NDArray[Any]) -> npt.NDArray[Any]:
+    """Return labels as int64 or UTF-8 bytes; anything else as it is."""
+    if values.dtype.kind == "U":
+        return np.char.encode(values, "utf-8")
+    return values.astype(np.int64) if values.dtype.kind in "iu" else values
 
 
 def _describe(dataset: h5py.Dataset, spec: DatasetSpec, units: str) -> None:

@@ -9,13 +9,37 @@ import click
 
 from ltau_cli.cli import options
 from ltau_cli.cli.console import Console, number, percent, quantity, table
+from ltau_cli.cli.evaluate import metric_rows, predictor_header
+from ltau_cli.cli.gates import check_gates, fail_if, parse_gates
 from ltau_cli.cli.score import PROBABILITY
+
+METHODS = ("distance", "scale", "isotonic", "threshold")
 
 
 @click.command("calibrate")
 @click.argument("scores", type=options.PATH)
 @click.argument("true_errors")
 @options.output("calibration.h5")
+@click.option(
+    "--method",
+    type=click.Choice(METHODS),
+    help="How to map expected to true errors.  [default: the best by cross-validation over the "
+    "structures; distance where it cannot tell]",
+)
+@click.option("--compare", is_flag=True, help="Show the cross-validation of all methods.")
+@click.option(
+    "--group",
+    metavar="species|FILE",
+    help="Give each group bounds of its own: the labels in the scores or frames, or a file with "
+    "one label per row.",
+)
+@click.option(
+    "--distance-bins",
+    type=click.IntRange(1, 20),
+    default=1,
+    show_default=True,
+    help="Give each of so many bins of relative distance bounds of its own.",
+)
 @click.option(
     "--level",
     "levels",
@@ -39,60 +63,107 @@ from ltau_cli.cli.score import PROBABILITY
     show_default=True,
     help="Seed of the random choice of structures to fit on.",
 )
+@options.frame_keys
+@fail_if
 @options.json_output
 @options.common
 def command(
-    scores: Path, true_errors: str, output: Path, console: Console, as_json: bool, **settings: Any
-) -> None:  # fmt: skip
+    scores: Path,
+    true_errors: str,
+    output: Path,
+    console: Console,
+    as_json: bool,
+    compare: bool,
+    reference: str | None,
+    prediction: str | None,
+    gates: tuple[str, ...],
+    **settings: Any,
+) -> None:
     """Calibrate scores against the true errors of the scored rows.
 
-    TRUE_ERRORS holds one error magnitude per row of SCORES, (n,), or error vectors (n, 3). Use
-    rows that were not trained on, drawn like those you will predict. Half of the structures are
-    fitted on, the other half shows how well the bounds hold.
+    TRUE_ERRORS holds one error magnitude per row of SCORES, (n,), or error vectors (n, 3), in a
+    .npy, .npz, HDF5 or CSV file (file.csv:COLUMN), or is an extxyz file with reference and
+    predicted forces. Use rows that were not trained on, drawn like those you will predict. Half of
+    the structures are fitted on, the other half shows how well the bounds hold.
 
     \b
-    Example:
+    Examples:
       ltau calibrate scores.h5 true_errors.npy -o calibration.h5
+      ltau calibrate scores.h5 evaluated.xyz --group species --fail-if 'coverage90 < 0.88'
       ltau score new.npy --calibration calibration.h5
     """
     from ltau_cli.stages import calibrate
+    from ltau_cli.stages.evaluate import headline
+    from ltau_cli.stages.known import Truth
 
-    summary = calibrate.run(scores, true_errors, output, **settings)
+    conditions = parse_gates(gates)
+    truth = Truth(true_errors, reference, prediction)
+    summary = calibrate.run(scores, truth, output, **settings)
     if as_json:
         console.json(summary | {"output": output})
     else:
-        console.summary(_lines(summary, output))
+        console.summary(_lines(summary, output, compare))
+    check_gates(conditions, {f"held-out rows of {scores}": headline(summary["heldout"])})
 
 
-def _lines(summary: dict[str, Any], output: Path) -> list[str]:
+def _lines(summary: dict[str, Any], output: Path, compare: bool) -> list[str]:
     units, held = summary["units"], summary["heldout"]
     whole = f" of {summary['n_structures']} whole structures" if summary["n_structures"] else ""
     lines = [
         f"{output}: fitted on {summary['n_fit']:,} rows, checked on {summary['n_heldout']:,} "
         f"others{whole}",
-        f"  mean true error {quantity(held['mean_true_error'], units)}; expected "
-        f"{quantity(held['mean_expected_error'], units)} before, "
-        f"{quantity(held['mean_calibrated_error'], units)} after (scale "
-        f"{number(summary['error_scale'])}); rank correlation "
-        f"{number(held['rank_correlation'])}",
+        _method_line(summary),
     ]
+    if compare:
+        header = ["method", "CRPS, cross-validated", "standard error"]
+        rows = [
+            [name, quantity(entry["crps"], units), number(entry["standard_error"])]
+            for name, entry in summary["compared"].items()
+        ]
+        lines += ["  " + line for line in table(header, rows)]
     for entry in held["thresholds"]:
+        scaled = f" (threshold scaled by {number(entry['scale'])})"
         lines.append(
-            f"  the uncertainty given for {quantity(entry['threshold'], units)} holds for "
-            f"{quantity(entry['scale'] * entry['threshold'], units)} (scale "
-            f"{number(entry['scale'])}); calibration error "
+            f"  calibration error of P(error > {quantity(entry['threshold'], units)}): "
             f"{entry['calibration_error_before']:.3f} before, "
             f"{entry['calibration_error_after']:.3f} after"
+            + (scaled if summary["method"] == "threshold" else "")
         )
+    own = held["predictors"]["ltau"]
     before = {entry["level"]: entry["coverage"] for entry in held["quantiles"]}
     rows = [
         [
-            percent(entry["level"], 0),
-            percent(before[entry["level"]]) if entry["level"] in before else "-",
-            percent(entry["coverage"]),
-            quantity(entry["mean_bound"], units),
+            percent(float(level), 0),
+            percent(before[float(level)]) if float(level) in before else "-",
+            percent(coverage),
+            quantity(own["mean_width"][level], units),
         ]
-        for entry in held["bounds"]
+        for level, coverage in own["coverage"].items()
     ]
     header = ["bound", "plain quantile covers", "calibrated covers", "mean bound"]
-    return lines + ["  " + line for line in table(header, rows)]
+    lines += ["  " + line for line in table(header, rows)]
+    rows = [row[1:] for row in metric_rows({"set": "", "predictors": held["predictors"]})]
+    return lines + ["  " + line for line in table(predictor_header()[1:], rows)]
+
+
+def _method_line(summary: dict[str, Any]) -> str:
+    held = summary["heldout"]
+    words = {
+        "expected_error": "expected error",
+        "relative_distance": "relative distance",
+        "structure_distance": "structure's relative distance",
+    }
+    powers = [
+        words[name] + ("" if value == 1 else f"^{value:.2f}")
+        for name, value in summary["exponents"].items()
+    ]
+    form = "any growing function of the expected error"
+    if summary["method"] != "isotonic":
+        form = "error ~ " + " x ".join(powers)
+    own, units = held["predictors"]["ltau"], summary["units"]
+    return (
+        f"  method {summary['method']}: {form}; mean error "
+        f"{quantity(held['mean_expected_error'], units)} before, "
+        f"{quantity(own['mean_predicted_error'], units)} after, true "
+        f"{quantity(own['mean_true_error'], units)}"
+    )

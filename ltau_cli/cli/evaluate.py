@@ -9,6 +9,7 @@ import click
 
 from ltau_cli.cli import options
 from ltau_cli.cli.console import Console, number, percent, table
+from ltau_cli.cli.gates import check_gates, fail_if, parse_gates
 from ltau_cli.errors import UsageError
 
 SHOWN_LEVEL = "0.9"
@@ -16,51 +17,119 @@ SHOWN_LEVEL = "0.9"
 
 @click.command("evaluate")
 @click.argument("sets", nargs=-1, required=True, metavar="SCORES TRUE_ERRORS ...")
+@click.option(
+    "--group",
+    metavar="species|FILE",
+    help="Labels of the rows of one set.  [default: those in the scores]",
+)
+@click.option(
+    "--by",
+    type=click.Choice(["group", "distance"]),
+    help="Also show the metrics of each group, or of bins of relative distance.",
+)
+@click.option(
+    "--ood-labels",
+    metavar="FILE",
+    help="Which rows of one set are out of domain (1) and which not (0): gives the ROC AUC.",
+)
+@options.frame_keys
+@fail_if
 @options.json_output
 @options.common
-def command(sets: tuple[str, ...], as_json: bool, console: Console) -> None:
-    """Compare scores with true errors, one line per test set.
+def command(
+    sets: tuple[str, ...],
+    group: str | None,
+    by: str | None,
+    ood_labels: str | None,
+    reference: str | None,
+    prediction: str | None,
+    gates: tuple[str, ...],
+    as_json: bool,
+    console: Console,
+) -> None:
+    """Compare scores with true errors: rank correlation, coverage, CRPS, beside baselines.
 
     Give pairs of a scores artifact and the true errors of its rows. Rows that the calibration was
-    fitted on are left out.
+    fitted on are left out. The baselines are a constant, the neighbor distance alone, and the mean
+    error of the row's group (its species, if ltau score was given --group).
 
     \b
-    Example:
+    Examples:
       ltau evaluate scores_300K.h5 errors_300K.npy scores_900K.h5 errors_900K.npy
+      ltau evaluate scores.h5 evaluated.xyz --by distance --fail-if 'coverage90 < 0.88'
     """
     from ltau_cli.stages import evaluate
+    from ltau_cli.stages.known import Truth
 
     if len(sets) % 2:
         raise UsageError(
             f"{sets[-1]} has no partner", hint="give pairs: SCORES TRUE_ERRORS SCORES TRUE_ERRORS"
         )
+    for option, value in {"--group": group, "--ood-labels": ood_labels}.items():
+        if value is not None and len(sets) > 2:
+            raise UsageError(f"{option} belongs to a single set", hint="evaluate one set per call")
+    conditions = parse_gates(gates)
     results = [
-        evaluate.run(Path(scores), truth)
+        evaluate.run(
+            Path(scores), Truth(truth, reference, prediction), group=group, ood_labels=ood_labels
+        )
         for scores, truth in zip(sets[::2], sets[1::2], strict=True)
     ]
     if as_json:
         console.json(results)
-        return
-    units = results[0]["units"]
-    header = [
-        "set", "rows", "mean true error", "mean expected", "calibrated", "rank correlation",
-        "90 % bound covers", "out of domain",
-    ]  # fmt: skip
-    lines = table(header, [_row(result) for result in results])
-    click.echo("\n".join(lines))
-    below = results[0]["flagged_below"]
-    console.log(f"errors in {units or 'the units of the log'}; out of domain: p < {below:g}")
+    else:
+        _show(results, by, console)
+    check_gates(conditions, {result["set"]: evaluate.headline(result) for result in results})
 
 
-def _row(result: dict[str, Any]) -> list[str]:
-    coverage = result.get("coverage", {}).get(SHOWN_LEVEL)
+def _show(results: list[dict[str, Any]], by: str | None, console: Console) -> None:
+    rows = [row for result in results for row in metric_rows(result)]
+    click.echo("\n".join(table(predictor_header(), rows)))
+    for result in results:
+        parts = {"group": result["groups"], "distance": result["distance_bins"]}.get(by or "", [])
+        if parts:
+            header = [f"{result['set']} by {by}", *predictor_header()[2:]]
+            click.echo("\n" + "\n".join(table(header, [_part(part) for part in parts])))
+    units, below = results[0]["units"], results[0]["flagged_below"]
+    shares = ", ".join(f"{percent(r['flagged_share'])} of {r['set']}" for r in results)
+    line = f"errors in {units or 'the units of the log'}; out of domain (p < {below:g}): {shares}"
+    auc = [r["roc_auc"] for r in results if "roc_auc" in r]
+    console.log(line + "".join(f"; ROC AUC {value:.3f}" for value in auc))
+
+
+def predictor_header() -> list[str]:
+    """Columns of :func:`metric_rows`."""
     return [
-        result["set"],
-        f"{result['n_rows']:,}",
-        number(result["mean_true_error"]),
-        number(result["mean_expected_error"]),
-        number(result.get("mean_calibrated_error")),
-        number(result["rank_correlation"], 2),
+        "set", "predictor", "rows", "mean true error", "predicted", "rank correlation",
+        "within groups", "90 % bound covers", "mean bound", "CRPS",
+    ]  # fmt: skip
+
+
+def metric_rows(result: dict[str, Any]) -> list[list[str]]:
+    """Return one row of cells for each predictor of a set."""
+    return [
+        [result["set"] if i == 0 else "", name, *_cells(metrics)]
+        for i, (name, metrics) in enumerate(result["predictors"].items())
+    ]
+
+
+def _part(metrics: dict[str, Any]) -> list[str]:
+    if "group" in metrics:
+        return [str(metrics["group"]), *_cells(metrics)]
+    high = metrics["to"]
+    name = f"{metrics['from']:g} to {high:g}" if high < float("inf") else f"{metrics['from']:g} on"
+    return [name, *_cells(metrics)]
+
+
+def _cells(metrics: dict[str, Any]) -> list[str]:
+    coverage = metrics.get("coverage", {}).get(SHOWN_LEVEL)
+    return [
+        f"{metrics['n_rows']:,}",
+        number(metrics["mean_true_error"]),
+        number(metrics["mean_predicted_error"]),
+        number(metrics["rank_correlation"], 2),
+        number(metrics.get("rank_correlation_within_groups"), 2),
         "-" if coverage is None else percent(coverage),
-        percent(result["flagged_share"]),
+        number(metrics.get("mean_width", {}).get(SHOWN_LEVEL)),
+        number(metrics.get("crps")),
     ]

@@ -46,14 +46,12 @@ from ltau_cli.cli.console import Console, number, percent, quantity
 @click.option(
     "-k",
     type=click.IntRange(min=1),
-    default=10,
-    show_default=True,
-    help="Nearest training samples to average over.",
+    help="Nearest training samples to average over.  [default: 30]",
 )
 @click.option(
     "--scale",
     type=click.Choice(["none", "standard", "whiten"]),
-    default="none",
+    default="whiten",
     show_default=True,
     help="Scaling of the descriptors before distances are measured.",
 )

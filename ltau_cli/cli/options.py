@@ -65,6 +65,22 @@ def output(default: str) -> Callable[[Command], Command]:
     return decorate
 
 
+def frame_keys(command: Command) -> Command:
+    """Add ``--reference-key`` and ``--prediction-key``."""
+    command = click.option(
+        "--prediction-key",
+        "prediction",
+        metavar="NAME",
+        help="Name of the predicted values in frames.  [default: common names]",
+    )(command)
+    return click.option(
+        "--reference-key",
+        "reference",
+        metavar="NAME",
+        help="Name of the reference values in frames.  [default: common names]",
+    )(command)
+
+
 def threads(command: Command) -> Command:
     """Add ``--threads``; default SLURM_CPUS_PER_TASK, else the CPUs this process may use."""
 

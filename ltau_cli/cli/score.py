@@ -92,6 +92,12 @@ class ShardRange(click.ParamType):  # type: ignore[type-arg]
 )
 @click.option("--natoms", help="File with the atoms per frame: also score whole structures.")
 @click.option(
+    "--group",
+    metavar="FILE",
+    help="One label per row, such as its species, for calibration by group.  [default: group or "
+    "species beside the descriptors]",
+)
+@click.option(
     "--calibration",
     type=options.PATH,
     help="Calibration artifact: also give calibrated errors and bounds.",
@@ -113,6 +119,7 @@ def command(
     output: Path | None,
     folder: Path | None,
     natoms: str | None,
+    group: str | None,
     shard: tuple[int, int] | None,
     console: Console,
     as_json: bool,
@@ -136,13 +143,19 @@ def command(
     from ltau_cli.stages import score
 
     settings |= {"shard": shard, "progress": console.progress}
-    _check_usage(descriptors, output, folder, natoms, as_json, settings["resume"])
+    _check_usage(descriptors, output, folder, as_json, settings["resume"])
+    for name, given in {"natoms": natoms, "group": group}.items():
+        if len(descriptors) > 1 and given is not None:
+            raise UsageError(
+                f"--{name} belongs to a single input",
+                hint=f"store {name} beside the descriptors in each file (.npz or .h5)",
+            )
     if folder is not None:
         jobs = score.jobs_in_folder(descriptors, folder, shard)
         _report_many(score.run(jobs, model, **settings), as_json, console)
         return
     job = score.Job(
-        descriptors[0], output or Path(score.result_name("scores", shard)), natoms=natoms
+        descriptors[0], output or Path(score.result_name("scores", shard)), natoms, group
     )
     (summary,) = score.run([job], model, **settings)
     if as_json:
@@ -156,7 +169,6 @@ def _check_usage(
     descriptors: tuple[str, ...],
     output: Path | None,
     folder: Path | None,
-    natoms: str | None,
     as_json: bool,
     resume: bool,
 ) -> None:
@@ -166,11 +178,6 @@ def _check_usage(
         raise UsageError(
             f"{len(descriptors):,} inputs need a folder for their results",
             hint="name one with -O, such as -O scores/",
-        )
-    if len(descriptors) > 1 and natoms is not None:
-        raise UsageError(
-            "--natoms belongs to a single input",
-            hint="store natoms beside the descriptors in each file (.npz or .h5)",
         )
     if output == STDOUT and as_json:
         raise UsageError("-o - and --json both want standard output", hint="name a file with -o")

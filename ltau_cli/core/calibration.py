@@ -1,15 +1,379 @@
-"""Maps from predicted to observed errors."""
+"""Calibrated errors, bounds and probabilities from scores, fitted on rows of known error."""
 
 from __future__ import annotations
 
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 import numpy.typing as npt
 
+from ltau_cli.core import maps
+from ltau_cli.core.maps import ErrorMap, Floats, Method, Rows
+from ltau_cli.core.metrics import crps
 from ltau_cli.errors import ComputeError
 
-Floats = npt.NDArray[np.float64]
+# In order of preference: the first within NEARLY of the best cross-validated CRPS is taken, because
+# cross-validation only sees rows like the calibration rows, and `distance` also holds away from
+# them.
+METHODS: Mapping[Method, Callable[[Rows, Floats], ErrorMap]] = {
+    "distance": maps.fit_distance,
+    "scale": maps.fit_scale,
+    "isotonic": maps.fit_isotonic,
+    "threshold": maps.fit_scale,
+}
+NEARLY = 0.05
+FOLDS = 10
+RATIO_LEVELS: Floats = (np.arange(100) + 0.5) / 100
+SMALLEST_CELL = 50  # rows of a group (in a distance bin) that gets bounds of its own
+
+
+@dataclass(frozen=True)
+class Cells:
+    """Which rows share their bounds: groups of the user, and bins of the relative distance.
+
+    Attributes
+    ----------
+    groups : (n_groups,) labels
+        Increasing; empty without groups.
+    distance_edges : (n_bins - 1,) float64
+        Inner edges of the bins, increasing.
+    """
+
+    groups: npt.NDArray[Any]
+    distance_edges: Floats
+
+    @property
+    def n(self) -> int:
+        """Cells: each group's bins, then the bins of rows in no known group."""
+        return (len(self.groups) + 1) * (len(self.distance_edges) + 1)
+
+    def of(self, rows: Rows) -> npt.NDArray[np.int64]:
+        """Cell of each row, (n,) int64."""
+        group = np.full(len(rows), len(self.groups))
+        if len(self.groups) and rows.group is not None:
+            place = np.minimum(np.searchsorted(self.groups, rows.group), len(self.groups) - 1)
+            group = np.where(self.groups[place] == rows.group, place, group)
+        bins = np.searchsorted(self.distance_edges, rows.relative_distance, side="right")
+        return np.asarray(group * (len(self.distance_edges) + 1) + bins, dtype=np.int64)
+
+
+@dataclass(frozen=True)
+class Predictor:
+    """A predicted error distribution: a mean for each row, times the distribution of the ratio.
+
+    Attributes
+    ----------
+    map : ErrorMap
+        Gives the mean.
+    bound_ratio : (n_cells, n_levels) float64
+        Conformal bounds of true over mean error.
+    ratio_quantiles : (n_cells, 100) float64
+        Quantiles of true over mean error at :data:`RATIO_LEVELS`.
+    """
+
+    map: ErrorMap
+    bound_ratio: Floats
+    ratio_quantiles: Floats
+
+    def exceedance(
+        self, mean: Floats, cell: npt.NDArray[np.int64], thresholds: Floats
+    ) -> npt.NDArray[np.float64]:
+        """P(error > threshold) of rows with calibrated errors ``mean`` (n,), (n, n_thresholds)."""
+        out = np.empty((len(mean), len(thresholds)))
+        levels = np.concatenate([[0.0], RATIO_LEVELS, [1.0]])
+        for number in np.unique(cell):
+            own = cell == number
+            quantiles = self.ratio_quantiles[number]
+            knots = np.concatenate([[0.0], quantiles, [quantiles[-1] * 1.5]])
+            out[own] = 1 - np.interp(thresholds / mean[own, None], knots, levels)
+        return out
+
+
+@dataclass(frozen=True)
+class Calibration:
+    """All that is fitted.
+
+    Attributes
+    ----------
+    method : str
+        A key of :data:`METHODS`.
+    levels : (n_levels,) float64
+        Coverage levels of the bounds.
+    cells : Cells
+    predictor : Predictor
+    baselines : dict of str to Predictor
+        ``constant``, ``neighbor distance`` and, with groups, ``group mean``, which the method must
+        beat; they have no cells.
+    groups : (n_groups,) labels
+        Groups of the calibration rows, increasing; empty without groups.
+    group_error : (n_groups + 1,) float64
+        Mean true error of each group, and of all rows.
+    thresholds, threshold_scale : (n_thresholds,) float64
+        Thresholds in error units, and the scale that makes their uncertainty hold.
+    """
+
+    method: Method
+    levels: Floats
+    cells: Cells
+    predictor: Predictor
+    baselines: Mapping[str, Predictor]
+    groups: npt.NDArray[Any]
+    group_error: Floats
+    thresholds: Floats
+    threshold_scale: Floats
+
+    def baseline_mean(self, name: str, rows: Rows) -> Floats:
+        """Mean error of each row after a baseline, (n,) in error units."""
+        if name != GROUP_MEAN:
+            return self.baselines[name].map.apply(rows)
+        return self.group_error[Cells(self.groups, np.zeros(0)).of(rows)]
+
+
+GROUP_MEAN = "group mean"
+
+
+@dataclass(frozen=True)
+class Fitted:
+    """A calibration and what cross-validation said of each method that was tried.
+
+    Attributes
+    ----------
+    calibration : Calibration
+    compared : dict of str to dict
+        For each method ``crps`` (error units) and its standard error over structures.
+    small_groups : list
+        Groups too small for bounds of their own.
+    """
+
+    calibration: Calibration
+    compared: dict[str, dict[str, float]]
+    small_groups: list[Any]
+
+
+def fit_calibration(
+    rows: Rows,
+    true_error: Floats,
+    *,
+    methods: Sequence[Method],
+    levels: Floats,
+    thresholds: Floats,
+    uncertainty: Floats,
+    by_group: bool = False,
+    distance_bins: int = 1,
+    seed: int = 0,
+) -> Fitted:
+    """Fit the method that cross-validation over structures finds best, or nearly so.
+
+    Every ratio of true to predicted error that a bound is made of comes from a map that was
+    fitted without the row's structure (cross-conformal prediction, Vovk 2015, doi
+    10.1007/s10472-013-9368-4).
+
+    Parameters
+    ----------
+    rows : Rows
+        Of n scored rows.
+    true_error : (n,) float64
+        Error units.
+    methods : sequence of str
+        Methods to choose from.
+    levels : (n_levels,) float64
+        Coverage of the bounds, in (0, 1).
+    thresholds : (n_thresholds,) float64
+        Error units.
+    uncertainty : (n, n_thresholds) float64
+        Of the scores.
+    by_group : bool
+        Give each group of enough rows bounds of its own (Mondrian conformal prediction).
+    distance_bins : int
+        Bins of equal size by relative distance with bounds of their own.
+    seed : int
+        Of the folds.
+
+    Returns
+    -------
+    Fitted
+
+    Raises
+    ------
+    ComputeError
+        If there are too few rows for a level.
+    """
+    fold = _folds(rows.structure, len(rows), seed=seed)
+    predicted = {method: _predict_unseen(METHODS[method], rows, true_error, fold)
+                 for method in methods}  # fmt: skip
+    compared = _compare(predicted, true_error, rows.structure)
+    method = _choose(compared)
+    cells, small = _make_cells(rows, by_group, distance_bins)
+    cell = cells.of(rows)
+    predictor = _fit_predictor(
+        METHODS[method](rows, true_error), true_error / predicted[method], cell, cells.n, levels
+    )
+    groups = np.zeros(0, dtype=np.int64) if rows.group is None else np.unique(rows.group)
+    group_error = _group_means(groups, rows, true_error)
+    return Fitted(
+        Calibration(
+            method=method,
+            levels=levels,
+            cells=cells,
+            predictor=predictor,
+            baselines=_fit_baselines(rows, true_error, groups, group_error, fold, levels),
+            groups=groups,
+            group_error=group_error,
+            thresholds=thresholds,
+            threshold_scale=np.array([
+                threshold_scale(true_error, uncertainty[:, j], threshold)
+                for j, threshold in enumerate(thresholds)
+            ]),
+        ),
+        {name: {"crps": float(v.mean()), "standard_error": _standard_error(v)}
+         for name, v in compared.items()},
+        small,
+    )  # fmt: skip
+
+
+def _folds(structure: npt.NDArray[np.int64] | None, n: int, *, seed: int) -> npt.NDArray[np.int64]:
+    """Fold of each row; rows of a structure stay together."""
+    groups = np.arange(n) if structure is None else structure
+    names, place = np.unique(groups, return_inverse=True)
+    order = np.random.default_rng(seed).permutation(len(names))
+    return np.asarray((order % min(FOLDS, len(names)))[place], dtype=np.int64)
+
+
+def _predict_unseen(
+    fit: Callable[[Rows, Floats], ErrorMap],
+    rows: Rows,
+    true_error: Floats,
+    fold: npt.NDArray[np.int64],
+) -> Floats:
+    """Mean error of each row after a map that did not see its fold."""
+    out = np.empty(len(rows))
+    for number in range(int(fold.max()) + 1):
+        held = fold == number
+        fitted = fit(rows.take(~held), true_error[~held]) if held.any() and not held.all() else None
+        if fitted is not None:
+            out[held] = fitted.apply(rows.take(held))
+    if fold.max() == 0:  # one structure alone
+        out[:] = fit(rows, true_error).apply(rows)
+    return out
+
+
+def _compare(
+    predicted: Mapping[Method, Floats],
+    true_error: Floats,
+    structure: npt.NDArray[np.int64] | None,
+) -> dict[Method, Floats]:
+    """CRPS of each structure under each method."""
+    groups = np.arange(len(true_error)) if structure is None else structure
+    _, place, n = np.unique(groups, return_inverse=True, return_counts=True)
+    out = {}
+    for method, mean in predicted.items():
+        ratios = np.quantile(true_error / mean, RATIO_LEVELS)
+        scores = crps(true_error, mean[:, None] * ratios, RATIO_LEVELS)
+        out[method] = np.bincount(place, weights=scores) / n
+    return out
+
+
+def _choose(compared: Mapping[Method, Floats]) -> Method:
+    """Take the first method that is nearly as good as the best."""
+    best = min(float(scores.mean()) for scores in compared.values())
+    return next(
+        method
+        for method in METHODS
+        if method in compared and compared[method].mean() <= (1 + NEARLY) * best
+    )
+
+
+def _standard_error(values: Floats) -> float:
+    return float(values.std(ddof=1) / np.sqrt(len(values))) if len(values) > 1 else 0.0
+
+
+def _make_cells(rows: Rows, by_group: bool, distance_bins: int) -> tuple[Cells, list[Any]]:
+    """Find the groups with enough rows for their bounds, and those without."""
+    levels = np.arange(1, distance_bins) / distance_bins
+    edges = np.unique(np.quantile(rows.relative_distance, levels)) if len(levels) else np.zeros(0)
+    if rows.group is None or not by_group:
+        return Cells(np.zeros(0, dtype=np.int64), edges), []
+    names, counts = np.unique(rows.group, return_counts=True)
+    enough = counts >= SMALLEST_CELL * distance_bins
+    return Cells(names[enough], edges), names[~enough].tolist()
+
+
+def _fit_predictor(
+    error_map: ErrorMap,
+    ratio: Floats,
+    cell: npt.NDArray[np.int64],
+    n_cells: int,
+    levels: Floats,
+) -> Predictor:
+    bounds = np.empty((n_cells, len(levels)))
+    quantiles = np.empty((n_cells, len(RATIO_LEVELS)))
+    for number in range(n_cells):
+        own = ratio[cell == number]
+        own = own if len(own) >= SMALLEST_CELL else ratio
+        bounds[number] = [conformal_quantile(own, level) for level in levels]
+        quantiles[number] = np.quantile(own, RATIO_LEVELS)
+    return Predictor(error_map, bounds, quantiles)
+
+
+def _fit_baselines(
+    rows: Rows,
+    true_error: Floats,
+    groups: npt.NDArray[Any],
+    group_error: Floats,
+    fold: npt.NDArray[np.int64],
+    levels: Floats,
+) -> dict[str, Predictor]:
+    """Fit what the method must beat: a constant, the neighbor distance alone, the group's mean."""
+    one = np.zeros(len(rows), dtype=np.int64)
+    fits = {"constant": maps.fit_constant, "neighbor distance": maps.fit_neighbor_distance}
+    found = {
+        name: _fit_predictor(
+            fit(rows, true_error),
+            true_error / _predict_unseen(fit, rows, true_error, fold),
+            one, 1, levels,
+        )
+        for name, fit in fits.items()
+    }  # fmt: skip
+    if len(groups):
+        mean = group_error[Cells(groups, np.zeros(0)).of(rows)]
+        found[GROUP_MEAN] = _fit_predictor(maps.power_law(), true_error / mean, one, 1, levels)
+    return found
+
+
+def _group_means(groups: npt.NDArray[Any], rows: Rows, true_error: Floats) -> Floats:
+    cell = Cells(groups, np.zeros(0)).of(rows)
+    means = [true_error[cell == i].mean() for i in range(len(groups))]
+    return np.maximum([*means, true_error.mean()], float(np.finfo(np.float32).tiny))
+
+
+def conformal_quantile(ratio: Floats, level: float) -> float:
+    """Return the ceil((n + 1) level)-th smallest of n ratios of true to predicted error.
+
+    For exchangeable rows a new ratio stays under it with probability at least ``level`` (split
+    conformal prediction, Lei et al. 2018, doi 10.1080/01621459.2017.1307116).
+
+    Parameters
+    ----------
+    ratio : (n,) float64
+    level : float
+        In (0, 1).
+
+    Raises
+    ------
+    ComputeError
+        If n is too small for the level.
+    """
+    n = len(ratio)
+    rank = int(np.ceil((n + 1) * level - 1e-9))
+    if rank > n:
+        need = int(np.ceil(level / (1 - level)))
+        raise ComputeError(
+            f"a {level:g} bound needs at least {need:,} rows to fit on; there are {n:,}",
+            hint="give more true errors, a larger --fit-fraction, or lower levels",
+        )
+    return float(np.sort(ratio)[rank - 1])
 
 
 def split_rows(
@@ -78,84 +442,3 @@ def threshold_scale(true_error: Floats, uncertainty: Floats, threshold: float) -
         above = 1 - np.searchsorted(sorted_errors, trials, side="right") / len(sorted_errors)
         misfit += (above - p) ** 2 * len(sorted_errors)
     return float(max(trials[np.argmin(misfit)], np.finfo(np.float32).tiny) / threshold)
-
-
-def error_scale(true_error: Floats, expected_error: Floats) -> float:
-    """Mean true over mean expected error, (n,) each in error units."""
-    return float(true_error.mean() / safe_expected(expected_error).mean())
-
-
-def conformal_ratio(true_error: Floats, expected_error: Floats, level: float) -> float:
-    """Split-conformal quantile of error / expected error.
-
-    The ceil((n + 1) level)-th smallest ratio: for exchangeable rows a new row stays under
-    ratio * expected error with probability at least ``level`` (Lei et al. 2018, doi
-    10.1080/01621459.2017.1307116).
-
-    Parameters
-    ----------
-    true_error, expected_error : (n,) float64
-        Error units.
-    level : float
-        In (0, 1).
-
-    Raises
-    ------
-    ComputeError
-        If n is too small for the level.
-    """
-    n = len(true_error)
-    rank = int(np.ceil((n + 1) * level - 1e-9))
-    if rank > n:
-        need = int(np.ceil(level / (1 - level)))
-        raise ComputeError(
-            f"a {level:g} bound needs at least {need:,} rows to fit on; there are {n:,}",
-            hint="give more true errors, a larger --fit-fraction, or lower levels",
-        )
-    return float(np.sort(true_error / safe_expected(expected_error))[rank - 1])
-
-
-def safe_expected(expected_error: Floats) -> Floats:
-    """Lift expected errors of zero to float32's smallest normal number."""
-    return np.maximum(expected_error, float(np.finfo(np.float32).tiny))
-
-
-@dataclass
-class Reliability:
-    """Predicted against observed probability by bins of equal size.
-
-    Attributes
-    ----------
-    predicted, observed : (n_bins,) float64
-    n : (n_bins,) int64
-        Rows per bin.
-    """
-
-    predicted: Floats
-    observed: Floats
-    n: npt.NDArray[np.int64]
-
-    @property
-    def error(self) -> float:
-        """Expected calibration error: the weighted mean of |predicted - observed|."""
-        return float((self.n * np.abs(self.predicted - self.observed)).sum() / self.n.sum())
-
-
-def reliability(uncertainty: Floats, exceeded: npt.NDArray[np.bool_]) -> Reliability:
-    """Compare predicted probabilities (n,) with what happened (n,), in ten bins of equal size."""
-    order = np.argsort(uncertainty, kind="stable")
-    bins = np.array_split(order, min(10, len(order)))
-    return Reliability(
-        np.array([uncertainty[rows].mean() for rows in bins]),
-        np.array([exceeded[rows].mean() for rows in bins]),
-        np.array([len(rows) for rows in bins]),
-    )
-
-
-def rank_correlation(a: Floats, b: Floats) -> float | None:
-    """Spearman's rank correlation; None where one side does not vary."""
-    from scipy.stats import spearmanr
-
-    if len(a) < 2 or np.ptp(a) == 0 or np.ptp(b) == 0:
-        return None
-    return float(spearmanr(a, b).statistic)

@@ -8,7 +8,6 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
-from ltau_cli.core.calibration import safe_expected
 from ltau_cli.core.domain import distance_floor, ood_pvalue, relative_distance
 from ltau_cli.core.loo import leave_one_out
 from ltau_cli.core.mixture import average_cdfs, average_values
@@ -69,27 +68,6 @@ class Model:
         return len(self.loo_distance)
 
 
-@dataclass
-class Calibration:
-    """Fitted maps from predicted to observed errors.
-
-    Attributes
-    ----------
-    levels, bound_ratio : (n_levels,) float64
-        Coverage levels, and the error bound over the expected error.
-    error_scale : float
-        Calibrated over plain expected error.
-    thresholds, threshold_scale : (n_thresholds,) float64
-        Thresholds in error units, and their scales.
-    """
-
-    levels: npt.NDArray[np.float64]
-    bound_ratio: npt.NDArray[np.float64]
-    error_scale: float
-    thresholds: npt.NDArray[np.float64]
-    threshold_scale: npt.NDArray[np.float64]
-
-
 class Scorer:
     """Scores one block of descriptors.
 
@@ -98,7 +76,8 @@ class Scorer:
     model : Model
     k : int
     thresholds, quantiles : float64 arrays
-    calibration : Calibration or None
+    threshold_scale : (n_thresholds,) float64, optional
+        Also give the probability that the error exceeds ``threshold / scale``.
     with_cdf : bool
     threads : int
     """
@@ -110,7 +89,7 @@ class Scorer:
         k: int,
         thresholds: npt.NDArray[np.float64],
         quantiles: npt.NDArray[np.float64],
-        calibration: Calibration | None,
+        threshold_scale: npt.NDArray[np.float64] | None,
         with_cdf: bool,
         threads: int,
     ) -> None:
@@ -118,7 +97,7 @@ class Scorer:
         self.k = k
         self.thresholds = thresholds
         self.quantiles = quantiles
-        self.calibration = calibration
+        self.threshold_scale = threshold_scale
         self.with_cdf = with_cdf
         self.threads = threads
         self.floor = distance_floor(model.descriptors)
@@ -158,10 +137,7 @@ class Scorer:
             "relative_distance": relative_distance(distance, means[:, 1], self.floor),
             "ood_pvalue": ood_pvalue(distance, self._reference),
         }
-        if self.calibration is not None:
-            safe = safe_expected(expected)
-            result["calibrated_error"] = self.calibration.error_scale * safe
-            result["error_bound"] = safe[:, None] * self.calibration.bound_ratio
+        if self.threshold_scale is not None:
             result["calibrated_uncertainty"] = mixture.above[:, len(self.thresholds) :]
         if self.with_cdf:
             result["cdf"] = mixture.cdf
@@ -172,12 +148,9 @@ class Scorer:
 
         Errors being s times those of the mixture, P(error > eps) is the mixture's at eps / s.
         """
-        if self.calibration is None:
+        if self.threshold_scale is None:
             return self.thresholds
-        scale = np.interp(
-            self.thresholds, self.calibration.thresholds, self.calibration.threshold_scale
-        )
-        return np.concatenate([self.thresholds, self.thresholds / scale])
+        return np.concatenate([self.thresholds, self.thresholds / self.threshold_scale])
 
     def _uncertainty(
         self, exact: npt.NDArray[np.float64], above: npt.NDArray[np.float64]

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import contextlib
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -12,6 +12,7 @@ import numpy.typing as npt
 
 from ltau_cli.errors import InputError
 from ltau_cli.readers.arrays import ArraySource, Place, open_array, read_array, read_optional
+from ltau_cli.readers.labels import as_labels, check_count, read_label_column
 
 BLOCK_BYTES = 64 << 20
 
@@ -151,3 +152,42 @@ def structures_from_natoms(natoms: npt.NDArray[Any], n: int, name: str) -> npt.N
             hint="give the natoms of the same frames, in the same order",
         )
     return np.repeat(np.arange(len(natoms)), natoms.astype(np.int64))
+
+
+def find_labels(
+    place: Place, given: Place | None, names: Sequence[str], n: int
+) -> npt.NDArray[Any] | None:
+    """One label per row, from a file of their own or from an array beside the descriptors.
+
+    Parameters
+    ----------
+    place : Place
+        The descriptor file.
+    given : Place or None
+        File of the labels.
+    names : sequence of str
+        Names to look for beside the descriptors.
+    n : int
+        Rows.
+
+    Returns
+    -------
+    (n,) int64 or str, or None
+        None if nobody says.
+
+    Raises
+    ------
+    InputError
+        If there are not ``n`` of them.
+    """
+    if given is not None:
+        labels = read_label_column(given)
+        check_count(labels, n, given, str(place), "rows")
+        return labels
+    for name in names:
+        beside = read_optional(place, name)
+        if beside is not None:
+            labels = as_labels(beside)
+            check_count(labels, n, f"{name} in {place.path}", "the descriptors", "rows")
+            return labels
+    return None

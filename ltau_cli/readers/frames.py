@@ -151,7 +151,7 @@ def open_evaluated(numbered: NumberedFiles, run: int, options: LogOptions) -> Lo
     for row in rows:
         path = numbered.files[row]
         try:
-            errors, labels = _errors_of_file(path, options)
+            errors, labels = errors_of_file(path, options)
         except InputError:
             if options.growing and row == len(numbered.files) - 1:
                 result.warnings.append(left_for_next_time(path))
@@ -199,7 +199,14 @@ def _per_sample(labels: FrameLabels, options: LogOptions) -> dict[str, npt.NDArr
     return found
 
 
-def _errors_of_file(path: Path, options: LogOptions) -> tuple[npt.NDArray[np.float32], FrameLabels]:
+def errors_of_file(path: Path, options: LogOptions) -> tuple[npt.NDArray[np.float32], FrameLabels]:
+    """Read the error of each atom (or structure, for energies), and what the frames say of them.
+
+    Raises
+    ------
+    InputError
+        If the file cannot be read or lacks the keys.
+    """
     quantity = options.quantity or "forces"
     errors: list[npt.NDArray[np.float32]] = []
     natoms: list[int] = []

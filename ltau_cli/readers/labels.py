@@ -34,11 +34,16 @@ def read_label_column(place: Place) -> npt.NDArray[Any]:
         values = read_array(place, ndim=1, text=True)
     if values.ndim != 1:
         raise InputError(f"{place} has shape {values.shape}; one label per sample is needed")
+    return as_labels(values)
+
+
+def as_labels(values: npt.NDArray[Any]) -> npt.NDArray[Any]:
+    """Labels of any dtype as int64 or str."""
     if values.dtype.kind == "S":
         values = np.char.decode(values, "utf-8", "replace")
     if values.dtype.kind == "f" and (values == np.round(values)).all():
         values = values.astype(np.int64)
-    return values if values.dtype.kind in "iuU" else values.astype(np.str_)
+    return values.astype(np.int64 if values.dtype.kind in "iu" else np.str_)
 
 
 def read_magnitudes(place: Place) -> npt.NDArray[np.float32]:
@@ -64,8 +69,10 @@ def read_magnitudes(place: Place) -> npt.NDArray[np.float32]:
     return np.abs(values).astype(np.float32)
 
 
-def check_count(values: npt.NDArray[Any], n: int, name: object, log: str) -> None:
-    """Refuse labels of another number of samples.
+def check_count(
+    values: npt.NDArray[Any], n: int, name: object, log: str, what: str = "samples"
+) -> None:
+    """Refuse labels of another number of samples, or of whatever ``what`` is.
 
     Raises
     ------
@@ -74,6 +81,6 @@ def check_count(values: npt.NDArray[Any], n: int, name: object, log: str) -> Non
     """
     if len(values) != n:
         raise InputError(
-            f"{name} has {len(values):,} rows, {log} has {n:,} samples",
-            hint="give one row per sample, in the order of the log",
+            f"{name} has {len(values):,} rows, {log} has {n:,} {what}",
+            hint="give one label for each, in the same order",
         )

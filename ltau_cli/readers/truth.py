@@ -2,47 +2,171 @@
 
 from __future__ import annotations
 
+import csv
+from dataclasses import dataclass
+from typing import Any
+
 import numpy as np
 import numpy.typing as npt
 
 from ltau_cli.errors import InputError
-from ltau_cli.readers.arrays import Place, read_array
+from ltau_cli.readers.arrays import Place, read_array, read_optional
+from ltau_cli.readers.labels import as_labels
+from ltau_cli.readers.log import LogOptions
+
+FRAMES = {".xyz", ".extxyz"}
+COLUMNS = ("error", "true_error", "force_error", "errors", "true_errors", "force_errors")
 
 
-def read_true_errors(place: Place, n: int, scores: str) -> npt.NDArray[np.float64]:
+@dataclass(frozen=True)
+class TrueErrors:
+    """True errors as they stand in a file.
+
+    Attributes
+    ----------
+    values : (n,) float64
+        Error units.
+    sample_id : (n,) labels or None
+        The user's own name of each.
+    species : (n,) str or None
+        Of each atom, from frames.
+    """
+
+    values: npt.NDArray[np.float64]
+    sample_id: npt.NDArray[Any] | None = None
+    species: npt.NDArray[np.str_] | None = None
+
+
+def read_true_errors(
+    place: Place,
+    n: int,
+    scores: str,
+    *,
+    sample_id: npt.NDArray[Any] | None = None,
+    keys: LogOptions | None = None,
+) -> TrueErrors:
     """Read the true error of each of ``n`` scored rows.
 
     Parameters
     ----------
     place : Place
-        (n,) magnitudes, or (n, 3) error vectors whose norms are taken.
+        (n,) magnitudes or (n, 3) error vectors in .npy, .npz, HDF5 or text; a column of a CSV
+        file; or frames with reference and predicted forces.
     n : int
         Rows of the scores.
     scores : str
         Name of the scores, for messages.
+    sample_id : (n,) labels, optional
+        Of the scored rows: true errors that come with ``sample_id`` are matched by it.
+    keys : LogOptions, optional
+        Names of the forces in frames, if they are not common ones.
 
     Returns
     -------
-    (n,) float64
-        Error units.
+    TrueErrors
+        In the order of the scores.
 
     Raises
     ------
     InputError
-        If the count differs or values are negative or not finite.
+        If the count or the ids differ or values are negative or not finite.
     """
-    values = read_array(place, names=("errors", "true_errors", "force_errors")).astype(np.float64)
+    found = _read(place, keys or LogOptions())
+    _check_values(place, found.values)
+    if sample_id is not None and found.sample_id is not None:
+        return _match(place, found, sample_id, scores)
+    if len(found.values) != n:
+        raise InputError(
+            f"{place} has {len(found.values):,} true errors, {scores} has {n:,} rows",
+            hint="give the errors of the very rows that were scored, in the same order",
+        )
+    return found
+
+
+def _read(place: Place, keys: LogOptions) -> TrueErrors:
+    ending = place.path.suffix.lower()
+    if ending in FRAMES:
+        from ltau_cli.readers.frames import errors_of_file
+
+        errors, labels = errors_of_file(place.path, keys)
+        whole = keys.quantity == "energy"
+        return TrueErrors(errors.astype(np.float64), species=None if whole else labels.species)
+    if ending == ".csv":
+        return _read_csv(place)
+    values = read_array(place, names=COLUMNS[3:]).astype(np.float64)
     if values.ndim == 2 and values.shape[1] == 3:
         values = np.linalg.norm(values, axis=1)
     elif values.ndim == 2 and values.shape[1] == 1:
         values = values[:, 0]
     if values.ndim != 1:
         raise InputError(f"{place} has shape {values.shape}; true errors are (n,) or (n, 3)")
-    if len(values) != n:
+    ids = read_optional(place, "sample_id")
+    return TrueErrors(values, None if ids is None else as_labels(ids))
+
+
+def _read_csv(place: Place) -> TrueErrors:
+    """Read the column that ``place`` names, or the one with a common name, or the only one."""
+    try:
+        with place.path.open(encoding="utf-8-sig", newline="") as file:
+            rows = [row for row in csv.reader(file, skipinitialspace=True) if row]
+    except (OSError, UnicodeDecodeError, csv.Error) as error:
+        raise InputError(f"{place.path}: cannot read it as CSV: {error}") from error
+    if not rows:
+        raise InputError(f"{place.path} is empty")
+    header = [cell.strip() for cell in rows[0]]
+    if place.key is None and len(header) == 1 and _is_number(header[0]):
+        header, rows = ["error"], [header, *rows]
+    name = place.key or next((c for c in COLUMNS if c in header), None)
+    if name not in header:
         raise InputError(
-            f"{place} has {len(values):,} true errors, {scores} has {n:,} rows",
-            hint="give the errors of the very rows that were scored, in the same order",
+            f"{place.path} has no column {name or 'error'}; it has: " + ", ".join(header[:8]),
+            hint=f"name the column: {place.path}:COLUMN",
         )
+    at = header.index(name)
+    values = np.empty(len(rows) - 1)
+    for i, row in enumerate(rows[1:]):
+        try:
+            values[i] = float(row[at])
+        except (IndexError, ValueError) as error:
+            raise InputError(
+                f"{place.path}, line {i + 2}: column {name} holds no number"
+            ) from error
+    ids = None
+    if "sample_id" in header:
+        column = header.index("sample_id")
+        ids = np.array([row[column] if column < len(row) else "" for row in rows[1:]])
+    return TrueErrors(values, ids)
+
+
+def _is_number(cell: str) -> bool:
+    try:
+        float(cell)
+    except ValueError:
+        return False
+    return True
+
+
+def _match(place: Place, found: TrueErrors, sample_id: npt.NDArray[Any], scores: str) -> TrueErrors:
+    """Put true errors in the order of the scored rows by their ids."""
+    assert found.sample_id is not None
+    ids, wanted = found.sample_id.astype(np.str_), sample_id.astype(np.str_)
+    order = np.argsort(ids, kind="stable")
+    ids = ids[order]
+    repeated = np.flatnonzero(ids[1:] == ids[:-1])
+    if len(repeated):
+        raise InputError(f"{place}: sample_id {ids[repeated[0]]} is there more than once")
+    at = np.minimum(np.searchsorted(ids, wanted), len(ids) - 1)
+    lacking = np.flatnonzero(ids[at] != wanted)
+    if len(lacking):
+        raise InputError(
+            f"{place} has no true error for {len(lacking):,} rows of {scores}, the first is "
+            f"sample_id {wanted[lacking[0]]}",
+            hint="give one for every scored row, or score only these rows",
+        )
+    return TrueErrors(found.values[order[at]], sample_id)
+
+
+def _check_values(place: Place, values: npt.NDArray[np.float64]) -> None:
     bad = np.flatnonzero(~np.isfinite(values))
     if len(bad):
         raise InputError(
@@ -54,4 +178,3 @@ def read_true_errors(place: Place, n: int, scores: str) -> npt.NDArray[np.float6
             f"{place}: {len(bad):,} true errors are negative, the first is row {bad[0]}",
             hint="an error is a magnitude: |predicted - reference|, or the norm of the difference",
         )
-    return values

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import warnings
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
@@ -13,20 +14,24 @@ from ltau_cli.artifacts.atomic import check_target
 from ltau_cli.artifacts.provenance import Hasher
 from ltau_cli.artifacts.read import open_artifact
 from ltau_cli.artifacts.write import create_artifact
-from ltau_cli.core import calibration as cal
-from ltau_cli.errors import ComputeError
-from ltau_cli.readers.arrays import Place
-from ltau_cli.readers.truth import read_true_errors
+from ltau_cli.core.calibration import METHODS, Calibration, Fitted, fit_calibration, split_rows
+from ltau_cli.core.evaluation import evaluate
+from ltau_cli.core.maps import FEATURES, Floats, Method
+from ltau_cli.core.metrics import Reliability, reliability
+from ltau_cli.errors import ComputeError, LtauWarning
+from ltau_cli.stages.known import Truth, read_rows
+from ltau_cli.stages.maps import to_datasets
 from ltau_cli.stages.shards import refuse_shard
-
-Floats = npt.NDArray[np.float64]
 
 
 def run(
     scores: Path,
-    true_errors: str,
+    truth: Truth,
     output: Path,
     *,
+    method: Method | None = None,
+    group: str | None = None,
+    distance_bins: int = 1,
     levels: Sequence[float] = (0.5, 0.8, 0.9, 0.95),
     fit_fraction: float = 0.5,
     seed: int = 0,
@@ -38,10 +43,17 @@ def run(
     ----------
     scores : Path
         Scores artifact, made without a calibration or with one (its plain values are used).
-    true_errors : str
-        True errors (n,) or (n, 3) of the scored rows.
+    truth : Truth
+        True errors of the scored rows.
     output : Path
         The calibration artifact.
+    method : str, optional
+        A key of :data:`ltau_cli.core.calibration.METHODS`; None takes the best by
+        cross-validation over the structures of the fit.
+    group : str, optional
+        Give each group bounds of its own: a file of labels, or ``species`` or ``group``.
+    distance_bins : int
+        Bins of relative distance with bounds of their own.
     levels : sequence of float
         Coverage levels in (0, 1).
     fit_fraction : float
@@ -54,87 +66,93 @@ def run(
     Returns
     -------
     dict
-        The summary with the metrics before and after, on rows that the fit did not see.
+        The summary; ``heldout`` holds the metrics on rows that the fit did not see.
 
     Raises
     ------
     InputError
-        If the true errors cannot be used or do not match.
+        If the true errors or labels cannot be used or do not match.
     ComputeError
         If there is too little to fit on.
     """
     check_target(output, force=force)
-    place = Place.parse(true_errors)
     with open_artifact(scores, "scores") as artifact, Hasher() as hasher:
         hasher.add("scores", scores, "scores")
-        hasher.add("true errors", place.path, "true errors", key=place.key)
         refuse_shard(artifact)  # the rows to leave out later are counted in the whole
-        n = artifact.sizes["n_queries"]
-        truth = read_true_errors(place, n, str(scores))
-        expected = artifact.read("expected_error").astype(np.float64)
+        true_errors = truth.read(artifact, hasher)
+        rows = read_rows(artifact, true_errors, group, hasher)
+        values = true_errors.values
+        if not (values > 0).any():
+            raise ComputeError(
+                f"{truth.place}: every true error is 0; there is nothing to calibrate on"
+            )
         uncertainty = artifact.read("uncertainty").astype(np.float64)
-        thresholds = artifact.read("thresholds")
-        structure = artifact.read("structure") if artifact.has("structure") else None
-        if not (truth > 0).any():
-            raise ComputeError(f"{place}: every true error is 0; there is nothing to calibrate on")
-        fit = cal.split_rows(structure, n, fit_fraction=fit_fraction, seed=seed)
+        fit = split_rows(rows.structure, len(rows), fit_fraction=fit_fraction, seed=seed)
         held = ~fit
-        wanted = np.array(sorted(set(levels)), dtype=np.float64)
-        scales = np.array([
-            cal.threshold_scale(truth[fit], uncertainty[fit, j], threshold)
-            for j, threshold in enumerate(thresholds)
-        ])  # fmt: skip
-        error_scale = cal.error_scale(truth[fit], expected[fit])
-        ratios = np.array([cal.conformal_ratio(truth[fit], expected[fit], p) for p in wanted])
+        fitted = fit_calibration(
+            rows.take(fit),
+            values[fit],
+            methods=list(METHODS) if method is None else [method],
+            levels=np.array(sorted(set(levels)), dtype=np.float64),
+            thresholds=artifact.read("thresholds"),
+            uncertainty=uncertainty[fit],
+            by_group=group is not None,
+            distance_bins=distance_bins,
+            seed=seed,
+        )
+        _warn(fitted)
+        calibration = fitted.calibration
+        rest = rows.take(held)
+        mean = calibration.predictor.map.apply(rest)
+        cell = calibration.cells.of(rest)
         summary = {
+            "method": calibration.method,
+            "compared": fitted.compared,
             "n_fit": int(fit.sum()),
             "n_heldout": int(held.sum()),
-            "n_structures": None if structure is None else len(np.unique(structure)),
+            "n_structures": None if rows.structure is None else len(np.unique(rows.structure)),
             "k": artifact.parameters["k"],
-            "thresholds": thresholds,
-            "threshold_scale": scales,
-            "error_scale": error_scale,
-            "levels": wanted,
-            "bound_ratio": ratios,
-            "heldout": {
-                "mean_true_error": float(truth[held].mean()),
-                "mean_expected_error": float(expected[held].mean()),
-                "mean_calibrated_error": float(error_scale * expected[held].mean()),
-                "rank_correlation": cal.rank_correlation(expected[held], truth[held]),
+            "exponents": _exponents(calibration.predictor.map.coefficients),
+            "levels": calibration.levels,
+            "bound_groups": calibration.cells.groups,
+            "heldout": evaluate(rest, values[held], calibration) | {
+                "mean_expected_error": float(rest.expected_error.mean()),
                 "thresholds": [
-                    _threshold_metrics(truth[held], uncertainty[held, j], threshold, scales[j])
-                    for j, threshold in enumerate(thresholds)
+                    of_threshold(calibration, j, values[held], uncertainty[held], mean, cell)[0]
+                    for j in range(len(calibration.thresholds))
                 ],
                 "quantiles": [
-                    {"level": level, "coverage": float((truth[held] <= quantile[held]).mean())}
+                    {"level": level, "coverage": float((values[held] <= quantile[held]).mean())}
                     for level, quantile in zip(
                         artifact.read("quantile_levels"), artifact.read("quantiles").T, strict=True
                     )
-                ],
-                "bounds": [
-                    {
-                        "level": level,
-                        "coverage": float((truth[held] <= ratio * expected[held]).mean()),
-                        "mean_bound": float(ratio * expected[held].mean()),
-                    }
-                    for level, ratio in zip(wanted, ratios, strict=True)
                 ],
             },
         }  # fmt: skip
         descriptors = [record for record in artifact.inputs if record["role"] == "descriptors"]
         with create_artifact(output, "calibration", units=artifact.units, force=force) as writer:
-            writer.put("thresholds", thresholds)
-            writer.put("threshold_scale", scales)
-            writer.put("error_scale", [error_scale])
-            writer.put("levels", wanted)
-            writer.put("bound_ratio", ratios)
+            for name, numbers in to_datasets(calibration).items():
+                writer.put(name, numbers)
+            writer.put("levels", calibration.levels)
+            writer.put("thresholds", calibration.thresholds)
+            writer.put("threshold_scale", calibration.threshold_scale)
             writer.put("fit_row", np.flatnonzero(fit), compress=True)
             writer.put("heldout_row", np.flatnonzero(held), compress=True)
-            writer.put("heldout_true_error", truth[held])
-            writer.put("heldout_expected_error", expected[held])
+            writer.put("heldout_true_error", values[held])
+            writer.put("heldout_expected_error", rest.expected_error)
+            writer.put("heldout_calibrated_error", mean)
+            writer.put("heldout_relative_distance", rest.relative_distance)
+            writer.put("heldout_cell", cell, compress=True)
             writer.put("heldout_uncertainty", uncertainty[held])
             writer.finish(
-                parameters={"levels": wanted, "fit_fraction": fit_fraction, "seed": seed},
+                parameters={
+                    "method": calibration.method,
+                    "group": group,
+                    "distance_bins": distance_bins,
+                    "levels": calibration.levels,
+                    "fit_fraction": fit_fraction,
+                    "seed": seed,
+                },
                 inputs=hasher.records() + descriptors,
                 summary=summary,
                 model_fingerprint=artifact.model_fingerprint,
@@ -142,18 +160,69 @@ def run(
     return summary | {"units": artifact.units}
 
 
-def _threshold_metrics(
-    truth: Floats, uncertainty: Floats, threshold: float, scale: float
-) -> dict[str, float]:
-    """Predicted against observed P(error > threshold), before and after the threshold is scaled."""
-    before = cal.reliability(uncertainty, truth > threshold)
-    after = cal.reliability(uncertainty, truth > scale * threshold)
-    return {
+def of_threshold(
+    calibration: Calibration,
+    column: int,
+    truth: Floats,
+    uncertainty: Floats,
+    mean: Floats,
+    cell: npt.NDArray[np.int64],
+) -> tuple[dict[str, float], Reliability, Reliability]:
+    """Compare the predicted P(error > threshold) with what happened, before and after.
+
+    With ``--method threshold`` the uncertainty stays and the threshold is scaled; with every other
+    method the threshold stays and the uncertainty is calibrated.
+
+    Parameters
+    ----------
+    calibration : Calibration
+    column : int
+        Number of the threshold.
+    truth, mean : (n,) float64
+        True and calibrated errors.
+    uncertainty : (n, n_thresholds) float64
+    cell : (n,) int64
+
+    Returns
+    -------
+    (dict, Reliability, Reliability)
+        The numbers, and the two curves.
+    """
+    threshold = float(calibration.thresholds[column])
+    scale = float(calibration.threshold_scale[column])
+    plain = uncertainty[:, column]
+    before = reliability(plain, truth > threshold)
+    if calibration.method == "threshold":
+        after = reliability(plain, truth > scale * threshold)
+    else:
+        limits = calibration.thresholds[column : column + 1]
+        after = reliability(
+            calibration.predictor.exceedance(mean, cell, limits)[:, 0], truth > threshold
+        )
+    numbers = {
         "threshold": threshold,
         "scale": scale,
-        "predicted": float(uncertainty.mean()),
-        "observed_before": float((truth > threshold).mean()),
-        "observed_after": float((truth > scale * threshold).mean()),
+        "predicted": float(plain.mean()),
+        "observed": float((truth > threshold).mean()),
         "calibration_error_before": before.error,
         "calibration_error_after": after.error,
     }
+    return numbers, before, after
+
+
+def _exponents(coefficients: Floats) -> dict[str, float]:
+    """Return the exponents that are not 0, by feature."""
+    pairs = zip(FEATURES, coefficients[1:], strict=True)
+    return {name: float(value) for name, value in pairs if value != 0}
+
+
+def _warn(fitted: Fitted) -> None:
+    small = fitted.small_groups
+    if small:
+        names = ", ".join(map(str, small[:5])) + (", ..." if len(small) > 5 else "")
+        warnings.warn(
+            f"{len(small)} group{'s' if len(small) > 1 else ''} with too few rows for their own "
+            f"bounds share the bounds of all: {names}",
+            LtauWarning,
+            stacklevel=3,
+        )

@@ -1,4 +1,4 @@
-"""Simple comparisons that rows are chosen by, such as ``ood_pvalue < 0.01``."""
+"""Simple comparisons that rows are chosen or results judged by, such as ``ood_pvalue < 0.01``."""
 
 from __future__ import annotations
 
@@ -46,7 +46,7 @@ class Condition:
         if found is None or found["sign"] not in _OPERATORS:
             raise UsageError(
                 f"{text!r} is not COLUMN OP NUMBER with one of " + " ".join(_OPERATORS),
-                hint="for example: --where 'ood_pvalue < 0.01'",
+                hint="for example: 'ood_pvalue < 0.01'",
             )
         try:
             number = float(found["number"])
@@ -56,13 +56,15 @@ class Condition:
             raise UsageError(f"{text!r}: {found['number']} is not a number")
         return cls(found["column"], found["sign"], number)
 
-    def holds(self, columns: Mapping[str, npt.NDArray[Any]]) -> npt.NDArray[np.bool_]:
-        """Return (n,) bool: the rows where it holds."""
+    def holds(self, columns: Mapping[str, Any]) -> npt.NDArray[np.bool_]:
+        """Return (n,) bool: the rows where it holds; of single numbers, whether it does."""
         holds: npt.NDArray[np.bool_] = _OPERATORS[self.sign](columns[self.column], self.number)
         return holds
 
 
-def check_columns(wanted: Collection[str], there: Collection[str], name: object) -> None:
+def check_columns(
+    wanted: Collection[str], there: Collection[str], name: object, what: str = "column"
+) -> None:
     """Refuse columns that are not there.
 
     Raises
@@ -73,4 +75,4 @@ def check_columns(wanted: Collection[str], there: Collection[str], name: object)
     for column in wanted:
         if column not in there:
             shown = [c for c in there if not c.startswith("cdf_")]
-            raise UsageError(f"{name} has no column {column}", hint="it has: " + ", ".join(shown))
+            raise UsageError(f"{name} has no {what} {column}", hint="it has: " + ", ".join(shown))

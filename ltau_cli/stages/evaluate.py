@@ -6,16 +6,23 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+import numpy.typing as npt
 
-from ltau_cli.artifacts.read import open_artifact
-from ltau_cli.core.calibration import rank_correlation
-from ltau_cli.errors import ComputeError
+from ltau_cli.artifacts.provenance import Hasher
+from ltau_cli.artifacts.read import Artifact, open_artifact
+from ltau_cli.core.evaluation import CALIBRATED, evaluate, evaluate_plain
+from ltau_cli.errors import ComputeError, InputError
 from ltau_cli.readers.arrays import Place
-from ltau_cli.readers.truth import read_true_errors
+from ltau_cli.readers.labels import check_count, read_label_column
+from ltau_cli.stages.known import Truth, read_rows
+from ltau_cli.stages.maps import from_artifact
+from ltau_cli.stages.score_artifact import ROW_DIM
 from ltau_cli.stages.score_summary import FLAGGED_BELOW
 
 
-def run(scores: Path, true_errors: str) -> dict[str, Any]:
+def run(
+    scores: Path, truth: Truth, *, group: str | None = None, ood_labels: str | None = None
+) -> dict[str, Any]:
     """Compare the scores of one set with its true errors.
 
     Rows that the calibration in the scores was fitted on are left out.
@@ -24,50 +31,73 @@ def run(scores: Path, true_errors: str) -> dict[str, Any]:
     ----------
     scores : Path
         Scores artifact.
-    true_errors : str
-        True errors (n,) or (n, 3) of the scored rows.
+    truth : Truth
+        True errors of the scored rows.
+    group : str, optional
+        Labels of the rows: a file, or ``species`` or ``group`` for those in the scores.
+    ood_labels : str, optional
+        File that says of each row whether it is out of domain (1) or not (0).
 
     Returns
     -------
     dict
-        Errors in error units; ``coverage`` maps each level to the share of rows under its bound.
+        ``set``, ``n_rows``, ``n_left_out``, ``units``, ``flagged_share``, ``roc_auc`` with
+        ``ood_labels``, and the metrics (see :func:`ltau_cli.core.evaluation.evaluate`).
 
     Raises
     ------
     InputError
-        If the true errors cannot be used or do not match.
+        If the true errors or labels cannot be used or do not match.
     ComputeError
         If no row is left.
     """
-    with open_artifact(scores, "scores") as artifact:
-        n = artifact.sizes["n_queries"]
-        truth = read_true_errors(Place.parse(true_errors), n, str(scores))
-        used = np.zeros(n, dtype=bool)
+    with open_artifact(scores, "scores") as artifact, Hasher() as hasher:
+        true_errors = truth.read(artifact, hasher)
+        rows = read_rows(artifact, true_errors, group, hasher)
+        used = np.zeros(len(rows), dtype=bool)
         if artifact.has("in_calibration"):
             used = artifact.read("in_calibration")
         rest = ~used
         if not rest.any():
             raise ComputeError(f"{scores}: the calibration was fitted on every row; none is left")
-        truth = truth[rest]
-        expected = artifact.read("expected_error")[rest].astype(np.float64)
-        result = {
+        pvalue = artifact.read("ood_pvalue")[rest]
+        result: dict[str, Any] = {
             "set": scores.stem,
             "n_rows": int(rest.sum()),
             "n_left_out": int(used.sum()),
             "units": artifact.units,
-            "mean_true_error": float(truth.mean()),
-            "mean_expected_error": float(expected.mean()),
-            "rank_correlation": rank_correlation(expected, truth),
-            "flagged_share": float((artifact.read("ood_pvalue")[rest] < FLAGGED_BELOW).mean()),
+            "flagged_share": float((pvalue < FLAGGED_BELOW).mean()),
             "flagged_below": FLAGGED_BELOW,
         }
+        if ood_labels is not None:
+            result["roc_auc"] = _roc_auc(artifact, Place.parse(ood_labels), pvalue, rest)
+        values, left = true_errors.values[rest], rows.take(rest)
         if artifact.has("error_bound"):
-            calibrated = artifact.read("calibrated_error")[rest].astype(np.float64)
-            bounds = artifact.read("error_bound")[rest]
-            covered = (truth[:, None] <= bounds).mean(axis=0)
-            result["mean_calibrated_error"] = float(calibrated.mean())
-            result["coverage"] = {
-                f"{level:g}": float(share)
-                for level, share in zip(artifact.read("levels"), covered, strict=True)
-            }
-        return result
+            return result | evaluate(left, values, from_artifact(artifact, "calibration/"))
+        return result | evaluate_plain(left, values)
+
+
+def headline(result: dict[str, Any]) -> dict[str, float]:
+    """Return the numbers of one set that a condition may name, such as ``coverage90``."""
+    own = dict(result["predictors"][CALIBRATED])
+    found = {f"coverage{100 * float(level):g}": v for level, v in own.pop("coverage", {}).items()}
+    found |= {f"width{100 * float(level):g}": v for level, v in own.pop("mean_width", {}).items()}
+    own |= {name: result[name] for name in ("flagged_share", "roc_auc") if name in result}
+    return found | {name: v for name, v in own.items() if isinstance(v, float | int)}
+
+
+def _roc_auc(
+    artifact: Artifact, place: Place, pvalue: npt.NDArray[Any], rest: npt.NDArray[np.bool_]
+) -> float:
+    """Area under the ROC curve of the p-value against the user's own labels."""
+    from sklearn.metrics import roc_auc_score
+
+    labels = read_label_column(place)
+    check_count(labels, artifact.sizes[ROW_DIM], place, str(artifact.path), "rows")
+    kinds = np.unique(labels[rest])
+    if labels.dtype.kind == "U" or not np.array_equal(kinds, [0, 1]):
+        raise InputError(
+            f"{place}: out-of-domain labels must be 0 and 1, and both must occur",
+            hint="1 for a row that is out of domain, 0 for one that is not",
+        )
+    return float(roc_auc_score(labels[rest], -pvalue))

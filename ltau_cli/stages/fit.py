@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import logging
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import Any, Literal
 
@@ -16,9 +16,9 @@ from ltau_cli.artifacts.provenance import Hasher
 from ltau_cli.artifacts.read import Artifact, open_artifact
 from ltau_cli.artifacts.write import create_artifact, to_json
 from ltau_cli.core import neighbors as nn
-from ltau_cli.core.calibration import rank_correlation
 from ltau_cli.core.histogram import Grid, default_range, make_edges, summarize_samples
 from ltau_cli.core.loo import leave_one_out
+from ltau_cli.core.metrics import rank_correlation
 from ltau_cli.core.points import Points, find_points
 from ltau_cli.core.recall import choose_effort, trial_queries
 from ltau_cli.core.scaling import Metric, Scale, fit_scaling
@@ -31,6 +31,7 @@ from ltau_cli.stages.progress import Progress, silent
 
 messages = logging.getLogger("ltau")
 NEVER_LOGGED = -1
+DEFAULT_K = 30
 Index = Literal["auto", "exact", "nndescent"]
 
 
@@ -49,7 +50,8 @@ class Settings:
     thresholds : tuple of float
         Errors a user can live with, in error units; none takes the mean error of the last epoch.
     k : int
-        Neighbors of the leave-one-out reference, and the default of ``score``.
+        Neighbors of the leave-one-out reference, and the default of ``score``; None takes 30, or
+        all but one of the samples if there are fewer.
     scale : {"none", "standard", "whiten"}
         Scaling of descriptors.
     metric : {"euclidean", "cosine"}
@@ -70,8 +72,8 @@ class Settings:
     grid: Grid = "log"
     error_range: tuple[float, float] | None = None
     thresholds: tuple[float, ...] = ()
-    k: int = 10
-    scale: Scale = "none"
+    k: int | None = None
+    scale: Scale = "whiten"
     metric: Metric = "euclidean"
     merge_within: float = 0.0
     loo: Literal["sample", "structure"] = "sample"
@@ -125,7 +127,6 @@ def run(
     """
     check_target(output, force=force)
     chosen = settings or Settings()
-    k = chosen.k
     place = Place.parse(descriptors)
     with open_artifact(errors, "errors") as log, Hasher() as hasher:
         hasher.add("errors", errors, "errors")
@@ -134,7 +135,9 @@ def run(
         vectors = _read_descriptors(place, len(n_logged), errors)
         logged = np.flatnonzero(n_logged)
         n = len(logged)
-        if k >= n:
+        k = min(DEFAULT_K, n - 1) if chosen.k is None else chosen.k
+        chosen = replace(chosen, k=k)
+        if not 0 < k < n:
             raise UsageError(
                 f"-k {k} is not below the {n:,} training samples of {errors}",
                 hint=f"use -k {max(1, n - 1)} or less",
@@ -147,7 +150,7 @@ def run(
         unique = np.ascontiguousarray(scaled[points.first])
         point = _spread(points.of_sample, logged, len(n_logged), NEVER_LOGGED)
         statistics, sample_mean = _count(log, edges, limits, points, point, threads, progress)
-        searcher, index_arrays, index_summary = _build_index(unique, chosen, progress)
+        searcher, index_arrays, index_summary = _build_index(unique, k, chosen, progress)
         with progress("leave-one-out reference", 1) as advance:
             loo = leave_one_out(
                 searcher, unique, points, sample_mean[logged],
@@ -324,7 +327,7 @@ def _smallest_unsigned(n_epochs: int, points: Points) -> np.dtype[Any]:
 
 
 def _build_index(
-    unique: npt.NDArray[np.float32], settings: Settings, progress: Progress
+    unique: npt.NDArray[np.float32], k: int, settings: Settings, progress: Progress
 ) -> tuple[nn.Searcher, dict[str, npt.NDArray[Any]], dict[str, Any]]:
     """Build the search structure, raising its effort until the recall holds."""
     n, width = unique.shape
@@ -335,19 +338,17 @@ def _build_index(
         "building an NN-descent index of %s points; it compiles for half a minute first", f"{n:,}"
     )
     announce_search_compilation()
-    queries = trial_queries(unique, settings.k, seed=settings.seed)
+    queries = trial_queries(unique, k, seed=settings.seed)
     with progress("building the NN-descent index", 1) as advance:
         for n_neighbors in (nn.GRAPH_NEIGHBORS, 2 * nn.GRAPH_NEIGHBORS):
             graph = nn.build_graph(unique, seed=settings.seed, n_neighbors=n_neighbors)
             arrays, scalars = nn.graph_to_arrays(graph)
-            searcher, effort = choose_effort(
-                unique, arrays, scalars, queries, settings.k, settings.recall
-            )
+            searcher, effort = choose_effort(unique, arrays, scalars, queries, k, settings.recall)
             if effort["recall"] >= settings.recall:
                 break
         else:
             raise ComputeError(
-                f"NN-descent finds {effort['recall']:.4f} of the {settings.k} nearest neighbors, "
+                f"NN-descent finds {effort['recall']:.4f} of the {k} nearest neighbors, "
                 f"less than --recall {settings.recall:g}",
                 hint="use --index exact, or be content with a lower --recall",
             )
@@ -358,7 +359,7 @@ def _build_index(
         "library_version": graph_library_version(),
         "scalars": scalars,
         **effort,
-        "recall_k": settings.k,
+        "recall_k": k,
     }
     return searcher, arrays, summary
 

@@ -117,6 +117,10 @@ def _check_complete(parts: Sequence[_Part]) -> None:
             f"{len(missing):,} of {count:,} shards are missing: {_as_ranges(missing)}",
             hint=f"run them again (sbatch --array={_as_ranges(missing)}), then merge all parts",
         )
+    ends = [0, *(part.shard.last for part in parts)]
+    for end, part in zip(ends, parts, strict=False):
+        if part.shard.first != end:
+            raise damaged(part.path, f"it begins at row {part.shard.first:,}, not {end:,}")
 
 
 def _as_ranges(numbers: Sequence[int]) -> str:
@@ -138,6 +142,11 @@ def _read_frame(first: _Part) -> Frame:
             n=first.shard.n_rows,
             n_structures=first.common["structures"],
             columns={spec.name: artifact.read(spec.name) for spec in columns},
+            label_dtypes={
+                spec.name: artifact.dataset(spec.name).dtype
+                for spec in artifact.present()
+                if ROW_DIM in spec.dims and spec.dtype == "label"
+            },
             parameters={k: v for k, v in artifact.parameters.items() if k != "shard"},
             inputs=artifact.inputs,
             units=artifact.units,

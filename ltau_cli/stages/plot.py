@@ -10,13 +10,15 @@ import numpy as np
 import numpy.typing as npt
 
 from ltau_cli.artifacts.atomic import check_target, replace_atomically
+from ltau_cli.artifacts.provenance import Hasher
 from ltau_cli.artifacts.read import Artifact, open_artifact
-from ltau_cli.core import calibration as cal
+from ltau_cli.core.metrics import rank_correlation
 from ltau_cli.errors import InputError, UsageError
 from ltau_cli.figures import cdf, parity, reliability
 from ltau_cli.figures.style import save_figure
-from ltau_cli.readers.arrays import Place
-from ltau_cli.readers.truth import read_true_errors
+from ltau_cli.stages.calibrate import of_threshold
+from ltau_cli.stages.known import Truth
+from ltau_cli.stages.maps import from_artifact
 
 FORMATS = ("png", "pdf", "svg")
 
@@ -77,17 +79,20 @@ def run(
 
 
 def _reliability(artifact: Artifact, _true_errors: str | None) -> Any:
-    truth = artifact.read("heldout_true_error").astype(np.float64)
-    uncertainty = artifact.read("heldout_uncertainty")[:, 0].astype(np.float64)
-    threshold = float(artifact.read("thresholds")[0])
-    scale = float(artifact.read("threshold_scale")[0])
-    before = cal.reliability(uncertainty, truth > threshold)
-    after = cal.reliability(uncertainty, truth > scale * threshold)
+    calibration = from_artifact(artifact)
+    numbers, before, after = of_threshold(
+        calibration,
+        0,
+        artifact.read("heldout_true_error").astype(np.float64),
+        artifact.read("heldout_uncertainty").astype(np.float64),
+        artifact.read("heldout_calibrated_error").astype(np.float64),
+        artifact.read("heldout_cell"),
+    )
     return reliability.draw(
         (before.predicted, before.observed, before.n),
         (after.predicted, after.observed, after.n),
-        threshold=threshold,
-        scale=scale,
+        threshold=numbers["threshold"],
+        scale=numbers["scale"] if calibration.method == "threshold" else 1.0,
         errors=(before.error, after.error),
         units=artifact.units,
     )
@@ -104,15 +109,15 @@ def _parity_scores(artifact: Artifact, true_errors: str | None) -> Any:
             f"parity of {artifact.path} needs its true errors",
             hint="give them with --true FILE, or plot the calibration artifact",
         )
-    place = Place.parse(true_errors)
-    truth = read_true_errors(place, artifact.sizes["n_queries"], str(artifact.path))
+    with Hasher() as hasher:
+        truth = Truth(true_errors).read(artifact, hasher).values
     return _parity(artifact, artifact.read("expected_error").astype(np.float64), truth)
 
 
 def _parity(
     artifact: Artifact, expected: npt.NDArray[np.float64], truth: npt.NDArray[np.float64]
 ) -> Any:
-    correlation = cal.rank_correlation(expected, truth)
+    correlation = rank_correlation(expected, truth)
     return parity.draw(expected, truth, rank_correlation=correlation, units=artifact.units)
 
 

@@ -8,6 +8,7 @@ in the artifact depends on the blocks or on interruptions.
 from __future__ import annotations
 
 import contextlib
+import itertools
 import logging
 import warnings
 from collections.abc import Iterable, Iterator, Mapping, Sequence
@@ -22,18 +23,27 @@ from ltau_cli import __version__
 from ltau_cli.artifacts.atomic import check_target
 from ltau_cli.artifacts.provenance import Hasher
 from ltau_cli.artifacts.read import Artifact, open_artifact
-from ltau_cli.artifacts.spool import Spool, open_spool
-from ltau_cli.artifacts.write import to_json
-from ltau_cli.core.scoring import Block, Calibration, Model, Scorer
+from ltau_cli.artifacts.spool import Spool, open_spool, open_temporary_spool
+from ltau_cli.artifacts.write import as_stored, to_json
+from ltau_cli.core.scoring import Block, Model, Scorer
 from ltau_cli.errors import ArtifactError, InputError, LtauWarning, OutputError, UsageError
 from ltau_cli.readers.arrays import Place
-from ltau_cli.readers.descriptors import Descriptors, find_structures, open_descriptors
+from ltau_cli.readers.descriptors import (
+    Descriptors,
+    find_labels,
+    find_structures,
+    open_descriptors,
+)
+from ltau_cli.stages.calibrated import Calibrator, log_structure_distance
+from ltau_cli.stages.maps import from_artifact, to_datasets
 from ltau_cli.stages.model import load_model
 from ltau_cli.stages.progress import Advance, Progress, silent
 from ltau_cli.stages.score_artifact import (
     WRITE_ROWS,
     Frame,
     Shard,
+    cut,
+    in_order,
     row_dtype,
     to_block,
     to_rows,
@@ -61,11 +71,14 @@ class Job:
         The scores artifact, or ``-`` for CSV on standard output.
     natoms : str, optional
         Atoms per structure.
+    group : str, optional
+        Label of each row, such as its species.
     """
 
     descriptors: str
     output: Path
     natoms: str | None = None
+    group: str | None = None
 
 
 def jobs_in_folder(
@@ -176,17 +189,17 @@ def run(
         fitted = load_model(artifact)
         k = _check_k(k, fitted, model)
         limits = np.array(sorted(set(thresholds)) or fitted.thresholds, dtype=np.float64)
-        maps, fitted_on = _load_calibration(calibration, fitted, model, k, limits)
+        calibrator, fitted_on = _load_calibration(calibration, fitted, model, k, limits)
         scorer = Scorer(
             fitted,
             k=k,
             thresholds=limits,
             quantiles=np.array(sorted(set(quantiles)), dtype=np.float64),
-            calibration=maps,
+            threshold_scale=_threshold_scale(calibrator),
             with_cdf=with_cdf,
             threads=threads,
         )
-        shared = _Shared(scorer, artifact.units, hasher, calibration, fitted_on)
+        shared = _Shared(scorer, artifact.units, hasher, calibration, calibrator, fitted_on)
         for job in jobs:
             with _open_work(job, shared, shard) as work:
                 if job.output == STDOUT:
@@ -206,6 +219,7 @@ class _Shared:
     units: str
     hasher: Hasher  # of the model and the calibration
     calibration: Path | None
+    calibrator: Calibrator | None
     fitted_on: dict[str, Any]  # the descriptors of the calibration, and which of their rows
 
 
@@ -218,6 +232,7 @@ class _Work:
     source: Descriptors
     part: Shard
     structure: npt.NDArray[np.int64] | None
+    labels: dict[str, npt.NDArray[Any]]  # group and sample_id of each row, where they are known
     n_structures: int
     parameters: dict[str, Any]
     hasher: Hasher  # of the descriptors and what belongs to them
@@ -248,43 +263,108 @@ def _open_work(job: Job, shared: _Shared, shard: tuple[int, int] | None) -> Iter
         if counts is not None:
             hasher.add("natoms", counts.path, "natoms", key=counts.key)
         n_structures = 0 if structure is None else int(structure.max()) + 1
-        part = Shard(*(shard or (0, 1)), source.n)
+        labels = _find_labels(job, place, source.n, hasher)
+        _check_calibration(shared, place, structure, labels, shard)
+        if shard is not None and 0 < n_structures < shard[1]:
+            raise UsageError(
+                f"{place} has {n_structures:,} structures, too few for {shard[1]:,} shards",
+                hint=f"use --shard I/{n_structures} or fewer shards",
+            )
+        part = cut(*(shard or (0, 1)), source.n, structure)
         scorer = shared.scorer
         parameters = {
             "k": scorer.k,
             "thresholds": scorer.thresholds,
             "quantiles": scorer.quantiles,
             "cdf": scorer.with_cdf,
+            "labels": sorted(labels),
         }
+        if shared.calibrator is not None:
+            parameters["calibration_method"] = shared.calibrator.calibration.method
         if shard is not None:
             parameters["shard"] = asdict(part) | {"n_structures": n_structures}
             n_structures = 0  # a structure may go on in the next part: merge aggregates
-        yield _Work(job, shared, source, part, structure, n_structures, parameters, hasher)
+        yield _Work(job, shared, source, part, structure, labels, n_structures, parameters, hasher)
+
+
+def _find_labels(job: Job, place: Place, n: int, hasher: Hasher) -> dict[str, npt.NDArray[Any]]:
+    given = None if job.group is None else Place.parse(job.group)
+    if given is not None:
+        hasher.add("group", given.path, "labels", key=given.key)
+    found = {
+        "group": find_labels(place, given, ("group", "species"), n),
+        "sample_id": find_labels(place, None, ("sample_id",), n),
+    }
+    return {name: labels for name, labels in found.items() if labels is not None}
+
+
+def _check_calibration(
+    shared: _Shared,
+    place: Place,
+    structure: npt.NDArray[np.int64] | None,
+    labels: Mapping[str, npt.NDArray[Any]],
+    shard: tuple[int, int] | None,
+) -> None:
+    """Refuse rows that do not come with what the calibration needs to know of them."""
+    if shared.calibrator is None:
+        return
+    calibration = shared.calibrator.calibration
+    if calibration.predictor.map.needs_structures:
+        if structure is None:
+            raise InputError(
+                f"{shared.calibration} uses each structure's mean distance, but {place} does not "
+                "say which structure a row belongs to",
+                hint="give --natoms, or calibrate on scores without structures",
+            )
+        if shard is not None and not in_order(structure):
+            raise InputError(
+                f"{place}: the rows of a structure do not stand together, so --shard would cut it",
+                hint="score the file in one call, or sort its rows by structure",
+            )
+    if len(calibration.cells.groups) and "group" not in labels:
+        raise InputError(
+            f"{shared.calibration} has bounds for each group, but {place} does not say which group "
+            "a row belongs to",
+            hint="give the labels with --group, such as the species of each atom",
+        )
 
 
 def _score_to_csv(work: _Work, block_rows: int, progress: Progress) -> dict[str, Any]:
-    """Write the rows to standard output as the blocks come in."""
-    scorer = work.shared.scorer
+    """Write the rows to standard output as the blocks come in, or when all are there."""
+    scorer, calibrator = work.shared.scorer, work.shared.calibrator
     summary = Summary(
         work.part.n,
         k=scorer.k,
         thresholds=scorer.thresholds,
-        levels=_columns(scorer).get("levels", np.zeros(0)),
+        levels=_columns(work.shared).get("levels", np.zeros(0)),
         n_structures=work.n_structures,
     )
-    counted = ["row"] if work.structure is None else ["row", "structure"]
-    names = name_columns([*counted, *(row_dtype(scorer).names or ())], _columns(scorer))
+    with contextlib.ExitStack() as stack:
+        advance = stack.enter_context(progress("scoring", work.part.n))
+        stream = stack.enter_context(open_text(STDOUT))
+        blocks = _score_blocks(work, work.part.first, block_rows, advance)
+        if calibrator is not None and calibrator.calibration.predictor.map.needs_structures:
+            spool = stack.enter_context(open_temporary_spool(row_dtype(scorer)))
+            for _, rows in blocks:
+                spool.append(rows)
+            finished = _finished_blocks(spool, work)
+        else:
+            finished = _complete((rows for _, rows in blocks), work, None)
+        first = next(finished)
+        labels = [name for name in ("structure", "group", "sample_id") if name in first]
+        names = name_columns(
+            ["row", *labels, *(name for name in first if name not in labels)], _columns(work.shared)
+        )
 
-    def columns(advance: Advance) -> Iterator[Columns]:
-        for start, rows in _score_blocks(work, work.part.first, block_rows, advance):
-            block = to_block(rows) | {"row": np.arange(start, start + len(rows))}
-            if work.structure is not None:
-                block["structure"] = work.structure[block["row"]]
-            summary.add(start, block)
-            yield to_columns(block, names)
+        def columns() -> Iterator[Columns]:
+            start = work.part.first
+            for block in itertools.chain([first], finished):
+                summary.add(start, block)
+                stop = start + len(block["expected_error"])
+                yield to_columns(block | {"row": np.arange(start, stop)}, names)
+                start = stop
 
-    with progress("scoring", work.part.n) as advance, open_text(STDOUT) as stream:
-        write_table(stream, [name for of in names.values() for name in of], columns(advance))
+        write_table(stream, [name for of in names.values() for name in of], columns())
     return summary.result() | {"units": work.shared.units}
 
 
@@ -385,15 +465,43 @@ def _score_blocks(
 
 def _finished_blocks(spool: Spool, work: _Work) -> Iterator[Block]:
     """Yield what the spool holds, with what else is known of the rows."""
+    calibrator, structure = work.shared.calibrator, work.structure
+    log_distance = None
+    if calibrator is not None and calibrator.calibration.predictor.map.needs_structures:
+        assert structure is not None, "checked when the file was opened"
+        first = work.part.first
+        log_distance = log_structure_distance(
+            (
+                (structure[first + done : first + done + len(rows)], rows["relative_distance"])
+                for done, rows in spool.blocks(WRITE_ROWS)
+            ),
+            int(structure.max()) + 1,
+        )
+    return _complete((rows for _, rows in spool.blocks(WRITE_ROWS)), work, log_distance)
+
+
+def _complete(
+    parts: Iterable[npt.NDArray[Any]], work: _Work, log_distance: npt.NDArray[np.float64] | None
+) -> Iterator[Block]:
+    """Turn structured rows into blocks with structures, labels and calibrated columns."""
+    calibrator = work.shared.calibrator
+    blocks = _with_labels(parts, work)
+    return blocks if calibrator is None else calibrator.columns(blocks, log_distance)
+
+
+def _with_labels(parts: Iterable[npt.NDArray[Any]], work: _Work) -> Iterator[Block]:
     used = _rows_of_calibration(work)
-    for done, rows in spool.blocks(WRITE_ROWS):
-        numbers = np.arange(work.part.first + done, work.part.first + done + len(rows))
+    start = work.part.first
+    for rows in parts:
+        stop = start + len(rows)
         block = to_block(rows)
         if work.structure is not None:
-            block["structure"] = work.structure[numbers]
+            block["structure"] = work.structure[start:stop]
+        block |= {name: labels[start:stop] for name, labels in work.labels.items()}
         if used is not None:
-            block["in_calibration"] = np.isin(numbers, used)
+            block["in_calibration"] = np.isin(np.arange(start, stop), used)
         yield block
+        start = stop
 
 
 def _rows_of_calibration(work: _Work) -> npt.NDArray[np.int64] | None:
@@ -411,7 +519,8 @@ def _frame(work: _Work) -> Frame:
         first=work.part.first,
         n=work.part.n,
         n_structures=work.n_structures,
-        columns=_columns(work.shared.scorer),
+        columns=_columns(work.shared),
+        label_dtypes={name: as_stored(labels).dtype for name, labels in work.labels.items()},
         parameters=work.parameters,
         inputs=work.inputs(),
         units=work.shared.units,
@@ -419,10 +528,12 @@ def _frame(work: _Work) -> Frame:
     )
 
 
-def _columns(scorer: Scorer) -> dict[str, npt.NDArray[np.float64]]:
+def _columns(shared: _Shared) -> dict[str, npt.NDArray[Any]]:
+    scorer = shared.scorer
     columns = {"thresholds": scorer.thresholds, "quantile_levels": scorer.quantiles}
-    if scorer.calibration is not None:
-        columns["levels"] = scorer.calibration.levels
+    if shared.calibrator is not None:
+        calibration = shared.calibrator.calibration
+        columns |= {"levels": calibration.levels} | to_datasets(calibration, "calibration/")
     if scorer.with_cdf:
         columns["cdf_edges"] = scorer.model.edges
     return columns
@@ -454,9 +565,21 @@ def same_rows(one: Mapping[str, Any], other: Mapping[str, Any]) -> bool:
     return all(one.get(name) == other.get(name) for name in ("sha256", "key", "rows"))
 
 
+def _threshold_scale(calibrator: Calibrator | None) -> npt.NDArray[np.float64] | None:
+    """Scale of each threshold, where the method calibrates by it; between thresholds linear."""
+    if calibrator is None or calibrator.calibration.method != "threshold":
+        return None
+    calibration = calibrator.calibration
+    return np.interp(calibrator.thresholds, calibration.thresholds, calibration.threshold_scale)
+
+
 def _load_calibration(
-    path: Path | None, model: Model, model_path: Path, k: int, thresholds: Iterable[float]
-) -> tuple[Calibration | None, dict[str, Any]]:
+    path: Path | None,
+    model: Model,
+    model_path: Path,
+    k: int,
+    thresholds: npt.NDArray[np.float64],
+) -> tuple[Calibrator | None, dict[str, Any]]:
     """Read the maps, and which rows of which descriptors they were fitted on."""
     if path is None:
         return None, {}
@@ -471,18 +594,14 @@ def _load_calibration(
                 f"{path} was fitted on scores with -k {artifact.summary['k']}, these have -k {k}",
                 hint="use the same -k, or calibrate again",
             )
-        for threshold in set(thresholds) - set(artifact.read("thresholds")):
+        calibration = from_artifact(artifact)
+        new = set(thresholds) - set(calibration.thresholds)
+        for threshold in sorted(new) if calibration.method == "threshold" else ():
             warnings.warn(
                 f"{path} has no threshold {threshold:g}; its scale is taken from the nearest ones",
                 LtauWarning,
                 stacklevel=2,
             )
         source = next(record for record in artifact.inputs if record["role"] == "descriptors")
-        maps = Calibration(
-            levels=artifact.read("levels"),
-            bound_ratio=artifact.read("bound_ratio"),
-            error_scale=float(artifact.read("error_scale")[0]),
-            thresholds=artifact.read("thresholds"),
-            threshold_scale=artifact.read("threshold_scale"),
-        )
-        return maps, {"descriptors": source, "rows": artifact.read("fit_row")}
+        fitted_on = {"descriptors": source, "rows": artifact.read("fit_row")}
+    return Calibrator(calibration, thresholds), fitted_on

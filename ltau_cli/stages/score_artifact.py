@@ -11,39 +11,57 @@ import numpy as np
 import numpy.typing as npt
 
 from ltau_cli.artifacts.schema import SCORES
-from ltau_cli.artifacts.write import ArtifactWriter, create_artifact
+from ltau_cli.artifacts.write import ArtifactWriter, as_stored, create_artifact
 from ltau_cli.core.scoring import Block, Scorer
 from ltau_cli.stages.score_summary import Summary
 
 ROW_DIM = "n_queries"
 WRITE_ROWS = 16_384  # rows written at a time: the layout of the file depends on it
 _PER_ROW = tuple(spec.name for spec in SCORES.datasets if spec.dims[0] == ROW_DIM)
-_WITH_CALIBRATION = ("calibrated_error", "calibrated_uncertainty", "error_bound")
-_COMPRESSED = ("structure", "in_calibration")
+_COMPRESSED = ("structure", "in_calibration", "group", "sample_id")
 
 
 @dataclass(frozen=True)
 class Shard:
-    """Part ``index``, from 0, of ``count`` parts of ``n_rows`` rows."""
+    """Rows ``first..last`` of ``n_rows``: part ``index``, from 0, of ``count`` parts."""
 
     index: int
     count: int
     n_rows: int
+    first: int
+    last: int
 
     @property
     def n(self) -> int:
         """Rows of the part."""
         return self.last - self.first
 
-    @property
-    def first(self) -> int:
-        """First row."""
-        return self.n_rows * self.index // self.count
 
-    @property
-    def last(self) -> int:
-        """The row after the last one."""
-        return self.n_rows * (self.index + 1) // self.count
+def cut(index: int, count: int, n_rows: int, structure: npt.NDArray[np.int64] | None) -> Shard:
+    """Choose the rows of part ``index`` of ``count``, about equally many in each part.
+
+    Where the rows of each structure stand together, no structure is cut in two.
+
+    Parameters
+    ----------
+    index, count, n_rows : int
+        See :class:`Shard`; at most one part per structure, or per row.
+    structure : (n_rows,) int64 or None
+        Structure of each row.
+    """
+    ends = n_rows * np.arange(count + 1) // count
+    if structure is not None and in_order(structure):
+        starts = np.append(np.flatnonzero(np.diff(structure, prepend=-1)), n_rows)
+        numbers = np.arange(count + 1)
+        place = np.searchsorted(starts, ends)
+        place = np.maximum.accumulate(place - numbers) + numbers  # at least one structure each
+        ends = starts[np.minimum(place, len(starts) - 1 - (count - numbers))]
+    return Shard(index, count, n_rows, int(ends[index]), int(ends[index + 1]))
+
+
+def in_order(structure: npt.NDArray[np.int64]) -> bool:
+    """Whether the rows of each structure stand together."""
+    return bool((np.diff(structure) >= 0).all())
 
 
 @dataclass(frozen=True)
@@ -56,9 +74,11 @@ class Frame:
         First row, counted in the whole descriptor file, and the number of rows.
     n_structures : int
         Structures to aggregate; 0 leaves that out.
-    columns : dict of str to (n_columns,) float64
-        The datasets that name columns: ``thresholds``, ``quantile_levels``, ``levels``,
-        ``cdf_edges``.
+    columns : dict of str to array
+        The datasets without rows: ``thresholds``, ``quantile_levels``, ``levels``, ``cdf_edges``
+        and the calibration.
+    label_dtypes : dict of str to numpy.dtype
+        Of the label datasets, as stored.
     parameters, inputs, units, model_fingerprint
         As in the artifact.
     """
@@ -66,7 +86,8 @@ class Frame:
     first: int
     n: int
     n_structures: int
-    columns: Mapping[str, npt.NDArray[np.float64]]
+    columns: Mapping[str, npt.NDArray[Any]]
+    label_dtypes: Mapping[str, np.dtype[Any]]
     parameters: Mapping[str, Any]
     inputs: Sequence[Mapping[str, Any]]
     units: str
@@ -78,10 +99,10 @@ def row_dtype(scorer: Scorer) -> np.dtype[Any]:
     sizes = {
         "n_thresholds": len(scorer.thresholds),
         "n_quantiles": len(scorer.quantiles),
-        "n_levels": 0 if scorer.calibration is None else len(scorer.calibration.levels),
         "n_edges": len(scorer.model.edges),
     }
-    optional = (_WITH_CALIBRATION if scorer.calibration else ()) + ("cdf",) * scorer.with_cdf
+    scaled = scorer.threshold_scale is not None
+    optional = ("calibrated_uncertainty",) * scaled + ("cdf",) * scorer.with_cdf
     return np.dtype([
         (spec.name, np.dtype(spec.dtype).newbyteorder("<"), tuple(sizes[d] for d in spec.dims[1:]))
         for spec in SCORES.datasets
@@ -144,9 +165,12 @@ def write_scores(
             for name in filter(block.__contains__, _PER_ROW):
                 if name not in datasets:
                     datasets[name] = writer.create(
-                        name, (frame.n, *block[name].shape[1:]), compress=name in _COMPRESSED
+                        name,
+                        (frame.n, *block[name].shape[1:]),
+                        dtype=frame.label_dtypes.get(name),
+                        compress=name in _COMPRESSED,
                     )
-                datasets[name][done : done + m] = block[name]
+                datasets[name][done : done + m] = as_stored(block[name])
             summary.add(frame.first + done, block)
             done += m
         for name, values in frame.columns.items():

@@ -18,15 +18,15 @@ def find_shard(artifact: Artifact) -> tuple[Shard, int] | None:
     if "shard" not in artifact.parameters:
         return None
     about = artifact.parameters["shard"]
-    names = ("index", "count", "n_rows", "n_structures")
+    names = ("index", "count", "n_rows", "first", "last", "n_structures")
     values = [about.get(name) if isinstance(about, dict) else None for name in names]
     numbers = [value for value in values if isinstance(value, int) and value >= 0]
     if len(numbers) < len(names):
         raise damaged(artifact.path, "parameter shard is not as ltau score writes it")
-    index, count, n_rows, n_structures = numbers
-    if not index < count <= n_rows:
+    index, count, n_rows, first, last, n_structures = numbers
+    if not (index < count <= n_rows and first <= last <= n_rows):
         raise damaged(artifact.path, f"it cannot be shard {index} of {count} of {n_rows} rows")
-    return Shard(index, count, n_rows), n_structures
+    return Shard(index, count, n_rows, first, last), n_structures
 
 
 def refuse_shard(artifact: Artifact) -> None:

@@ -26,7 +26,8 @@ def write_table(
     names : sequence of str
         The columns, in order.
     blocks : iterable of dict of str to (n,) arrays
-        The rows, block by block; floats are written with seven digits, bool as 0 and 1.
+        The rows, block by block; floats are written with seven digits, bool as 0 and 1,
+        text as it is.
     delimiter : str
         Between columns.
 
@@ -59,6 +60,8 @@ def write_json_lines(stream: TextIO, names: Sequence[str], blocks: Iterable[Colu
 def _as_text(values: npt.NDArray[Any]) -> list[str]:
     if values.dtype.kind == "f":
         return [f"{value:.{DIGITS}g}" for value in values.tolist()]
+    if values.dtype.kind == "U":
+        return list(values.tolist())
     return [str(int(value)) for value in values.tolist()]
 
 

@@ -1,0 +1,191 @@
+"""Do the error bars hold? Rank correlation, coverage and CRPS in and out of domain.
+
+    python benchmarks/calibration.py FOLDER [SET ...]
+
+FOLDER holds, as numpy files: ``logs/`` (one array of training errors per epoch),
+``train_descriptors``, ``train_natoms``, and for every test set ``test_SET_descriptors``,
+``test_SET_natoms``, ``test_SET_species`` and ``test_SET_forces_true`` with
+``test_SET_forces_pred``. The first SET, drawn like the training set, is calibrated on: half of its
+structures, the other half is reported; means over the splits of ``--splits`` seeds.
+
+The published method is k = 10, unscaled descriptors, the threshold scaled (Vita et al., doi
+10.1088/2632-2153/adb4b9); its 90 % bound is the scaled quantile of the mixed CDF.
+"""
+
+from __future__ import annotations
+
+import argparse
+import tempfile
+import warnings
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+import numpy.typing as npt
+
+from ltau_cli.artifacts.provenance import Hasher
+from ltau_cli.artifacts.read import open_artifact
+from ltau_cli.core.calibration import fit_calibration, split_rows, threshold_scale
+from ltau_cli.core.evaluation import evaluate
+from ltau_cli.core.maps import Rows
+from ltau_cli.core.metrics import crps, rank_correlation, rank_within
+from ltau_cli.readers.truth import TrueErrors
+from ltau_cli.stages import fit, ingest, score
+from ltau_cli.stages.known import read_rows
+from ltau_cli.stages.reading import Labels
+
+LEVELS = (np.arange(100) + 0.5) / 100
+COLUMNS = ("rank", "within species", "90 % covers", "predicted / true", "CRPS")
+Row = tuple[float, float, float, float, float]
+
+
+@dataclass
+class Scored:
+    """One test set as one model scores it."""
+
+    rows: Rows
+    true_error: npt.NDArray[np.float64]
+    uncertainty: npt.NDArray[np.float64]
+    quantiles: npt.NDArray[np.float64]
+    thresholds: npt.NDArray[np.float64]
+
+
+def main() -> None:
+    """Print one table."""
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("folder", type=Path)
+    parser.add_argument("sets", nargs="*", help="test sets, the one to calibrate on first")
+    parser.add_argument("--splits", type=int, default=20)
+    arguments = parser.parse_args()
+    warnings.simplefilter("ignore")
+    sets = arguments.sets or find_sets(arguments.folder)
+    with tempfile.TemporaryDirectory() as work:
+        published = prepare(
+            arguments.folder, sets, Path(work), fit.Settings(k=10, scale="none"), "published"
+        )
+        default = prepare(arguments.folder, sets, Path(work), fit.Settings(), "default")
+    results: dict[str, dict[str, list[Row]]] = {}
+    for seed in range(arguments.splits):
+        for method, by_set in one_split(published, default, sets, seed):
+            for name, row in by_set.items():
+                results.setdefault(method, {}).setdefault(name, []).append(row)
+    show(results, sets)
+
+
+def find_sets(folder: Path) -> list[str]:
+    """Names of the test sets, the lowest temperature first."""
+    names = [p.name[len("test_") : -len("_natoms.npy")] for p in folder.glob("test_*_natoms.npy")]
+    return sorted(names, key=lambda name: (len(name), name))
+
+
+def prepare(
+    folder: Path, sets: list[str], work: Path, settings: fit.Settings, name: str
+) -> dict[str, Scored]:
+    """Ingest, fit and score every set."""
+    errors, model = work / "errors.h5", work / f"{name}.h5"
+    if not errors.exists():
+        ingest.run([str(folder / "logs")], errors, labels=Labels(str(folder / "train_natoms.npy")))
+    fit.run(errors, str(folder / "train_descriptors.npy"), model, settings=settings)
+    jobs = [
+        score.Job(
+            str(folder / f"test_{s}_descriptors.npy"),
+            work / f"{name}_{s}.h5",
+            str(folder / f"test_{s}_natoms.npy"),
+            str(folder / f"test_{s}_species.npy"),
+        )
+        for s in sets
+    ]
+    list(score.run(jobs, model, quantiles=LEVELS))
+    return {s: read_set(folder, s, job.output) for s, job in zip(sets, jobs, strict=True)}
+
+
+def read_set(folder: Path, name: str, path: Path) -> Scored:
+    """Read the scores and the true errors of one set."""
+    difference = np.load(folder / f"test_{name}_forces_pred.npy").astype(np.float64)
+    difference -= np.load(folder / f"test_{name}_forces_true.npy")
+    true_error = np.linalg.norm(difference, axis=1)
+    with open_artifact(path, "scores") as artifact, Hasher() as hasher:
+        return Scored(
+            read_rows(artifact, TrueErrors(true_error), None, hasher),
+            true_error,
+            artifact.read("uncertainty").astype(np.float64),
+            artifact.read("quantiles").astype(np.float64),
+            artifact.read("thresholds"),
+        )
+
+
+def one_split(
+    published: dict[str, Scored], default: dict[str, Scored], sets: list[str], seed: int
+) -> Iterator[tuple[str, dict[str, Row]]]:
+    """Calibrate on half of the first set; measure the other half and the other sets."""
+    first = default[sets[0]]
+    chosen = split_rows(first.rows.structure, len(first.rows), fit_fraction=0.5, seed=seed)
+    parts = {s: ~chosen if s == sets[0] else np.ones(len(default[s].rows), bool) for s in sets}
+
+    own = published[sets[0]]
+    scale = threshold_scale(
+        own.true_error[chosen], own.uncertainty[chosen, 0], float(own.thresholds[0])
+    )
+    yield "published", {s: of_published(published[s], scale, part) for s, part in parts.items()}
+
+    fitted = fit_calibration(
+        first.rows.take(chosen),
+        first.true_error[chosen],
+        methods=["distance", "scale", "isotonic"],
+        levels=np.array([0.9]),
+        thresholds=first.thresholds,
+        uncertainty=first.uncertainty[chosen],
+        seed=seed,
+    ).calibration
+    measured = {
+        s: evaluate(default[s].rows.take(part), default[s].true_error[part], fitted)["predictors"]
+        for s, part in parts.items()
+    }
+    for name in measured[sets[0]]:
+        yield (
+            name,
+            {
+                s: (
+                    found[name]["rank_correlation"] or np.nan,
+                    found[name]["rank_correlation_within_groups"] or np.nan,
+                    found[name]["coverage"]["0.9"],
+                    found[name]["error_ratio"],
+                    found[name]["crps"],
+                )
+                for s, found in measured.items()
+            },
+        )
+
+
+def of_published(scored: Scored, scale: float, part: npt.NDArray[np.bool_]) -> Row:
+    """Measure the scaled mixture."""
+    rows, true_error = scored.rows.take(part), scored.true_error[part]
+    quantiles = scale * scored.quantiles[part]
+    bound = (quantiles[:, 89] + quantiles[:, 90]) / 2
+    mean = scale * rows.expected_error
+    assert rows.group is not None
+    return (
+        rank_correlation(mean, true_error) or np.nan,
+        rank_within(mean, true_error, rows.group) or np.nan,
+        float((true_error <= bound).mean()),
+        float(mean.mean() / true_error.mean()),
+        float(crps(true_error, quantiles, LEVELS).mean()),
+    )
+
+
+def show(results: dict[str, dict[str, list[Row]]], sets: list[str]) -> None:
+    """Print one table per set, the standard deviation of the coverage over splits beside it."""
+    for name in sets:
+        print(f"\n{name}".ljust(22) + "".join(column.rjust(18) for column in COLUMNS))
+        for method, by_set in results.items():
+            rows = np.array(by_set[name])
+            mean, spread = rows.mean(axis=0), rows[:, 2].std()
+            cells = [f"{value:.3f}" for value in mean]
+            cells[2] += f" +- {spread:.3f}"
+            cells[4] = f"{mean[4]:.4f}"
+            print(method.ljust(21) + "".join(cell.rjust(18) for cell in cells))
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,65 @@
+"""``--fail-if``: conditions on the metrics that end a command with exit code 7."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from typing import TYPE_CHECKING, Any
+
+import click
+
+from ltau_cli.cli.console import number
+from ltau_cli.errors import GateError
+
+if TYPE_CHECKING:
+    from ltau_cli.stages.conditions import Condition
+
+fail_if = click.option(
+    "--fail-if",
+    "gates",
+    multiple=True,
+    metavar="'METRIC OP NUMBER'",
+    help="End with exit code 7 if this holds, such as 'coverage90 < 0.88'; repeatable. "
+    "Metrics: coverage90, width90, rank_correlation, error_ratio, crps, ence, ause, "
+    "miscalibration_area, flagged_share.",
+)
+
+
+def parse_gates(texts: Sequence[str]) -> list[Condition]:
+    """Read all conditions before any work is done.
+
+    Raises
+    ------
+    UsageError
+        If one is not METRIC OP NUMBER.
+    """
+    from ltau_cli.stages.conditions import Condition
+
+    return [Condition.parse(text) for text in texts]
+
+
+def check_gates(gates: Sequence[Condition], sets: Mapping[str, Mapping[str, Any]]) -> None:
+    """Compare the metrics of each set with the conditions.
+
+    Parameters
+    ----------
+    gates : sequence of Condition
+    sets : dict of str to dict of str to float
+        The metrics of each set.
+
+    Raises
+    ------
+    GateError
+        If a condition holds.
+    UsageError
+        If there is no such metric.
+    """
+    from ltau_cli.stages.conditions import check_columns
+
+    for name, metrics in sets.items():
+        check_columns([gate.column for gate in gates], list(metrics), name, what="metric")
+        for gate in gates:
+            if gate.holds(metrics):
+                raise GateError(
+                    f"{name}: {gate.column} is {number(metrics[gate.column])}, "
+                    f"and --fail-if says {gate.column} {gate.sign} {gate.number:g}"
+                )

@@ -1,0 +1,99 @@
+"""All metrics of a calibrated set: overall, by group, by distance, and of the baselines."""
+
+from __future__ import annotations
+
+import itertools
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+
+from ltau_cli.core.calibration import RATIO_LEVELS, Calibration, Predictor
+from ltau_cli.core.maps import Floats, Rows
+from ltau_cli.core.metrics import (
+    Predicted,
+    ause,
+    measure,
+    rank_correlation,
+    rank_interval,
+    rank_within,
+)
+
+CALIBRATED = "ltau"
+DISTANCE_EDGES = (1.25, 1.5, 2.0, 3.0)  # of relative distance
+
+
+def evaluate(rows: Rows, true_error: Floats, calibration: Calibration) -> dict[str, Any]:
+    """Measure the calibrated errors of n rows, and what they must beat.
+
+    Parameters
+    ----------
+    rows : Rows
+    true_error : (n,) float64
+        Error units.
+    calibration : Calibration
+        Fitted on other rows.
+
+    Returns
+    -------
+    dict
+        ``predictors`` maps ``ltau`` and each baseline to its metrics (see
+        :func:`ltau_cli.core.metrics.measure`); ``groups`` and ``distance_bins`` list the metrics
+        of ``ltau`` in each part that has rows.
+    """
+    own = _predicted(
+        calibration.predictor,
+        calibration.predictor.map.apply(rows),
+        calibration.cells.of(rows),
+        calibration.levels,
+    )
+    one = np.zeros(len(rows), dtype=np.int64)
+    predictors = {CALIBRATED: own}
+    for name, baseline in calibration.baselines.items():
+        mean = calibration.baseline_mean(name, rows)
+        predictors[name] = _predicted(baseline, mean, one, calibration.levels)
+
+    def of(predicted: Predicted, part: npt.NDArray[np.bool_] | None = None) -> dict[str, Any]:
+        return measure(
+            true_error, predicted, structure=rows.structure, group=rows.group, rows=part
+        )  # fmt: skip
+
+    groups, bins = [], []
+    if rows.group is not None:
+        for name in np.unique(rows.group):
+            groups.append({"group": name.item()} | of(own, rows.group == name))
+    edges = (0.0, *DISTANCE_EDGES, np.inf)
+    for low, high in itertools.pairwise(edges):
+        part = (rows.relative_distance >= low) & (rows.relative_distance < high)
+        if part.any():
+            bins.append({"from": low, "to": high} | of(own, part))
+    return {
+        "predictors": {name: of(predicted) for name, predicted in predictors.items()},
+        "groups": groups,
+        "distance_bins": bins,
+    }
+
+
+def evaluate_plain(rows: Rows, true_error: Floats) -> dict[str, Any]:
+    """Measure the expected errors themselves, without a calibration."""
+    expected = rows.expected_error
+    plain = {
+        "n_rows": len(rows),
+        "mean_true_error": float(true_error.mean()),
+        "mean_predicted_error": float(expected.mean()),
+        "error_ratio": float(expected.mean() / max(true_error.mean(), np.finfo(float).tiny)),
+        "rank_correlation": rank_correlation(expected, true_error),
+        "rank_correlation_interval": rank_interval(expected, true_error, rows.structure),
+        "ause": ause(true_error, expected),
+    }
+    if rows.group is not None:
+        plain["rank_correlation_within_groups"] = rank_within(expected, true_error, rows.group)
+    return {"predictors": {CALIBRATED: plain}, "groups": [], "distance_bins": []}
+
+
+def _predicted(
+    predictor: Predictor, mean: Floats, cell: npt.NDArray[np.int64], levels: Floats
+) -> Predicted:
+    return Predicted(
+        mean, cell, predictor.ratio_quantiles, RATIO_LEVELS, predictor.bound_ratio, levels
+    )  # fmt: skip

@@ -1,0 +1,159 @@
+"""Maps from what scores say of a row to its calibrated mean error."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Any, Literal
+
+import numpy as np
+import numpy.typing as npt
+
+Floats = npt.NDArray[np.float64]
+Method = Literal["distance", "scale", "isotonic", "threshold"]
+
+FEATURES = ("expected_error", "relative_distance", "structure_distance", "neighbor_distance")
+# Exponents of the power law before it has seen a calibration row, and how far (one standard
+# deviation) they are expected to differ between models and materials; docs/calibration.md says
+# which models these were measured on. One structure counts as one observation.
+PRIOR_WITH_STRUCTURES = {"expected_error": 1.0, "relative_distance": 0.6, "structure_distance": 2.0}
+PRIOR_BY_ROW = {"expected_error": 1.0, "relative_distance": 1.3}
+PRIOR_SPREAD = 0.3
+
+
+@dataclass(frozen=True)
+class Rows:
+    """What the scores say of n rows.
+
+    Attributes
+    ----------
+    expected_error : (n,) float64
+        Error units.
+    relative_distance, neighbor_distance : (n,) float64
+    structure_distance : (n,) float64 or None
+        Geometric mean of the relative distances in the row's structure.
+    structure : (n,) int64 or None
+    group : (n,) labels or None
+    """
+
+    expected_error: Floats
+    relative_distance: Floats
+    neighbor_distance: Floats
+    structure_distance: Floats | None = None
+    structure: npt.NDArray[np.int64] | None = None
+    group: npt.NDArray[Any] | None = None
+
+    def __len__(self) -> int:
+        return len(self.expected_error)
+
+    def take(self, rows: npt.NDArray[Any]) -> Rows:
+        """Return some of the rows."""
+        return Rows(*(None if v is None else v[rows] for v in vars(self).values()))  # type: ignore[arg-type]
+
+    def log(self, feature: str) -> Floats:
+        """Logarithm of a feature, finite also where it is 0."""
+        values = getattr(self, feature)
+        if values is None:
+            raise ValueError(f"{feature} is not known")
+        out: Floats = np.log(np.maximum(values, float(np.finfo(np.float32).tiny)))
+        return out
+
+
+@dataclass(frozen=True)
+class ErrorMap:
+    """log E = coefficients[0] + sum_f coefficients[1 + f] log(feature f); or a table.
+
+    Attributes
+    ----------
+    coefficients : (1 + n_features,) float64
+        The constant, then the exponents of :data:`FEATURES`.
+    knots : (2, n_knots) float64
+        Expected errors and calibrated errors, linear in between; empty for a power law.
+    """
+
+    coefficients: Floats
+    knots: Floats
+
+    @property
+    def needs_structures(self) -> bool:
+        """Whether rows must say which structure they belong to."""
+        return bool(self.coefficients[1 + FEATURES.index("structure_distance")] != 0)
+
+    def apply(self, rows: Rows) -> Floats:
+        """Calibrated mean error of each row, (n,) in error units."""
+        if self.knots.size:
+            return np.asarray(np.interp(rows.expected_error, self.knots[0], self.knots[1]))
+        total = np.full(len(rows), self.coefficients[0])
+        for feature, exponent in zip(FEATURES, self.coefficients[1:], strict=True):
+            if exponent != 0:
+                total += exponent * rows.log(feature)
+        out: Floats = np.exp(total)
+        return out
+
+
+def power_law(constant: float = 0.0, **exponents: float) -> ErrorMap:
+    """Return the map E = exp(constant) * prod_f feature_f ** exponent_f."""
+    values = [constant, *(exponents.get(feature, 0.0) for feature in FEATURES)]
+    return ErrorMap(np.array(values), np.zeros((2, 0)))
+
+
+def fit_scale(rows: Rows, true_error: Floats) -> ErrorMap:
+    """E = s * expected error with the mean error matched."""
+    return _scaled(power_law(expected_error=1.0), rows, true_error)
+
+
+def fit_constant(rows: Rows, true_error: Floats) -> ErrorMap:
+    """E = mean true error, whatever the row: a baseline."""
+    return _scaled(power_law(), rows, true_error)
+
+
+def fit_neighbor_distance(rows: Rows, true_error: Floats) -> ErrorMap:
+    """E = s * neighbor distance ** e, without any logged error: a baseline."""
+    return _fit_power_law(rows, true_error, {"neighbor_distance": 0.0}, strength=0.0)
+
+
+def fit_distance(rows: Rows, true_error: Floats) -> ErrorMap:
+    """Fit log E = a + b log m + c log r + g log R by a penalized Gamma regression with log link.
+
+    m is the expected error, r the relative distance and R the mean of r over the row's structure
+    (without structures: R is left out). The exponents are drawn toward those that held for other
+    models (:data:`PRIOR_WITH_STRUCTURES`), because calibration sets are drawn near the training
+    set: they say little about the exponents of distances, which far away decide everything.
+    """
+    prior = PRIOR_BY_ROW if rows.structure_distance is None else PRIOR_WITH_STRUCTURES
+    first = _scaled(power_law(**prior), rows, true_error)
+    dispersion = float(np.var(true_error / first.apply(rows)))
+    n = len(rows) if rows.structure is None else len(np.unique(rows.structure))
+    return _fit_power_law(rows, true_error, prior, strength=dispersion / (n * PRIOR_SPREAD**2))
+
+
+def fit_isotonic(rows: Rows, true_error: Floats) -> ErrorMap:
+    """E as any function that grows with the expected error (scikit-learn's isotonic regression)."""
+    from sklearn.isotonic import IsotonicRegression
+
+    fitted = IsotonicRegression(out_of_bounds="clip").fit(rows.expected_error, true_error)
+    lowest = float(true_error[true_error > 0].min())
+    knots = np.array([fitted.X_thresholds_, np.maximum(fitted.y_thresholds_, lowest)])
+    return ErrorMap(power_law().coefficients, knots)
+
+
+def _fit_power_law(
+    rows: Rows, true_error: Floats, prior: dict[str, float], *, strength: float
+) -> ErrorMap:
+    """Fit by scikit-learn; errors over their prior prediction, so that it shrinks to the prior."""
+    from sklearn.linear_model import GammaRegressor
+
+    start = _scaled(power_law(**prior), rows, true_error)
+    ratio = true_error / start.apply(rows)
+    features = np.stack([rows.log(feature) for feature in prior], axis=1)
+    center = features.mean(axis=0)
+    model = GammaRegressor(alpha=strength, solver="newton-cholesky", tol=1e-8, max_iter=1000)
+    model.fit(features - center, np.maximum(ratio, 1e-6 * ratio.mean()))
+    exponents = {f: p + float(d) for (f, p), d in zip(prior.items(), model.coef_, strict=True)}
+    return _scaled(power_law(**exponents), rows, true_error)
+
+
+def _scaled(error_map: ErrorMap, rows: Rows, true_error: Floats) -> ErrorMap:
+    """Scale a power law so that true over predicted error is 1 on average, row by row."""
+    coefficients = error_map.coefficients.copy()
+    coefficients[0] += np.log(np.mean(true_error / error_map.apply(rows)))
+    return ErrorMap(coefficients, error_map.knots)

@@ -1,0 +1,283 @@
+"""How well predicted error distributions describe true errors."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+
+Floats = npt.NDArray[np.float64]
+
+BOOTSTRAP = 500
+_BLOCK = 1 << 20  # numbers of a (rows, levels) table that are held at a time
+
+
+def crps(true_error: Floats, quantiles: Floats, levels: Floats) -> Floats:
+    """Continuous ranked probability score of each row, (n,) in error units.
+
+    Twice the mean pinball loss over equally spaced levels (Gneiting & Ranjan 2011, doi
+    10.1198/jbes.2010.08110, eq. 17).
+
+    Parameters
+    ----------
+    true_error : (n,) float64
+    quantiles : (n, n_levels) float64
+        Predicted.
+    levels : (n_levels,) float64
+        Midpoints of equal parts of (0, 1).
+    """
+    gap = true_error[:, None] - quantiles
+    out: Floats = 2 * np.maximum(levels * gap, (levels - 1) * gap).mean(axis=1)
+    return out
+
+
+@dataclass(frozen=True)
+class Predicted:
+    """The predicted error distribution of n rows: mean times ratio.
+
+    Attributes
+    ----------
+    mean : (n,) float64
+        Error units.
+    cell : (n,) int64
+        Row of the tables below.
+    ratio_quantiles : (n_cells, n_ratio_levels) float64
+    ratio_levels : (n_ratio_levels,) float64
+    bound_ratio : (n_cells, n_levels) float64
+    levels : (n_levels,) float64
+    """
+
+    mean: Floats
+    cell: npt.NDArray[np.int64]
+    ratio_quantiles: Floats
+    ratio_levels: Floats
+    bound_ratio: Floats
+    levels: Floats
+
+
+def measure(
+    true_error: Floats,
+    predicted: Predicted,
+    *,
+    structure: npt.NDArray[np.int64] | None,
+    group: npt.NDArray[Any] | None,
+    rows: npt.NDArray[np.bool_] | None = None,
+    seed: int = 0,
+) -> dict[str, Any]:
+    """Every metric over the rows (or those that ``rows`` names).
+
+    Parameters
+    ----------
+    true_error : (n,) float64
+        Error units.
+    predicted : Predicted
+        Of the n rows.
+    structure, group : (n,) or None
+        Rows of a structure are dependent: the bootstrap draws structures. With groups the rank
+        correlation is also given as the mean over groups.
+    rows : (n,) bool, optional
+        Use only these.
+    seed : int
+        Of the bootstrap.
+
+    Returns
+    -------
+    dict
+        ``n_rows``, ``mean_true_error``, ``mean_predicted_error``, ``error_ratio``,
+        ``rank_correlation`` with ``rank_correlation_interval`` (95 %),
+        ``rank_correlation_within_groups``, ``coverage`` and ``mean_width`` by level,
+        ``miscalibration_area``, ``ence``, ``crps``, ``ause``.
+    """
+    if rows is not None:
+        true_error = true_error[rows]
+        structure = None if structure is None else structure[rows]
+        group = None if group is None else group[rows]
+        predicted = _take(predicted, rows)
+    mean = predicted.mean
+    bounds = mean[:, None] * predicted.bound_ratio[predicted.cell]
+    names = [f"{level:g}" for level in predicted.levels]
+    covered = (true_error[:, None] <= bounds).mean(axis=0)
+    score, second, observed = _of_distribution(true_error, predicted)
+    result = {
+        "n_rows": len(true_error),
+        "mean_true_error": float(true_error.mean()),
+        "mean_predicted_error": float(mean.mean()),
+        "error_ratio": float(mean.mean() / max(true_error.mean(), np.finfo(np.float64).tiny)),
+        "rank_correlation": rank_correlation(mean, true_error),
+        "rank_correlation_interval": rank_interval(mean, true_error, structure, seed=seed),
+        "coverage": dict(zip(names, covered.tolist(), strict=True)),
+        "mean_width": dict(zip(names, bounds.mean(axis=0).tolist(), strict=True)),
+        "miscalibration_area": miscalibration_area(predicted.ratio_levels, observed),
+        "ence": ence(true_error, second),
+        "crps": float(score.mean()),
+        "ause": ause(true_error, mean),
+    }
+    if group is not None:
+        result["rank_correlation_within_groups"] = rank_within(mean, true_error, group)
+    return result
+
+
+def _take(predicted: Predicted, rows: npt.NDArray[np.bool_]) -> Predicted:
+    return Predicted(
+        predicted.mean[rows], predicted.cell[rows], predicted.ratio_quantiles,
+        predicted.ratio_levels, predicted.bound_ratio, predicted.levels,
+    )  # fmt: skip
+
+
+def _of_distribution(true_error: Floats, predicted: Predicted) -> tuple[Floats, Floats, Floats]:
+    """CRPS and predicted mean square of each row, and the share of rows under each quantile."""
+    n, levels = len(true_error), predicted.ratio_levels
+    score, second = np.empty(n), np.empty(n)
+    below = np.zeros(len(levels))
+    block = max(1, _BLOCK // len(levels))
+    for start in range(0, n, block):
+        part = slice(start, start + block)
+        quantiles = predicted.mean[part, None] * predicted.ratio_quantiles[predicted.cell[part]]
+        score[part] = crps(true_error[part], quantiles, levels)
+        second[part] = (quantiles**2).mean(axis=1)
+        below += (true_error[part, None] <= quantiles).sum(axis=0)
+    return score, second, below / n
+
+
+def rank_correlation(a: Floats, b: Floats) -> float | None:
+    """Spearman's rank correlation; None where one side does not vary."""
+    from scipy.stats import spearmanr
+
+    if len(a) < 2 or np.ptp(a) == 0 or np.ptp(b) == 0:
+        return None
+    return float(spearmanr(a, b).statistic)
+
+
+def rank_within(a: Floats, b: Floats, group: npt.NDArray[Any]) -> float | None:
+    """Mean of the rank correlations within each group, weighted by rows; None if there is none."""
+    total, n = 0.0, 0
+    for name in np.unique(group):
+        own = group == name
+        value = rank_correlation(a[own], b[own])
+        if value is not None:
+            total, n = total + value * int(own.sum()), n + int(own.sum())
+    return total / n if n else None
+
+
+def rank_interval(
+    a: Floats, b: Floats, structure: npt.NDArray[np.int64] | None, *, seed: int = 0
+) -> list[float] | None:
+    """95 % bootstrap interval of the rank correlation over structures.
+
+    Structures are drawn with replacement (the cluster bootstrap); the ranks are those of the whole
+    set, so that a draw costs no sorting. None where there is nothing to draw from.
+    """
+    from scipy.stats import rankdata
+
+    if structure is None:
+        structure = np.arange(len(a))
+    _, place = np.unique(structure, return_inverse=True)
+    n = int(place.max()) + 1 if len(place) else 0
+    if n < 2 or np.ptp(a) == 0 or np.ptp(b) == 0:
+        return None
+    x, y = rankdata(a) - len(a) / 2, rankdata(b) - len(b) / 2
+    sums = np.stack(
+        [np.bincount(place, weights=w) for w in (np.ones(len(x)), x, y, x * x, y * y, x * y)]
+    )
+    random = np.random.default_rng(seed)
+    values = []
+    for _ in range(BOOTSTRAP):
+        drawn = np.bincount(random.integers(0, n, n), minlength=n)
+        m, sx, sy, sxx, syy, sxy = sums @ drawn
+        spread = (sxx - sx * sx / m) * (syy - sy * sy / m)
+        if spread > 0:
+            values.append((sxy - sx * sy / m) / np.sqrt(spread))
+    return [float(v) for v in np.quantile(values, [0.025, 0.975])] if values else None
+
+
+def miscalibration_area(levels: Floats, observed: Floats) -> float:
+    """Area between observed share and level, both ends of the diagonal included.
+
+    0 is perfect, 0.5 the worst (Tran et al. 2020, doi 10.1088/2632-2153/ab7e1a).
+
+    Parameters
+    ----------
+    levels, observed : (n_levels,) float64
+        Predicted probability, and the share of errors under that quantile.
+    """
+    x = np.concatenate([[0.0], levels, [1.0]])
+    gap = np.concatenate([[0.0], observed - levels, [0.0]])
+    left, right, width = gap[:-1], gap[1:], np.diff(x)
+    same = np.sign(left) * np.sign(right) >= 0
+    total = np.abs(left) + np.abs(right)
+    crossing = (left**2 + right**2) / np.where(total > 0, total, 1.0)
+    return float((width * np.where(same, total, crossing)).sum() / 2)
+
+
+def ence(true_error: Floats, mean_square: Floats) -> float:
+    """Return the expected normalized calibration error.
+
+    Mean over ten bins of equal size by predicted error of |RMV - RMSE| / RMV (Levi et al. 2022,
+    doi 10.3390/s22155540); RMV is the root of the mean of ``mean_square`` (n,), the second moment
+    of the predicted error.
+    """
+    order = np.argsort(mean_square, kind="stable")
+    values = []
+    for rows in np.array_split(order, min(10, len(order))):
+        predicted = np.sqrt(mean_square[rows].mean())
+        values.append(abs(predicted - np.sqrt((true_error[rows] ** 2).mean())) / predicted)
+    return float(np.mean(values))
+
+
+def sparsification(true_error: Floats, ranked_by: Floats) -> Floats:
+    """Mean error of what remains when the rows largest in ``ranked_by`` are removed.
+
+    Returns
+    -------
+    (n,) float64
+        After removing 0, 1, ..., n - 1 rows; error units.
+    """
+    order = np.argsort(ranked_by, kind="stable")
+    out: Floats = (np.cumsum(true_error[order]) / np.arange(1, len(order) + 1))[::-1]
+    return out
+
+
+def ause(true_error: Floats, ranked_by: Floats) -> float:
+    """Area under the sparsification error: the curve minus the oracle's, over the mean error.
+
+    Ilg et al. 2018, doi 10.1007/978-3-030-01234-2_40. 0 is the order of the true errors themselves.
+    """
+    mean = true_error.mean()
+    if mean == 0:
+        return 0.0
+    gap = sparsification(true_error, ranked_by) - sparsification(true_error, true_error)
+    return float(gap.mean() / mean)
+
+
+@dataclass
+class Reliability:
+    """Predicted against observed probability by bins of equal size.
+
+    Attributes
+    ----------
+    predicted, observed : (n_bins,) float64
+    n : (n_bins,) int64
+        Rows per bin.
+    """
+
+    predicted: Floats
+    observed: Floats
+    n: npt.NDArray[np.int64]
+
+    @property
+    def error(self) -> float:
+        """Expected calibration error: the weighted mean of |predicted - observed|."""
+        return float((self.n * np.abs(self.predicted - self.observed)).sum() / self.n.sum())
+
+
+def reliability(uncertainty: Floats, exceeded: npt.NDArray[np.bool_]) -> Reliability:
+    """Compare predicted probabilities (n,) with what happened (n,), in ten bins of equal size."""
+    order = np.argsort(uncertainty, kind="stable")
+    bins = np.array_split(order, min(10, len(order)))
+    return Reliability(
+        np.array([uncertainty[rows].mean() for rows in bins]),
+        np.array([exceeded[rows].mean() for rows in bins]),
+        np.array([len(rows) for rows in bins]),
+    )

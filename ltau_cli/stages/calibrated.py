@@ -1,0 +1,81 @@
+"""Calibrated columns of blocks of scores."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Iterator
+from dataclasses import dataclass
+
+import numpy as np
+import numpy.typing as npt
+
+from ltau_cli.core.calibration import Calibration
+from ltau_cli.core.maps import Rows
+from ltau_cli.core.scoring import Block
+
+
+@dataclass(frozen=True)
+class Calibrator:
+    """A calibration, and the thresholds of the scores it is applied to (error units)."""
+
+    calibration: Calibration
+    thresholds: npt.NDArray[np.float64]
+
+    def columns(
+        self, blocks: Iterable[Block], log_distance: npt.NDArray[np.float64] | None
+    ) -> Iterator[Block]:
+        """Add ``calibrated_error``, ``error_bound`` and ``calibrated_uncertainty`` to each block.
+
+        Parameters
+        ----------
+        blocks : iterable of dict of str to (m, ...) arrays
+            With ``structure`` and ``group`` where they are known.
+        log_distance : (n_structures,) float64 or None
+            See :func:`log_structure_distance`; None leaves structures out.
+        """
+        predictor, cells = self.calibration.predictor, self.calibration.cells
+        for block in blocks:
+            structure = None if log_distance is None else np.exp(log_distance[block["structure"]])
+            rows = rows_of(block, structure)
+            mean, cell = predictor.map.apply(rows), cells.of(rows)
+            block["calibrated_error"] = mean
+            block["error_bound"] = mean[:, None] * predictor.bound_ratio[cell]
+            if "calibrated_uncertainty" not in block:
+                block["calibrated_uncertainty"] = predictor.exceedance(mean, cell, self.thresholds)
+            yield block
+
+
+def rows_of(block: Block, structure_distance: npt.NDArray[np.float64] | None) -> Rows:
+    """Return what a calibration needs to know of the rows of a block."""
+    return Rows(
+        expected_error=block["expected_error"].astype(np.float64),
+        relative_distance=block["relative_distance"].astype(np.float64),
+        neighbor_distance=block["neighbor_distance"].astype(np.float64),
+        structure_distance=structure_distance,
+        structure=block.get("structure"),
+        group=block.get("group"),
+    )
+
+
+def log_structure_distance(
+    blocks: Iterable[tuple[npt.NDArray[np.int64], npt.NDArray[np.float32]]], n_structures: int
+) -> npt.NDArray[np.float64]:
+    """Mean logarithm of the relative distances of each structure, added row by row.
+
+    Parameters
+    ----------
+    blocks : iterable of ((m,) int64, (m,) float32)
+        Structure and relative distance of each row.
+    n_structures : int
+
+    Returns
+    -------
+    (n_structures,) float64
+        NaN for a structure without a row.
+    """
+    total, n = np.zeros(n_structures), np.zeros(n_structures)
+    for structure, distance in blocks:
+        np.add.at(total, structure, np.log(distance.astype(np.float64)))
+        np.add.at(n, structure, 1)
+    with np.errstate(invalid="ignore"):
+        means: npt.NDArray[np.float64] = total / n
+    return means

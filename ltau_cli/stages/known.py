@@ -1,0 +1,109 @@
+"""Scored rows whose true errors are known."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+
+from ltau_cli.artifacts.provenance import Hasher
+from ltau_cli.artifacts.read import Artifact
+from ltau_cli.core.maps import Rows
+from ltau_cli.core.scoring import Block
+from ltau_cli.errors import InputError
+from ltau_cli.readers.arrays import Place
+from ltau_cli.readers.labels import check_count, read_label_column
+from ltau_cli.readers.log import LogOptions
+from ltau_cli.readers.truth import TrueErrors, read_true_errors
+from ltau_cli.stages.calibrated import log_structure_distance, rows_of
+from ltau_cli.stages.score_artifact import ROW_DIM
+
+STORED_LABELS = ("species", "group")  # --group names these, or a file
+
+
+@dataclass(frozen=True)
+class Truth:
+    """Where the true errors are.
+
+    Attributes
+    ----------
+    place : str
+        See :func:`ltau_cli.readers.truth.read_true_errors`.
+    reference, prediction : str or None
+        Names of the forces in frames.
+    """
+
+    place: str
+    reference: str | None = None
+    prediction: str | None = None
+
+    def read(self, scores: Artifact, hasher: Hasher) -> TrueErrors:
+        """Read the true error of each row of ``scores``.
+
+        Raises
+        ------
+        InputError
+            If they cannot be used or do not match.
+        """
+        place = Place.parse(self.place)
+        hasher.add("true errors", place.path, "true errors", key=place.key)
+        return read_true_errors(
+            place,
+            scores.sizes[ROW_DIM],
+            str(scores.path),
+            sample_id=scores.read("sample_id") if scores.has("sample_id") else None,
+            keys=LogOptions(reference=self.reference, prediction=self.prediction),
+        )
+
+
+def read_rows(scores: Artifact, truth: TrueErrors, group: str | None, hasher: Hasher) -> Rows:
+    """Read what a calibration needs to know of all rows of a scores artifact.
+
+    Parameters
+    ----------
+    scores : Artifact
+        Open scores.
+    truth : TrueErrors
+        Its frames may know the species.
+    group : str or None
+        ``species``, ``group``, or a file of labels; None takes the labels that are there.
+    hasher : Hasher
+        Of the inputs.
+
+    Raises
+    ------
+    InputError
+        If there are no such labels.
+    """
+    names = ["expected_error", "relative_distance", "neighbor_distance"]
+    block: Block = {name: scores.read(name) for name in names}
+    distance = None
+    if scores.has("structure"):
+        structure = block["structure"] = scores.read("structure")
+        pairs = [(structure, block["relative_distance"])]
+        distance = np.exp(log_structure_distance(pairs, int(structure.max()) + 1))[structure]
+    labels = _read_group(scores, truth, group, hasher)
+    if labels is not None:
+        block["group"] = labels
+    return rows_of(block, distance)
+
+
+def _read_group(
+    scores: Artifact, truth: TrueErrors, group: str | None, hasher: Hasher
+) -> npt.NDArray[Any] | None:
+    if group is not None and group not in STORED_LABELS:
+        place = Place.parse(group)
+        hasher.add("group", place.path, "labels", key=place.key)
+        labels = read_label_column(place)
+        check_count(labels, scores.sizes[ROW_DIM], group, str(scores.path), "rows")
+        return labels
+    if scores.has("group"):
+        return scores.read("group")
+    if truth.species is None and group is not None:
+        raise InputError(
+            f"{scores.path} does not say which {group} a row belongs to",
+            hint="give a file of labels: --group FILE",
+        )
+    return truth.species
