@@ -109,16 +109,19 @@ def command(
 def _lines(result: dict[str, Any]) -> list[str]:
     units, by = result["units"], result["by"]
     name = "standard output" if result["output"] == STDOUT else result["output"]
-    statistic = f"{by:g} quantile of" if isinstance(by, float) else by
+    statistic = {"max": "its largest", "mean": "its mean"}.get(by, f"the {by} quantile of its")
     lines = [
         f"{name}: {result['n']:,} of {result['n_frames']:,} frames",
-        f"  {statistic} {result['column']}: {number(result['pool_min'])} to "
-        f"{quantity(result['pool_max'], units)} in the pool",
-        f"  {result['n_in_bounds']:,} frames within the trust bounds, mean "
-        f"{quantity(result['mean_in_bounds'], units)}",
-        f"  chosen: {number(result['min'])} to {number(result['max'])}, mean "
-        f"{quantity(result['mean'], units)}",
+        f"  uncertainty of a frame: {statistic} {result['column']}, "
+        f"{number(result['pool_min'])} to {quantity(result['pool_max'], units)}",
     ]
+    if result["trust_low"] is not None or result["trust_high"] is not None:
+        lines.append(f"  {result['n_in_bounds']:,} frames within the trust bounds")
+    lines.append(
+        f"  of the chosen: {number(result['min'])} to {quantity(result['max'], units)}, mean "
+        f"{quantity(result['mean'], units)}; mean of all to choose from "
+        f"{quantity(result['mean_in_bounds'], units)}"
+    )
     if "mean_distance" in result:
         lines.append(
             f"  mean distance between the chosen {number(result['mean_distance'])}, "
