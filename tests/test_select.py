@@ -225,6 +225,7 @@ def test_frames_tell_the_atoms_that_the_scores_do_not(pipeline, ltau, largest, t
         (("-n", "3", "--by", "1.5"), "neither max, mean nor a quantile", True),
         (("-n", "3", "--column", "error"), "no column error", True),
         (("-n", "3", "--write", "a.xyz"), "--write needs the frames", True),
+        (("-n", "3", "--frames", FRAMES, "--write", "-"), "--write needs the name", True),
         (("-n", "3", "--trust-low", "2", "--trust-high", "1"), "not below --trust-high 1", False),
     ],
 )

@@ -90,6 +90,8 @@ def command(
         raise UsageError("-o - and --json both want standard output", hint="name a file with -o")
     if chosen_frames is not None and frames is None:
         raise UsageError("--write needs the frames of the pool", hint="name them with --frames")
+    if chosen_frames == STDOUT:
+        raise UsageError("--write needs the name of a file", hint="for example --write chosen.xyz")
     if chosen_frames is not None and chosen_frames == output:
         raise UsageError(f"-o and --write both name {output}")
     low, high = settings["trust_low"], settings["trust_high"]
