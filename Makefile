@@ -1,7 +1,7 @@
 # make demo   set up and run the whole pipeline on sample_data/
 # make test   set up and run all checks and tests
 .DEFAULT_GOAL := help
-.PHONY: help bench demo test check docs sample-data clean
+.PHONY: help bench experiments demo test check docs sample-data clean
 
 PYTHON ?= python3
 VENV ?= .venv
@@ -13,6 +13,7 @@ help:
 	@echo "make check        ruff, mypy --strict, import-linter"
 	@echo "make docs         build the docs into docs/_build/html, warnings are errors"
 	@echo "make bench        measure speed and memory beside numpy and FAISS (10 minutes)"
+	@echo "make experiments  choose frames, train on them, compare with random ones (10 minutes)"
 	@echo "make sample-data  train the small force field again and remake sample_data/"
 	@echo "make clean        remove the environment and everything that was built"
 
@@ -46,7 +47,11 @@ bench: $(VENV)/ltau
 	$(BIN)/python benchmarks/ingest.py --gigabytes 2
 	$(BIN)/python benchmarks/scaling.py
 
-# torch's newest build brings gigabytes of CUDA; the script needs the CPU only
+# torch's newest build brings gigabytes of CUDA; the scripts need the CPU only
+experiments: $(VENV)/ltau
+	$(BIN)/pip install --quiet --editable '.[sample]'
+	$(BIN)/python benchmarks/selection.py
+
 sample-data: $(VENV)/ltau
 	$(BIN)/pip install --quiet --editable '.[sample]'
 	$(BIN)/python sample_data/make_sample_data.py

@@ -69,8 +69,8 @@ def make(job):
     return sample.make_frames(SEED, frame_sets(sample)[name][i])
 
 
-def choose(sample, model, errors, start, pool, options):
-    """Frames chosen by ltau, with the errors logged while `model` was trained."""
+def choose(sample, model, errors, start, pool):
+    """Frames that each strategy chooses, with the errors logged while `model` was trained."""
     here = Path.cwd()
     with tempfile.TemporaryDirectory() as folder:
         os.chdir(folder)
@@ -79,17 +79,21 @@ def choose(sample, model, errors, start, pool, options):
             np.save("train.npy", sample.evaluate(model, start)[0])
             np.save("pool.npy", sample.evaluate(model, pool)[0])
             np.save("natoms.npy", [len(frame) for frame in pool])
-            for words in (
-                "ingest log.npy",
-                "fit errors.h5 train.npy --threads 1",
-                "score pool.npy --natoms natoms.npy --threads 1",
-                f"select scores.h5 -n {N_CHOSEN}",
-            ):
-                more = options if words.startswith("select") else []
-                assert ltau.run([*words.split(), *more, "-q"]) == 0, words
-            return np.loadtxt("chosen.txt", dtype=int)
+            run_ltau("ingest", "log.npy")
+            run_ltau("fit", "errors.h5", "train.npy", "--threads", "1")
+            run_ltau("score", "pool.npy", "--natoms", "natoms.npy", "--threads", "1")
+            chosen = {}
+            for name, options in STRATEGIES.items():
+                run_ltau("select", "scores.h5", "-n", str(N_CHOSEN), "-f", *options)
+                chosen[name] = np.loadtxt("chosen.txt", dtype=int)
+            return chosen
         finally:
             os.chdir(here)
+
+
+def run_ltau(*words):
+    code = ltau.run([*words, "-q"])
+    assert code == 0, f"{words}: exit code {code}"
 
 
 def force_errors(sample, model, frames):
@@ -105,10 +109,7 @@ def first_training(job):
     sample = load_sample()
     errors = []
     model = sample.train(start, EPOCHS, seed, on_epoch=lambda _, e: errors.append(e.copy()))
-    chosen = {
-        name: choose(sample, model, errors, start, pool, options)
-        for name, options in STRATEGIES.items()
-    }
+    chosen = choose(sample, model, errors, start, pool)
     return force_errors(sample, model, pool), force_errors(sample, model, test), chosen
 
 

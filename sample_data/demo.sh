@@ -21,6 +21,9 @@ for t in 300K 900K; do
         --natoms $data/test_${t}_natoms.npy --calibration demo/calibration.h5 \
         -o demo/scores_$t.h5
 done
+run ltau export demo/scores_900K.h5 -o demo/scores_900K.csv
+run ltau select demo/scores_900K.h5 -n 5 --descriptors $data/test_900K_descriptors.npy \
+    -o demo/chosen.txt
 run ltau plot reliability demo/calibration.h5 -o demo/reliability.png
 run ltau plot parity demo/calibration.h5 -o demo/parity.png
 run ltau plot cdf demo/model.h5 -o demo/cdf.png

@@ -71,6 +71,14 @@ def test_diverse_choice_is_that_of_the_oracle(seed, n_points, copies):
         assert got.tolist() == expected
 
 
+def test_fewer_frames_are_the_first_of_more():
+    rng = np.random.default_rng(0)
+    points, uncertainty = rng.normal(size=(60, 4)).astype(np.float32), rng.random(60)
+    more = selection.choose_diverse(uncertainty, points, 40)
+    for n in (1, 7, 39):
+        np.testing.assert_array_equal(selection.choose_diverse(uncertainty, points, n), more[:n])
+
+
 @given(
     data=st.lists(st.lists(st.floats(0, 1, width=32), min_size=1, max_size=9), min_size=1),
     seed=st.integers(0, 1000),
@@ -122,7 +130,9 @@ def test_the_most_uncertain_frames(select, chosen, largest):
     assert result.code == 0, result.err
     assert chosen() == np.argsort(-largest, kind="stable")[:4].tolist()
     assert "chosen.txt: 4 of 25 frames" in result.out
-    assert f"{largest.min():.3g} to {largest.max():.3g} eV/Å in the pool" in result.out
+    uncertain = f"its largest expected_error, {largest.min():.3g} to {largest.max():.3g} eV/Å"
+    assert uncertain in result.out
+    assert "trust bounds" not in result.out
     assert "by uncertainty alone" in result.out
 
 
@@ -215,6 +225,7 @@ def test_frames_tell_the_atoms_that_the_scores_do_not(pipeline, ltau, largest, t
         (("-n", "3", "--by", "1.5"), "neither max, mean nor a quantile", True),
         (("-n", "3", "--column", "error"), "no column error", True),
         (("-n", "3", "--write", "a.xyz"), "--write needs the frames", True),
+        (("-n", "3", "--frames", FRAMES, "--write", "-"), "--write needs the name", True),
         (("-n", "3", "--trust-low", "2", "--trust-high", "1"), "not below --trust-high 1", False),
     ],
 )

@@ -90,6 +90,8 @@ def command(
         raise UsageError("-o - and --json both want standard output", hint="name a file with -o")
     if chosen_frames is not None and frames is None:
         raise UsageError("--write needs the frames of the pool", hint="name them with --frames")
+    if chosen_frames == STDOUT:
+        raise UsageError("--write needs the name of a file", hint="for example --write chosen.xyz")
     if chosen_frames is not None and chosen_frames == output:
         raise UsageError(f"-o and --write both name {output}")
     low, high = settings["trust_low"], settings["trust_high"]
@@ -109,16 +111,19 @@ def command(
 def _lines(result: dict[str, Any]) -> list[str]:
     units, by = result["units"], result["by"]
     name = "standard output" if result["output"] == STDOUT else result["output"]
-    statistic = f"{by:g} quantile of" if isinstance(by, float) else by
+    statistic = {"max": "its largest", "mean": "its mean"}.get(by, f"the {by} quantile of its")
     lines = [
         f"{name}: {result['n']:,} of {result['n_frames']:,} frames",
-        f"  {statistic} {result['column']}: {number(result['pool_min'])} to "
-        f"{quantity(result['pool_max'], units)} in the pool",
-        f"  {result['n_in_bounds']:,} frames within the trust bounds, mean "
-        f"{quantity(result['mean_in_bounds'], units)}",
-        f"  chosen: {number(result['min'])} to {number(result['max'])}, mean "
-        f"{quantity(result['mean'], units)}",
+        f"  uncertainty of a frame: {statistic} {result['column']}, "
+        f"{number(result['pool_min'])} to {quantity(result['pool_max'], units)}",
     ]
+    if result["trust_low"] is not None or result["trust_high"] is not None:
+        lines.append(f"  {result['n_in_bounds']:,} frames within the trust bounds")
+    lines.append(
+        f"  of the chosen: {number(result['min'])} to {quantity(result['max'], units)}, mean "
+        f"{quantity(result['mean'], units)}; mean of all to choose from "
+        f"{quantity(result['mean_in_bounds'], units)}"
+    )
     if "mean_distance" in result:
         lines.append(
             f"  mean distance between the chosen {number(result['mean_distance'])}, "

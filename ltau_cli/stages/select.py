@@ -89,7 +89,7 @@ def run(
         If no frame is within the bounds.
     """
     for target in (output, chosen_frames):
-        if target not in (None, STDOUT):
+        if target is not None and target != STDOUT:
             check_target(target, force=force)
     with open_artifact(scores, "scores") as artifact:
         refuse_shard(artifact)

@@ -33,7 +33,7 @@ def open_text(target: Path, *, force: bool = False, compress: bool = False) -> I
     with open_binary(target, force=force) as file, contextlib.ExitStack() as stack:
         binary: Any = file
         if compress:  # without name and time: the same rows are the same bytes
-            binary = stack.enter_context(gzip.GzipFile("", "wb", fileobj=file, mtime=0))
+            binary = stack.enter_context(gzip.GzipFile("", "wb", 6, file, 0))
         yield stack.enter_context(io.TextIOWrapper(binary, encoding="utf-8", newline="\n"))
 
 
