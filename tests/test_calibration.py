@@ -82,12 +82,12 @@ def test_pvalue_by_hand():
 
 def test_relative_distance_of_coincident_points_is_finite():
     points = np.full((4, 3), 2.0, np.float32)
-    floor = distance_floor(points)
+    floor = distance_floor([(points, np.array([1, 1, 3, 1]))])
     got = relative_distance(np.array([0.0, 1.0]), np.array([0.0, 0.0]), floor)
     assert got[0] == 1
     assert np.isfinite(got[1])
     assert got[1] > 1e5
-    assert distance_floor(np.zeros((2, 2), np.float32)) > 0
+    assert distance_floor([(np.zeros((2, 2), np.float32), np.array([1, 1]))]) > 0
 
 
 @given(st.integers(1, 7))

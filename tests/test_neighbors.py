@@ -13,6 +13,7 @@ from ltau_cli.core.neighbors import ExactSearcher, find_neighbors
 from ltau_cli.core.points import find_points
 from ltau_cli.core.recall import recall, trial_queries
 from ltau_cli.core.scaling import fit_scaling
+from ltau_cli.core.shards import OneShard
 from ltau_cli.errors import ComputeError
 from tests import oracles
 
@@ -71,8 +72,8 @@ def test_leave_one_out_is_that_of_exhaustive_search(table, data, by_structure):
 
     def run():
         return leave_one_out(
-            ExactSearcher(unique), unique, points, errors, group if by_structure else None, k,
-            block=3,
+            OneShard(unique, ExactSearcher(unique)), points, errors,
+            group if by_structure else None, k, block=3,
         )  # fmt: skip
 
     if k > left:
@@ -151,7 +152,7 @@ def test_merging_within_a_tolerance_pools_near_duplicates():
 @pytest.mark.parametrize("metric", ["euclidean", "cosine"])
 def test_scaled_descriptors_are_those_of_the_definition(train, scale, metric):
     x = train.astype(np.float64)
-    scaling = fit_scaling(train, scale=scale, metric=metric)
+    scaling = fit_scaling(lambda: np.array_split(train, 3), 16, scale=scale, metric=metric)
     got = scaling.apply(train[:300], threads=2)
     if scale == "standard":
         x = (x - x.mean(0)) / np.where(x.std(0) > 0, x.std(0), 1)
@@ -170,10 +171,12 @@ def test_scaled_descriptors_are_those_of_the_definition(train, scale, metric):
 def test_whitening_leaves_out_directions_without_variance():
     x = np.random.default_rng(0).normal(size=(100, 3)).astype(np.float32)
     x = np.concatenate([x, x[:, :1] + x[:, 1:2], np.ones((100, 1), np.float32)], axis=1)
-    assert fit_scaling(x, scale="whiten", metric="euclidean").apply(x).shape == (100, 3)
+    whitened = fit_scaling(lambda: [x], 5, scale="whiten", metric="euclidean")
+    assert whitened.apply(x).shape == (100, 3)
     constant = np.ones((5, 2), np.float32)
     for scale in ("standard", "whiten"):
-        got = fit_scaling(constant, scale=scale, metric="euclidean").apply(constant)
+        scaling = fit_scaling(lambda: [constant], 2, scale=scale, metric="euclidean")
+        got = scaling.apply(constant)
         np.testing.assert_array_equal(got, 0)
 
 

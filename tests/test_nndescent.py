@@ -33,12 +33,15 @@ def both(graph_model, pipeline):
         return load_model(graph), load_model(exact)
 
 
+def find(model, queries, k=10):
+    shard = model.shards.load(0)
+    return nn.find_neighbors(shard.searcher, queries, shard.descriptors, model.multiplicity, k)
+
+
 @pytest.mark.parametrize("name", ["test_300K", "test_900K"])
 def test_both_kinds_agree_on_the_neighbors(both, name):
     queries = np.load(SAMPLE / f"{name}_descriptors.npy")
-    graph, exact = (
-        nn.find_neighbors(m.searcher, queries, m.descriptors, m.multiplicity, 10) for m in both
-    )
+    graph, exact = (find(model, queries) for model in both)
     shared = [
         len(set(a[w > 0]) & set(b[v > 0]))
         for a, w, b, v in zip(graph.point, graph.weight, exact.point, exact.weight, strict=True)
@@ -57,22 +60,19 @@ def test_answers_depend_neither_on_block_nor_on_order(both):
     model, _ = both
     queries = np.load(SAMPLE / "test_900K_descriptors.npy")
 
-    def search(rows):
-        return nn.find_neighbors(
-            model.searcher, rows, model.descriptors, model.multiplicity, 10
-        ).mean_distance()
+    def distances(rows):
+        return find(model, rows).mean_distance()
 
-    whole = search(queries)
-    np.testing.assert_array_equal(whole, np.concatenate([search(q) for q in np.split(queries, 11)]))
-    np.testing.assert_array_equal(whole, search(queries[::-1].copy())[::-1])
+    whole = distances(queries)
+    parts = [distances(rows) for rows in np.split(queries, 11)]
+    np.testing.assert_array_equal(whole, np.concatenate(parts))
+    np.testing.assert_array_equal(whole, distances(queries[::-1].copy())[::-1])
 
 
 def test_many_neighbors_of_few_candidates(both):
     """With k far above the leaf size every place is filled."""
     model, _ = both
-    found = nn.find_neighbors(
-        model.searcher, model.descriptors[:20], model.descriptors, model.multiplicity, 300
-    )
+    found = find(model, model.shards.descriptors(0, 20), 300)
     np.testing.assert_allclose(found.weight.sum(axis=1), 300)
 
 
@@ -83,8 +83,9 @@ def test_queries_without_enough_found_points_are_searched_exactly(both):
         def query(self, queries, k, epsilon):
             return np.zeros((len(queries), k), np.int32), np.full((len(queries), k), np.inf)
 
-    searcher = nn.GraphSearcher(model.descriptors, Stuck(), 0.1)
-    got = searcher.candidates(model.descriptors[:3], 1)
+    descriptors = model.shards.load(0).descriptors
+    searcher = nn.GraphSearcher(descriptors, Stuck(), 0.1)
+    got = searcher.candidates(descriptors[:3], 1)
     assert got[:, 0].tolist() == [0, 1, 2]
 
 
@@ -109,7 +110,7 @@ def test_another_library_version_rebuilds_with_a_warning(
 
     def build(points, *, seed, n_neighbors):
         built.append(seed)
-        return both[0].searcher._index
+        return both[0].shards.load(0).searcher._index
 
     monkeypatch.setattr(nn, "build_graph", build)
     scores = tmp_path / "scores.h5"
@@ -128,7 +129,7 @@ def test_the_recall_is_measured_and_stored(graph_model, ltau):
 
 def test_a_recall_that_cannot_be_reached(both, pipeline, tmp_path, ltau, monkeypatch):
     """With the effort cut down to next to nothing."""
-    monkeypatch.setattr(nn, "build_graph", lambda *_, **__: both[0].searcher._index)
+    monkeypatch.setattr(nn, "build_graph", lambda *_, **__: both[0].shards.load(0).searcher._index)
     monkeypatch.setattr(nn, "EFFORTS", ((1, 0.0),))
     result = ltau("fit", pipeline.errors, pipeline.train, "-o", tmp_path / "m.h5", "--index",
                   "nndescent", "--recall", 1)  # fmt: skip

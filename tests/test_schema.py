@@ -17,7 +17,8 @@ def test_specs_are_well_formed():
         for dataset in spec.datasets:
             assert dataset.description
             assert dataset.dtype in ("unsigned", "label") or np.dtype(dataset.dtype)
-            assert all(split_dim(dim)[0].isidentifier() for dim in dataset.dims)
+            dims = dataset.numbered(0).dims
+            assert all(split_dim(dim)[0].isidentifier() for dim in dims)
 
 
 @pytest.mark.parametrize("name", ["errors", "model", "scores", "calibration", "calibrated"])

@@ -75,7 +75,7 @@ class Artifact:
             values: npt.NDArray[Any] = self._file[name][start:stop]
             if values.dtype.kind == "S":
                 return np.char.decode(values, "utf-8")
-        spec = self.spec.by_name[name]
+        spec = self.spec.of(name)
         if values.dtype.kind == "f" and not spec.nan and not np.isfinite(values).all():
             bad = int(np.size(values) - np.isfinite(values).sum())
             raise damaged(self.path, f"dataset {name} holds {bad} values that are not finite")
@@ -83,7 +83,12 @@ class Artifact:
 
     def present(self) -> list[DatasetSpec]:
         """Specs of the datasets that are there."""
-        return [spec for spec in self.spec.datasets if spec.name in self._file]
+        return [
+            spec
+            for declared in self.spec.datasets
+            for spec in _numbered(self._file, declared)
+            if spec.name in self._file
+        ]
 
     def _json(self, name: str) -> Any:
         with _damage_named(self.path, f"attribute {name} is missing or not JSON"):
@@ -111,9 +116,10 @@ def open_artifact(path: Path, *kinds: str) -> Iterator[Artifact]:
         with _damage_named(path, "its structure cannot be read"):
             spec = _check_kind(path, file, kinds)
             artifact = Artifact(path, file, spec)
-            for dataset in spec.datasets:
-                if _check_presence(path, file, dataset):
-                    _check_dataset(path, file[dataset.name], dataset, artifact.sizes)
+            for declared in spec.datasets:
+                for dataset in _numbered(file, declared):
+                    if _check_presence(path, file, dataset):
+                        _check_dataset(path, file[dataset.name], dataset, artifact.sizes)
         yield artifact
 
 
@@ -159,6 +165,18 @@ def _check_kind(path: Path, file: h5py.File, kinds: tuple[str, ...]) -> Artifact
             hint="upgrade ltau: pip install --upgrade ltau",
         )
     return SPECS[kind]
+
+
+def _numbered(file: h5py.File, spec: DatasetSpec) -> list[DatasetSpec]:
+    """Return the spec, or where its name holds ``*``, one for each number that is there."""
+    folder, star, _ = spec.name.partition("/*/")
+    if not star:
+        return [spec]
+    if not isinstance(file.get(folder, getlink=True), h5py.HardLink):
+        return []  # not there, or a link, which is refused where the folder itself is looked at
+    group = file[folder]
+    keys = group if isinstance(group, h5py.Group) else ()
+    return [spec.numbered(number) for number in sorted(int(key) for key in keys if key.isdecimal())]
 
 
 def _check_presence(path: Path, file: h5py.File, spec: DatasetSpec) -> bool:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from dataclasses import dataclass, field, replace
 
 FORMAT = "ltau"
@@ -18,9 +19,10 @@ class DatasetSpec:
     Parameters
     ----------
     name : str
-        Path inside the file.
+        Path inside the file; ``*`` stands for a number, from 0.
     dims : tuple of str
-        Name of each dimension; ``n_bins+1`` is one longer than ``n_bins``.
+        Name of each dimension; ``n_bins+1`` is one longer than ``n_bins``; ``*`` stands for the
+        number in the name.
     dtype : str
         numpy dtype name, or ``unsigned`` (the smallest that holds the values), or ``label`` (int64,
         or fixed-length UTF-8 text).
@@ -40,6 +42,11 @@ class DatasetSpec:
     required: bool = True
     nan: bool = False
 
+    def numbered(self, number: int) -> DatasetSpec:
+        """Put a number in the place of ``*``."""
+        dims = tuple(dim.replace("*", str(number)) for dim in self.dims)
+        return replace(self, name=self.name.replace("*", str(number)), dims=dims)
+
 
 @dataclass(frozen=True)
 class ArtifactSpec:
@@ -55,11 +62,38 @@ class ArtifactSpec:
     def __post_init__(self) -> None:
         object.__setattr__(self, "by_name", {spec.name: spec for spec in self.datasets})
 
+    def of(self, name: str) -> DatasetSpec:
+        """Return the spec of a dataset, with its number if it has one."""
+        number = re.search(r"/(\d+)/", name)
+        if number is None:
+            return self.by_name[name]
+        return self.by_name[name.replace(number[0], "/*/")].numbered(int(number[1]))
+
 
 def _optional(
     name: str, dims: tuple[str, ...], dtype: str, units: str, description: str, nan: bool = False
 ) -> DatasetSpec:
     return DatasetSpec(name, dims, dtype, units, description, required=False, nan=nan)
+
+
+def _index(folder: str, points: str, nodes: str, edges: str) -> tuple[DatasetSpec, ...]:
+    """Return the arrays of an NN-descent index over some points."""
+    return (
+        _optional(
+            f"{folder}/graph_indptr", (f"{points}+1",), "int64", ONE, "search graph, CSR offsets"
+        ),
+        _optional(f"{folder}/graph_indices", (edges,), "int32", ONE, "search graph, CSR"),
+        _optional(
+            f"{folder}/tree_hyperplanes", (nodes, "d_search"), "float32", ONE,
+            "search tree, split normals"
+        ),
+        _optional(f"{folder}/tree_offsets", (nodes,), "float32", ONE, "search tree, split offsets"),
+        _optional(f"{folder}/tree_children", (nodes, "two"), "int32", ONE, "search tree, children"),
+        _optional(
+            f"{folder}/tree_indices", (points,), "int32", ONE, "search tree, points of the leaves"
+        ),
+        _optional(f"{folder}/vertex_order", (points,), "int32", ONE, "point of each graph vertex"),
+    )  # fmt: skip
 
 
 _EPOCH, _SAMPLE, _POINT, _QUERY = ("n_epochs",), ("n_samples",), ("n_points",), ("n_queries",)
@@ -114,7 +148,7 @@ ERRORS = ArtifactSpec(
 
 MODEL = ArtifactSpec(
     kind="model",
-    version=1,
+    version=2,
     description="Error CDFs of the training set and the search structure over its descriptors.",
     made_by="fit",
     datasets=(
@@ -176,16 +210,12 @@ MODEL = ArtifactSpec(
             "loo_group", _SAMPLE, "int64", ONE,
             "samples that were left out together, with --loo structure",
         ),
-        _optional("index/graph_indptr", ("n_points+1",), "int64", ONE, "search graph, CSR offsets"),
-        _optional("index/graph_indices", ("n_graph_edges",), "int32", ONE, "search graph, CSR"),
         _optional(
-            "index/tree_hyperplanes", ("n_nodes", "d_search"), "float32", ONE,
-            "search tree, split normals"
+            "shard_start", ("n_shards+1",), "int64", ONE,
+            "first point of each shard, and the number of points, with --shards",
         ),
-        _optional("index/tree_offsets", ("n_nodes",), "float32", ONE, "search tree, split offsets"),
-        _optional("index/tree_children", ("n_nodes", "two"), "int32", ONE, "search tree, children"),
-        _optional("index/tree_indices", _POINT, "int32", ONE, "search tree, points of the leaves"),
-        _optional("index/vertex_order", _POINT, "int32", ONE, "point of each graph vertex"),
+        *_index("index", "n_points", "n_nodes", "n_graph_edges"),
+        *_index("index/*", "n_points_*", "n_nodes_*", "n_graph_edges_*"),
     ),
 )  # fmt: skip
 

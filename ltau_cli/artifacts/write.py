@@ -63,7 +63,7 @@ class ArtifactWriter:
         self, name: str, values: npt.ArrayLike, *, compress: bool = False, growing: bool = False
     ) -> None:
         """Write a whole dataset, cast to the dtype of the schema; replace one that is there."""
-        spec = self._spec.by_name[name]
+        spec = self._spec.of(name)
         array = np.asarray(values)
         if spec.dtype == "label":
             array = as_stored(array)
@@ -84,6 +84,13 @@ class ArtifactWriter:
             dataset.resize(shape)
         return BlockWriter(dataset, self._sink)
 
+    def read(
+        self, name: str, start: int | None = None, stop: int | None = None
+    ) -> npt.NDArray[Any]:
+        """Read back a dataset, or its rows ``start..stop``."""
+        values: npt.NDArray[Any] = self._file[name][start:stop]
+        return values
+
     def create(
         self,
         name: str,
@@ -95,7 +102,7 @@ class ArtifactWriter:
         compress: bool = False,
     ) -> BlockWriter:
         """Create a dataset to be filled block by block; ``growing`` along its first dimension."""
-        spec = self._spec.by_name[name]
+        spec = self._spec.of(name)
         dtype = np.dtype(spec.dtype if dtype is None else dtype)
         options: dict[str, Any] = {}
         if compress and np.prod(shape) * dtype.itemsize >= COMPRESS_FROM:

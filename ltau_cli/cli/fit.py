@@ -94,6 +94,14 @@ from ltau_cli.cli.console import Console, number, percent, quantity
     help="Share of the true neighbors that NN-descent has to find.",
 )
 @click.option(
+    "--shards",
+    type=click.IntRange(min=1),
+    default=1,
+    show_default=True,
+    help="Cut the training set into this many parts with an index each; fit and score hold one of "
+    "them in memory at a time, for training sets larger than memory.",
+)
+@click.option(
     "--seed",
     type=click.IntRange(min=0),
     default=0,
@@ -139,11 +147,15 @@ def command(
         return
     units, index = summary["units"], summary["index"]
     never = summary["n_never_logged"]
+    n_shards = len(index.get("shards", ()))
     lines = [
         f"{output}: {summary['n_samples']:,} samples at {summary['n_points']:,} distinct points, "
-        f"{summary['width']} columns, {index['kind']} index, k = {summary['k']}",
+        f"{summary['width']} columns, {index['kind']} index"
+        + (f" in {n_shards:,} shards" if n_shards else "")
+        + f", k = {summary['k']}",
         *([f"  {never:,} samples were never logged and carry no weight"] if never else []),
-        *([f"  recall {index['recall']:.4f} of the {index['recall_k']} nearest neighbors"]
+        *([f"  recall {index['recall']:.4f} of the {index['recall_k']} nearest neighbors"
+           + (" in the worst shard" if n_shards else "")]
           if "recall" in index else []),
         f"  mean error over all epochs {quantity(summary['mean_error'], units)}",
         f"  leave-one-out: rank correlation {number(summary['loo_rank_correlation'])} of a "

@@ -2,17 +2,31 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable
+
 import numpy as np
 import numpy.typing as npt
 
 Floats = npt.NDArray[np.float64]
 
 
-def distance_floor(points: npt.NDArray[np.float32]) -> float:
-    """Distance below which float32 descriptors (n, d) cannot be told apart."""
-    columns = points.shape[1]
-    squares = sum(float(np.mean(points[:, c].astype(np.float64) ** 2)) for c in range(columns))
-    return float(np.finfo(np.float32).eps * np.sqrt(squares)) or float(np.finfo(np.float32).tiny)
+def distance_floor(
+    blocks: Iterable[tuple[npt.NDArray[np.float32], npt.NDArray[np.int64]]],
+) -> float:
+    """Distance below which float32 descriptors cannot be told apart.
+
+    Parameters
+    ----------
+    blocks : iterable of ((n, d) float32, (n,) int64)
+        The descriptors of all training points, and the samples that have them.
+    """
+    n, squares = 0, 0.0
+    for descriptors, multiplicity in blocks:
+        n += int(multiplicity.sum())
+        length = np.einsum("ij,ij->i", descriptors, descriptors, dtype=np.float64)
+        squares += float(length @ multiplicity)
+    floor = np.finfo(np.float32).eps * np.sqrt(squares / n)
+    return float(floor) or float(np.finfo(np.float32).tiny)
 
 
 def relative_distance(distance: Floats, neighbors_own: Floats, floor: float) -> Floats:

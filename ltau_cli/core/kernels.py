@@ -96,16 +96,13 @@ def transform_rows(rows, shift, transform, out):
 
 
 @_compiled
-def rank_neighbors(queries, points, candidates, offered, k, found, weight, distance):
-    """Order candidate points by exact distance and hand out ``k`` places among their samples.
+def sort_candidates(queries, points, candidates, offered, found, own, distance):
+    """Order candidate points by exact distance, those at equal distance by number.
 
-    A point offers ``offered[i, j]`` samples to query i; points tied at the k-th place share what
-    is left in proportion to that. Returns the rows whose tie may go on beyond the candidates, or
-    that lack samples, as a boolean array.
+    Point ``candidates[i, j]`` offers ``offered[i, j]`` samples to query i; ``found`` and ``own``
+    are these in order.
     """
     n, width = candidates.shape
-    open_tie = np.zeros(n, dtype=np.bool_)
-    own = np.empty(width, dtype=np.int64)
     for i in range(n):
         for j in range(width):
             p = candidates[i, j]
@@ -120,28 +117,66 @@ def rank_neighbors(queries, points, candidates, offered, k, found, weight, dista
             ):
                 distance[i, slot] = distance[i, slot - 1]
                 found[i, slot] = found[i, slot - 1]
-                own[slot] = own[slot - 1]
+                own[i, slot] = own[i, slot - 1]
                 slot -= 1
             distance[i, slot] = d
             found[i, slot] = p
-            own[slot] = offered[i, j]
+            own[i, slot] = offered[i, j]
+
+
+@_compiled
+def share_places(distance, own, k, weight, used):
+    """Hand out ``k`` places among the samples of candidates in the order of their distance.
+
+    Points tied at the k-th place share what is left in proportion to the samples they offer.
+    ``used`` is how many candidates were looked at. Returns the rows whose tie may go on beyond the
+    candidates, or that lack samples, as a boolean array.
+    """
+    n, width = distance.shape
+    open_tie = np.zeros(n, dtype=np.bool_)
+    for i in range(n):
         left = np.float64(k)
         j = 0
         while j < width and left > 0:
             stop = j
             tied = 0
             while stop < width and distance[i, stop] == distance[i, j]:
-                tied += own[stop]
+                tied += own[i, stop]
                 stop += 1
             share = min(left, np.float64(tied))
             for s in range(j, stop):
-                weight[i, s] = share * own[s] / tied if tied > 0 else 0.0
+                weight[i, s] = share * own[i, s] / tied if tied > 0 else 0.0
             left -= share
             j = stop
         open_tie[i] = left > 0 or j == width
+        used[i] = j
         for s in range(j, width):
             weight[i, s] = 0.0
     return open_tie
+
+
+@_compiled
+def merge_candidates(found_a, own_a, distance_a, found_b, own_b, distance_b, found, own, distance):
+    """Merge two ordered lists of candidates per row into one, as wide as both together."""
+    for i in range(found.shape[0]):
+        a = 0
+        b = 0
+        for slot in range(found.shape[1]):
+            first = b == found_b.shape[1]
+            if not first and a < found_a.shape[1]:
+                first = distance_a[i, a] < distance_b[i, b] or (
+                    distance_a[i, a] == distance_b[i, b] and found_a[i, a] < found_b[i, b]
+                )
+            if first:
+                found[i, slot] = found_a[i, a]
+                own[i, slot] = own_a[i, a]
+                distance[i, slot] = distance_a[i, a]
+                a += 1
+            else:
+                found[i, slot] = found_b[i, b]
+                own[i, slot] = own_b[i, b]
+                distance[i, slot] = distance_b[i, b]
+                b += 1
 
 
 @_compiled

@@ -2,14 +2,17 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import dataclass
 
 import numpy as np
 import numpy.typing as npt
 
-from ltau_cli.core.neighbors import Searcher, find_neighbors
 from ltau_cli.core.points import Points
+from ltau_cli.core.shards import Shards, find_in_shards
 from ltau_cli.errors import ComputeError
+
+Integers = npt.NDArray[np.int64]
 
 
 @dataclass
@@ -28,57 +31,89 @@ class LeaveOneOut:
     expected_error: npt.NDArray[np.float32]
 
 
-class _Excluded:
-    """How many samples of a group coincide on a point, and the sum of their mean errors."""
+class _Sample:
+    """Each sample is left out by itself.
+
+    Attributes
+    ----------
+    point : (n_pairs,) int64
+        Point of each pair of a point and what is left out; increasing.
+    """
+
+    def __init__(self, points: Points, mean_error: npt.NDArray[np.floating]) -> None:
+        self._order = np.argsort(points.of_sample, kind="stable")
+        self._mean_error = mean_error
+        self.point = points.of_sample[self._order]
+
+    def find(
+        self, candidates: Integers, pairs: Integers
+    ) -> tuple[Integers, npt.NDArray[np.float64]]:
+        """Excluded samples, and the sum of their mean errors, of candidates (n, width)."""
+        there = candidates == self.point[pairs, None]
+        own = self._mean_error[self._order[pairs], None]
+        return there.astype(np.int64), np.where(there, own, 0.0)
+
+    def to_samples(self, values: npt.NDArray[np.float32]) -> npt.NDArray[np.float32]:
+        """Values of the pairs as values of the samples."""
+        result = np.empty_like(values)
+        result[self._order] = values
+        return result
+
+
+class _Group:
+    """The samples of a group are left out together; those on one point are one pair.
+
+    Attributes
+    ----------
+    point : (n_pairs,) int64
+        As in :class:`_Sample`.
+    """
 
     def __init__(
-        self,
-        points: Points,
-        group: npt.NDArray[np.int64],
-        mean_error: npt.NDArray[np.floating],
+        self, points: Points, mean_error: npt.NDArray[np.floating], group: Integers
     ) -> None:
         self._n_groups = int(group.max()) + 1
         keys = points.of_sample * self._n_groups + group
-        self.keys, self.of_sample, self.count = np.unique(
+        self._keys, self._of_sample, self._count = np.unique(
             keys, return_inverse=True, return_counts=True
         )
-        self.total = np.bincount(self.of_sample, weights=mean_error)
-
-    def pairs(self) -> tuple[npt.NDArray[np.int64], npt.NDArray[np.int64]]:
-        """Point and group of each pair that occurs."""
-        return self.keys // self._n_groups, self.keys % self._n_groups
+        self._total = np.bincount(self._of_sample, weights=mean_error)
+        self.point = self._keys // self._n_groups
 
     def find(
-        self, candidates: npt.NDArray[np.int64], group: npt.NDArray[np.int64]
-    ) -> tuple[npt.NDArray[np.int64], npt.NDArray[np.float64]]:
+        self, candidates: Integers, pairs: Integers
+    ) -> tuple[Integers, npt.NDArray[np.float64]]:
         """Excluded samples, and the sum of their mean errors, of candidates (n, width)."""
+        group = self._keys[pairs] % self._n_groups
         wanted = candidates * self._n_groups + group[:, None]
-        place = np.minimum(np.searchsorted(self.keys, wanted), len(self.keys) - 1)
-        there = self.keys[place] == wanted
-        return np.where(there, self.count[place], 0), np.where(there, self.total[place], 0.0)
+        place = np.minimum(np.searchsorted(self._keys, wanted), len(self._keys) - 1)
+        there = self._keys[place] == wanted
+        return np.where(there, self._count[place], 0), np.where(there, self._total[place], 0.0)
+
+    def to_samples(self, values: npt.NDArray[np.float32]) -> npt.NDArray[np.float32]:
+        """Values of the pairs as values of the samples."""
+        return values[self._of_sample]
 
 
 def leave_one_out(
-    searcher: Searcher,
-    descriptors: npt.NDArray[np.float32],
+    shards: Shards,
     points: Points,
     mean_error: npt.NDArray[np.floating],
-    group: npt.NDArray[np.int64] | None,
+    group: Integers | None,
     k: int,
     *,
     threads: int = 1,
-    block: int = 16_384,
+    block: int | None = None,
+    advance: Callable[[int], None] = lambda _samples: None,
 ) -> LeaveOneOut:
     """Score every training sample by the samples outside its group.
 
     Parameters
     ----------
-    searcher : Searcher
-        Over the points.
-    descriptors : (n_points, d) float32
-        Of the points, scaled.
+    shards : Shards
+        The points.
     points : Points
-        And which sample belongs to which.
+        Which sample belongs to which.
     mean_error : (n_samples,) float
         Mean logged error of each sample (error units).
     group : (n_samples,) int64 or None
@@ -88,6 +123,8 @@ def leave_one_out(
         Neighbors.
     threads, block : int
         Change nothing but speed and memory.
+    advance : callable
+        Called with the number of samples that are done.
 
     Returns
     -------
@@ -99,36 +136,31 @@ def leave_one_out(
         If fewer than k samples are left for some sample.
     """
     n = len(points.of_sample)
-    group = np.arange(n) if group is None else group
-    left = n - int(np.bincount(group).max())
+    left = n - (1 if group is None else int(np.bincount(group).max()))
     if k > left:
         raise ComputeError(
             f"-k {k}: only {left:,} samples are left without the largest structure",
             hint="lower -k, or use --loo sample",
         )
-    excluded = _Excluded(points, group, mean_error)
+    left_out = _Sample(points, mean_error) if group is None else _Group(points, mean_error, group)
     of_point = np.bincount(points.of_sample, weights=mean_error)
-    point, own_group = excluded.pairs()
+    point = left_out.point
     distance = np.empty(len(point), dtype=np.float32)
     expected = np.empty(len(point), dtype=np.float32)
-    for start in range(0, len(point), block):
-        rows = slice(start, start + block)
-        of_rows = own_group[rows]
+    for start in range(0, len(point), block or shards.rows):
+        pairs = np.arange(start, min(start + (block or shards.rows), len(point)))
 
-        def offered(
-            candidates: npt.NDArray[np.int64],
-            which: npt.NDArray[np.int64],
-            of_rows: npt.NDArray[np.int64] = of_rows,
-        ) -> npt.NDArray[np.int64]:
-            return points.multiplicity[candidates] - excluded.find(candidates, of_rows[which])[0]
+        def offered(candidates: Integers, rows: Integers, pairs: Integers = pairs) -> Integers:
+            return points.multiplicity[candidates] - left_out.find(candidates, pairs[rows])[0]
 
-        found = find_neighbors(
-            searcher, descriptors[point[rows]], descriptors, offered, k, threads=threads
-        )
-        distance[rows] = found.mean_distance()
-        used = np.where(found.weight > 0, found.point, point[rows][:, None])
-        count, total = excluded.find(used, of_rows)
-        rest = np.maximum(points.multiplicity[used] - count, 1)
-        means = (of_point[used] - total) / rest
-        expected[rows] = (found.weight * means).sum(axis=1) / found.weight.sum(axis=1)
-    return LeaveOneOut(distance[excluded.of_sample], expected[excluded.of_sample])
+        first, last = point[pairs[0]], point[pairs[-1]]
+        queries = shards.descriptors(first, last + 1)[point[pairs] - first]
+        for part, found in find_in_shards(shards, queries, offered, k, threads=threads):
+            rows = pairs[part]
+            distance[rows] = found.mean_distance()
+            used = np.where(found.weight > 0, found.point, point[rows][:, None])
+            count, total = left_out.find(used, rows)
+            rest = np.maximum(points.multiplicity[used] - count, 1)
+            expected[rows] = found.mean((of_point[used] - total) / rest)
+        advance(len(pairs))
+    return LeaveOneOut(left_out.to_samples(distance), left_out.to_samples(expected))

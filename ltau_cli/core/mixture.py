@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 import numpy.typing as npt
@@ -39,6 +41,30 @@ def average_values(
 
     share_rows(average, len(out), threads)
     return out
+
+
+def gather_rows(
+    neighbors: Neighbors, read: Callable[[npt.NDArray[np.int64]], npt.NDArray[Any]]
+) -> tuple[Neighbors, npt.NDArray[np.int64], npt.NDArray[Any]]:
+    """Read what is known of the neighbors of some queries, and of no other points.
+
+    Parameters
+    ----------
+    neighbors : Neighbors
+        Of n queries.
+    read : callable
+        ``read(points)`` gives one row for each of the points, whose numbers increase.
+
+    Returns
+    -------
+    (Neighbors, (m,) int64, (m, ...) array)
+        The neighbors as places among the m points that carry a weight; their numbers; their rows.
+    """
+    used = neighbors.weight > 0
+    points, place = np.unique(neighbors.point[used], return_inverse=True)
+    local = np.full_like(neighbors.point, -1)
+    local[used] = place
+    return Neighbors(local, neighbors.weight, neighbors.distance), points, read(points)
 
 
 @dataclass

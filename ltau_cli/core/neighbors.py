@@ -110,6 +110,10 @@ _PLAIN_STATE = (
     "max_rptree_depth", "prune_degree_multiplier",
     "diversify_prob",
 )  # fmt: skip
+GRAPH_ARRAYS = (
+    "graph_indptr", "graph_indices", "tree_hyperplanes", "tree_offsets", "tree_children",
+    "tree_indices", "vertex_order",
+)  # fmt: skip
 _FIXED_STATE: dict[str, Any] = {
     "metric": "euclidean",
     "metric_kwds": None,
@@ -195,6 +199,25 @@ def graph_from_arrays(
 
 
 @dataclass
+class Candidates:
+    """Training points in the order of their distance from each query.
+
+    Attributes
+    ----------
+    point : (n, width) int64
+        Nearest first, those at equal distance by number; -1 where there is none.
+    offered : (n, width) int64
+        Samples that the point offers to the query.
+    distance : (n, width) float64
+        Euclidean distance in descriptor space; infinite where there is no point.
+    """
+
+    point: Integers
+    offered: Integers
+    distance: npt.NDArray[np.float64]
+
+
+@dataclass
 class Neighbors:
     """The nearest training samples of each query.
 
@@ -214,9 +237,17 @@ class Neighbors:
 
     def mean_distance(self) -> npt.NDArray[np.float64]:
         """Mean distance to the k nearest samples, (n,)."""
-        used = np.where(self.weight > 0, self.distance, 0.0)
-        mean: npt.NDArray[np.float64] = (used * self.weight).sum(axis=1) / self.weight.sum(axis=1)
+        return self.mean(np.where(self.weight > 0, self.distance, 0.0))
+
+    def mean(self, values: npt.NDArray[np.float64]) -> npt.NDArray[np.float64]:
+        """Mean over the k nearest samples of ``values`` (n, width), one for each neighbor; (n,)."""
+        mean: npt.NDArray[np.float64] = _sum_rows(values * self.weight) / _sum_rows(self.weight)
         return mean
+
+
+def _sum_rows(values: npt.NDArray[np.float64]) -> npt.NDArray[np.float64]:
+    """Sum one value after the other, so that empty places at the end change nothing."""
+    return np.asarray(np.cumsum(values, axis=1)[:, -1])
 
 
 Offer = Callable[[Integers, Integers], Integers]
@@ -263,16 +294,87 @@ def find_neighbors(
     -------
     Neighbors
     """
+    found = find_candidates(searcher, queries, points, offered, k, threads=threads)
+    return share_places(found, k)
+
+
+def find_candidates(
+    searcher: Searcher,
+    queries: Floats,
+    points: Floats,
+    offered: Integers | Offer,
+    k: int,
+    *,
+    threads: int = 1,
+) -> Candidates:
+    """Find points that hold the k nearest samples of each query, and all that are tied with them.
+
+    All points are returned where they hold fewer than k samples. The parameters are those of
+    :func:`find_neighbors`.
+    """
     offer = _as_offer(offered)
     rows = np.arange(len(queries))
     width = min(k + searcher.spare, len(points))
-    neighbors, open_tie = _rank(searcher, queries, points, offer, k, rows, width, threads)
+    found = _rank(searcher, queries, points, offer, rows, width, threads)
+    _, _, open_tie = _hand_out(found, k)
     while open_tie.any() and width < len(points):
         width = min(2 * width, len(points))
         rows = rows[open_tie]
-        wider, open_tie = _rank(searcher, queries, points, offer, k, rows, width, threads)
-        neighbors = _replace_rows(neighbors, rows, wider)
-    return neighbors
+        wider = _rank(searcher, queries, points, offer, rows, width, threads)
+        _, _, open_tie = _hand_out(wider, k)
+        found = _replace_rows(found, rows, wider)
+    return found
+
+
+def share_places(found: Candidates, k: int) -> Neighbors:
+    """Hand out k places among the candidates; ties at the k-th place share what is left."""
+    weight, _, _ = _hand_out(found, k)
+    return Neighbors(found.point, weight, found.distance)
+
+
+def merge_candidates(one: Candidates, other: Candidates, k: int, *, threads: int = 1) -> Candidates:
+    """Merge candidates of the same queries from two sets of points that have none in common.
+
+    What neither is among the k nearest samples of its query nor tied with the last of them is
+    dropped.
+    """
+    n = len(one.point)
+    merged = _no_candidates(n, one.point.shape[1] + other.point.shape[1])
+
+    def merge(start: int, stop: int) -> None:
+        part = slice(start, stop)
+        kernels.merge_candidates(
+            one.point[part], one.offered[part], one.distance[part],
+            other.point[part], other.offered[part], other.distance[part],
+            merged.point[part], merged.offered[part], merged.distance[part],
+        )  # fmt: skip
+
+    share_rows(merge, n, threads)
+    _, used, _ = _hand_out(merged, k)
+    width = int(used.max(initial=1))
+    return Candidates(
+        np.ascontiguousarray(merged.point[:, :width]),
+        np.ascontiguousarray(merged.offered[:, :width]),
+        np.ascontiguousarray(merged.distance[:, :width]),
+    )
+
+
+def _hand_out(
+    found: Candidates, k: int
+) -> tuple[npt.NDArray[np.float64], Integers, npt.NDArray[np.bool_]]:
+    """Weights; how many candidates were looked at; which rows may have to look at more."""
+    weight = np.zeros(found.distance.shape)
+    used = np.zeros(len(weight), dtype=np.int64)
+    open_tie = kernels.share_places(found.distance, found.offered, k, weight, used)
+    return weight, used, open_tie
+
+
+def _no_candidates(n: int, width: int) -> Candidates:
+    return Candidates(
+        np.full((n, width), -1, dtype=np.int64),
+        np.zeros((n, width), dtype=np.int64),
+        np.full((n, width), np.inf),
+    )
 
 
 def _rank(
@@ -280,39 +382,30 @@ def _rank(
     queries: Floats,
     points: Floats,
     offered: Offer,
-    k: int,
     rows: Integers,
     width: int,
     threads: int,
-) -> tuple[Neighbors, npt.NDArray[np.bool_]]:
+) -> Candidates:
     wanted = queries if len(rows) == len(queries) else queries[rows]
-    n = len(rows)
     candidates = searcher.candidates(wanted, width)
     samples = np.ascontiguousarray(offered(candidates, rows))
-    found = np.full((n, width), -1, dtype=np.int64)
-    weight = np.zeros((n, width))
-    distance = np.full((n, width), np.inf)
-    open_tie = np.zeros(n, dtype=np.bool_)
+    found = _no_candidates(len(rows), width)
 
     def rank(start: int, stop: int) -> None:
         part = slice(start, stop)
-        open_tie[part] = kernels.rank_neighbors(
-            wanted[part], points, candidates[part], samples[part], k,
-            found[part], weight[part], distance[part],
+        kernels.sort_candidates(
+            wanted[part], points, candidates[part], samples[part],
+            found.point[part], found.offered[part], found.distance[part],
         )  # fmt: skip
 
-    share_rows(rank, n, threads)
-    return Neighbors(found, weight, distance), open_tie
+    share_rows(rank, len(rows), threads)
+    return found
 
 
-def _replace_rows(neighbors: Neighbors, rows: Integers, wider: Neighbors) -> Neighbors:
-    extra = wider.point.shape[1] - neighbors.point.shape[1]
-    padded = Neighbors(
-        np.pad(neighbors.point, ((0, 0), (0, extra)), constant_values=-1),
-        np.pad(neighbors.weight, ((0, 0), (0, extra))),
-        np.pad(neighbors.distance, ((0, 0), (0, extra)), constant_values=np.inf),
-    )
-    padded.point[rows] = wider.point
-    padded.weight[rows] = wider.weight
-    padded.distance[rows] = wider.distance
+def _replace_rows(found: Candidates, rows: Integers, wider: Candidates) -> Candidates:
+    padded = _no_candidates(len(found.point), wider.point.shape[1])
+    for name in ("point", "offered", "distance"):
+        old, new = getattr(found, name), getattr(padded, name)
+        new[:, : old.shape[1]] = old
+        new[rows] = getattr(wider, name)
     return padded

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 from typing import Literal
 
@@ -59,12 +60,21 @@ class Scaling:
         return np.ascontiguousarray(mapped)
 
 
-def fit_scaling(descriptors: npt.NDArray[np.float32], *, scale: Scale, metric: Metric) -> Scaling:
-    """Find the map from the training descriptors.
+def fit_scaling(
+    blocks: Callable[[], Iterable[npt.NDArray[np.float32]]],
+    width: int,
+    *,
+    scale: Scale,
+    metric: Metric,
+) -> Scaling:
+    """Find the map from the training descriptors, which are gone through twice.
 
     Parameters
     ----------
-    descriptors : (n, d) float32
+    blocks : callable
+        Gives the descriptors (n, d) float32 in blocks; the last digits depend on how they are cut.
+    width : int
+        d.
     scale : {"none", "standard", "whiten"}
         ``standard`` gives each column unit variance; ``whiten`` gives unit covariance, leaving
         out directions whose variance is below 1e-6 of the largest.
@@ -74,19 +84,25 @@ def fit_scaling(descriptors: npt.NDArray[np.float32], *, scale: Scale, metric: M
     -------
     Scaling
     """
-    d = descriptors.shape[1]
     if scale == "none":
-        return Scaling(np.zeros(d), None, metric)
-    shift = descriptors.mean(axis=0, dtype=np.float64)
+        return Scaling(np.zeros(width), None, metric)
+    n, total = 0, np.zeros(width)
+    for block in blocks():
+        n += len(block)
+        total += block.sum(axis=0, dtype=np.float64)
+    shift = total / n
     if scale == "standard":
-        deviation = descriptors.std(axis=0, dtype=np.float64)
+        squares = np.zeros(width)
+        for block in blocks():
+            squares += ((block - shift) ** 2).sum(axis=0)
+        deviation = np.sqrt(squares / n)
         return Scaling(shift, np.diag(1 / np.where(deviation > 0, deviation, 1)), metric)
-    covariance = np.zeros((d, d))
-    for start in range(0, len(descriptors), 65_536):
-        centered = descriptors[start : start + 65_536] - shift
+    covariance = np.zeros((width, width))
+    for block in blocks():
+        centered = block - shift
         covariance += centered.T @ centered
-    variance, directions = np.linalg.eigh(covariance / len(descriptors))
+    variance, directions = np.linalg.eigh(covariance / n)
     kept = variance > SMALLEST_VARIANCE * max(float(variance[-1]), np.finfo(np.float64).tiny)
     if not kept.any():
-        return Scaling(shift, np.eye(d), metric)
+        return Scaling(shift, np.eye(width), metric)
     return Scaling(shift, directions[:, kept] / np.sqrt(variance[kept]), metric)

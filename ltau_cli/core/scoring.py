@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any
 
@@ -10,12 +11,15 @@ import numpy.typing as npt
 
 from ltau_cli.core.domain import distance_floor, ood_pvalue, relative_distance
 from ltau_cli.core.loo import leave_one_out
-from ltau_cli.core.mixture import average_cdfs, average_values
-from ltau_cli.core.neighbors import Searcher, find_neighbors
+from ltau_cli.core.mixture import average_cdfs, average_values, gather_rows
+from ltau_cli.core.neighbors import Neighbors
 from ltau_cli.core.points import Points
 from ltau_cli.core.scaling import Scaling
+from ltau_cli.core.shards import Shards, find_in_shards
 
+FLOOR_ROWS = 16_384  # changes the last digits of the distance floor
 Block = dict[str, npt.NDArray[Any]]
+RowReader = Callable[[npt.NDArray[np.int64]], npt.NDArray[Any]]
 
 
 @dataclass
@@ -26,12 +30,13 @@ class Model:
     ----------
     edges, thresholds : float64
         Bin edges (n_edges,) and thresholds (n_thresholds,), in error units.
-    counts : (n_points, n_edges + 1) unsigned int
+    counts : (n_points, n_edges + 1) unsigned int, or callable
+        Or ``counts(points)`` reads those of some points, whose numbers increase.
     mean_error, max_error : (n_points,) float32
     uncertainty : (n_points, n_thresholds) float32
     multiplicity : (n_points,) int64
-    descriptors : (n_points, d_search) float32
-        Scaled.
+    shards : Shards
+        The points, scaled, and the search for the nearest.
     scaling : Scaling
         Applied to queries.
     points : Points
@@ -41,25 +46,23 @@ class Model:
     loo_group : (n_samples,) int64 or None
         Samples that were left out together.
     k : int
-    searcher : Searcher
     fingerprint : str
         Same for models made of the same inputs with the same options.
     """
 
     edges: npt.NDArray[np.float64]
     thresholds: npt.NDArray[np.float64]
-    counts: npt.NDArray[np.unsignedinteger]
+    counts: npt.NDArray[np.unsignedinteger] | RowReader
     mean_error: npt.NDArray[np.float32]
     max_error: npt.NDArray[np.float32]
     uncertainty: npt.NDArray[np.float32]
     multiplicity: npt.NDArray[np.int64]
-    descriptors: npt.NDArray[np.float32]
+    shards: Shards
     scaling: Scaling
     points: Points
     loo_distance: npt.NDArray[np.float32]
     loo_group: npt.NDArray[np.int64] | None
     k: int
-    searcher: Searcher
     fingerprint: str
 
     @property
@@ -100,12 +103,17 @@ class Scorer:
         self.threshold_scale = threshold_scale
         self.with_cdf = with_cdf
         self.threads = threads
-        self.floor = distance_floor(model.descriptors)
+        starts = range(0, len(model.multiplicity), FLOOR_ROWS)
+        parts = (model.multiplicity[start : start + FLOOR_ROWS] for start in starts)
+        self.floor = distance_floor(
+            (model.shards.descriptors(start, start + len(part)), part)
+            for start, part in zip(starts, parts, strict=True)
+        )
         self.loo_distance = model.loo_distance
         if k != model.k:
             self.loo_distance = leave_one_out(
-                model.searcher, model.descriptors, model.points, np.zeros(model.n_samples),
-                model.loo_group, k, threads=threads,
+                model.shards, model.points, np.zeros(model.n_samples), model.loo_group, k,
+                threads=threads,
             ).distance  # fmt: skip
         total = np.bincount(model.points.of_sample, weights=self.loo_distance)
         own_distance = (total / model.multiplicity).astype(np.float32)
@@ -116,15 +124,28 @@ class Scorer:
 
     def score(self, block: npt.NDArray[np.float32]) -> Block:
         """Return the per-row datasets of a block (n, d) float32."""
-        model, threads = self.model, self.threads
-        queries = model.scaling.apply(block, threads=threads)
-        found = find_neighbors(
-            model.searcher, queries, model.descriptors, model.multiplicity, self.k, threads=threads
+        model = self.model
+        queries = model.scaling.apply(block, threads=self.threads)
+        found = find_in_shards(
+            model.shards, queries, model.multiplicity, self.k, threads=self.threads
         )
+        parts = [self._average(neighbors) for _, neighbors in found]
+        if len(parts) == 1:
+            return parts[0]
+        return {name: np.concatenate([part[name] for part in parts]) for name in parts[0]}
+
+    def _average(self, found: Neighbors) -> Block:
+        """Return the datasets of some rows from their neighbors."""
+        model, threads = self.model, self.threads
         means = average_values(found, self._exact, threads=threads)
         distance = found.mean_distance()
+        if callable(model.counts):
+            near, points, counts = gather_rows(found, model.counts)
+            largest = model.max_error[points]
+        else:
+            near, counts, largest = found, model.counts, model.max_error
         mixture = average_cdfs(
-            found, model.counts, model.max_error, model.edges,
+            near, counts, largest, model.edges,
             levels=self.quantiles, thresholds=self._mixture_thresholds(),
             with_cdf=self.with_cdf, threads=threads,
         )  # fmt: skip

@@ -48,11 +48,14 @@ class Descriptors:
                 raise self._not_finite(rows)
             yield start, block
 
-    def all(self) -> npt.NDArray[np.float32]:
-        """Read every row, checked."""
-        out = np.empty((self.n, self.width), dtype=np.float32)
-        for start, block in self.blocks(max(1, BLOCK_BYTES // (4 * self.width))):
-            out[start : start + len(block)] = block
+    def take(self, rows: npt.NDArray[np.int64], first: int, last: int) -> npt.NDArray[np.float32]:
+        """Read rows ``first..last``, checked, and keep those numbered ``rows``, increasing."""
+        out = np.empty((len(rows), self.width), dtype=np.float32)
+        done = 0
+        for start, block in self.blocks(max(1, BLOCK_BYTES // (4 * self.width)), first, last):
+            own = rows[done : np.searchsorted(rows, start + len(block))] - start
+            out[done : done + len(own)] = block[own]
+            done += len(own)
         return out
 
     def _read(self, start: int, stop: int) -> npt.NDArray[np.float32]:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import logging
+from collections.abc import Iterator
 from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import Any, Literal
@@ -14,20 +15,25 @@ import numpy.typing as npt
 from ltau_cli.artifacts.atomic import check_target
 from ltau_cli.artifacts.provenance import Hasher
 from ltau_cli.artifacts.read import Artifact, open_artifact
-from ltau_cli.artifacts.write import create_artifact, to_json
+from ltau_cli.artifacts.write import ArtifactWriter, create_artifact, to_json
 from ltau_cli.core import neighbors as nn
 from ltau_cli.core.histogram import Grid, default_range, make_edges, summarize_samples
-from ltau_cli.core.loo import leave_one_out
+from ltau_cli.core.loo import LeaveOneOut, leave_one_out
 from ltau_cli.core.metrics import rank_correlation
-from ltau_cli.core.points import Points, find_points
 from ltau_cli.core.recall import choose_effort, trial_queries
-from ltau_cli.core.scaling import Metric, Scale, fit_scaling
+from ltau_cli.core.scaling import Metric, Scale
+from ltau_cli.core.shards import OneShard, Shards
 from ltau_cli.errors import ComputeError, InputError, UsageError
 from ltau_cli.readers.arrays import Place
-from ltau_cli.readers.descriptors import open_descriptors
+from ltau_cli.readers.descriptors import Descriptors, open_descriptors
 from ltau_cli.stages.checkup import rows_of_runs
-from ltau_cli.stages.model import announce_search_compilation, graph_library_version
+from ltau_cli.stages.model import (
+    StoredShards,
+    announce_search_compilation,
+    graph_library_version,
+)
 from ltau_cli.stages.progress import Progress, silent
+from ltau_cli.stages.training import Training, read_training
 
 messages = logging.getLogger("ltau")
 NEVER_LOGGED = -1
@@ -64,6 +70,8 @@ class Settings:
         Search structure.
     recall : float
         Share of the k nearest neighbors that an NN-descent search has to find.
+    shards : int
+        Parts of the training set with a search structure each, of which one at a time is in memory.
     seed : int
         Of NN-descent and its trial queries.
     """
@@ -79,6 +87,7 @@ class Settings:
     loo: Literal["sample", "structure"] = "sample"
     index: Index = "auto"
     recall: float = 0.99
+    shards: int = 1
     seed: int = 0
 
 
@@ -121,90 +130,72 @@ def run(
     InputError
         If the descriptors cannot be used or do not match the log.
     UsageError
-        If ``k`` is not below the number of samples, or the grid is empty.
+        If ``k`` is not below the number of samples, there are more shards than samples, or the grid
+        is empty.
     ComputeError
         If NN-descent cannot reach the recall.
     """
     check_target(output, force=force)
     chosen = settings or Settings()
     place = Place.parse(descriptors)
-    with open_artifact(errors, "errors") as log, Hasher() as hasher:
+    with (
+        open_artifact(errors, "errors") as log,
+        open_descriptors(place) as source,
+        Hasher() as hasher,
+    ):
         hasher.add("errors", errors, "errors")
         hasher.add("descriptors", place.path, "descriptors", key=place.key)
         n_logged = log.read("n_logged")
-        vectors = _read_descriptors(place, len(n_logged), errors)
-        logged = np.flatnonzero(n_logged)
-        n = len(logged)
-        k = min(DEFAULT_K, n - 1) if chosen.k is None else chosen.k
+        k = chosen.k or min(DEFAULT_K, max(1, int(np.count_nonzero(n_logged)) - 1))
         chosen = replace(chosen, k=k)
-        if not 0 < k < n:
-            raise UsageError(
-                f"-k {k} is not below the {n:,} training samples of {errors}",
-                hint=f"use -k {max(1, n - 1)} or less",
-            )
+        _check_sizes(source, n_logged, k, chosen.shards, errors)
         group = _loo_group(log, chosen, errors)
         limits, edges = _grid(log, chosen)
-        scaling = fit_scaling(vectors[logged], scale=chosen.scale, metric=chosen.metric)
-        scaled = scaling.apply(vectors[logged], threads=threads)
-        points = find_points(scaled, n_logged[logged], merge_within=chosen.merge_within)
-        unique = np.ascontiguousarray(scaled[points.first])
-        point = _spread(points.of_sample, logged, len(n_logged), NEVER_LOGGED)
-        statistics, sample_mean = _count(log, edges, limits, points, point, threads, progress)
-        searcher, index_arrays, index_summary = _build_index(unique, k, chosen, progress)
-        with progress("leave-one-out reference", 1) as advance:
-            loo = leave_one_out(
-                searcher, unique, points, sample_mean[logged],
-                None if group is None else group[logged], k, threads=threads,
-            )  # fmt: skip
-            advance(1)
-        counts, multiplicity = statistics["counts"], points.multiplicity
-        parameters = asdict(chosen) | {
-            "thresholds": limits,
-            "error_range": [edges[0], edges[-1]],
-            "index": index_summary["kind"],
-        }
-        summary = {
-            "n_samples": n,
-            "n_never_logged": len(n_logged) - n,
-            "n_points": len(unique),
-            "width": vectors.shape[1],
-            "k": k,
-            "thresholds": limits,
-            "mean_error": float((statistics["mean_error"] * multiplicity).sum() / n),
-            "mean_uncertainty": (statistics["uncertainty"] * multiplicity[:, None]).sum(axis=0) / n,
-            "underflow_share": _share(counts[:, 0], counts),
-            "overflow_share": _share(counts[:, -1], counts),
-            "loo_distance": float(loo.distance.mean(dtype=np.float64)),
-            "loo_rank_correlation": rank_correlation(
-                loo.expected_error.astype(np.float64), sample_mean[logged]
-            ),
-            "index": index_summary,
-        }
-        inputs = hasher.records()
-        fingerprint = hashlib.sha256(
-            to_json([parameters, inputs[1], log.parameters, log.inputs]).encode()
-        ).hexdigest()
+        training = read_training(
+            source, n_logged, shards=chosen.shards, scale=chosen.scale, metric=chosen.metric,
+            merge_within=chosen.merge_within, threads=threads,
+        )  # fmt: skip
         with create_artifact(output, "model", units=log.units, force=force) as artifact:
             artifact.put("bin_edges", edges)
             artifact.put("thresholds", limits)
-            artifact.put("counts", counts, compress=True)
-            artifact.put("mean_error", statistics["mean_error"])
-            artifact.put("max_error", statistics["max_error"])
-            artifact.put("uncertainty", statistics["uncertainty"])
-            artifact.put("multiplicity", multiplicity, compress=True)
-            artifact.put("point", point, compress=True)
-            artifact.put("descriptor_shift", scaling.shift)
-            if scaling.transform is not None:
-                artifact.put("descriptor_transform", scaling.transform)
-            artifact.put("descriptors", unique)
-            for name, values in (
-                ("loo_distance", loo.distance), ("loo_expected_error", loo.expected_error)
-            ):  # fmt: skip
-                artifact.put(name, _spread(values, logged, len(n_logged), np.nan), compress=True)
-            if group is not None:
-                artifact.put("loo_group", group, compress=True)
-            for name, values in index_arrays.items():
-                artifact.put(f"index/{name}", values)
+            statistics = _count(log, artifact, edges, limits, training, threads, progress)
+            shards, index = _index_shards(artifact, training, k, chosen, progress)
+            logged = training.logged
+            sample_mean = statistics.sample_mean[logged]
+            with progress("leave-one-out reference", len(logged)) as advance:
+                loo = leave_one_out(
+                    shards, training.points, sample_mean, None if group is None else group[logged],
+                    k, threads=threads, advance=advance,
+                )  # fmt: skip
+            _write_samples(artifact, training, loo, group)
+            parameters = asdict(chosen) | {
+                "thresholds": limits,
+                "error_range": [edges[0], edges[-1]],
+                "index": index["kind"],
+            }
+            multiplicity = training.points.multiplicity
+            summary = {
+                "n_samples": len(logged),
+                "n_never_logged": len(n_logged) - len(logged),
+                "n_points": training.n_points,
+                "width": source.width,
+                "k": k,
+                "thresholds": limits,
+                "mean_error": float((statistics.mean_error * multiplicity).sum() / len(logged)),
+                "mean_uncertainty": (statistics.uncertainty * multiplicity[:, None]).sum(axis=0)
+                / len(logged),
+                "underflow_share": statistics.n_underflow / statistics.n_errors,
+                "overflow_share": statistics.n_overflow / statistics.n_errors,
+                "loo_distance": float(loo.distance.mean(dtype=np.float64)),
+                "loo_rank_correlation": rank_correlation(
+                    loo.expected_error.astype(np.float64), sample_mean
+                ),
+                "index": index,
+            }
+            inputs = hasher.records()
+            fingerprint = hashlib.sha256(
+                to_json([parameters, inputs[1], log.parameters, log.inputs]).encode()
+            ).hexdigest()
             artifact.finish(
                 parameters=parameters,
                 inputs=inputs,
@@ -212,6 +203,27 @@ def run(
                 model_fingerprint=fingerprint,
             )
     return summary | {"units": log.units}
+
+
+def _check_sizes(
+    source: Descriptors, n_logged: npt.NDArray[np.int32], k: int, shards: int, errors: Path
+) -> None:
+    if source.n != len(n_logged):
+        raise InputError(
+            f"{source.source.place} has {source.n:,} rows, {errors} has {len(n_logged):,} samples",
+            hint="give the descriptors of the very samples that were logged, in the same order",
+        )
+    n = int((n_logged > 0).sum())
+    if k >= n:
+        raise UsageError(
+            f"-k {k} is not below the {n:,} training samples of {errors}",
+            hint=f"use -k {max(1, n - 1)} or less",
+        )
+    if shards > n:
+        raise UsageError(
+            f"--shards {shards} is more than the {n:,} training samples of {errors}",
+            hint="a shard should fill a good part of the memory; see --shards in ltau fit -h",
+        )
 
 
 def _spread(
@@ -253,16 +265,6 @@ def _grid(
     return limits, edges
 
 
-def _read_descriptors(place: Place, n: int, errors: Path) -> npt.NDArray[np.float32]:
-    with open_descriptors(place) as source:
-        if source.n != n:
-            raise InputError(
-                f"{source.source.place} has {source.n:,} rows, {errors} has {n:,} samples",
-                hint="give the descriptors of the very samples that were logged, in the same order",
-            )
-        return source.all()
-
-
 def _last_mean(log: Artifact) -> float:
     """Mean error over the training set at the last epoch, the model's MAE; the mean over runs."""
     means = log.read("epoch_mean")
@@ -274,44 +276,93 @@ def _finite(values: npt.NDArray[np.float64], reduce: Any) -> float:
     return float(reduce(values)) if np.isfinite(values).any() else 0.0
 
 
+@dataclass
+class _Statistics:
+    """What is kept in memory of the errors.
+
+    Attributes
+    ----------
+    sample_mean : (n_samples,) float64
+        Mean error of each sample; 0 where it was never logged.
+    mean_error : (n_points,) float32
+    uncertainty : (n_points, n_thresholds) float32
+    n_errors, n_underflow, n_overflow : int
+        Logged errors, and those outside the bins.
+    """
+
+    sample_mean: npt.NDArray[np.float64]
+    mean_error: npt.NDArray[np.float32]
+    uncertainty: npt.NDArray[np.float32]
+    n_errors: int = 0
+    n_underflow: int = 0
+    n_overflow: int = 0
+
+
 def _count(
     log: Artifact,
+    artifact: ArtifactWriter,
     edges: npt.NDArray[np.float64],
     limits: npt.NDArray[np.float64],
-    points: Points,
-    point: npt.NDArray[np.int64],
+    training: Training,
     threads: int,
     progress: Progress,
-) -> tuple[dict[str, npt.NDArray[Any]], npt.NDArray[np.float64]]:
-    """Stream the log once, pooling the samples of each point; also the mean of each sample."""
-    dataset = log.dataset("errors")
-    n_epochs, n = dataset.shape
-    sample_mean = np.zeros(n)
-    n_points = len(points.first)
-    counts = np.zeros((n_points, len(edges) + 1), dtype=_smallest_unsigned(n_epochs, points))
-    mean_error = np.zeros(n_points)
-    uncertainty = np.zeros((n_points, len(limits)))
+) -> _Statistics:
+    """Stream the log once, pooling the samples of each point, and write what comes of it."""
+    n_epochs, n = log.dataset("errors").shape
+    n_points, multiplicity = training.n_points, training.points.multiplicity
+    result = _Statistics(
+        sample_mean=np.zeros(n),
+        mean_error=np.zeros(n_points, dtype=np.float32),
+        uncertainty=np.zeros((n_points, len(limits)), dtype=np.float32),
+    )
     max_error = np.zeros(n_points, dtype=np.float32)
-    block = dataset.chunks[1]
+    point = _spread(training.points.of_sample, training.logged, n, NEVER_LOGGED)
+    dtype = np.min_scalar_type(n_epochs * int(multiplicity.max()))
+    counts = artifact.create(
+        # A shard's counts are read by ranges of points, for which compressed chunks are slow.
+        "counts", (n_points, len(edges) + 1), dtype=dtype, compress=training.count == 1
+    )  # fmt: skip
     with progress("counting errors", n) as advance:
-        for start in range(0, n, block):
-            stop = min(start + block, n)
-            part = summarize_samples(dataset[:, start:stop], edges, limits, threads=threads)
-            sample_mean[start:stop] = part.mean_error
-            used = point[start:stop] != NEVER_LOGGED
-            target = point[start:stop][used]
-            pool(counts, target, part.counts[used].astype(counts.dtype, copy=False))
-            pool(mean_error, target, part.mean_error[used])
-            pool(uncertainty, target, part.uncertainty[used])
-            np.maximum.at(max_error, target, part.max_error[used])
-            advance(stop - start)
-    statistics = {
-        "counts": counts,
-        "mean_error": (mean_error / points.multiplicity).astype(np.float32),
-        "uncertainty": (uncertainty / points.multiplicity[:, None]).astype(np.float32),
-        "max_error": max_error,
-    }
-    return statistics, sample_mean
+        for shard in range(training.count):
+            first, last = training.point_start[shard : shard + 2]
+            own = np.zeros((last - first, len(edges) + 1), dtype=dtype)
+            mean_error = np.zeros(last - first)
+            uncertainty = np.zeros((last - first, len(limits)))
+            for start, stop in _log_blocks(log, *training.sample_start[shard : shard + 2]):
+                part = summarize_samples(
+                    log.dataset("errors")[:, start:stop], edges, limits, threads=threads
+                )
+                result.sample_mean[start:stop] = part.mean_error
+                used = point[start:stop] != NEVER_LOGGED
+                target = point[start:stop][used] - first
+                pool(own, target, part.counts[used].astype(dtype, copy=False))
+                pool(mean_error, target, part.mean_error[used])
+                pool(uncertainty, target, part.uncertainty[used])
+                np.maximum.at(max_error, target + first, part.max_error[used])
+                advance(stop - start)
+            samples = multiplicity[first:last]
+            result.mean_error[first:last] = mean_error / samples
+            result.uncertainty[first:last] = uncertainty / samples[:, None]
+            result.n_errors += int(own.sum(dtype=np.int64))
+            result.n_underflow += int(own[:, 0].sum(dtype=np.int64))
+            result.n_overflow += int(own[:, -1].sum(dtype=np.int64))
+            counts[first:last] = own
+    artifact.put("mean_error", result.mean_error)
+    artifact.put("max_error", max_error)
+    artifact.put("uncertainty", result.uncertainty)
+    artifact.put("multiplicity", multiplicity, compress=True)
+    artifact.put("point", point, compress=True)
+    return result
+
+
+def _log_blocks(log: Artifact, first: int, last: int) -> Iterator[tuple[int, int]]:
+    """Cut a range of samples where the chunks of the log end."""
+    chunk = log.dataset("errors").chunks[1]
+    start = first
+    while start < last:
+        stop = min((start // chunk + 1) * chunk, last)
+        yield start, stop
+        start = stop
 
 
 def pool(totals: npt.NDArray[Any], target: npt.NDArray[np.int64], values: npt.NDArray[Any]) -> None:
@@ -322,8 +373,58 @@ def pool(totals: npt.NDArray[Any], target: npt.NDArray[np.int64], values: npt.ND
         np.add.at(totals, target, values)
 
 
-def _smallest_unsigned(n_epochs: int, points: Points) -> np.dtype[Any]:
-    return np.min_scalar_type(n_epochs * int(points.multiplicity.max()))
+def _index_shards(
+    artifact: ArtifactWriter, training: Training, k: int, settings: Settings, progress: Progress
+) -> tuple[Shards, dict[str, Any]]:
+    """Build and write the search structure of each shard; the shards and what is to be told."""
+    many = training.count > 1
+    if many:
+        artifact.put("shard_start", training.point_start)
+    artifact.put("descriptor_shift", training.scaling.shift)
+    if training.scaling.transform is not None:
+        artifact.put("descriptor_transform", training.scaling.transform)
+    descriptors, summaries = None, []
+    for number in range(training.count):
+        first, last = training.point_start[number : number + 2]
+        unique = training.read_points(number)
+        if descriptors is None:
+            descriptors = artifact.create("descriptors", (training.n_points, unique.shape[1]))
+        descriptors[first:last] = unique
+        searcher, arrays, summary = _build_index(unique, k, settings, progress)
+        for name, values in arrays.items():
+            artifact.put(f"index/{number}/{name}" if many else f"index/{name}", values)
+        summaries.append(summary)
+        if not many:
+            return OneShard(unique, searcher), summary
+        del unique, searcher, arrays  # before the next shard is read
+    shards = StoredShards(artifact.read, training.point_start, summaries, settings.seed)
+    return shards, _join_summaries(summaries)
+
+
+def _join_summaries(indexes: list[dict[str, Any]]) -> dict[str, Any]:
+    """Summary of the indexes of all shards."""
+    kinds = sorted({index["kind"] for index in indexes})
+    joined: dict[str, Any] = {"kind": " and ".join(kinds), "shards": indexes}
+    measured = [index for index in indexes if "recall" in index]
+    if measured:
+        worst = min(measured, key=lambda index: float(index["recall"]))
+        joined |= {"recall": worst["recall"], "recall_k": worst["recall_k"]}
+    return joined
+
+
+def _write_samples(
+    artifact: ArtifactWriter,
+    training: Training,
+    loo: LeaveOneOut,
+    group: npt.NDArray[np.int64] | None,
+) -> None:
+    n = training.source.n
+    for name, values in (
+        ("loo_distance", loo.distance), ("loo_expected_error", loo.expected_error)
+    ):  # fmt: skip
+        artifact.put(name, _spread(values, training.logged, n, np.nan), compress=True)
+    if group is not None:
+        artifact.put("loo_group", group, compress=True)
 
 
 def _build_index(
@@ -362,7 +463,3 @@ def _build_index(
         "recall_k": k,
     }
     return searcher, arrays, summary
-
-
-def _share(part: npt.NDArray[Any], whole: npt.NDArray[Any]) -> float:
-    return float(part.sum(dtype=np.int64) / whole.sum(dtype=np.int64))

@@ -458,6 +458,8 @@ def _score_blocks(
     """Yield (first row, structured rows) from row ``first`` on."""
     scorer = work.shared.scorer
     dtype = row_dtype(scorer)
+    if scorer.model.shards.count > 1:  # all of them are read once for a block
+        block_rows = max(block_rows, scorer.model.shards.rows)
     for start, block in work.source.blocks(block_rows, first, work.part.last):
         yield start, to_rows(scorer.score(block), dtype)
         advance(len(block))

@@ -1,0 +1,153 @@
+"""A training set in shards, searched one after the other."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+from typing import Protocol
+
+import numpy as np
+import numpy.typing as npt
+
+from ltau_cli.core.neighbors import (
+    Candidates,
+    Neighbors,
+    Offer,
+    Searcher,
+    find_candidates,
+    merge_candidates,
+    share_places,
+)
+
+SEARCH_ROWS = 65_536  # queries searched at a time
+
+
+@dataclass(frozen=True)
+class Shard:
+    """A shard in memory.
+
+    Attributes
+    ----------
+    first : int
+        Number of its first point.
+    descriptors : (n, d) float32
+        Of its points, scaled.
+    searcher : Searcher
+        Over them.
+    """
+
+    first: int
+    descriptors: npt.NDArray[np.float32]
+    searcher: Searcher
+
+
+class Shards(Protocol):
+    """Training points in shards, each a range of their numbers.
+
+    Attributes
+    ----------
+    count : int
+        Number of shards.
+    rows : int
+        Queries worth collecting before all shards are gone through.
+    """
+
+    count: int
+    rows: int
+
+    def load(self, number: int) -> Shard:
+        """Bring a shard into memory; it lives as long as somebody holds it."""
+
+    def descriptors(self, start: int, stop: int) -> npt.NDArray[np.float32]:
+        """Return the descriptors of points ``start..stop``, (n, d) float32."""
+
+
+class OneShard:
+    """All points in memory.
+
+    Parameters
+    ----------
+    descriptors : (n_points, d) float32
+    searcher : Searcher
+    """
+
+    count = 1
+    rows = 16_384
+
+    def __init__(self, descriptors: npt.NDArray[np.float32], searcher: Searcher) -> None:
+        self._shard = Shard(0, descriptors, searcher)
+
+    def load(self, number: int) -> Shard:
+        """Return all points."""
+        return self._shard
+
+    def descriptors(self, start: int, stop: int) -> npt.NDArray[np.float32]:
+        """Return the descriptors of points ``start..stop``."""
+        return self._shard.descriptors[start:stop]
+
+
+def cut_evenly(n: int, count: int) -> list[int]:
+    """Return the ``count + 1`` bounds of ``count`` ranges of ``n`` things."""
+    return [n * i // count for i in range(count + 1)]
+
+
+def find_in_shards(
+    shards: Shards,
+    queries: npt.NDArray[np.float32],
+    offered: npt.NDArray[np.int64] | Offer,
+    k: int,
+    *,
+    threads: int = 1,
+    block: int = SEARCH_ROWS,
+) -> Iterator[tuple[slice, Neighbors]]:
+    """Find the k nearest training samples of each query over all shards.
+
+    Parameters
+    ----------
+    shards : Shards
+        Gone through once; one of them is in memory at a time.
+    queries : (n, d) float32
+        Scaled like the points.
+    offered : (n_points,) int64 or callable
+        See :func:`ltau_cli.core.neighbors.find_neighbors`; points are numbered over all shards.
+    k : int
+        Samples to find.
+    threads, block : int
+        Change nothing but speed and memory.
+
+    Yields
+    ------
+    (slice, Neighbors)
+        Rows of ``queries``, and their neighbors, numbered over all shards.
+    """
+    parts = [slice(i, min(i + block, len(queries))) for i in range(0, len(queries), block)]
+    best: list[Candidates] = []
+    for number in range(shards.count):
+        shard = shards.load(number)
+        for i, part in enumerate(parts):
+            found = _find_in(shard, queries[part], _shifted(offered, shard, part), k, threads)
+            if number == 0:
+                best.append(found)
+            else:
+                best[i] = merge_candidates(best[i], found, k, threads=threads)
+        del shard  # or the next one would be loaded beside it
+    for i, part in enumerate(parts):
+        yield part, share_places(best[i], k)
+
+
+def _find_in(
+    shard: Shard, queries: npt.NDArray[np.float32], offered: Offer, k: int, threads: int
+) -> Candidates:
+    found = find_candidates(shard.searcher, queries, shard.descriptors, offered, k, threads=threads)
+    if shard.first:
+        found.point[found.point >= 0] += shard.first
+    return found
+
+
+def _shifted(offered: npt.NDArray[np.int64] | Offer, shard: Shard, part: slice) -> Offer:
+    """Return the offer of a shard to some of the queries, in the shard's own numbers."""
+    if isinstance(offered, np.ndarray):
+        multiplicity = offered
+        return lambda candidates, _rows: multiplicity[candidates + shard.first]
+    offer = offered
+    return lambda candidates, rows: offer(candidates + shard.first, rows + part.start)

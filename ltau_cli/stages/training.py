@@ -1,0 +1,128 @@
+"""The training descriptors in shards: read, scaled, and pooled where they coincide."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+
+import numpy as np
+import numpy.typing as npt
+
+from ltau_cli.core.points import Points, find_points
+from ltau_cli.core.scaling import Metric, Scale, Scaling, fit_scaling
+from ltau_cli.core.shards import cut_evenly
+from ltau_cli.readers.descriptors import Descriptors
+
+BLOCK_ROWS = 16_384  # changes the last digits of the scaling
+
+Integers = npt.NDArray[np.int64]
+
+
+@dataclass
+class Training:
+    """The logged samples of a training set and the points they coincide on.
+
+    Attributes
+    ----------
+    source : Descriptors
+    scaling : Scaling
+    logged : (n,) int64
+        Rows of the logged samples.
+    sample_start : list of int
+        First row of each shard, and the number of rows.
+    point_start : list of int
+        First point of each shard, and the number of points.
+    points : Points
+        Of all shards; samples are counted among the logged ones. Points of different shards may
+        have the same descriptors.
+    threads : int
+    """
+
+    source: Descriptors
+    scaling: Scaling
+    logged: Integers
+    sample_start: list[int]
+    point_start: list[int]
+    points: Points
+    threads: int
+
+    @property
+    def count(self) -> int:
+        """Number of shards."""
+        return len(self.point_start) - 1
+
+    @property
+    def n_points(self) -> int:
+        """Points of all shards."""
+        return self.point_start[-1]
+
+    def read_points(self, shard: int) -> npt.NDArray[np.float32]:
+        """Read the descriptors of the points of a shard, (n, d_search) float32, scaled."""
+        part = slice(self.point_start[shard], self.point_start[shard + 1])
+        rows = self.logged[self.points.first[part]]
+        chosen = self.source.take(rows, int(rows[0]), int(rows[-1]) + 1)
+        return np.ascontiguousarray(self.scaling.apply(chosen, threads=self.threads))
+
+
+def read_training(
+    source: Descriptors,
+    n_logged: npt.NDArray[np.int32],
+    *,
+    shards: int,
+    scale: Scale,
+    metric: Metric,
+    merge_within: float,
+    threads: int,
+) -> Training:
+    """Find the scaling and the points, shard by shard.
+
+    Parameters
+    ----------
+    source : Descriptors
+        Of all samples, those that were never logged too.
+    n_logged : (n_samples,) int32
+        Errors logged for each sample.
+    shards : int
+        At most the number of logged samples, which are cut into equal ranges.
+    scale, metric, merge_within
+        See :func:`ltau_cli.core.scaling.fit_scaling` and
+        :func:`ltau_cli.core.points.find_points`.
+    threads : int
+
+    Raises
+    ------
+    InputError
+        If a row holds NaN or infinity.
+    """
+    logged = np.flatnonzero(n_logged)
+    cuts = cut_evenly(len(logged), shards)
+    sample_start = [0, *(int(logged[cut]) for cut in cuts[1:-1]), source.n]
+
+    def blocks() -> Iterator[npt.NDArray[np.float32]]:
+        for start, block in source.blocks(BLOCK_ROWS):
+            yield block[n_logged[start : start + len(block)] > 0]
+
+    scaling = fit_scaling(blocks, source.width, scale=scale, metric=metric)
+    parts, point_start = [], [0]
+    for shard in range(shards):
+        own = slice(cuts[shard], cuts[shard + 1])
+        rows = logged[own]
+        scaled = scaling.apply(
+            source.take(rows, sample_start[shard], sample_start[shard + 1]), threads=threads
+        )
+        points = find_points(scaled, n_logged[rows], merge_within=merge_within)
+        del scaled  # before the next shard is read
+        parts.append(
+            Points(
+                points.first + cuts[shard],
+                points.of_sample + point_start[-1],
+                points.multiplicity,
+            )
+        )
+        point_start.append(point_start[-1] + len(points.first))
+    joined = Points(
+        np.concatenate([part.first for part in parts]),
+        np.concatenate([part.of_sample for part in parts]),
+        np.concatenate([part.multiplicity for part in parts]),
+    )
+    return Training(source, scaling, logged, sample_start, point_start, joined, threads)
