@@ -19,6 +19,8 @@ from ltau_cli.errors import InputError, LtauError
 from ltau_cli.readers.scratch import Scratch, bytes_of, fill
 
 UNPACKED_BYTES = 1 << 20  # of a compressed array, at a time
+CHUNK_CACHE = 32 << 20  # bytes of unpacked chunks of an HDF5 dataset that are kept
+CHUNK_SLOTS = 100_003  # a prime, far above the number of chunks in the cache
 HDF5_ENDINGS = {".h5", ".hdf5", ".hdf", ".he5"}
 TEXT_ENDINGS = {".txt", ".dat", ".csv"}
 
@@ -124,9 +126,7 @@ def open_array(
             key = (place.key or _choose(place, sizes, names, ndim)).strip("/")
             if key not in sizes:
                 raise _no_such_array(place, list(sizes))
-            with damage_named(path, "an HDF5 file"):
-                dataset = file[key]
-            yield _checked(_in_hdf5(Place(path, key), dataset), text)
+            yield _checked(_in_hdf5(Place(path, key), file), text)
     elif ending in TEXT_ENDINGS:
         yield _checked(_in_memory(place, _read_text(path)), text)
     else:
@@ -160,7 +160,7 @@ def read_optional(place: Place, name: str) -> npt.NDArray[Any] | None:
             folder = (place.key or "").rpartition("/")[0]
             where = f"{folder}/{name}".strip("/")
             if where in _datasets(place.path, file):
-                return _checked(_in_hdf5(Place(place.path, where), file[where]), text=True).all()
+                return _checked(_in_hdf5(Place(place.path, where), file), text=True).all()
     return None
 
 
@@ -337,26 +337,59 @@ def _datasets(path: Path, file: Any) -> dict[str, int]:
     return sizes
 
 
-def _in_hdf5(place: Place, dataset: Any) -> ArraySource:
+def _in_hdf5(place: Place, file: Any) -> ArraySource:
     import h5py
 
     with damage_named(place.path, "an HDF5 file"):
+        filtered = file[place.key].id.get_create_plist().get_nfilters() > 0
+        # Without a cache, HDF5 reads parts of a chunk; what a filter made it must read whole.
+        access = h5py.h5p.create(h5py.h5p.DATASET_ACCESS)
+        access.set_chunk_cache(CHUNK_SLOTS, CHUNK_CACHE if filtered else 0, 1.0)
+        dataset = h5py.Dataset(h5py.h5d.open(file.id, str(place.key).encode(), access))
         shape, dtype = dataset.shape or (), dataset.dtype
+        chunks = dataset.chunks if filtered else None
         if h5py.check_string_dtype(dtype) is not None:
-            dataset, dtype = dataset.asstr(), np.dtype(np.str_)
+            dataset, dtype, chunks = dataset.asstr(), np.dtype(np.str_), None
 
-    def read(*selection: slice) -> npt.NDArray[Any]:
+    @cache
+    def unpacked() -> ArraySource:
         with damage_named(place.path, "an HDF5 file"):
+            scratch = _unpack_chunks(dataset)
+        return _in_file(place, shape, dtype, False, lambda: contextlib.nullcontext(scratch.read))
+
+    def part(axis: int, start: int, stop: int) -> npt.NDArray[Any]:
+        if stop - start < shape[axis] and _bytes_across(chunks, shape, dtype, axis) > CHUNK_CACHE:
+            whole = unpacked()
+            return whole.columns(start, stop) if axis else whole.read(start, stop)
+        with damage_named(place.path, "an HDF5 file"):
+            selection = (slice(None),) * axis + (slice(start, stop),)
             values: npt.NDArray[Any] = np.asarray(dataset[selection], dtype=dtype)
         return values
 
-    return ArraySource(
-        place,
-        shape,
-        dtype,
-        lambda start, stop: read(slice(start, stop)),
-        lambda start, stop: read(slice(None), slice(start, stop)),
-    )
+    return ArraySource(place, shape, dtype, partial(part, 0), partial(part, 1))
+
+
+def _bytes_across(
+    chunks: tuple[int, ...] | None, shape: tuple[int, ...], dtype: np.dtype[Any], axis: int
+) -> int:
+    """Bytes of the chunks at one place of an axis; with less cache, each is read several times."""
+    if chunks is None or len(shape) < 2:
+        return 0
+    lengths = [-(-n // chunk) * chunk for n, chunk in zip(shape, chunks, strict=True)]
+    return math.prod([*lengths[:axis], chunks[axis], *lengths[axis + 1 :]]) * dtype.itemsize
+
+
+def _unpack_chunks(dataset: Any) -> Scratch:
+    """Copy an array of two or more dimensions, reading each chunk once."""
+    scratch = Scratch()
+    shape, chunks, itemsize = dataset.shape, dataset.chunks, dataset.dtype.itemsize
+    cell = math.prod(shape[2:]) * itemsize
+    width = chunks[1] * max(1, UNPACKED_BYTES // (chunks[0] * chunks[1] * cell))
+    for top in range(0, shape[0], chunks[0]):
+        for left in range(0, shape[1], width):
+            for i, row in enumerate(dataset[top : top + chunks[0], left : left + width], top):
+                scratch.write(row, (i * shape[1] + left) * cell)
+    return scratch
 
 
 def _read_text(path: Path) -> npt.NDArray[np.float64]:

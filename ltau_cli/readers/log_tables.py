@@ -8,7 +8,6 @@ import gzip
 import itertools
 import json
 import math
-from collections import Counter
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import replace
 from functools import partial
@@ -29,8 +28,9 @@ from ltau_cli.readers.log import (
     magnitudes,
     still_written,
 )
+from ltau_cli.readers.long_rows import LongRows, WordsError, counts_from_zero
 from ltau_cli.readers.numbered import NumberedFiles
-from ltau_cli.readers.scratch import Cells, Scratch
+from ltau_cli.readers.scratch import Cells
 
 KNOWN_COLUMNS: Mapping[str, tuple[str, ...]] = {
     "epoch": ("epoch", "epochs", "step", "iteration"),
@@ -39,130 +39,7 @@ KNOWN_COLUMNS: Mapping[str, tuple[str, ...]] = {
     "run": ("run", "seed", "member"),
 }
 _MISSING_WORDS = {"", "nan", "na", "n/a", "none", "null"}
-
-
 _BATCH = 1 << 12  # lines that are parsed together
-_BLOCK = 1 << 20  # rows that are put in their places together
-_ROW = np.dtype([("run", "i4"), ("epoch", "i4"), ("sample", "i8"), ("error", "f4")])
-
-_RUN_KEY = 1 << 32  # times a run, plus an epoch: sorts by both
-
-
-class _WordsError(Exception):
-    """An id that is no whole number, in a table of numbers: then all its ids are words."""
-
-
-class _Long:
-    """Rows of a long table, in the order of the file.
-
-    Parameters
-    ----------
-    options : LogOptions
-    words : bool
-        Take the ids as words, not as whole numbers.
-
-    Attributes
-    ----------
-    counts : Counter
-        Rows of each (run, epoch).
-    """
-
-    def __init__(self, options: LogOptions, *, words: bool) -> None:
-        self.counts: Counter[tuple[int, int]] = Counter()
-        self._options = options
-        self._words: dict[str, int] | None = {} if words else None
-        self._numbers = _Numbers()
-        self._scratch = Scratch()
-
-    def add(
-        self, runs: list[int], epochs: list[int], samples: list[str], errors: npt.ArrayLike
-    ) -> None:
-        """Append rows.
-
-        Raises
-        ------
-        _WordsError
-            If an id should be a whole number and is none.
-        """
-        rows = np.empty(len(samples), dtype=_ROW)
-        rows["run"], rows["epoch"] = runs, epochs
-        rows["error"] = magnitudes(np.asarray(errors), self._options, vectors=False)
-        if self._words is None:
-            rows["sample"] = _whole_numbers(samples)
-            self._numbers.add(rows["sample"])
-        else:
-            rows["sample"] = self._places_of(samples, self._words)
-        self.counts.update(zip(runs, epochs, strict=True))
-        self._scratch.write(rows, self._scratch.size)
-
-    def extend(self, other: _Long) -> None:
-        """Append the rows of another one.
-
-        Raises
-        ------
-        _WordsError
-            If its ids are words and the own ones are numbers.
-        """
-        if self._words is None and other._words is not None:
-            raise _WordsError
-        for rows in other.blocks():
-            if self._words is None:
-                self._numbers.add(rows["sample"])
-            else:
-                rows["sample"] = self._places_of(other._words or (), self._words)[rows["sample"]]
-            self._scratch.write(rows, self._scratch.size)
-        self.counts.update(other.counts)
-
-    @staticmethod
-    def _places_of(samples: Iterable[str], words: dict[str, int]) -> npt.NDArray[np.int64]:
-        return np.array([words.setdefault(word, len(words)) for word in samples], dtype=np.int64)
-
-    def blocks(self) -> Iterator[npt.NDArray[Any]]:
-        """Yield the rows, block by block."""
-        n = self._scratch.size // _ROW.itemsize
-        for first in range(0, n, _BLOCK):
-            rows = np.empty(min(_BLOCK, n - first), dtype=_ROW)
-            self._scratch.read(rows, first * _ROW.itemsize)
-            yield rows
-
-    def ids(self) -> npt.NDArray[Any]:
-        """Distinct ids: numbers in increasing order, words as they appear."""
-        if self._words is None:
-            return self._numbers.all()
-        return np.array(list(self._words))
-
-    def places(self, rows: npt.NDArray[Any], ids: npt.NDArray[Any]) -> npt.NDArray[np.int64]:
-        """Return the place of the sample of each row among the ids."""
-        samples: npt.NDArray[np.int64] = rows["sample"]
-        if self._words is not None or _counts_from_zero(ids):
-            return samples
-        return np.searchsorted(ids, samples)
-
-
-class _Numbers:
-    """Distinct whole numbers, gathered from many arrays."""
-
-    def __init__(self) -> None:
-        self._known = np.empty(0, dtype=np.int64)
-        self._coming: list[npt.NDArray[np.int64]] = []
-        self._n_coming = 0
-
-    def add(self, numbers: npt.NDArray[np.int64]) -> None:
-        """Add those that are new; they wait until so many have come that sorting pays."""
-        if len(self._known):
-            place = np.searchsorted(self._known, numbers)
-            place[place == len(self._known)] = 0
-            numbers = numbers[self._known[place] != numbers]
-        self._coming.append(numbers)
-        self._n_coming += len(numbers)
-        if self._n_coming > max(len(self._known), _BLOCK):
-            self.all()
-
-    def all(self) -> npt.NDArray[np.int64]:
-        """Return them in increasing order."""
-        self._known = np.unique(np.concatenate([self._known, *self._coming]))
-        self._coming, self._n_coming = [], 0
-        return self._known
 
 
 def open_table(path: Path, run: int, options: LogOptions) -> list[LoggedRun]:
@@ -187,7 +64,7 @@ def open_epoch_tables(numbered: NumberedFiles, run: int, options: LogOptions) ->
     InputError
         Naming the file, the line and the column.
     """
-    with contextlib.suppress(_WordsError):
+    with contextlib.suppress(WordsError):
         return _epoch_tables(numbered, run, options, words=False)
     return _epoch_tables(numbered, run, options, words=True)
 
@@ -196,7 +73,7 @@ def _epoch_tables(
     numbered: NumberedFiles, run: int, options: LogOptions, *, words: bool
 ) -> LoggedRun:
     rows = options.select(run, numbered.epochs)
-    long, left = _Long(options, words=words), []
+    long, left = LongRows(options, words=words), []
     for row in rows:
         path = numbered.files[row]
         maybe_growing = options.growing and row == len(numbered.files) - 1
@@ -350,22 +227,22 @@ class _Table:
             next(reader)
         return reader
 
-    def read_long(self, *, words: bool = False) -> _Long:
+    def read_long(self, *, words: bool = False) -> LongRows:
         """Read all rows of a long table; with ``words``, take no id as a number."""
         if not words:
-            with contextlib.suppress(_WordsError):
+            with contextlib.suppress(WordsError):
                 return self._read_long(words=False)
         return self._read_long(words=True)
 
-    def _read_long(self, *, words: bool) -> _Long:
+    def _read_long(self, *, words: bool) -> LongRows:
         try:
             return self._read_plain(words=words)
         except (ValueError, TypeError, OverflowError, InputError):
             return self._read_line_by_line(words=words)
 
-    def _read_line_by_line(self, *, words: bool) -> _Long:
+    def _read_line_by_line(self, *, words: bool) -> LongRows:
         """Read rows that may be wrong, to name the line of the first that is."""
-        long = _Long(self._options, words=words)
+        long = LongRows(self._options, words=words)
         lines = self.lines()
         while batch := list(itertools.starmap(self._parts, itertools.islice(lines, _BATCH))):
             runs, epochs, samples, errors = map(list, zip(*batch, strict=True))
@@ -392,9 +269,9 @@ class _Table:
             error,
         )
 
-    def _read_plain(self, *, words: bool) -> _Long:
+    def _read_plain(self, *, words: bool) -> LongRows:
         """Read rows that are right, many at once; raises what it may if one is not."""
-        long, at = _Long(self._options, words=words), self._at
+        long, at = LongRows(self._options, words=words), self._at
         place = (self.path, 0)
 
         def integers(cells: tuple[Any, ...], role: str) -> list[int]:
@@ -427,7 +304,7 @@ class _Table:
 
 
 def _pivot(
-    long: _Long, files: list[Path], run: int, options: LogOptions, *, where: str
+    long: LongRows, files: list[Path], run: int, options: LogOptions, *, where: str
 ) -> list[LoggedRun]:
     """Spread a long table over epochs and samples; of a repeated cell the last row counts."""
     if not long.counts:
@@ -460,51 +337,11 @@ def _pivot(
             read=partial(cells.columns, rows),
             warnings=left,
         )
-        if not _counts_from_zero(ids):
+        if not counts_from_zero(ids):
             result.labels["sample_id"] = ids
         results.append(result)
-    results[0].notes["duplicated ids"] += _fill(cells, long, ids, starts)
+    results[0].notes["duplicated ids"] += long.put(cells, starts, ids)
     return results
-
-
-def _fill(
-    cells: Cells, long: _Long, ids: npt.NDArray[Any], starts: Mapping[tuple[int, int], int]
-) -> int:
-    """Put the rows in their cells; return how many found theirs filled by an earlier row."""
-    known = sorted(long.counts)
-    keys = np.array([run * _RUN_KEY + epoch for run, epoch in known])
-    start = np.array([starts.get(key, -1) for key in known])
-    n_repeated = 0
-    for rows in long.blocks():
-        own = start[np.searchsorted(keys, rows["run"] * np.int64(_RUN_KEY) + rows["epoch"])]
-        rows, own = rows[own >= 0], own[own >= 0]
-        n_repeated += len(rows) - cells.put(own + long.places(rows, ids), rows["error"])
-    return n_repeated
-
-
-def _whole_numbers(samples: list[str]) -> npt.NDArray[np.int64]:
-    try:
-        try:
-            return np.array(list(map(int, samples)), dtype=np.int64)
-        except ValueError:
-            return np.array(list(map(_whole, samples)), dtype=np.int64)
-    except (ValueError, OverflowError) as error:
-        raise _WordsError from error
-
-
-def _whole(text: str) -> int:
-    """Read ``7`` or ``7.0``; raises ValueError for anything else."""
-    try:
-        return int(text)
-    except ValueError:
-        number = float(text)
-        if not number.is_integer() or abs(number) > 2**53:
-            raise ValueError(text) from None
-        return int(number)
-
-
-def _counts_from_zero(ids: npt.NDArray[Any]) -> bool:
-    return ids.dtype.kind in "iu" and bool((ids == np.arange(len(ids))).all())
 
 
 def _wide(table: _Table, run: int, options: LogOptions) -> LoggedRun:
