@@ -200,18 +200,17 @@ def fit_calibration(
     ComputeError
         If there are too few rows for a level.
     """
-    fold = _folds(rows.structure, len(rows), seed=seed)
-    predicted = {method: _predict_unseen(METHODS[method], rows, true_error, fold)
-                 for method in methods}  # fmt: skip
-    compared = _compare(predicted, true_error, rows.structure)
+    tried = {method: cross_validate(method, rows, true_error, seed=seed) for method in methods}
+    compared = {method: scores for method, (_, scores) in tried.items()}
     method = _choose(compared)
     cells, small = _make_cells(rows, by_group, distance_bins)
     cell = cells.of(rows)
     predictor = _fit_predictor(
-        METHODS[method](rows, true_error), true_error / predicted[method], cell, cells.n, levels
+        METHODS[method](rows, true_error), true_error / tried[method][0], cell, cells.n, levels
     )
     groups = np.zeros(0, dtype=np.int64) if rows.group is None else np.unique(rows.group)
     group_error = _group_means(groups, rows, true_error)
+    fold = _folds(rows.structure, len(rows), seed=seed)
     return Fitted(
         Calibration(
             method=method,
@@ -259,20 +258,33 @@ def _predict_unseen(
     return out
 
 
-def _compare(
-    predicted: Mapping[Method, Floats],
-    true_error: Floats,
-    structure: npt.NDArray[np.int64] | None,
-) -> dict[Method, Floats]:
-    """CRPS of each structure under each method."""
-    groups = np.arange(len(true_error)) if structure is None else structure
+def cross_validate(
+    method: Method, rows: Rows, true_error: Floats, *, seed: int = 0
+) -> tuple[Floats, Floats]:
+    """Predict each row by a map that did not see its structure.
+
+    Parameters
+    ----------
+    method : str
+        A key of :data:`METHODS`.
+    rows : Rows
+    true_error : (n,) float64
+        Error units.
+    seed : int
+        Of the folds.
+
+    Returns
+    -------
+    (n,) float64, (n_structures,) float64
+        Calibrated errors, and the CRPS of each structure (error units).
+    """
+    fold = _folds(rows.structure, len(rows), seed=seed)
+    mean = _predict_unseen(METHODS[method], rows, true_error, fold)
+    ratios = np.quantile(true_error / mean, RATIO_LEVELS)
+    scores = crps(true_error, mean[:, None] * ratios, RATIO_LEVELS)
+    groups = np.arange(len(rows)) if rows.structure is None else rows.structure
     _, place, n = np.unique(groups, return_inverse=True, return_counts=True)
-    out = {}
-    for method, mean in predicted.items():
-        ratios = np.quantile(true_error / mean, RATIO_LEVELS)
-        scores = crps(true_error, mean[:, None] * ratios, RATIO_LEVELS)
-        out[method] = np.bincount(place, weights=scores) / n
-    return out
+    return mean, np.bincount(place, weights=scores) / n
 
 
 def _choose(compared: Mapping[Method, Floats]) -> Method:

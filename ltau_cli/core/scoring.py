@@ -12,7 +12,7 @@ import numpy.typing as npt
 from ltau_cli.core.domain import distance_floor, ood_pvalue, relative_distance
 from ltau_cli.core.loo import leave_one_out
 from ltau_cli.core.mixture import average_cdfs, average_values, gather_rows
-from ltau_cli.core.neighbors import Neighbors
+from ltau_cli.core.neighbors import Neighbors, Weighting
 from ltau_cli.core.points import Points
 from ltau_cli.core.scaling import Scaling
 from ltau_cli.core.shards import Shards, find_in_shards
@@ -46,6 +46,7 @@ class Model:
     loo_group : (n_samples,) int64 or None
         Samples that were left out together.
     k : int
+    weighting : {"uniform", "inverse-distance"}
     fingerprint : str
         Same for models made of the same inputs with the same options.
     """
@@ -63,6 +64,7 @@ class Model:
     loo_distance: npt.NDArray[np.float32]
     loo_group: npt.NDArray[np.int64] | None
     k: int
+    weighting: Weighting
     fingerprint: str
 
     @property
@@ -137,8 +139,9 @@ class Scorer:
     def _average(self, found: Neighbors) -> Block:
         """Return the datasets of some rows from their neighbors."""
         model, threads = self.model, self.threads
-        means = average_values(found, self._exact, threads=threads)
         distance = found.mean_distance()
+        found = found.weigh(model.weighting)
+        means = average_values(found, self._exact, threads=threads)
         if callable(model.counts):
             near, points, counts = gather_rows(found, model.counts)
             largest = model.max_error[points]
