@@ -407,5 +407,4 @@ def test_json_summary(pipeline, ltau, tmp_path):
     result = ltau("export", pipeline.scores, "-o", out, "--columns", "row", "--json")
     assert json.loads(result.out) == {
         "output": str(out), "format": "csv", "n": N, "of": N, "unit": "rows", "columns": ["row"],
-        "rows_are_frames": False,
     }  # fmt: skip
