@@ -220,7 +220,7 @@ def _extent(summary: dict[str, Any]) -> str:
 def warn_of_flagged(summary: dict[str, Any], console: Console) -> None:
     """Warn if many rows are out of domain."""
     if summary["flagged_share"] > MANY_FLAGGED:
-        where = "; bounds that were calibrated in domain are too short there"
+        where = "; the bounds are extrapolated there"
         console.warn(
             f"{percent(summary['flagged_share'])} of the rows are out of domain"
             + (where if len(summary["levels"]) else "")
