@@ -13,7 +13,7 @@ import numpy.typing as npt
 from ltau_cli.errors import InputError
 from ltau_cli.readers.arrays import ArraySource, Place, open_array, read_array, read_optional
 
-BLOCK_BYTES = 64 << 20
+BLOCK_BYTES = 16 << 20
 
 
 @dataclass
