@@ -106,9 +106,8 @@ class ShardRange(click.ParamType):  # type: ignore[type-arg]
 @click.option(
     "--block-rows",
     type=click.IntRange(min=1),
-    default=16_384,
-    show_default=True,
-    help="Rows in memory at a time; changes no result.",
+    help="Rows in memory at a time; changes no result.  [default: 16384, or with a model in shards "
+    "as many as one of them has]",
 )
 @options.threads
 @options.json_output

@@ -163,7 +163,9 @@ def leave_one_out(
             return points.multiplicity[candidates] - left_out.find(candidates, pairs[rows])[0]
 
         first, last = point[pairs[0]], point[pairs[-1]]
-        queries = shards.descriptors(first, last + 1)[point[pairs] - first]
+        queries = shards.descriptors(first, last + 1)
+        if len(queries) < len(pairs):  # several pairs have the same point
+            queries = queries[point[pairs] - first]
         for part, found in find_in_shards(shards, queries, offered, k, threads=threads):
             rows = pairs[part]
             distance[rows] = found.mean_distance()

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from typing import Any
 
@@ -17,7 +17,7 @@ from ltau_cli.core.points import Points
 from ltau_cli.core.scaling import Scaling
 from ltau_cli.core.shards import Shards, find_in_shards
 
-FLOOR_ROWS = 16_384  # changes the last digits of the distance floor
+FLOOR_VALUES = 1 << 22  # read at a time; changes the last digits of the distance floor
 Block = dict[str, npt.NDArray[Any]]
 RowReader = Callable[[npt.NDArray[np.int64]], npt.NDArray[Any]]
 
@@ -105,12 +105,7 @@ class Scorer:
         self.threshold_scale = threshold_scale
         self.with_cdf = with_cdf
         self.threads = threads
-        starts = range(0, len(model.multiplicity), FLOOR_ROWS)
-        parts = (model.multiplicity[start : start + FLOOR_ROWS] for start in starts)
-        self.floor = distance_floor(
-            (model.shards.descriptors(start, start + len(part)), part)
-            for start, part in zip(starts, parts, strict=True)
-        )
+        self.floor = distance_floor(_blocks_of_points(model))
         self.loo_distance = model.loo_distance
         if k != model.k:
             self.loo_distance = leave_one_out(
@@ -186,3 +181,13 @@ class Scorer:
             if len(same):
                 result[:, column] = exact[:, same[0]]
         return result
+
+
+def _blocks_of_points(
+    model: Model,
+) -> Iterator[tuple[npt.NDArray[np.float32], npt.NDArray[np.int64]]]:
+    """Descriptors and multiplicities of all points."""
+    rows = max(1, FLOOR_VALUES // model.shards.width)
+    for start in range(0, len(model.multiplicity), rows):
+        part = model.multiplicity[start : start + rows]
+        yield model.shards.descriptors(start, start + len(part)), part

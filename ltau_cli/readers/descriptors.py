@@ -14,7 +14,7 @@ from ltau_cli.errors import InputError
 from ltau_cli.readers.arrays import ArraySource, Place, open_array, read_array, read_optional
 from ltau_cli.readers.labels import as_labels, check_count, read_label_column
 
-BLOCK_BYTES = 64 << 20
+BLOCK_BYTES = 16 << 20
 
 
 @dataclass

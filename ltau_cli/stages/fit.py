@@ -379,12 +379,11 @@ def _index_shards(
     artifact.put("descriptor_shift", training.scaling.shift)
     if training.scaling.transform is not None:
         artifact.put("descriptor_transform", training.scaling.transform)
-    descriptors, summaries = None, []
+    width, summaries = training.scaling.width, []
+    descriptors = artifact.create("descriptors", (training.n_points, width))
     for number in range(training.count):
         first, last = training.point_start[number : number + 2]
         unique = training.read_points(number)
-        if descriptors is None:
-            descriptors = artifact.create("descriptors", (training.n_points, unique.shape[1]))
         descriptors[first:last] = unique
         searcher, arrays, summary = _build_index(unique, k, settings, progress)
         for name, values in arrays.items():
@@ -393,7 +392,9 @@ def _index_shards(
         if not many:
             return OneShard(unique, searcher), summary
         del unique, searcher, arrays  # before the next shard is read
-    shards = StoredShards(artifact.read, training.point_start, summaries, settings.seed)
+    shards = StoredShards(
+        artifact.read, training.point_start, summaries, width=width, seed=settings.seed
+    )
     return shards, _join_summaries(summaries)
 
 

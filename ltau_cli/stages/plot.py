@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -21,6 +21,7 @@ from ltau_cli.stages.known import Truth
 from ltau_cli.stages.maps import from_artifact
 
 FORMATS = ("png", "pdf", "svg")
+BLOCK_POINTS = 65_536
 
 
 def run(
@@ -122,12 +123,21 @@ def _parity(
 
 
 def _cdf_model(artifact: Artifact, _true_errors: str | None) -> Any:
-    counts = artifact.read("counts").astype(np.float64)
-    own = np.cumsum(counts, axis=1)
-    own = own[:, :-1] / own[:, -1:]
     weights = artifact.read("multiplicity")
-    overall = np.average(own, axis=0, weights=weights)
-    return _cdf(artifact, artifact.read("bin_edges"), overall, own, artifact.read("mean_error"))
+    overall = np.zeros(artifact.sizes["n_bins"] + 1)
+    for start in range(0, len(weights), BLOCK_POINTS):
+        own = _cdfs_of_points(artifact, start, start + BLOCK_POINTS)
+        overall += weights[start : start + BLOCK_POINTS] @ own
+    mean_error = artifact.read("mean_error")
+    rows = {i: _cdfs_of_points(artifact, i, i + 1)[0] for i in _chosen(mean_error).values()}
+    return _cdf(artifact, artifact.read("bin_edges"), overall / weights.sum(), rows, mean_error)
+
+
+def _cdfs_of_points(artifact: Artifact, start: int, stop: int) -> npt.NDArray[np.float64]:
+    """CDFs at the bin edges of points ``start..stop``."""
+    own = np.cumsum(artifact.read("counts", start, stop), axis=1, dtype=np.float64)
+    cdfs: npt.NDArray[np.float64] = own[:, :-1] / own[:, -1:]
+    return cdfs
 
 
 def _cdf_scores(artifact: Artifact, _true_errors: str | None) -> Any:
@@ -144,15 +154,22 @@ def _cdf(
     artifact: Artifact,
     edges: npt.NDArray[np.float64],
     overall: npt.NDArray[np.float64],
-    own: npt.NDArray[np.float64],
+    own: Mapping[int, npt.NDArray[np.float64]] | npt.NDArray[np.float64],
     order_by: npt.NDArray[np.float32],
 ) -> Any:
-    order = np.argsort(order_by, kind="stable")
-    chosen = {"lowest": order[0], "median": order[len(order) // 2], "highest": order[-1]}
+    chosen = _chosen(order_by)
     name = "point" if artifact.kind == "model" else "row"
     rows = {f"{label} ({name} {i})": own[i] for label, i in chosen.items()}
     threshold = float(artifact.read("thresholds")[0])
     return cdf.draw(edges, overall, rows, threshold=threshold, units=artifact.units)
+
+
+def _chosen(order_by: npt.NDArray[np.float32]) -> dict[str, int]:
+    """Rows to show."""
+    order = np.argsort(order_by, kind="stable")
+    return {
+        "lowest": int(order[0]), "median": int(order[len(order) // 2]), "highest": int(order[-1])
+    }  # fmt: skip
 
 
 _DRAW: dict[tuple[str, str], Callable[[Artifact, str | None], Any]] = {

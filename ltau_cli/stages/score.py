@@ -54,8 +54,6 @@ from ltau_cli.stages.score_summary import Summary
 from ltau_cli.stages.targets import STDOUT, open_text
 from ltau_cli.writers.tables import write_table
 
-BLOCK_ROWS = 16_384
-
 log = logging.getLogger("ltau")
 
 
@@ -128,7 +126,7 @@ def run(
     calibration: Path | None = None,
     with_cdf: bool = False,
     shard: tuple[int, int] | None = None,
-    block_rows: int = BLOCK_ROWS,
+    block_rows: int | None = None,
     threads: int = 1,
     resume: bool = False,
     force: bool = False,
@@ -154,8 +152,8 @@ def run(
         Also store each row's CDF.
     shard : (int, int), optional
         Score part I of N of the rows of each file, I from 0.
-    block_rows : int
-        Rows per block; sets the memory, not the result.
+    block_rows : int, optional
+        Rows per block; sets the memory, not the result. Default what suits the model.
     threads : int
         Threads; the result does not depend on it.
     resume : bool
@@ -199,14 +197,15 @@ def run(
             with_cdf=with_cdf,
             threads=threads,
         )
+        rows = block_rows or fitted.shards.rows
         shared = _Shared(scorer, artifact.units, hasher, calibration, calibrator, fitted_on)
         for job in jobs:
             with _open_work(job, shared, shard) as work:
                 if job.output == STDOUT:
-                    summary = _score_to_csv(work, block_rows, progress)
+                    summary = _score_to_csv(work, rows, progress)
                 else:
                     summary = _score_to_file(
-                        work, block_rows=block_rows, resume=resume, force=force, progress=progress
+                        work, block_rows=rows, resume=resume, force=force, progress=progress
                     )
             yield summary | {"output": job.output}
 
@@ -458,8 +457,6 @@ def _score_blocks(
     """Yield (first row, structured rows) from row ``first`` on."""
     scorer = work.shared.scorer
     dtype = row_dtype(scorer)
-    if scorer.model.shards.count > 1:  # all of them are read once for a block
-        block_rows = max(block_rows, scorer.model.shards.rows)
     for start, block in work.source.blocks(block_rows, first, work.part.last):
         yield start, to_rows(scorer.score(block), dtype)
         advance(len(block))
