@@ -18,6 +18,8 @@ FEATURES = ("expected_error", "relative_distance", "structure_distance", "neighb
 PRIOR_WITH_STRUCTURES = {"expected_error": 1.0, "relative_distance": 0.6, "structure_distance": 2.0}
 PRIOR_BY_ROW = {"expected_error": 1.0, "relative_distance": 1.3}
 PRIOR_SPREAD = 0.3
+_PASSES = 3
+_LEAST = 1e-6  # penalty, so that a feature that does not vary has an exponent
 # A feature below this share of its median over the calibration rows counts as that share: an atom
 # in a perfect crystal has an expected error of 0, one that was trained on has a distance of 0, and
 # neither says that the error is 0. The medians of the models at hand are far above.
@@ -140,10 +142,13 @@ def fit_distance(rows: Rows, true_error: Floats) -> ErrorMap:
     set: they say little about the exponents of distances, which far away decide everything.
     """
     prior = PRIOR_BY_ROW if rows.structure_distance is None else PRIOR_WITH_STRUCTURES
-    first = _scaled(power_law(rows.floors(), **prior), rows, true_error)
-    dispersion = float(np.var(true_error / first.apply(rows)))
+    found = _scaled(power_law(rows.floors(), **prior), rows, true_error)
     n = len(rows) if rows.structure is None else len(np.unique(rows.structure))
-    return _fit_power_law(rows, true_error, prior, strength=dispersion / (n * PRIOR_SPREAD**2))
+    for _ in range(_PASSES):  # a dispersion around a prior that is far off would hold on to it
+        dispersion = float(np.var(true_error / found.apply(rows)))
+        strength = dispersion / (n * PRIOR_SPREAD**2)
+        found = _fit_power_law(rows, true_error, prior, strength=strength)
+    return found
 
 
 def fit_isotonic(rows: Rows, true_error: Floats) -> ErrorMap:
@@ -167,7 +172,7 @@ def _fit_power_law(
     ratio = true_error / start.apply(rows)
     features = np.stack([rows.log(f, floors[FEATURES.index(f)]) for f in prior], axis=1)
     center = features.mean(axis=0)
-    model = GammaRegressor(alpha=strength, solver="newton-cholesky", tol=1e-8, max_iter=1000)
+    model = GammaRegressor(alpha=max(strength, _LEAST), solver="newton-cholesky", tol=1e-8, max_iter=1000)
     model.fit(features - center, np.maximum(ratio, 1e-6 * ratio.mean()))
     exponents = {f: p + float(d) for (f, p), d in zip(prior.items(), model.coef_, strict=True)}
     return _scaled(power_law(floors, **exponents), rows, true_error)
