@@ -113,7 +113,7 @@ def _with_structures(rows: Rows, structure: Integers | None) -> Rows:
     distance = None
     if structure is not None:
         _, place, n = np.unique(structure, return_inverse=True, return_counts=True)
-        means = np.bincount(place, weights=rows.log("relative_distance")) / n
+        means = np.bincount(place, weights=np.log(rows.relative_distance)) / n
         distance = np.exp(means)[place]
     return Rows(
         rows.expected_error, rows.relative_distance, rows.neighbor_distance, distance, structure

@@ -72,7 +72,7 @@ def run(
         if ood_labels is not None:
             result["roc_auc"] = _roc_auc(artifact, Place.parse(ood_labels), pvalue, rest)
         values, left = true_errors.values[rest], rows.take(rest)
-        if artifact.has("error_bound"):
+        if artifact.has("calibration/coefficients"):
             return result | evaluate(left, values, from_artifact(artifact, "calibration/"))
         return result | evaluate_plain(left, values)
 
@@ -94,10 +94,10 @@ def _roc_auc(
 
     labels = read_label_column(place)
     check_count(labels, artifact.sizes[ROW_DIM], place, str(artifact.path), "rows")
-    kinds = np.unique(labels[rest])
-    if labels.dtype.kind == "U" or not np.array_equal(kinds, [0, 1]):
+    names = labels[rest].astype(np.str_)  # 1 in .npy, "1" in .txt
+    if np.unique(names).tolist() != ["0", "1"]:
         raise InputError(
             f"{place}: out-of-domain labels must be 0 and 1, and both must occur",
             hint="1 for a row that is out of domain, 0 for one that is not",
         )
-    return float(roc_auc_score(labels[rest], -pvalue))
+    return float(roc_auc_score(names == "1", -pvalue))

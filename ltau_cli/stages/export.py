@@ -15,7 +15,7 @@ import numpy.typing as npt
 from ltau_cli.artifacts.atomic import check_target
 from ltau_cli.artifacts.read import Artifact, open_artifact
 from ltau_cli.core.structures import StructureTotals
-from ltau_cli.errors import UsageError
+from ltau_cli.errors import InputError, UsageError
 from ltau_cli.readers.frames import read_frames
 from ltau_cli.stages.conditions import check_columns
 from ltau_cli.stages.progress import Advance, Progress, silent
@@ -235,12 +235,25 @@ def _annotated(
             if not keep[own].any():
                 continue
             values = {properties[column]: columns[column][own] for column in wanted}
+            if rows.per_atom:
+                _check_words(values)
             info = {name: _plain(column[i]) for name, column in aggregates.items()}
             if not rows.per_atom:
                 info |= {name: _plain(column[0]) for name, column in values.items()}
                 values = {}
             yield annotate(frame, values, info)
         advance(len(keep))
+
+
+def _check_words(properties: dict[str, npt.NDArray[Any]]) -> None:
+    """Refuse text that would break a line of an extxyz file into other columns."""
+    for name, values in properties.items():
+        for text in np.unique(values).tolist() if values.dtype.kind == "U" else ():
+            if text.split() != [text]:
+                raise InputError(
+                    f"{name} cannot be in an extxyz file: {text!r} is not one word",
+                    hint="name the columns to write with --columns, without it",
+                )
 
 
 def _groups(ends: npt.NDArray[np.int64]) -> Iterator[tuple[int, int]]:
@@ -274,10 +287,10 @@ def property_name(column: str) -> str:
     return PREFIX + re.sub(r"\W", "_", column)
 
 
-def _plain(value: Any) -> float | int | bool:
-    """Return a Python number, of the digits that float32 has."""
-    number: float | int | bool = value.item()
-    return float(f"{number:.7g}") if isinstance(number, float) else number
+def _plain(value: Any) -> float | int | bool | str:
+    """Return a Python number, of the digits that float32 has, or text."""
+    plain: float | int | bool | str = value.item()
+    return float(f"{plain:.7g}") if isinstance(plain, float) else plain
 
 
 def _write_model_devi(

@@ -49,7 +49,7 @@ from ltau_cli.stages.score_artifact import (
     to_rows,
     write_scores,
 )
-from ltau_cli.stages.score_columns import Columns, name_columns, to_columns
+from ltau_cli.stages.score_columns import ROW_LABELS, Columns, name_columns, to_columns
 from ltau_cli.stages.score_summary import Summary
 from ltau_cli.stages.targets import STDOUT, open_text
 from ltau_cli.writers.tables import write_table
@@ -326,6 +326,14 @@ def _check_calibration(
             "a row belongs to",
             hint="give the labels with --group, such as the species of each atom",
         )
+    known = calibration.cells.groups.astype(np.str_)
+    if len(known) and not np.isin(labels["group"].astype(np.str_), known).any():
+        warnings.warn(
+            f"no row of {place} is in a group that has bounds of its own in {shared.calibration}; "
+            "the bounds of all are used",
+            LtauWarning,
+            stacklevel=2,
+        )
 
 
 def _score_to_csv(work: _Work, block_rows: int, progress: Progress) -> dict[str, Any]:
@@ -350,7 +358,7 @@ def _score_to_csv(work: _Work, block_rows: int, progress: Progress) -> dict[str,
         else:
             finished = _complete((rows for _, rows in blocks), work, None)
         first = next(finished)
-        labels = [name for name in ("structure", "group", "sample_id") if name in first]
+        labels = [name for name in ROW_LABELS if name in first]
         names = name_columns(
             ["row", *labels, *(name for name in first if name not in labels)], _columns(work.shared)
         )
