@@ -228,10 +228,11 @@ def draw(
                  ylabel="90 % bound covers (%)", title="In and out of domain")  # fmt: skip
         left.set_yticks([0, 30, 60, 90])
         left.legend(loc="upper center", ncols=3, fontsize=6.5, columnspacing=1, handlelength=1)
-        for s, color, marker in zip(sets, (BLUE, ORANGE, GREEN), "os^", strict=False):
+        looks = zip(sets, (BLUE, ORANGE, GREEN), "os^", (0.96, 1.04, 1.0), strict=False)
+        for s, color, marker, shift in looks:
             values = np.array([100 * learning[n][s] for n in learning])
             right.errorbar(
-                list(learning), values.mean(axis=1), values.std(axis=1), color=color, capsize=2,
+                shift * np.array(list(learning)), values.mean(axis=1), values.std(axis=1), color=color, capsize=2,
                 label=s, marker=marker, ms=3.5, lw=1,
             )  # fmt: skip
         right.axhline(90, color=GREY, lw=0.8)

@@ -14,9 +14,9 @@ from ltau_cli.core.maps import ErrorMap, Floats, Method, Rows
 from ltau_cli.core.metrics import crps
 from ltau_cli.errors import ComputeError
 
-# In order of preference: the first is taken unless another's cross-validated CRPS is clearly better,
-# because cross-validation only sees rows like the calibration rows, and `distance` also holds away
-# from them.
+# In order of preference: the first is taken unless another's cross-validated CRPS is clearly
+# better, because cross-validation only sees rows like the calibration rows, and `distance` also
+# holds away from them.
 METHODS: Mapping[Method, Callable[[Rows, Floats], ErrorMap]] = {
     "distance": maps.fit_distance,
     "scale": maps.fit_scale,
