@@ -232,8 +232,8 @@ def draw(
         for s, color, marker, shift in looks:
             values = np.array([100 * learning[n][s] for n in learning])
             right.errorbar(
-                shift * np.array(list(learning)), values.mean(axis=1), values.std(axis=1), color=color, capsize=2,
-                label=s, marker=marker, ms=3.5, lw=1,
+                shift * np.array(list(learning)), values.mean(axis=1), values.std(axis=1),
+                color=color, capsize=2, label=s, marker=marker, ms=3.5, lw=1,
             )  # fmt: skip
         right.axhline(90, color=GREY, lw=0.8)
         right.set(xscale="log", xticks=list(learning), xticklabels=list(map(str, learning)),

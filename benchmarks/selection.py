@@ -5,7 +5,8 @@ A force field (that of sample_data/) is trained on a few frames at 300 K. A pool
 900 K is scored with its error log, N frames are chosen by each strategy, the force field is trained
 again from scratch on the old and the new frames, and its force error is measured on the rest of
 the pool and on test frames. Random choices are repeated with several seeds, all of it with several
-seeds of the training.
+seeds of the training. Calibrated scores are calibrated on a few more frames at 300 K, as anybody
+has who stops a training early.
 
     python benchmarks/selection.py            # some minutes on two cores; needs torch and ase
 
@@ -35,11 +36,14 @@ N_CHOSEN = 18
 EPOCHS = 100
 RANDOM_SEEDS = 5
 STRATEGIES = {
-    "select --descriptors": ["--descriptors", "pool.npy"],
-    "select": [],
-    "select --descriptors --column relative_distance":
-        ["--descriptors", "pool.npy", "--column", "relative_distance"],
-    "select --descriptors --by mean": ["--descriptors", "pool.npy", "--by", "mean"],
+    "calibrated, --descriptors": ["calibrated.h5", "--descriptors", "pool.npy"],
+    "calibrated, --descriptors --by mean":
+        ["calibrated.h5", "--descriptors", "pool.npy", "--by", "mean"],
+    "calibrated": ["calibrated.h5"],
+    "--descriptors": ["scores.h5", "--descriptors", "pool.npy"],
+    "--descriptors --column relative_distance":
+        ["scores.h5", "--descriptors", "pool.npy", "--column", "relative_distance"],
+    "neither": ["scores.h5"],
 }  # fmt: skip
 
 
@@ -57,6 +61,7 @@ def load_sample():
 def frame_sets(sample):
     """How all frames are drawn; the streams are not those of the sample data."""
     sets = {"start": [sample.FrameSet("start", 10, 300, 6, 3)], "pool": [], "test": []}
+    sets["validation"] = [sample.FrameSet("validation", 40, 300, 6, 2)]
     for i, temperature in enumerate(TEMPERATURES):
         sets["pool"].append(sample.FrameSet("pool", 20 + i, temperature, 6, 10))
         sets["test"].append(sample.FrameSet("test", 30 + i, temperature, 4, 3))
@@ -69,7 +74,7 @@ def make(job):
     return sample.make_frames(SEED, frame_sets(sample)[name][i])
 
 
-def choose(sample, model, errors, start, pool):
+def choose(sample, model, errors, start, validation, pool):
     """Frames that each strategy chooses, with the errors logged while `model` was trained."""
     here = Path.cwd()
     with tempfile.TemporaryDirectory() as folder:
@@ -79,12 +84,20 @@ def choose(sample, model, errors, start, pool):
             np.save("train.npy", sample.evaluate(model, start)[0])
             np.save("pool.npy", sample.evaluate(model, pool)[0])
             np.save("natoms.npy", [len(frame) for frame in pool])
+            descriptors, forces = sample.evaluate(model, validation)[:2]
+            np.save("val.npy", descriptors)
+            np.save("val_natoms.npy", [len(frame) for frame in validation])
+            np.save("val_errors.npy", forces - sample.reference_forces(validation))
             run_ltau("ingest", "log.npy")
             run_ltau("fit", "errors.h5", "train.npy", "--threads", "1")
             run_ltau("score", "pool.npy", "--natoms", "natoms.npy", "--threads", "1")
+            run_ltau("score", "val.npy", "--natoms", "val_natoms.npy", "-o", "val.h5")
+            run_ltau("calibrate", "val.h5", "val_errors.npy", "--fit-fraction", "0.9")
+            run_ltau("score", "pool.npy", "--natoms", "natoms.npy", "--threads", "1",
+                     "--calibration", "calibration.h5", "-o", "calibrated.h5")  # fmt: skip
             chosen = {}
             for name, options in STRATEGIES.items():
-                run_ltau("select", "scores.h5", "-n", str(N_CHOSEN), "-f", *options)
+                run_ltau("select", *options, "-n", str(N_CHOSEN), "-f")
                 chosen[name] = np.loadtxt("chosen.txt", dtype=int)
             return chosen
         finally:
@@ -105,11 +118,11 @@ def force_errors(sample, model, frames):
 
 def first_training(job):
     """Train on the start; return the errors before, and the choice of each strategy."""
-    seed, start, pool, test = job
+    seed, start, validation, pool, test = job
     sample = load_sample()
     errors = []
     model = sample.train(start, EPOCHS, seed, on_epoch=lambda _, e: errors.append(e.copy()))
-    chosen = choose(sample, model, errors, start, pool)
+    chosen = choose(sample, model, errors, start, validation, pool)
     return force_errors(sample, model, pool), force_errors(sample, model, test), chosen
 
 
@@ -139,12 +152,16 @@ def main():
         frames = {name: [] for name in sets}
         for (name, _), made in zip(jobs, workers.map(make, jobs), strict=True):
             frames[name] += made
-        start, pool, test = frames["start"], frames["pool"], frames["test"]
+        start, validation, pool, test = (
+            frames[name] for name in ("start", "validation", "pool", "test")
+        )
         report(began, "frames made")
         kelvin = np.array([frame.info["temperature_K"] for frame in pool])
         tested = np.array([frame.info["temperature_K"] for frame in test])
         seeds = range(arguments.seeds)
-        first = list(workers.map(first_training, [(s, start, pool, test) for s in seeds]))
+        first = list(
+            workers.map(first_training, [(s, start, validation, pool, test) for s in seeds])
+        )
         report(began, "first trainings done")
         choices = []  # (strategy, seed of the training, frames)
         for seed, (_, _, chosen) in zip(seeds, first, strict=True):

@@ -14,11 +14,13 @@ data=sample_data
 run ltau ingest $data/logs -o demo/errors.h5 --units eV/Å
 run ltau fit demo/errors.h5 $data/train_descriptors.npy -o demo/model.h5
 run ltau score $data/test_300K_descriptors.npy -m demo/model.h5 \
-    --natoms $data/test_300K_natoms.npy -o demo/uncalibrated.h5
+    --natoms $data/test_300K_natoms.npy --group $data/test_300K_species.npy \
+    -o demo/uncalibrated.h5
 run ltau calibrate demo/uncalibrated.h5 $data/test_300K_force_errors.npy -o demo/calibration.h5
 for t in 300K 900K; do
     run ltau score $data/test_${t}_descriptors.npy -m demo/model.h5 \
-        --natoms $data/test_${t}_natoms.npy --calibration demo/calibration.h5 \
+        --natoms $data/test_${t}_natoms.npy --group $data/test_${t}_species.npy \
+        --calibration demo/calibration.h5 \
         -o demo/scores_$t.h5
 done
 run ltau export demo/scores_900K.h5 -o demo/scores_900K.csv

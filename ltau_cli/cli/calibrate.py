@@ -112,7 +112,7 @@ def _lines(summary: dict[str, Any], output: Path, compare: bool) -> list[str]:
     lines = [
         f"{output}: fitted on {summary['n_fit']:,} rows, checked on {summary['n_heldout']:,} "
         f"others{whole}",
-        _method_line(summary),
+        *_method_lines(summary),
     ]
     if compare:
         header = ["method", "CRPS, cross-validated", "standard error"]
@@ -146,7 +146,7 @@ def _lines(summary: dict[str, Any], output: Path, compare: bool) -> list[str]:
     return lines + ["  " + line for line in table(predictor_header()[1:], rows)]
 
 
-def _method_line(summary: dict[str, Any]) -> str:
+def _method_lines(summary: dict[str, Any]) -> list[str]:
     held = summary["heldout"]
     words = {
         "expected_error": "expected error",
@@ -161,9 +161,9 @@ def _method_line(summary: dict[str, Any]) -> str:
     if summary["method"] != "isotonic":
         form = "error ~ " + " x ".join(powers)
     own, units = held["predictors"]["ltau"], summary["units"]
-    return (
-        f"  method {summary['method']}: {form}; mean error "
-        f"{quantity(held['mean_expected_error'], units)} before, "
-        f"{quantity(own['mean_predicted_error'], units)} after, true "
-        f"{quantity(own['mean_true_error'], units)}"
-    )
+    return [
+        f"  method {summary['method']}: {form}",
+        f"  mean error {quantity(held['mean_expected_error'], units)} before, "
+        f"{quantity(own['mean_predicted_error'], units)} after; true "
+        f"{quantity(own['mean_true_error'], units)}",
+    ]

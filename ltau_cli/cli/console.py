@@ -85,7 +85,12 @@ class Console:
 
 
 def table(header: Sequence[str], rows: Sequence[Sequence[str]]) -> list[str]:
-    """Lines of a table; the first column is flush left, the others flush right."""
+    """Lines of a table; the first column is flush left, the others flush right.
+
+    Columns that hold only dashes are left out.
+    """
+    used = [i for i in range(len(header)) if any(row[i] != "-" for row in rows) or not rows]
+    header, rows = [header[i] for i in used], [[row[i] for i in used] for row in rows]
     widths = [max(len(row[i]) for row in [header, *rows]) for i in range(len(header))]
     lines = []
     for row in [header, *rows]:

@@ -69,12 +69,14 @@ class Summary:
             self.bounds[column] = _running_sum(self.bounds[column], block["error_bound"][:, column])
         flagged = block["ood_pvalue"] < FLAGGED_BELOW
         self.flagged += int(flagged.sum())
-        order = np.argsort(-block["expected_error"], kind="stable")[: self.n_riskiest]
+        risk = "calibrated_error" if "calibrated_error" in block else "expected_error"
+        exceeds = block.get("calibrated_uncertainty", block["uncertainty"])
+        order = np.argsort(-block[risk], kind="stable")[: self.n_riskiest]
         rows: list[dict[str, Any]] = [
             {
                 "row": start + int(i),
                 **{name: float(block[name][i]) for name in _SHOWN if name in block},
-                "uncertainty": float(block["uncertainty"][i, 0]),
+                "uncertainty": float(exceeds[i, 0]),
             }
             for i in order
         ]
@@ -86,7 +88,7 @@ class Summary:
             np.add.at(self.n_samples, structure, 1)
             for name, totals in self.per_structure.items():
                 totals.add(structure, flagged if name == "out_of_domain" else block[name])
-        ranked = sorted(self.riskiest + rows, key=lambda row: (-row["expected_error"], row["row"]))
+        ranked = sorted(self.riskiest + rows, key=lambda row: (-row[risk], row["row"]))
         self.riskiest = ranked[: self.n_riskiest]
 
     def result(self) -> dict[str, Any]:
