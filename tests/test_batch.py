@@ -426,7 +426,16 @@ def test_resume_sees_other_options(words, many):
 
 def test_resume_sees_another_calibration_and_model(pipeline, tmp_path, ltau):
     out = tmp_path / "s.h5"
-    words = ("score", pipeline.descriptors, "--natoms", pipeline.natoms, "-o", out, "--resume", "-m")
+    words = (
+        "score",
+        pipeline.descriptors,
+        "--natoms",
+        pipeline.natoms,
+        "-o",
+        out,
+        "--resume",
+        "-m",
+    )
     assert ltau(*words, pipeline.model).code == 0
     assert "up to date" in ltau(*words, pipeline.model).out
     calibrated = (*words, pipeline.model, "--calibration", pipeline.calibration)
