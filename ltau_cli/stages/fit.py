@@ -135,9 +135,14 @@ def run(
         vectors = _read_descriptors(place, len(n_logged), errors)
         logged = np.flatnonzero(n_logged)
         n = len(logged)
+        if n < 2:
+            raise InputError(
+                f"{errors} has a single sample, which has no neighbor",
+                hint="one column of a log is one sample: ltau info shows its shape",
+            )
         k = min(DEFAULT_K, n - 1) if chosen.k is None else chosen.k
         chosen = replace(chosen, k=k)
-        if not 0 < k < n:
+        if k >= n:
             raise UsageError(
                 f"-k {k} is not below the {n:,} training samples of {errors}",
                 hint=f"use -k {max(1, n - 1)} or less",
