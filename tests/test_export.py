@@ -159,6 +159,106 @@ def test_rows_of_a_shard_keep_their_numbers(pipeline, ltau, tmp_path):
         check(ltau("export", part, *more), ARTIFACT, part, "shard 1 of 2")
 
 
+# Labels
+
+
+@pytest.fixture
+def labelled(pipeline, ltau, tmp_path):
+    """Scores with the species as text and the ids as numbers."""
+    species = np.concatenate([f.get_chemical_symbols() for f in ase.io.iread(FRAMES)])
+    ids = 1000 + np.arange(N)
+    rows, out = tmp_path / "rows.npz", tmp_path / "labelled.h5"
+    natoms = np.load(pipeline.natoms)
+    vectors = np.load(pipeline.descriptors)
+    np.savez(rows, descriptors=vectors, natoms=natoms, species=species, sample_id=ids)
+    assert ltau("score", rows, "-m", pipeline.model, "-o", out).code == 0
+    return out, species, ids
+
+
+def test_labels_are_columns(labelled, ltau, tmp_path):
+    scores, species, ids = labelled
+    for ending in ("npz", "csv", "jsonl", "tsv"):
+        assert ltau("export", scores, "-o", tmp_path / f"a.{ending}").code == 0
+    with np.load(tmp_path / "a.npz") as file:
+        assert list(file)[:4] == ["row", "structure", "group", "sample_id"]
+        np.testing.assert_array_equal(file["group"], species)
+        np.testing.assert_array_equal(file["sample_id"], ids)
+        assert file["group"].dtype.kind == "U"
+        assert file["sample_id"].dtype == np.int64
+    rows = list(csv.DictReader((tmp_path / "a.csv").read_text().splitlines()))
+    assert [row["group"] for row in rows] == species.tolist()
+    assert [row["sample_id"] for row in rows] == ids.astype(str).tolist()
+    records = [json.loads(line) for line in (tmp_path / "a.jsonl").read_text().splitlines()]
+    assert [record["group"] for record in records] == species.tolist()
+    assert [record["sample_id"] for record in records] == ids.tolist()
+    few = ltau("export", scores, "--columns", "sample_id,group").out.splitlines()
+    assert few[:2] == ["sample_id,group", f"1000,{species[0]}"]
+
+
+def test_labels_go_into_frames(labelled, ltau, tmp_path):
+    scores, species, ids = labelled
+    out = tmp_path / "a.xyz"
+    assert ltau("export", scores, "--frames", FRAMES, "-o", out).code == 0
+    frames = ase.io.read(out, ":")
+    found = np.concatenate([frame.arrays["ltau_group"] for frame in frames])
+    np.testing.assert_array_equal(found, species)
+    found = np.concatenate([frame.arrays["ltau_sample_id"] for frame in frames])
+    np.testing.assert_array_equal(found, ids)
+
+
+@pytest.mark.parametrize("label", ["Cu bulk", "", "Å 1"])
+def test_labels_of_many_words_would_break_a_line_of_a_frame(label, pipeline, ltau, tmp_path):
+    labels = np.full(N, "Cu", "U20")
+    labels[700] = label
+    np.save(tmp_path / "g.npy", labels)
+    scores, out = tmp_path / "s.h5", tmp_path / "a.xyz"
+    words = ("score", pipeline.descriptors, "--natoms", pipeline.natoms, "-m", pipeline.model)
+    assert ltau(*words, "--group", tmp_path / "g.npy", "-o", scores).code == 0
+    result = ltau("export", scores, "--frames", FRAMES, "-o", out)
+    check(result, INPUT, "ltau_group", repr(label), "not one word")
+    assert not out.exists()
+    words = ("export", scores, "--frames", FRAMES, "-o", out, "--columns", "expected_error")
+    assert ltau(*words).code == 0
+    for ending in ("npz", "csv"):
+        assert ltau("export", scores, "-o", tmp_path / f"a.{ending}").code == 0
+    np.testing.assert_array_equal(np.load(tmp_path / "a.npz")["group"], labels)
+    rows = list(csv.DictReader((tmp_path / "a.csv").read_text(encoding="utf-8").splitlines()))
+    assert [row["group"] for row in rows] == labels.tolist()
+
+
+def test_labels_of_whole_frames(pipeline, ltau, tmp_path):
+    rows = np.load(pipeline.descriptors)[::NATOMS]
+    names = np.array([f"frame {i}" for i in range(N_FRAMES)])
+    np.savez(tmp_path / "rows.npz", descriptors=rows, sample_id=names)
+    scores, out = tmp_path / "s.h5", tmp_path / "a.xyz"
+    assert ltau("score", tmp_path / "rows.npz", "-m", pipeline.model, "-o", scores).code == 0
+    assert ltau("export", scores, "--frames", FRAMES, "-o", out).code == 0
+    found = [frame.info["ltau_sample_id"] for frame in ase.io.iread(out)]
+    assert found == names.tolist()
+
+
+@pytest.mark.parametrize("ending", ["csv", "npz"])
+@pytest.mark.parametrize(("sign", "wanted"), [("==", True), ("!=", False)])
+def test_rows_are_cut_by_their_labels(sign, wanted, ending, labelled, ltau, tmp_path):
+    scores, species, _ = labelled
+    out, name = tmp_path / f"a.{ending}", species[0]
+    words = ("export", scores, "-o", out, "--columns", "row", "--where")
+    assert ltau(*words, f"group{sign} {name}", "--where", "sample_id >= 1100").code == 0
+    found = np.load(out)["row"] if ending == "npz" else read_csv(out.read_text())["row"]
+    rows = np.flatnonzero((species == name) == wanted)
+    np.testing.assert_array_equal(found, rows[rows >= 100])
+
+
+def test_text_is_not_less_or_more(labelled, ltau, tmp_path):
+    words = ("export", labelled[0], "-o", tmp_path / "a.csv", "--where")
+    result = ltau(*words, "group < Cu")
+    check(result, USAGE, "group holds text, which is compared by == or !=", hint=False)
+    check(ltau(*words, "sample_id == Cu"), USAGE, "Cu is not a number", hint=False)
+    result = ltau("select", labelled[0], "-n", 3, "--column", "group", "-o", tmp_path / "a.txt")
+    check(result, USAGE, labelled[0], "group", "holds text")
+    assert not (tmp_path / "a.txt").exists()
+
+
 # Frames
 
 

@@ -238,6 +238,34 @@ def test_thresholds_and_k_can_be_chosen_late(pipeline, log, plain, tmp_path, lta
         assert 0.5 < np.median(file["ood_pvalue"]) + 0.3 < 1.3
 
 
+def test_fit_takes_30_neighbors_and_whitened_descriptors(pipeline, tmp_path, ltau):
+    out = tmp_path / "m.h5"
+    result = ltau("fit", pipeline.errors, pipeline.train, "-o", out)
+    assert result.code == 0, result.err
+    told = json.loads(ltau("info", out, "--json").out)["parameters"]
+    assert (told["k"], told["scale"]) == (30, "whiten")
+    for n, k in ((31, 30), (30, 29), (2, 1)):
+        np.save(tmp_path / "log.npy", np.random.default_rng(0).random((4, n)))
+        np.save(tmp_path / "x.npy", np.random.default_rng(1).random((n, 2)))
+        log, x = tmp_path / "log.npy", tmp_path / "x.npy"
+        assert ltau("ingest", log, "-o", tmp_path / "e.h5", "-f").code == 0
+        result = ltau("fit", tmp_path / "e.h5", x, "-o", tmp_path / "t.h5", "-f")
+        assert result.code == 0, result.err
+        told = json.loads(ltau("info", tmp_path / "t.h5", "--json").out)["parameters"]
+        assert told["k"] == k
+        scores = ("score", x, "-m", tmp_path / "t.h5", "-o", tmp_path / "s.h5", "-f", "--json")
+        assert json.loads(ltau(*scores).out)["k"] == k
+
+
+def test_one_sample_has_no_neighbor(tmp_path, ltau):
+    np.save(tmp_path / "log.npy", np.ones((4, 1)))
+    np.save(tmp_path / "x.npy", np.ones((1, 2)))
+    assert ltau("ingest", tmp_path / "log.npy", "-o", tmp_path / "e.h5").code == 0
+    result = ltau("fit", tmp_path / "e.h5", tmp_path / "x.npy", "-o", tmp_path / "m.h5")
+    assert result.code == 3
+    assert result.err.startswith(f"error: {tmp_path / 'e.h5'} has a single sample, which has no")
+
+
 def test_csv_on_standard_output(pipeline, ltau):
     result = ltau("score", pipeline.descriptors, "-m", pipeline.model, "-o", "-", "--natoms",
                   pipeline.natoms, "--calibration", pipeline.calibration)  # fmt: skip

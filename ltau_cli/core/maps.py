@@ -172,9 +172,8 @@ def _fit_power_law(
     ratio = true_error / start.apply(rows)
     features = np.stack([rows.log(f, floors[FEATURES.index(f)]) for f in prior], axis=1)
     center = features.mean(axis=0)
-    model = GammaRegressor(
-        alpha=max(strength, _LEAST), solver="newton-cholesky", tol=1e-8, max_iter=1000
-    )
+    alpha = max(strength, _LEAST)
+    model = GammaRegressor(alpha=alpha, solver="newton-cholesky", tol=1e-8, max_iter=1000)
     model.fit(features - center, np.maximum(ratio, 1e-6 * ratio.mean()))
     exponents = {f: p + float(d) for (f, p), d in zip(prior.items(), model.coef_, strict=True)}
     return _scaled(power_law(floors, **exponents), rows, true_error)

@@ -222,6 +222,11 @@ def _check_sizes(
             hint="give the descriptors of the very samples that were logged, in the same order",
         )
     n = int((n_logged > 0).sum())
+    if n < 2:
+        raise InputError(
+            f"{errors} has a single sample, which has no neighbor",
+            hint="one column of a log is one sample: ltau info shows its shape",
+        )
     if k >= n:
         raise UsageError(
             f"-k {k} is not below the {n:,} training samples of {errors}",

@@ -39,6 +39,7 @@ from ltau_cli.stages.maps import from_artifact, to_datasets
 from ltau_cli.stages.model import load_model
 from ltau_cli.stages.progress import Advance, Progress, silent
 from ltau_cli.stages.score_artifact import (
+    PER_ROW,
     WRITE_ROWS,
     Frame,
     Shard,
@@ -358,10 +359,8 @@ def _score_to_csv(work: _Work, block_rows: int, progress: Progress) -> dict[str,
         else:
             finished = _complete((rows for _, rows in blocks), work, None)
         first = next(finished)
-        labels = [name for name in ROW_LABELS if name in first]
-        names = name_columns(
-            ["row", *labels, *(name for name in first if name not in labels)], _columns(work.shared)
-        )
+        order = dict.fromkeys(name for name in (*ROW_LABELS, *PER_ROW) if name in first)
+        names = name_columns(["row", *order], _columns(work.shared))
 
         def columns() -> Iterator[Columns]:
             start = work.part.first

@@ -17,7 +17,7 @@ from ltau_cli.stages.score_summary import Summary
 
 ROW_DIM = "n_queries"
 WRITE_ROWS = 16_384  # rows written at a time: the layout of the file depends on it
-_PER_ROW = tuple(spec.name for spec in SCORES.datasets if spec.dims[0] == ROW_DIM)
+PER_ROW = tuple(spec.name for spec in SCORES.datasets if spec.dims[0] == ROW_DIM)
 _COMPRESSED = ("structure", "in_calibration", "group", "sample_id")
 
 
@@ -162,7 +162,7 @@ def write_scores(
         done = 0
         for block in blocks:
             m = len(block["expected_error"])
-            for name in filter(block.__contains__, _PER_ROW):
+            for name in filter(block.__contains__, PER_ROW):
                 if name not in datasets:
                     datasets[name] = writer.create(
                         name,
