@@ -86,18 +86,39 @@ def headline(result: dict[str, Any]) -> dict[str, float]:
     return found | {name: v for name, v in own.items() if isinstance(v, float | int)}
 
 
+def read_ood_labels(
+    artifact: Artifact, place: Place, rest: npt.NDArray[np.bool_]
+) -> npt.NDArray[Any]:
+    """Read which rows of scores are out of domain (1) and which are not (0).
+
+    Parameters
+    ----------
+    artifact : Artifact
+        Scores.
+    place : Place
+        One label for each row.
+    rest : (n_queries,) bool
+        Rows to return the labels of.
+
+    Raises
+    ------
+    InputError
+        If there are other labels than 0 and 1, or only one of them.
+    """
+    labels = read_label_column(place)
+    check_count(labels, artifact.sizes[ROW_DIM], place, str(artifact.path), "rows")
+    if labels.dtype.kind == "U" or not np.array_equal(np.unique(labels[rest]), [0, 1]):
+        raise InputError(
+            f"{place}: out-of-domain labels must be 0 and 1, and both must occur",
+            hint="1 for a row that is out of domain, 0 for one that is not",
+        )
+    return labels[rest]
+
+
 def _roc_auc(
     artifact: Artifact, place: Place, pvalue: npt.NDArray[Any], rest: npt.NDArray[np.bool_]
 ) -> float:
     """Area under the ROC curve of the p-value against the user's own labels."""
     from sklearn.metrics import roc_auc_score
 
-    labels = read_label_column(place)
-    check_count(labels, artifact.sizes[ROW_DIM], place, str(artifact.path), "rows")
-    kinds = np.unique(labels[rest])
-    if labels.dtype.kind == "U" or not np.array_equal(kinds, [0, 1]):
-        raise InputError(
-            f"{place}: out-of-domain labels must be 0 and 1, and both must occur",
-            hint="1 for a row that is out of domain, 0 for one that is not",
-        )
-    return float(roc_auc_score(labels[rest], -pvalue))
+    return float(roc_auc_score(read_ood_labels(artifact, place, rest), -pvalue))
