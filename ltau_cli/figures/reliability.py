@@ -60,13 +60,15 @@ def draw_thresholds(
     """
     n = max(1, int(np.median(before[2])))
     data = _draw_diagonal(axes, n)
-    curves = {"before calibration" if after else "all": (before, "o-", ORANGE, 1.2)}
+    curves = {"before calibration" if after else "without calibration": (before, "o-", ORANGE, 1.2)}
     if after:
         curves["after calibration"] = (after, "s-", BLUE, 1.2)
     for (name, curve), color in zip(groups.items(), _GROUP_COLORS, strict=False):
         curves[name] = (curve, ".-", color, 0.8)
     for name, ((predicted, observed, rows), marker, color, width) in curves.items():
-        axes.plot(predicted, observed, marker, color=color, ms=3.5, lw=width, label=name)
+        axes.plot(
+            predicted, observed, marker, color=color, ms=3.5, lw=width, clip_on=False, label=name
+        )
         data.append(series(name, predicted=predicted, observed=observed, rows=rows))
     value = quantity(threshold, units)
     scaled = f", {scale:.2f} × it after" if scale != 1 else ""

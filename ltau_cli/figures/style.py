@@ -191,7 +191,8 @@ def series(name: str, **columns: npt.ArrayLike) -> dict[str, npt.NDArray[Any]]:
 def hexagon_centers(cells: Any) -> Floats:
     """Return the centers (n, 2) of the cells of a log-log hexbin."""
     corners = np.stack([path.vertices[:6] for path in cells.get_paths()])
-    centers: Floats = 10 ** np.log10(corners).mean(axis=1)
+    # Depending on the version of matplotlib, the paths are in place or one path is shifted.
+    centers: Floats = 10 ** (np.log10(corners).mean(axis=1) + cells.get_offsets())
     return centers
 
 

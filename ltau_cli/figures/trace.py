@@ -10,6 +10,7 @@ import numpy as np
 import numpy.typing as npt
 
 from ltau_cli.figures.style import (
+    GLUE,
     MANY,
     RED,
     SERIES,
@@ -48,9 +49,12 @@ class Trace:
         """Frames whose worst atom is above the threshold, (n,) bool."""
         return self.worst > threshold
 
-    def crossings(self, threshold: float) -> npt.NDArray[np.int64]:
-        """Places where the worst atom has just gone over or under the threshold."""
-        return np.flatnonzero(np.diff(self.above(threshold).astype(np.int8))) + 1
+    def crossings(self, threshold: float) -> Floats:
+        """Frames at which the line of the worst atoms goes through the threshold."""
+        after = np.flatnonzero(np.diff(self.above(threshold).astype(np.int8))) + 1
+        low, high = self.worst[after - 1], self.worst[after]
+        step = (threshold - low) / (high - low)
+        return np.asarray(self.frame[after - 1] + step * np.diff(self.frame)[after - 1])
 
 
 def draw(
@@ -72,6 +76,7 @@ def draw(
         Error units.
     """
     data = []
+    crossings = []
     many = sum(len(trace.frame) for trace in traces) > MANY
     for i, trace in enumerate(traces):
         color = SERIES[i % len(SERIES)]
@@ -88,17 +93,20 @@ def draw(
         else:
             axes.plot(trace.frame, trace.worst, color=color, label=trace.name, rasterized=many)
         at = trace.crossings(threshold)
-        if len(at):
-            axes.plot(
-                trace.frame[at], trace.worst[at], "o", mfc="white", mec=RED, ms=3.5, mew=0.9,
-                rasterized=len(at) > MANY, zorder=3,
-                label="crossing" if "crossing" not in axes.get_legend_handles_labels()[1] else None,
-            )  # fmt: skip
+        crossings.append(at)
         data.append(
             series(
                 trace.name, frame=trace.frame, median=trace.median, worst=trace.worst,
                 above=trace.above(threshold).astype(np.int64),
             )
+        )  # fmt: skip
+        if len(at):
+            data.append(series(f"{trace.name}, crossings", frame=at, worst=threshold))
+    crossed = np.concatenate(crossings)
+    if len(crossed):
+        axes.plot(
+            crossed, np.full(len(crossed), threshold), "o", mfc="white", mec=RED, ms=3.5, mew=0.9,
+            zorder=3, label="crossing", rasterized=len(crossed) > MANY,
         )  # fmt: skip
     axes.axhline(threshold, color="black", lw=0.8, ls=":", label=quantity(threshold, units))
     values = np.concatenate([np.concatenate([t.median, t.worst]) for t in traces])
@@ -131,5 +139,6 @@ def _title(traces: Sequence[Trace], threshold: float, unit: str, units: str) -> 
         ]
     title = f"{what} above {quantity(threshold, units)} in " + ", ".join(told)
     if len(traces) == 1 and traces[0].above(threshold).any():
-        title += f", first in {traces[0].frame[np.argmax(traces[0].above(threshold))]:,}"
+        first = traces[0].frame[np.argmax(traces[0].above(threshold))]
+        title += f", first in{GLUE}{unit}{GLUE}{first:,}"
     return title
