@@ -8,6 +8,9 @@ FOLDER holds, as numpy files: ``logs/`` (one array of training errors per epoch)
 ``test_SET_forces_pred``. The first SET, drawn like the training set, is calibrated on: half of its
 structures, the other half is reported; means over the splits of ``--splits`` seeds.
 
+Then the coverage of the 90 % bound against the number of structures that were calibrated on.
+``--plot FILE`` draws both.
+
 The published method is k = 10, unscaled descriptors, the threshold scaled (Vita et al., doi
 10.1088/2632-2153/adb4b9); its 90 % bound is the scaled quantile of the mixed CDF.
 """
@@ -26,7 +29,7 @@ import numpy.typing as npt
 
 from ltau_cli.artifacts.provenance import Hasher
 from ltau_cli.artifacts.read import open_artifact
-from ltau_cli.core.calibration import fit_calibration, split_rows, threshold_scale
+from ltau_cli.core.calibration import Calibration, fit_calibration, split_rows, threshold_scale
 from ltau_cli.core.evaluation import evaluate
 from ltau_cli.core.maps import Rows
 from ltau_cli.core.metrics import crps, rank_correlation, rank_within
@@ -36,6 +39,7 @@ from ltau_cli.stages.known import read_rows
 from ltau_cli.stages.reading import Labels
 
 LEVELS = (np.arange(100) + 0.5) / 100
+STRUCTURES = (2, 4, 8, 16, 32, 64)
 COLUMNS = ("rank", "within species", "90 % covers", "predicted / true", "CRPS")
 Row = tuple[float, float, float, float, float]
 
@@ -57,6 +61,7 @@ def main() -> None:
     parser.add_argument("folder", type=Path)
     parser.add_argument("sets", nargs="*", help="test sets, the one to calibrate on first")
     parser.add_argument("--splits", type=int, default=20)
+    parser.add_argument("--plot", type=Path)
     arguments = parser.parse_args()
     warnings.simplefilter("ignore")
     sets = arguments.sets or find_sets(arguments.folder)
@@ -71,6 +76,10 @@ def main() -> None:
             for name, row in by_set.items():
                 results.setdefault(method, {}).setdefault(name, []).append(row)
     show(results, sets)
+    learning = count_structures(default, sets, arguments.splits)
+    show_learning(learning, sets)
+    if arguments.plot:
+        draw(results, learning, sets, arguments.plot)
 
 
 def find_sets(folder: Path) -> list[str]:
@@ -129,15 +138,7 @@ def one_split(
     )
     yield "published", {s: of_published(published[s], scale, part) for s, part in parts.items()}
 
-    fitted = fit_calibration(
-        first.rows.take(chosen),
-        first.true_error[chosen],
-        methods=["distance", "scale", "isotonic"],
-        levels=np.array([0.9]),
-        thresholds=first.thresholds,
-        uncertainty=first.uncertainty[chosen],
-        seed=seed,
-    ).calibration
+    fitted = calibrate(first, chosen, seed)
     measured = {
         s: evaluate(default[s].rows.take(part), default[s].true_error[part], fitted)["predictors"]
         for s, part in parts.items()
@@ -156,6 +157,91 @@ def one_split(
                 for s, found in measured.items()
             },
         )
+
+
+def calibrate(first: Scored, chosen: npt.NDArray[np.bool_], seed: int) -> Calibration:
+    """Fit on some rows as ``ltau calibrate`` does by default."""
+    return fit_calibration(
+        first.rows.take(chosen),
+        first.true_error[chosen],
+        methods=["distance", "scale", "isotonic"],
+        levels=np.array([0.9]),
+        thresholds=first.thresholds,
+        uncertainty=first.uncertainty[chosen],
+        seed=seed,
+    ).calibration
+
+
+def count_structures(
+    default: dict[str, Scored], sets: list[str], splits: int
+) -> dict[int, dict[str, npt.NDArray[np.float64]]]:
+    """Coverage of the 90 % bound of each set in each split, by structures calibrated on."""
+    first = default[sets[0]]
+    structure = first.rows.structure
+    assert structure is not None
+    names = np.unique(structure)
+    found: dict[int, dict[str, npt.NDArray[np.float64]]] = {}
+    for n in [n for n in STRUCTURES if n <= len(names) // 2]:
+        covered: dict[str, list[float]] = {s: [] for s in sets}
+        for seed in range(splits):
+            chosen = np.isin(structure, np.random.default_rng(seed).permutation(names)[:n])
+            fitted = calibrate(first, chosen, seed)
+            for s in sets:
+                part = ~chosen if s == sets[0] else np.ones(len(default[s].rows), dtype=bool)
+                rows = default[s].rows.take(part)
+                bound = fitted.predictor.map.apply(rows) * fitted.predictor.bound_ratio[0, 0]
+                covered[s].append(float((default[s].true_error[part] <= bound).mean()))
+        found[n] = {s: np.array(values) for s, values in covered.items()}
+    return found
+
+
+def show_learning(learning: dict[int, dict[str, npt.NDArray[np.float64]]], sets: list[str]) -> None:
+    """Print coverage by the number of calibration structures."""
+    print("\n90 % bound covers, mean +- standard deviation over splits")
+    print("structures".ljust(12) + "".join(s.rjust(18) for s in sets))
+    for n, by_set in learning.items():
+        cells = [f"{by_set[s].mean():.3f} +- {by_set[s].std():.3f}" for s in sets]
+        print(f"{n}".ljust(12) + "".join(cell.rjust(18) for cell in cells))
+
+
+def draw(
+    results: dict[str, dict[str, list[Row]]],
+    learning: dict[int, dict[str, npt.NDArray[np.float64]]],
+    sets: list[str],
+    path: Path,
+) -> None:
+    """Draw the coverage of each method, and against the number of calibration structures."""
+    from ltau_cli.figures.style import BLUE, GREEN, GREY, ORANGE, new_figure, save_figure
+
+    shown = {"published": ORANGE, "neighbor distance": GREEN, "ltau": BLUE}
+    with new_figure() as (figure, axes):
+        figure.set_size_inches(6.9, 2.8)
+        figure.delaxes(axes)
+        left, right = figure.subplots(1, 2)
+        for i, (method, color) in enumerate(shown.items()):
+            covered = [100 * np.mean([row[2] for row in results[method][s]]) for s in sets]
+            left.bar(
+                np.arange(len(sets)) + 0.26 * (i - 1), covered, 0.24, color=color, label=method
+            )
+        left.axhline(90, color=GREY, lw=0.8)
+        left.set(xticks=np.arange(len(sets)), xticklabels=sets, ylim=(0, 119),
+                 ylabel="90 % bound covers (%)", title="In and out of domain")  # fmt: skip
+        left.set_yticks([0, 30, 60, 90])
+        left.legend(loc="upper center", ncols=3, fontsize=6.5, columnspacing=1, handlelength=1)
+        looks = zip(sets, (BLUE, ORANGE, GREEN), "os^", (0.96, 1.04, 1.0), strict=False)
+        for s, color, marker, shift in looks:
+            values = np.array([100 * learning[n][s] for n in learning])
+            right.errorbar(
+                shift * np.array(list(learning)), values.mean(axis=1), values.std(axis=1), color=color, capsize=2,
+                label=s, marker=marker, ms=3.5, lw=1,
+            )  # fmt: skip
+        right.axhline(90, color=GREY, lw=0.8)
+        right.set(xscale="log", xticks=list(learning), xticklabels=list(map(str, learning)),
+                  xlabel="calibration structures", ylabel="90 % bound covers (%)",
+                  title="Few structures are enough")  # fmt: skip
+        right.minorticks_off()
+        right.legend(fontsize=7)
+        save_figure(figure, path, path.suffix.lstrip("."))
 
 
 def of_published(scored: Scored, scale: float, part: npt.NDArray[np.bool_]) -> Row:

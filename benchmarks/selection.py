@@ -123,6 +123,10 @@ def retraining(job):
     )
 
 
+def report(began, what):
+    print(f"{time.perf_counter() - began:.0f} s: {what}", file=sys.stderr, flush=True)
+
+
 def main():
     parser = argparse.ArgumentParser()
     parser.add_argument("--seeds", type=int, default=3, help="of the training")
@@ -136,10 +140,12 @@ def main():
         for (name, _), made in zip(jobs, workers.map(make, jobs), strict=True):
             frames[name] += made
         start, pool, test = frames["start"], frames["pool"], frames["test"]
+        report(began, "frames made")
         kelvin = np.array([frame.info["temperature_K"] for frame in pool])
         tested = np.array([frame.info["temperature_K"] for frame in test])
         seeds = range(arguments.seeds)
         first = list(workers.map(first_training, [(s, start, pool, test) for s in seeds]))
+        report(began, "first trainings done")
         choices = []  # (strategy, seed of the training, frames)
         for seed, (_, _, chosen) in zip(seeds, first, strict=True):
             choices += [(name, seed, frames) for name, frames in chosen.items()]
@@ -173,7 +179,7 @@ def main():
         counts = [np.mean([(kelvin[choices[i][2]] == t).sum() for i in own]) for t in TEMPERATURES]
         numbers = ", ".join(f"{n:.3g} × {t} K" for n, t in zip(counts, TEMPERATURES, strict=True))
         show(name, [results[i][0] for i in own], [results[i][1] for i in own], numbers)
-    print(f"\n{time.perf_counter() - began:.0f} s")
+    report(began, "done")
 
 
 if __name__ == "__main__":

@@ -73,6 +73,8 @@ class Pipeline:
 
     descriptors = SAMPLE / "test_300K_descriptors.npy"
     true_errors = SAMPLE / "test_300K_force_errors.npy"
+    hot_descriptors = SAMPLE / "test_900K_descriptors.npy"
+    hot_true_errors = SAMPLE / "test_900K_force_errors.npy"
     natoms = SAMPLE / "test_300K_natoms.npy"
     train = SAMPLE / "train_descriptors.npy"
     logs = SAMPLE / "logs"
@@ -84,7 +86,7 @@ def pipeline(tmp_path_factory: pytest.TempPathFactory) -> Pipeline:
     made = Pipeline(tmp_path_factory.mktemp("pipeline"))
     steps = [
         ["ingest", made.logs, "-o", made.errors, "--units", "eV/Å"],
-        ["fit", made.errors, made.train, "-o", made.model],
+        ["fit", made.errors, made.train, "-o", made.model, "-k", 10, "--scale", "none"],
         ["score", made.descriptors, "-m", made.model, "--natoms", made.natoms, "-o", made.scores],
         ["calibrate", made.scores, made.true_errors, "-o", made.calibration],
         ["score", made.descriptors, "-m", made.model, "--natoms", made.natoms, "--calibration",

@@ -80,3 +80,15 @@ def _interpolate(x, f, at):
         elif x[b - 1] < at:
             value = f[b - 1] + (f[b] - f[b - 1]) * (at - x[b - 1]) / (x[b] - x[b - 1])
     return value
+
+
+def merged_candidates(lists, k):
+    """Of lists of (distance, point, samples): those that hold k places, and what is tied there."""
+    ordered = sorted(entry for one in lists for entry in one)
+    places, kept = 0, []
+    for entry in ordered:
+        if places >= k and entry[0] > kept[-1][0]:
+            break
+        kept.append(entry)
+        places += entry[2]
+    return kept

@@ -91,7 +91,7 @@ def test_a_shard_says_which_rows_it_holds(made, score, tmp_path):
     out = tmp_path / "part.h5"
     result = score("--shard", "1/3", "-o", out, "--json")
     summary = json.loads(result.out)
-    first, last = N // 3, 2 * N // 3
+    first, last = 13_335, 26_667  # the ends of thirds, moved on to the next structure
     assert summary["n_queries"] == last - first
     with h5py.File(out) as part, h5py.File(made / "scores.h5") as whole:
         np.testing.assert_array_equal(part["structure"], whole["structure"][first:last])
@@ -100,7 +100,8 @@ def test_a_shard_says_which_rows_it_holds(made, score, tmp_path):
             assert row["structure"] == row["row"] // 3
         assert "structures" not in part
         shard = json.loads(part.attrs["parameters"])["shard"]
-        assert shard == {"index": 1, "count": 3, "n_rows": N, "n_structures": N // 3 + 1}
+        assert shard == {"index": 1, "count": 3, "n_rows": N, "first": first, "last": last,
+                         "n_structures": N // 3 + 1}  # fmt: skip
 
 
 def test_csv_of_a_shard(made, score):
@@ -194,7 +195,7 @@ def test_files_that_are_no_parts(parts, made, ltau, tmp_path):
 @pytest.mark.parametrize(
     ("edit", "said"),
     [
-        (lambda f: edit_shard(f, count=2), "has 13,333 rows, not 20,000"),
+        (lambda f: edit_shard(f, last=20_000), "has 13,335 rows, not 20,000"),
         (lambda f: edit_shard(f, index=3), "shard 3 of 3"),
         (lambda f: edit_shard(f, index="0"), "parameter shard"),
         (lambda f: f["structure"].__setitem__(5, 10**9), "structures beyond"),
@@ -425,7 +426,16 @@ def test_resume_sees_other_options(words, many):
 
 def test_resume_sees_another_calibration_and_model(pipeline, tmp_path, ltau):
     out = tmp_path / "s.h5"
-    words = ("score", pipeline.descriptors, "-o", out, "--resume", "-m")
+    words = (
+        "score",
+        pipeline.descriptors,
+        "--natoms",
+        pipeline.natoms,
+        "-o",
+        out,
+        "--resume",
+        "-m",
+    )
     assert ltau(*words, pipeline.model).code == 0
     assert "up to date" in ltau(*words, pipeline.model).out
     calibrated = (*words, pipeline.model, "--calibration", pipeline.calibration)

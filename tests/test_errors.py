@@ -536,8 +536,11 @@ def test_csv_and_json_both_want_standard_output(pipeline, ltau):
 
 
 def test_out_of_domain_rows_and_unknown_thresholds_are_warned_about(pipeline, tmp_path, ltau):
-    hot = pipeline.descriptors.with_name("test_900K_descriptors.npy")
-    words = ("score", hot, "-m", pipeline.model, "--calibration", pipeline.calibration)
+    hot = pipeline.hot_descriptors
+    fitted = tmp_path / "c.h5"
+    words = ("calibrate", pipeline.scores, pipeline.true_errors, "-o", fitted)
+    assert ltau(*words, "--method", "threshold").code == 0
+    words = ("score", hot, "-m", pipeline.model, "--calibration", fitted)
     result = ltau(*words, "-o", tmp_path / "a.h5", "--threshold", 0.5)
     assert result.code == 0
     assert "warning: " in result.err

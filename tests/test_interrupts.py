@@ -31,11 +31,12 @@ def commands(pipeline):
         "fit": ["fit", pipeline.errors, pipeline.train],
         "score": ["score", pipeline.descriptors, "-m", pipeline.model, "--cdf"],
         "calibrate": ["calibrate", pipeline.scores, pipeline.true_errors],
+        "export": ["export", pipeline.calibrated, "--format", "csv"],
         "plot": ["plot", pipeline.calibration],
     }
 
 
-@pytest.mark.parametrize("stage", ["ingest", "fit", "score", "calibrate", "plot"])
+@pytest.mark.parametrize("stage", ["ingest", "fit", "score", "calibrate", "export", "plot"])
 def test_sigkill_at_any_moment(stage, pipeline, tmp_path):
     target = tmp_path / "result.png"
     words = [*commands(pipeline)[stage], "-o", target, "--force"]

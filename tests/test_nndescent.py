@@ -11,6 +11,7 @@ import pytest
 from ltau_cli.artifacts.read import open_artifact
 from ltau_cli.cli.main import run
 from ltau_cli.core import neighbors as nn
+from ltau_cli.core.shards import find_in_shards
 from ltau_cli.stages.model import load_model
 from tests.conftest import SAMPLE, Pipeline
 
@@ -67,6 +68,41 @@ def test_answers_depend_neither_on_block_nor_on_order(both):
     parts = [distances(rows) for rows in np.split(queries, 11)]
     np.testing.assert_array_equal(whole, np.concatenate(parts))
     np.testing.assert_array_equal(whole, distances(queries[::-1].copy())[::-1])
+
+
+@pytest.fixture(scope="module")
+def sharded_model(pipeline, tmp_path_factory):
+    """The same model in two shards."""
+    path = tmp_path_factory.mktemp("shards") / "model.h5"
+    command = ["fit", pipeline.errors, pipeline.train, "-o", path, "--index", "nndescent",
+               "--shards", 2, "-q"]  # fmt: skip
+    assert run([str(word) for word in command]) == 0
+    return path
+
+
+def test_every_shard_has_an_index(sharded_model, both, ltau):
+    queries = np.load(SAMPLE / "test_900K_descriptors.npy")
+    exact = find(both[1], queries)
+    with open_artifact(sharded_model, "model") as artifact:
+        shards, multiplicity = load_model(artifact).shards, artifact.read("multiplicity")
+        ((_, found),) = find_in_shards(shards, queries, multiplicity, 10)
+    shared = [len(set(a[:10]) & set(b[:10])) for a, b in zip(found.point, exact.point, strict=True)]
+    assert np.mean(shared) / 10 >= 0.99
+    summary = json.loads(ltau("info", sharded_model, "--json").out)["summary"]["index"]
+    recalls = [shard["recall"] for shard in summary["shards"]]
+    assert len(recalls) == 2
+    assert summary["recall"] == min(recalls)
+    assert "recall" in ltau("info", sharded_model).out
+
+
+def test_an_index_that_misses_an_array(sharded_model, pipeline, tmp_path, ltau):
+    path = tmp_path / "m.h5"
+    path.write_bytes(sharded_model.read_bytes())
+    with h5py.File(path, "r+") as file:
+        del file["index/1/graph_indices"]
+    result = ltau("score", pipeline.descriptors, "-m", path, "-o", tmp_path / "s.h5")
+    assert result.code == 4
+    assert f"error: {path} is damaged: dataset index/1/graph_indices" in result.err
 
 
 def test_many_neighbors_of_few_candidates(both):

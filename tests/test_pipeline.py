@@ -105,24 +105,40 @@ def test_calibration_holds_on_rows_it_did_not_see(pipeline):
     assert fit.isdisjoint(held)
     assert len(fit | held) == 1375
     assert {row // 55 for row in fit}.isdisjoint({row // 55 for row in held})
-    for bound in summary["heldout"]["bounds"]:
-        assert bound["coverage"] == pytest.approx(bound["level"], abs=0.08)
+    coverage = summary["heldout"]["predictors"]["ltau"]["coverage"]
+    assert list(coverage) == ["0.5", "0.8", "0.9", "0.95"]
+    for level, covered in coverage.items():
+        assert covered == pytest.approx(float(level), abs=0.08)
     (metrics,) = summary["heldout"]["thresholds"]
     assert metrics["calibration_error_after"] < metrics["calibration_error_before"] / 2
 
 
 def test_calibrated_scores_follow_the_maps(pipeline):
     with h5py.File(pipeline.calibrated) as scores, h5py.File(pipeline.calibration) as maps:
-        expected = scores["expected_error"][...].astype(float)
+        m, r = (scores[n][...].astype(float) for n in ("expected_error", "relative_distance"))
+        of_structure = np.exp(np.log(r).reshape(25, -1).mean(axis=1)).repeat(55)
+        a, b, c, g, none = maps["coefficients"][...]
+        assert none == 0
+        mean = np.exp(a) * m**b * r**c * of_structure**g
+        np.testing.assert_allclose(scores["calibrated_error"], mean, rtol=1e-6)
         np.testing.assert_allclose(
-            scores["error_bound"], expected[:, None] * maps["bound_ratio"][...], rtol=1e-6
-        )
-        np.testing.assert_allclose(
-            scores["calibrated_error"], expected * maps["error_scale"][0], rtol=1e-6
+            scores["error_bound"], mean[:, None] * maps["bound_ratio"][0], rtol=1e-6
         )
         used = scores["in_calibration"][...]
         np.testing.assert_array_equal(np.flatnonzero(used), maps["fit_row"])
-        # P(error > eps) after calibration is the mixture's P(error > eps / s).
+        ratio = scores["thresholds"][0] / mean
+        wanted = (maps["ratio_quantiles"][0] > ratio[:, None]).mean(axis=1)
+        np.testing.assert_allclose(scores["calibrated_uncertainty"][:, 0], wanted, atol=0.01)
+
+
+def test_the_threshold_is_scaled_on_request(pipeline, tmp_path, ltau):
+    """P(error > eps) after calibration is the mixture's P(error > eps / s)."""
+    fitted, out = tmp_path / "c.h5", tmp_path / "s.h5"
+    words = ("calibrate", pipeline.scores, pipeline.true_errors, "-o", fitted)
+    assert ltau(*words, "--method", "threshold").code == 0
+    words = ("score", pipeline.descriptors, "-m", pipeline.model, "--calibration", fitted)
+    assert ltau(*words, "--cdf", "-o", out).code == 0
+    with h5py.File(out) as scores, h5py.File(fitted) as maps:
         edges, cdf = scores["cdf_edges"][...], scores["cdf"][...]
         at = scores["thresholds"][0] / maps["threshold_scale"][0]
         wanted = [1 - np.interp(at, edges, row) for row in cdf]
@@ -141,7 +157,7 @@ def test_same_bytes_in_another_process(pipeline, tmp_path):
     steps = [
         ["ingest", pipeline.logs, "-o", tmp_path / "errors.h5", "--units", "eV/Å"],
         ["fit", tmp_path / "errors.h5", pipeline.train, "-o", tmp_path / "model.h5",
-         "--threads", 1],
+         "-k", 10, "--scale", "none", "--threads", 1],
         ["score", pipeline.descriptors, "-m", tmp_path / "model.h5", "--natoms", pipeline.natoms,
          "-o", tmp_path / "scores.h5", "--threads", 1],
         ["calibrate", tmp_path / "scores.h5", pipeline.true_errors, "-o",
@@ -261,8 +277,11 @@ def test_evaluate_leaves_out_the_rows_of_the_calibration(pipeline, ltau):
     with h5py.File(pipeline.calibration) as file:
         assert report["n_rows"] == len(file["heldout_row"])
         summary = json.loads(file.attrs["summary"])["heldout"]
-    assert report["coverage"]["0.9"] == pytest.approx(summary["bounds"][2]["coverage"])
-    assert report["rank_correlation"] == pytest.approx(summary["rank_correlation"])
+    assert report["n_left_out"] == 1375 - report["n_rows"]
+    for name, metrics in report["predictors"].items():
+        wanted = summary["predictors"][name]
+        assert metrics["coverage"] == pytest.approx(wanted["coverage"]), name
+        assert metrics["crps"] == pytest.approx(wanted["crps"], rel=1e-6), name
     plain = ltau("evaluate", pipeline.scores, pipeline.true_errors)
     assert "1,375" in plain.out
 

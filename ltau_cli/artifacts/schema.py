@@ -227,6 +227,10 @@ _MAPS = (
         "coefficient; features: expected error, relative distance, geometric mean of the "
         "structure's relative distances, neighbor distance",
     ),
+    DatasetSpec(
+        "feature_floors", ("n_features",), "float64", ONE,
+        "features below these count as these, each in its own units",
+    ),
     _optional(
         "knots", ("two", "n_knots"), "float64", ERROR_UNITS,
         "expected and calibrated errors of --method isotonic, linear in between",

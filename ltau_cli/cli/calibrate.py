@@ -103,7 +103,7 @@ def command(
         console.json(summary | {"output": output})
     else:
         console.summary(_lines(summary, output, compare))
-    check_gates(conditions, {f"held-out rows of {scores}": headline(summary["heldout"])})
+    check_gates(conditions, [(f"held-out rows of {scores}", headline(summary["heldout"]))])
 
 
 def _lines(summary: dict[str, Any], output: Path, compare: bool) -> list[str]:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
@@ -75,11 +76,29 @@ def command(
         )
         for scores, truth in zip(sets[::2], sets[1::2], strict=True)
     ]
+    if by is not None:
+        _check_parts(results, sets[::2], by)
     if as_json:
         console.json(results)
     else:
         _show(results, by, console)
-    check_gates(conditions, {result["set"]: evaluate.headline(result) for result in results})
+    headlines = [evaluate.headline(result) for result in results]
+    check_gates(conditions, zip(sets[::2], headlines, strict=True))
+
+
+def _check_parts(results: list[dict[str, Any]], scores: Sequence[str], by: str) -> None:
+    """Refuse ``--by`` where there is nothing to show."""
+    for result, name in zip(results, scores, strict=True):
+        if not result["distance_bins"]:
+            raise UsageError(
+                f"--by {by} needs calibrated scores; {name} was made without --calibration",
+                hint="run ltau calibrate, then ltau score --calibration",
+            )
+        if by == "group" and not result["groups"]:
+            raise UsageError(
+                f"--by group: nothing says which group a row of {name} belongs to",
+                hint="give a file of labels with --group",
+            )
 
 
 def _show(results: list[dict[str, Any]], by: str | None, console: Console) -> None:

@@ -89,5 +89,5 @@ def command(
     line = f"{name}: {result['n']:,}{of} {result['unit']} as {result['format']}"
     if result["format"] == "model-devi":
         line += f", max, min and mean {result['columns'][0]} of each"
-    lines = [line, ROWS_ARE_FRAMES] if result["rows_are_frames"] else [line]
+    lines = [line, ROWS_ARE_FRAMES] if result.get("rows_are_frames") else [line]
     console.summary(lines, to_stderr=output == STDOUT)

@@ -2,13 +2,15 @@
 
 from __future__ import annotations
 
+from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
 import click
 
 from ltau_cli.cli import options
-from ltau_cli.cli.console import Console, number, percent, quantity
+from ltau_cli.cli.console import Console, number, percent, quantity, table
+from ltau_cli.errors import UsageError
 
 
 @click.command("fit")
@@ -47,6 +49,20 @@ from ltau_cli.cli.console import Console, number, percent, quantity
     "-k",
     type=click.IntRange(min=1),
     help="Nearest training samples to average over.  [default: 30]",
+)
+@click.option(
+    "--weighting",
+    type=click.Choice(["uniform", "inverse-distance"]),
+    default="uniform",
+    show_default=True,
+    help="Weight of each neighbor's errors.",
+)
+@click.option(
+    "--burn-in",
+    type=click.IntRange(min=0),
+    default=0,
+    show_default=True,
+    help="Epochs to leave out at the start of each run.",
 )
 @click.option(
     "--scale",
@@ -108,6 +124,20 @@ from ltau_cli.cli.console import Console, number, percent, quantity
     show_default=True,
     help="Seed of the NN-descent search structure.",
 )
+@click.option(
+    "--tune",
+    "tuned",
+    is_flag=True,
+    help="Compare k, --weighting, --burn-in and --scale by cross-validation and take the best.",
+)
+@click.option(
+    "--held-out",
+    nargs=2,
+    metavar="DESCRIPTORS TRUE_ERRORS",
+    help="Rows that were not trained on, for --tune.  [default: the training samples, each "
+    "predicted by those of other structures]",
+)
+@click.option("--held-out-natoms", metavar="FILE", help="Atoms per frame of --held-out.")
 @options.threads
 @options.json_output
 @options.common
@@ -119,6 +149,9 @@ def command(
     threads: int,
     as_json: bool,
     console: Console,
+    tuned: bool,
+    held_out: tuple[str, str] | None,
+    held_out_natoms: str | None,
     **settings: Any,
 ) -> None:  # fmt: skip
     """Fit the error CDFs of the training samples and index their descriptors.
@@ -128,22 +161,39 @@ def command(
     dataset).
 
     \b
-    Example:
+    Examples:
       ltau fit errors.h5 train_descriptors.npy -o model.h5 --threshold 0.1
+      ltau fit errors.h5 train_descriptors.npy --tune --held-out val.npy val_errors.npy
     """
-    from ltau_cli.stages import fit
+    from ltau_cli.stages import fit, tune
 
+    chosen, trials = fit.Settings(**settings), []
+    if held_out is not None and not tuned:
+        raise UsageError("--held-out is for --tune", hint="add --tune")
+    if tuned:
+        rows = None if held_out is None else tune.HeldOut(*held_out, held_out_natoms)
+        trials = tune.run(
+            errors, descriptors, settings=chosen, held_out=rows, threads=threads,
+            progress=console.progress,
+        )  # fmt: skip
+        chosen = tune.apply_best(chosen, trials[0])
+        if not as_json:
+            console.summary(_trial_lines(trials))
     summary = fit.run(
         errors,
         descriptors,
         output,
-        settings=fit.Settings(**settings),
+        settings=chosen,
         threads=threads,
         force=force,
         progress=console.progress,
     )
     if as_json:
-        console.json(summary | {"output": output})
+        console.json(
+            summary
+            | {"output": output}
+            | ({"trials": [asdict(trial) for trial in trials]} if tuned else {})
+        )
         return
     units, index = summary["units"], summary["index"]
     never = summary["n_never_logged"]
@@ -169,4 +219,29 @@ def command(
     console.summary(lines)
 
 
+def _trial_lines(trials: list[Any]) -> list[str]:
+    """Return the table of the best choices, and of the best with each scaling."""
+    best = trials[:SHOWN_TRIALS]
+    for trial in trials:
+        if all(trial.choice.scale != other.choice.scale for other in best):
+            best.append(trial)
+    rows = [
+        [
+            trial.choice.scale,
+            str(trial.choice.k),
+            trial.choice.weighting,
+            str(trial.choice.burn_in),
+            number(trial.crps, 4),
+            number(trial.rank_correlation),
+        ]
+        for trial in best
+    ]
+    header = ["scale", "k", "weighting", "burn-in", "CRPS", "rank correlation"]
+    return [
+        f"compared {len(trials)} choices by cross-validation over structures; the first is taken",
+        *("  " + line for line in table(header, rows)),
+    ]
+
+
+SHOWN_TRIALS = 5
 _SIDES = {"underflow": "below the bins", "overflow": "above the bins: consider --range"}

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
 import click
@@ -37,14 +37,16 @@ def parse_gates(texts: Sequence[str]) -> list[Condition]:
     return [Condition.parse(text) for text in texts]
 
 
-def check_gates(gates: Sequence[Condition], sets: Mapping[str, Mapping[str, Any]]) -> None:
+def check_gates(
+    gates: Sequence[Condition], sets: Iterable[tuple[object, Mapping[str, Any]]]
+) -> None:
     """Compare the metrics of each set with the conditions.
 
     Parameters
     ----------
     gates : sequence of Condition
-    sets : dict of str to dict of str to float
-        The metrics of each set.
+    sets : iterable of (object, dict of str to float)
+        What names each set, and its metrics.
 
     Raises
     ------
@@ -55,11 +57,11 @@ def check_gates(gates: Sequence[Condition], sets: Mapping[str, Mapping[str, Any]
     """
     from ltau_cli.stages.conditions import check_columns
 
-    for name, metrics in sets.items():
+    for name, metrics in sets:
         check_columns([gate.column for gate in gates], list(metrics), name, what="metric")
         for gate in gates:
             if gate.holds(metrics):
                 raise GateError(
-                    f"{name}: {gate.column} is {number(metrics[gate.column])}, "
-                    f"and --fail-if says {gate.column} {gate.sign} {gate.number:g}"
+                    f"{name}: {gate.column} is {number(metrics[gate.column], 6)}, "
+                    f"and --fail-if says {gate.column} {gate.sign} {gate.value:g}"
                 )

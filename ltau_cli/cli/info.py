@@ -77,6 +77,8 @@ def _pairs(name: str, values: dict[str, Any], indent: str = "") -> list[str]:
 def _short(value: Any) -> str:
     if isinstance(value, float):
         return f"{value:.6g}"
+    if isinstance(value, dict):
+        return "(" + ", ".join(f"{key} {_short(entry)}" for key, entry in value.items()) + ")"
     if isinstance(value, list):
         return " ".join(_short(entry) for entry in value)
     return str(value)

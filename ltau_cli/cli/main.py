@@ -89,7 +89,7 @@ def run(arguments: list[str] | None = None) -> int:
             hint = f"see {error.ctx.command_path} -h"
         return _complain(error.format_message(), hint, error.exit_code)
     except MemoryError:
-        hint = "ask for more memory, or see --block-rows"
+        hint = "ask for more memory, or see --block-rows and, of ltau fit, --shards"
         return _complain("out of memory", hint, ComputeError.exit_code)
     except Stopped as stopped:
         word, code = STOPPED[stopped.args[0]]

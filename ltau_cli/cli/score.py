@@ -106,9 +106,8 @@ class ShardRange(click.ParamType):  # type: ignore[type-arg]
 @click.option(
     "--block-rows",
     type=click.IntRange(min=1),
-    default=16_384,
-    show_default=True,
-    help="Rows in memory at a time; changes no result.",
+    help="Rows in memory at a time; changes no result.  [default: 16384, or with a model in shards "
+    "as many as one of them has]",
 )
 @options.threads
 @options.json_output
@@ -220,7 +219,7 @@ def _extent(summary: dict[str, Any]) -> str:
 def warn_of_flagged(summary: dict[str, Any], console: Console) -> None:
     """Warn if many rows are out of domain."""
     if summary["flagged_share"] > MANY_FLAGGED:
-        where = "; bounds that were calibrated in domain are too short there"
+        where = "; the bounds are extrapolated there"
         console.warn(
             f"{percent(summary['flagged_share'])} of the rows are out of domain"
             + (where if len(summary["levels"]) else "")

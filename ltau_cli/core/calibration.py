@@ -14,9 +14,9 @@ from ltau_cli.core.maps import ErrorMap, Floats, Method, Rows
 from ltau_cli.core.metrics import crps
 from ltau_cli.errors import ComputeError
 
-# In order of preference: the first within NEARLY of the best cross-validated CRPS is taken, because
-# cross-validation only sees rows like the calibration rows, and `distance` also holds away from
-# them.
+# In order of preference: the first is taken unless another's cross-validated CRPS is clearly
+# better, because cross-validation only sees rows like the calibration rows, and `distance` also
+# holds away from them.
 METHODS: Mapping[Method, Callable[[Rows, Floats], ErrorMap]] = {
     "distance": maps.fit_distance,
     "scale": maps.fit_scale,
@@ -44,19 +44,33 @@ class Cells:
     groups: npt.NDArray[Any]
     distance_edges: Floats
 
-    @property
-    def n(self) -> int:
-        """Cells: each group's bins, then the bins of rows in no known group."""
-        return (len(self.groups) + 1) * (len(self.distance_edges) + 1)
-
     def of(self, rows: Rows) -> npt.NDArray[np.int64]:
-        """Cell of each row, (n,) int64."""
+        """Cell of each row, (n,) int64: each group's bins, then the bins of no known group."""
         group = np.full(len(rows), len(self.groups))
         if len(self.groups) and rows.group is not None:
-            place = np.minimum(np.searchsorted(self.groups, rows.group), len(self.groups) - 1)
-            group = np.where(self.groups[place] == rows.group, place, group)
-        bins = np.searchsorted(self.distance_edges, rows.relative_distance, side="right")
-        return np.asarray(group * (len(self.distance_edges) + 1) + bins, dtype=np.int64)
+            names, wanted = self.groups.astype(np.str_), rows.group.astype(np.str_)  # 8 is "8"
+            order = np.argsort(names)
+            place = order[np.minimum(np.searchsorted(names[order], wanted), len(names) - 1)]
+            group = np.where(names[place] == wanted, place, group)
+        return np.asarray(group * self._n_bins + self._bins(rows), dtype=np.int64)
+
+    def parts(self, rows: Rows) -> list[npt.NDArray[np.bool_]]:
+        """Rows that the bounds of each cell are made of: its own; for no known group those of all.
+
+        Returns
+        -------
+        list of (n,) bool
+        """
+        cell, bins = self.of(rows), self._bins(rows)
+        known = [cell == number for number in range(len(self.groups) * self._n_bins)]
+        return known + [bins == number for number in range(self._n_bins)]
+
+    @property
+    def _n_bins(self) -> int:
+        return len(self.distance_edges) + 1
+
+    def _bins(self, rows: Rows) -> npt.NDArray[np.int64]:
+        return np.searchsorted(self.distance_edges, rows.relative_distance, side="right")
 
 
 @dataclass(frozen=True)
@@ -198,17 +212,16 @@ def fit_calibration(
     Raises
     ------
     ComputeError
-        If there are too few rows for a level.
+        If there are too few rows for a level, or too few errors above 0.
     """
     fold = _folds(rows.structure, len(rows), seed=seed)
-    predicted = {method: _predict_unseen(METHODS[method], rows, true_error, fold)
-                 for method in methods}  # fmt: skip
-    compared = _compare(predicted, true_error, rows.structure)
+    _check_fold_errors(fold, true_error)
+    tried = {method: cross_validate(method, rows, true_error, seed=seed) for method in methods}
+    compared = {method: scores for method, (_, scores) in tried.items()}
     method = _choose(compared)
-    cells, small = _make_cells(rows, by_group, distance_bins)
-    cell = cells.of(rows)
+    cells, small = _make_cells(rows, by_group, distance_bins, _smallest_cell(levels))
     predictor = _fit_predictor(
-        METHODS[method](rows, true_error), true_error / predicted[method], cell, cells.n, levels
+        METHODS[method](rows, true_error), true_error / tried[method][0], cells.parts(rows), levels
     )
     groups = np.zeros(0, dtype=np.int64) if rows.group is None else np.unique(rows.group)
     group_error = _group_means(groups, rows, true_error)
@@ -241,6 +254,17 @@ def _folds(structure: npt.NDArray[np.int64] | None, n: int, *, seed: int) -> npt
     return np.asarray((order % min(FOLDS, len(names)))[place], dtype=np.int64)
 
 
+def _check_fold_errors(fold: npt.NDArray[np.int64], true_error: Floats) -> None:
+    """Refuse rows of which, without one of the folds, every true error is 0."""
+    folds = len(np.unique(fold[true_error > 0]))
+    if folds < min(2, int(fold.max()) + 1):
+        raise ComputeError(
+            f"only {int((true_error > 0).sum()):,} of the {len(true_error):,} true errors to fit "
+            "on are above 0, too few to calibrate on",
+            hint="check that they are errors, not energies or flags, and in the scores' units",
+        )
+
+
 def _predict_unseen(
     fit: Callable[[Rows, Floats], ErrorMap],
     rows: Rows,
@@ -259,59 +283,82 @@ def _predict_unseen(
     return out
 
 
-def _compare(
-    predicted: Mapping[Method, Floats],
-    true_error: Floats,
-    structure: npt.NDArray[np.int64] | None,
-) -> dict[Method, Floats]:
-    """CRPS of each structure under each method."""
-    groups = np.arange(len(true_error)) if structure is None else structure
+def cross_validate(
+    method: Method, rows: Rows, true_error: Floats, *, seed: int = 0
+) -> tuple[Floats, Floats]:
+    """Predict each row by a map that did not see its structure.
+
+    Parameters
+    ----------
+    method : str
+        A key of :data:`METHODS`.
+    rows : Rows
+    true_error : (n,) float64
+        Error units.
+    seed : int
+        Of the folds.
+
+    Returns
+    -------
+    (n,) float64, (n_structures,) float64
+        Calibrated errors, and the CRPS of each structure (error units).
+    """
+    fold = _folds(rows.structure, len(rows), seed=seed)
+    mean = _predict_unseen(METHODS[method], rows, true_error, fold)
+    ratios = np.quantile(true_error / mean, RATIO_LEVELS)
+    scores = crps(true_error, mean[:, None] * ratios, RATIO_LEVELS)
+    groups = np.arange(len(rows)) if rows.structure is None else rows.structure
     _, place, n = np.unique(groups, return_inverse=True, return_counts=True)
-    out = {}
-    for method, mean in predicted.items():
-        ratios = np.quantile(true_error / mean, RATIO_LEVELS)
-        scores = crps(true_error, mean[:, None] * ratios, RATIO_LEVELS)
-        out[method] = np.bincount(place, weights=scores) / n
-    return out
+    return mean, np.bincount(place, weights=scores) / n
 
 
 def _choose(compared: Mapping[Method, Floats]) -> Method:
-    """Take the first method that is nearly as good as the best."""
-    best = min(float(scores.mean()) for scores in compared.values())
-    return next(
-        method
-        for method in METHODS
-        if method in compared and compared[method].mean() <= (1 + NEARLY) * best
-    )
+    """Take the first method, unless another is better by more than chance and `NEARLY`."""
+    order = [method for method in METHODS if method in compared]
+    best = min(order, key=lambda method: float(compared[method].mean()))
+    for method in order:
+        loss = compared[method] - compared[best]
+        enough = len(loss) >= FOLDS and loss.mean() > 2 * _standard_error(loss)
+        if not (enough and loss.mean() > NEARLY * compared[best].mean()):
+            return method
+    return best
 
 
 def _standard_error(values: Floats) -> float:
     return float(values.std(ddof=1) / np.sqrt(len(values))) if len(values) > 1 else 0.0
 
 
-def _make_cells(rows: Rows, by_group: bool, distance_bins: int) -> tuple[Cells, list[Any]]:
+def _smallest_cell(levels: Floats) -> int:
+    """Rows that a part needs for bounds of its own at all levels."""
+    return max(SMALLEST_CELL, max(_rows_needed(level) for level in levels))
+
+
+def _make_cells(
+    rows: Rows, by_group: bool, distance_bins: int, smallest: int
+) -> tuple[Cells, list[Any]]:
     """Find the groups with enough rows for their bounds, and those without."""
     levels = np.arange(1, distance_bins) / distance_bins
     edges = np.unique(np.quantile(rows.relative_distance, levels)) if len(levels) else np.zeros(0)
     if rows.group is None or not by_group:
         return Cells(np.zeros(0, dtype=np.int64), edges), []
     names, counts = np.unique(rows.group, return_counts=True)
-    enough = counts >= SMALLEST_CELL * distance_bins
+    enough = counts >= smallest * distance_bins
     return Cells(names[enough], edges), names[~enough].tolist()
 
 
 def _fit_predictor(
     error_map: ErrorMap,
     ratio: Floats,
-    cell: npt.NDArray[np.int64],
-    n_cells: int,
+    parts: Sequence[npt.NDArray[np.bool_]],
     levels: Floats,
 ) -> Predictor:
-    bounds = np.empty((n_cells, len(levels)))
-    quantiles = np.empty((n_cells, len(RATIO_LEVELS)))
-    for number in range(n_cells):
-        own = ratio[cell == number]
-        own = own if len(own) >= SMALLEST_CELL else ratio
+    """Find the bounds of each cell from its rows ``parts``; of all rows where these are few."""
+    bounds = np.empty((len(parts), len(levels)))
+    quantiles = np.empty((len(parts), len(RATIO_LEVELS)))
+    smallest = _smallest_cell(levels)
+    for number, part in enumerate(parts):
+        own = ratio[part]
+        own = own if len(own) >= smallest else ratio
         bounds[number] = [conformal_quantile(own, level) for level in levels]
         quantiles[number] = np.quantile(own, RATIO_LEVELS)
     return Predictor(error_map, bounds, quantiles)
@@ -326,19 +373,22 @@ def _fit_baselines(
     levels: Floats,
 ) -> dict[str, Predictor]:
     """Fit what the method must beat: a constant, the neighbor distance alone, the group's mean."""
-    one = np.zeros(len(rows), dtype=np.int64)
+    whole = [np.ones(len(rows), dtype=bool)]
     fits = {"constant": maps.fit_constant, "neighbor distance": maps.fit_neighbor_distance}
     found = {
         name: _fit_predictor(
             fit(rows, true_error),
             true_error / _predict_unseen(fit, rows, true_error, fold),
-            one, 1, levels,
+            whole,
+            levels,
         )
         for name, fit in fits.items()
-    }  # fmt: skip
+    }
     if len(groups):
         mean = group_error[Cells(groups, np.zeros(0)).of(rows)]
-        found[GROUP_MEAN] = _fit_predictor(maps.power_law(), true_error / mean, one, 1, levels)
+        found[GROUP_MEAN] = _fit_predictor(
+            maps.power_law(rows.floors()), true_error / mean, whole, levels
+        )
     return found
 
 
@@ -368,12 +418,16 @@ def conformal_quantile(ratio: Floats, level: float) -> float:
     n = len(ratio)
     rank = int(np.ceil((n + 1) * level - 1e-9))
     if rank > n:
-        need = int(np.ceil(level / (1 - level)))
         raise ComputeError(
-            f"a {level:g} bound needs at least {need:,} rows to fit on; there are {n:,}",
+            f"a {level:g} bound needs at least {_rows_needed(level):,} rows to fit on; "
+            f"there are {n:,}",
             hint="give more true errors, a larger --fit-fraction, or lower levels",
         )
     return float(np.sort(ratio)[rank - 1])
+
+
+def _rows_needed(level: float) -> int:
+    return int(np.ceil(level / (1 - level) - 1e-9))
 
 
 def split_rows(

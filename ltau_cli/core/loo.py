@@ -4,10 +4,12 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 import numpy.typing as npt
 
+from ltau_cli.core.neighbors import Weighting
 from ltau_cli.core.points import Points
 from ltau_cli.core.shards import Shards, find_in_shards
 from ltau_cli.errors import ComputeError
@@ -31,7 +33,7 @@ class LeaveOneOut:
     expected_error: npt.NDArray[np.float32]
 
 
-class _Sample:
+class SampleLeftOut:
     """Each sample is left out by itself.
 
     Attributes
@@ -53,20 +55,20 @@ class _Sample:
         own = self._mean_error[self._order[pairs], None]
         return there.astype(np.int64), np.where(there, own, 0.0)
 
-    def to_samples(self, values: npt.NDArray[np.float32]) -> npt.NDArray[np.float32]:
+    def to_samples(self, values: npt.NDArray[Any]) -> npt.NDArray[Any]:
         """Values of the pairs as values of the samples."""
         result = np.empty_like(values)
         result[self._order] = values
         return result
 
 
-class _Group:
+class GroupLeftOut:
     """The samples of a group are left out together; those on one point are one pair.
 
     Attributes
     ----------
     point : (n_pairs,) int64
-        As in :class:`_Sample`.
+        As in :class:`SampleLeftOut`.
     """
 
     def __init__(
@@ -90,7 +92,7 @@ class _Group:
         there = self._keys[place] == wanted
         return np.where(there, self._count[place], 0), np.where(there, self._total[place], 0.0)
 
-    def to_samples(self, values: npt.NDArray[np.float32]) -> npt.NDArray[np.float32]:
+    def to_samples(self, values: npt.NDArray[Any]) -> npt.NDArray[Any]:
         """Values of the pairs as values of the samples."""
         return values[self._of_sample]
 
@@ -102,6 +104,7 @@ def leave_one_out(
     group: Integers | None,
     k: int,
     *,
+    weighting: Weighting = "uniform",
     threads: int = 1,
     block: int | None = None,
     advance: Callable[[int], None] = lambda _samples: None,
@@ -121,6 +124,8 @@ def leave_one_out(
         sample by itself.
     k : int
         Neighbors.
+    weighting : {"uniform", "inverse-distance"}
+        Of the neighbors' errors.
     threads, block : int
         Change nothing but speed and memory.
     advance : callable
@@ -142,7 +147,11 @@ def leave_one_out(
             f"-k {k}: only {left:,} samples are left without the largest structure",
             hint="lower -k, or use --loo sample",
         )
-    left_out = _Sample(points, mean_error) if group is None else _Group(points, mean_error, group)
+    left_out = (
+        SampleLeftOut(points, mean_error)
+        if group is None
+        else GroupLeftOut(points, mean_error, group)
+    )
     of_point = np.bincount(points.of_sample, weights=mean_error)
     point = left_out.point
     distance = np.empty(len(point), dtype=np.float32)
@@ -154,13 +163,15 @@ def leave_one_out(
             return points.multiplicity[candidates] - left_out.find(candidates, pairs[rows])[0]
 
         first, last = point[pairs[0]], point[pairs[-1]]
-        queries = shards.descriptors(first, last + 1)[point[pairs] - first]
+        queries = shards.descriptors(first, last + 1)
+        if len(queries) < len(pairs):  # several pairs have the same point
+            queries = queries[point[pairs] - first]
         for part, found in find_in_shards(shards, queries, offered, k, threads=threads):
             rows = pairs[part]
             distance[rows] = found.mean_distance()
             used = np.where(found.weight > 0, found.point, point[rows][:, None])
             count, total = left_out.find(used, rows)
             rest = np.maximum(points.multiplicity[used] - count, 1)
-            expected[rows] = found.mean((of_point[used] - total) / rest)
+            expected[rows] = found.weigh(weighting).mean((of_point[used] - total) / rest)
         advance(len(pairs))
     return LeaveOneOut(left_out.to_samples(distance), left_out.to_samples(expected))

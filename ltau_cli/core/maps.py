@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any, Literal
 
 import numpy as np
@@ -18,6 +18,13 @@ FEATURES = ("expected_error", "relative_distance", "structure_distance", "neighb
 PRIOR_WITH_STRUCTURES = {"expected_error": 1.0, "relative_distance": 0.6, "structure_distance": 2.0}
 PRIOR_BY_ROW = {"expected_error": 1.0, "relative_distance": 1.3}
 PRIOR_SPREAD = 0.3
+_PASSES = 3
+_LEAST = 1e-6  # penalty, so that a feature that does not vary has an exponent
+# A feature below this share of its median over the calibration rows counts as that share: an atom
+# in a perfect crystal has an expected error of 0, one that was trained on has a distance of 0, and
+# neither says that the error is 0. The medians of the models at hand are far above.
+FLOORS = {"expected_error": 0.01, "relative_distance": 0.1, "structure_distance": 0.1,
+          "neighbor_distance": 0.1}  # fmt: skip
 
 
 @dataclass(frozen=True)
@@ -49,13 +56,23 @@ class Rows:
         """Return some of the rows."""
         return Rows(*(None if v is None else v[rows] for v in vars(self).values()))  # type: ignore[arg-type]
 
-    def log(self, feature: str) -> Floats:
-        """Logarithm of a feature, finite also where it is 0."""
+    def log(self, feature: str, floor: float) -> Floats:
+        """Logarithm of a feature; values below ``floor`` count as that."""
         values = getattr(self, feature)
         if values is None:
             raise ValueError(f"{feature} is not known")
-        out: Floats = np.log(np.maximum(values, float(np.finfo(np.float32).tiny)))
+        out: Floats = np.log(np.maximum(values, floor))
         return out
+
+    def floors(self) -> Floats:
+        """Smallest value that counts of each of :data:`FEATURES`, (n_features,), above 0."""
+        found = np.ones(len(FEATURES))
+        for i, feature in enumerate(FEATURES):
+            values = getattr(self, feature)
+            values = np.zeros(0) if values is None else values[values > 0]
+            if len(values):
+                found[i] = FLOORS[feature] * np.median(values)
+        return found
 
 
 @dataclass(frozen=True)
@@ -68,10 +85,13 @@ class ErrorMap:
         The constant, then the exponents of :data:`FEATURES`.
     knots : (2, n_knots) float64
         Expected errors and calibrated errors, linear in between; empty for a power law.
+    floors : (n_features,) float64
+        Features below these count as these.
     """
 
     coefficients: Floats
     knots: Floats
+    floors: Floats
 
     @property
     def needs_structures(self) -> bool:
@@ -83,27 +103,29 @@ class ErrorMap:
         if self.knots.size:
             return np.asarray(np.interp(rows.expected_error, self.knots[0], self.knots[1]))
         total = np.full(len(rows), self.coefficients[0])
-        for feature, exponent in zip(FEATURES, self.coefficients[1:], strict=True):
+        for feature, exponent, floor in zip(
+            FEATURES, self.coefficients[1:], self.floors, strict=True
+        ):
             if exponent != 0:
-                total += exponent * rows.log(feature)
+                total += exponent * rows.log(feature, floor)
         out: Floats = np.exp(total)
         return out
 
 
-def power_law(constant: float = 0.0, **exponents: float) -> ErrorMap:
-    """Return the map E = exp(constant) * prod_f feature_f ** exponent_f."""
-    values = [constant, *(exponents.get(feature, 0.0) for feature in FEATURES)]
-    return ErrorMap(np.array(values), np.zeros((2, 0)))
+def power_law(floors: Floats, **exponents: float) -> ErrorMap:
+    """Return the map E = prod_f feature_f ** exponent_f."""
+    values = [0.0, *(exponents.get(feature, 0.0) for feature in FEATURES)]
+    return ErrorMap(np.array(values), np.zeros((2, 0)), floors)
 
 
 def fit_scale(rows: Rows, true_error: Floats) -> ErrorMap:
     """E = s * expected error with the mean error matched."""
-    return _scaled(power_law(expected_error=1.0), rows, true_error)
+    return _scaled(power_law(rows.floors(), expected_error=1.0), rows, true_error)
 
 
 def fit_constant(rows: Rows, true_error: Floats) -> ErrorMap:
     """E = mean true error, whatever the row: a baseline."""
-    return _scaled(power_law(), rows, true_error)
+    return _scaled(power_law(rows.floors()), rows, true_error)
 
 
 def fit_neighbor_distance(rows: Rows, true_error: Floats) -> ErrorMap:
@@ -120,10 +142,13 @@ def fit_distance(rows: Rows, true_error: Floats) -> ErrorMap:
     set: they say little about the exponents of distances, which far away decide everything.
     """
     prior = PRIOR_BY_ROW if rows.structure_distance is None else PRIOR_WITH_STRUCTURES
-    first = _scaled(power_law(**prior), rows, true_error)
-    dispersion = float(np.var(true_error / first.apply(rows)))
+    found = _scaled(power_law(rows.floors(), **prior), rows, true_error)
     n = len(rows) if rows.structure is None else len(np.unique(rows.structure))
-    return _fit_power_law(rows, true_error, prior, strength=dispersion / (n * PRIOR_SPREAD**2))
+    for _ in range(_PASSES):  # a dispersion around a prior that is far off would hold on to it
+        dispersion = float(np.var(true_error / found.apply(rows)))
+        strength = dispersion / (n * PRIOR_SPREAD**2)
+        found = _fit_power_law(rows, true_error, prior, strength=strength)
+    return found
 
 
 def fit_isotonic(rows: Rows, true_error: Floats) -> ErrorMap:
@@ -133,7 +158,7 @@ def fit_isotonic(rows: Rows, true_error: Floats) -> ErrorMap:
     fitted = IsotonicRegression(out_of_bounds="clip").fit(rows.expected_error, true_error)
     lowest = float(true_error[true_error > 0].min())
     knots = np.array([fitted.X_thresholds_, np.maximum(fitted.y_thresholds_, lowest)])
-    return ErrorMap(power_law().coefficients, knots)
+    return replace(power_law(rows.floors()), knots=knots)
 
 
 def _fit_power_law(
@@ -142,18 +167,21 @@ def _fit_power_law(
     """Fit by scikit-learn; errors over their prior prediction, so that it shrinks to the prior."""
     from sklearn.linear_model import GammaRegressor
 
-    start = _scaled(power_law(**prior), rows, true_error)
+    floors = rows.floors()
+    start = _scaled(power_law(floors, **prior), rows, true_error)
     ratio = true_error / start.apply(rows)
-    features = np.stack([rows.log(feature) for feature in prior], axis=1)
+    features = np.stack([rows.log(f, floors[FEATURES.index(f)]) for f in prior], axis=1)
     center = features.mean(axis=0)
-    model = GammaRegressor(alpha=strength, solver="newton-cholesky", tol=1e-8, max_iter=1000)
+    model = GammaRegressor(
+        alpha=max(strength, _LEAST), solver="newton-cholesky", tol=1e-8, max_iter=1000
+    )
     model.fit(features - center, np.maximum(ratio, 1e-6 * ratio.mean()))
     exponents = {f: p + float(d) for (f, p), d in zip(prior.items(), model.coef_, strict=True)}
-    return _scaled(power_law(**exponents), rows, true_error)
+    return _scaled(power_law(floors, **exponents), rows, true_error)
 
 
 def _scaled(error_map: ErrorMap, rows: Rows, true_error: Floats) -> ErrorMap:
     """Scale a power law so that true over predicted error is 1 on average, row by row."""
     coefficients = error_map.coefficients.copy()
     coefficients[0] += np.log(np.mean(true_error / error_map.apply(rows)))
-    return ErrorMap(coefficients, error_map.knots)
+    return replace(error_map, coefficients=coefficients)

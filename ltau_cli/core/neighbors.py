@@ -18,6 +18,7 @@ from ltau_cli.core import kernels
 from ltau_cli.core.threads import share_rows
 
 Kind = Literal["exact", "nndescent"]
+Weighting = Literal["uniform", "inverse-distance"]
 
 # Exact search is quadratic; NN-descent compiles for about 30 s in the process that builds it. On
 # two cores scikit-learn's brute force takes 4 s for the leave-one-out pass over 50,000 x 32 and
@@ -243,6 +244,14 @@ class Neighbors:
         """Mean over the k nearest samples of ``values`` (n, width), one for each neighbor; (n,)."""
         mean: npt.NDArray[np.float64] = _sum_rows(values * self.weight) / _sum_rows(self.weight)
         return mean
+
+    def weigh(self, weighting: Weighting) -> Neighbors:
+        """Give nearer samples more weight, in inverse proportion to their distance, or not."""
+        if weighting == "uniform":
+            return self
+        weight = self.weight / np.maximum(self.distance, float(np.finfo(np.float32).tiny))
+        share = _sum_rows(self.weight) / _sum_rows(weight)
+        return Neighbors(self.point, weight * share[:, None], self.distance)
 
 
 def _sum_rows(values: npt.NDArray[np.float64]) -> npt.NDArray[np.float64]:

@@ -7,6 +7,8 @@ from dataclasses import dataclass
 import numpy as np
 import numpy.typing as npt
 
+COMPARED = 4_096  # rows compared at a time
+
 
 @dataclass
 class Points:
@@ -56,14 +58,16 @@ def find_points(
     if merge_within > 0:
         descriptors = np.floor(descriptors / merge_within).astype(np.float32)
     words = np.empty((n, descriptors.shape[1] + 1), dtype=np.uint32)
-    words[:, :-1] = (descriptors + np.float32(0)).view(np.uint32)
+    np.add(descriptors, np.float32(0), out=words.view(np.float32)[:, :-1])
     words[:, -1] = n_logged
     hashes = _hash_rows(words)
     order = np.argsort(hashes, kind="stable")
     same_hash = hashes[order[1:]] == hashes[order[:-1]]
     same_row = same_hash.copy()
     places = np.flatnonzero(same_hash)
-    same_row[places] = (words[order[places + 1]] == words[order[places]]).all(axis=1)
+    for start in range(0, len(places), COMPARED):
+        part = places[start : start + COMPARED]
+        same_row[part] = (words[order[part + 1]] == words[order[part]]).all(axis=1)
     if (same_hash != same_row).any():  # rows that share a hash but differ: sort by content
         order = np.lexsort(words.T[::-1])
         same_row = (words[order[1:]] == words[order[:-1]]).all(axis=1)

@@ -36,6 +36,11 @@ class Scaling:
     transform: npt.NDArray[np.float64] | None
     metric: Metric
 
+    @property
+    def width(self) -> int:
+        """Columns of what has been mapped."""
+        return len(self.shift) if self.transform is None else self.transform.shape[1]
+
     def apply(
         self, descriptors: npt.NDArray[np.float32], *, threads: int = 1
     ) -> npt.NDArray[np.float32]:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from typing import Any
 
@@ -12,12 +12,12 @@ import numpy.typing as npt
 from ltau_cli.core.domain import distance_floor, ood_pvalue, relative_distance
 from ltau_cli.core.loo import leave_one_out
 from ltau_cli.core.mixture import average_cdfs, average_values, gather_rows
-from ltau_cli.core.neighbors import Neighbors
+from ltau_cli.core.neighbors import Neighbors, Weighting
 from ltau_cli.core.points import Points
 from ltau_cli.core.scaling import Scaling
 from ltau_cli.core.shards import Shards, find_in_shards
 
-FLOOR_ROWS = 16_384  # changes the last digits of the distance floor
+FLOOR_VALUES = 1 << 22  # read at a time; changes the last digits of the distance floor
 Block = dict[str, npt.NDArray[Any]]
 RowReader = Callable[[npt.NDArray[np.int64]], npt.NDArray[Any]]
 
@@ -46,6 +46,7 @@ class Model:
     loo_group : (n_samples,) int64 or None
         Samples that were left out together.
     k : int
+    weighting : {"uniform", "inverse-distance"}
     fingerprint : str
         Same for models made of the same inputs with the same options.
     """
@@ -63,6 +64,7 @@ class Model:
     loo_distance: npt.NDArray[np.float32]
     loo_group: npt.NDArray[np.int64] | None
     k: int
+    weighting: Weighting
     fingerprint: str
 
     @property
@@ -103,12 +105,7 @@ class Scorer:
         self.threshold_scale = threshold_scale
         self.with_cdf = with_cdf
         self.threads = threads
-        starts = range(0, len(model.multiplicity), FLOOR_ROWS)
-        parts = (model.multiplicity[start : start + FLOOR_ROWS] for start in starts)
-        self.floor = distance_floor(
-            (model.shards.descriptors(start, start + len(part)), part)
-            for start, part in zip(starts, parts, strict=True)
-        )
+        self.floor = distance_floor(_blocks_of_points(model))
         self.loo_distance = model.loo_distance
         if k != model.k:
             self.loo_distance = leave_one_out(
@@ -137,8 +134,9 @@ class Scorer:
     def _average(self, found: Neighbors) -> Block:
         """Return the datasets of some rows from their neighbors."""
         model, threads = self.model, self.threads
-        means = average_values(found, self._exact, threads=threads)
         distance = found.mean_distance()
+        found = found.weigh(model.weighting)
+        means = average_values(found, self._exact, threads=threads)
         if callable(model.counts):
             near, points, counts = gather_rows(found, model.counts)
             largest = model.max_error[points]
@@ -183,3 +181,13 @@ class Scorer:
             if len(same):
                 result[:, column] = exact[:, same[0]]
         return result
+
+
+def _blocks_of_points(
+    model: Model,
+) -> Iterator[tuple[npt.NDArray[np.float32], npt.NDArray[np.int64]]]:
+    """Descriptors and multiplicities of all points."""
+    rows = max(1, FLOOR_VALUES // model.shards.width)
+    for start in range(0, len(model.multiplicity), rows):
+        part = model.multiplicity[start : start + rows]
+        yield model.shards.descriptors(start, start + len(part)), part

@@ -50,10 +50,13 @@ class Shards(Protocol):
         Number of shards.
     rows : int
         Queries worth collecting before all shards are gone through.
+    width : int
+        Columns of the descriptors.
     """
 
     count: int
     rows: int
+    width: int
 
     def load(self, number: int) -> Shard:
         """Bring a shard into memory; it lives as long as somebody holds it."""
@@ -76,6 +79,7 @@ class OneShard:
 
     def __init__(self, descriptors: npt.NDArray[np.float32], searcher: Searcher) -> None:
         self._shard = Shard(0, descriptors, searcher)
+        self.width = descriptors.shape[1]
 
     def load(self, number: int) -> Shard:
         """Return all points."""

@@ -3,13 +3,12 @@
 from __future__ import annotations
 
 import contextlib
-import functools
 import math
-import os
 import struct
 import zipfile
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
+from functools import cache, partial
 from pathlib import Path
 from typing import IO, Any
 
@@ -17,9 +16,15 @@ import numpy as np
 import numpy.typing as npt
 
 from ltau_cli.errors import InputError, LtauError
+from ltau_cli.readers.scratch import Scratch, bytes_of, fill
 
+UNPACKED_BYTES = 1 << 20  # of a compressed array, at a time
+CHUNK_CACHE = 32 << 20  # bytes of unpacked chunks of an HDF5 dataset that are kept
+CHUNK_SLOTS = 100_003  # a prime, far above the number of chunks in the cache
 HDF5_ENDINGS = {".h5", ".hdf5", ".hdf", ".he5"}
 TEXT_ENDINGS = {".txt", ".dat", ".csv"}
+
+Fill = Callable[[npt.NDArray[Any], int], None]  # fills an array with the bytes from a position
 
 
 @dataclass(frozen=True)
@@ -86,7 +91,7 @@ def open_array(
     Parameters
     ----------
     place : Place
-        ``.npy`` (memory-mapped), ``.npz`` (loaded), HDF5, or plain text.
+        ``.npy``, ``.npz``, HDF5, or plain text.
     names : sequence of str
         Names to look for in a file that holds several arrays and where ``place`` names none.
     ndim : int, optional
@@ -121,9 +126,7 @@ def open_array(
             key = (place.key or _choose(place, sizes, names, ndim)).strip("/")
             if key not in sizes:
                 raise _no_such_array(place, list(sizes))
-            with damage_named(path, "an HDF5 file"):
-                dataset = file[key]
-            yield _checked(_in_hdf5(Place(path, key), dataset), text)
+            yield _checked(_in_hdf5(Place(path, key), file), text)
     elif ending in TEXT_ENDINGS:
         yield _checked(_in_memory(place, _read_text(path)), text)
     else:
@@ -157,7 +160,7 @@ def read_optional(place: Place, name: str) -> npt.NDArray[Any] | None:
             folder = (place.key or "").rpartition("/")[0]
             where = f"{folder}/{name}".strip("/")
             if where in _datasets(place.path, file):
-                return _checked(_in_hdf5(Place(place.path, where), file[where]), text=True).all()
+                return _checked(_in_hdf5(Place(place.path, where), file), text=True).all()
     return None
 
 
@@ -180,63 +183,75 @@ def damage_named(path: Path, what: str) -> Iterator[None]:
 
 
 def _open_npy(place: Place, start: int = 0, stop: int | None = None) -> ArraySource:
-    """Map a .npy file, or one that stands uncompressed at ``start..stop`` of an .npz file."""
+    """Open a .npy file, or one that stands uncompressed at ``start..stop`` of an .npz file."""
     path = place.path
     with damage_named(path, "a .npy file"), path.open("rb") as file:
         file.seek(start)
         shape, fortran_order, dtype = _read_header(file)
         offset = file.tell()
         size = path.stat().st_size if stop is None else stop
+    _check_header(place, shape, dtype, header=offset - start, size=size - start)
+
+    @contextlib.contextmanager
+    def opened() -> Iterator[Fill]:
+        with path.open("rb", buffering=0) as file:
+            yield lambda out, at: _fill(place, file, out, offset + at)
+
+    return _in_file(place, shape, dtype, fortran_order, opened)
+
+
+def _check_header(
+    place: Place, shape: tuple[int, ...], dtype: np.dtype[Any], *, header: int, size: int
+) -> None:
+    """Refuse objects, and a .npy file of ``size`` bytes that cannot hold what its header says."""
     _refuse_objects(place, dtype)
-    wanted = offset + math.prod(shape) * dtype.itemsize
+    wanted = header + math.prod(shape) * dtype.itemsize
     if size < wanted or any(length < 0 for length in shape):
         raise InputError(
-            f"{place} is cut short: its header promises {wanted - start:,} bytes, it has "
-            f"{size - start:,}",
+            f"{place} is cut short: its header promises {wanted:,} bytes, it has {size:,}",
             hint="copy it again, or leave it out if its writer was killed",
         )
-    if math.prod(shape) * dtype.itemsize == 0:
-        return _in_memory(place, np.zeros(shape, dtype))
-    if fortran_order and len(shape) > 1:
-        with damage_named(path, "a .npy file"):
-            return _in_memory(place, np.memmap(path, dtype, "r", offset, shape, order="F"))
-    return _in_file(place, shape, dtype, offset)
+
+
+def _fill(place: Place, file: IO[bytes], out: npt.NDArray[Any], position: int) -> None:
+    try:
+        fill(file, bytes_of(out), position)
+    except EOFError as error:
+        raise InputError(f"{place} became shorter while it was read") from error
 
 
 def _in_file(
-    place: Place, shape: tuple[int, ...], dtype: np.dtype[Any], offset: int
+    place: Place,
+    shape: tuple[int, ...],
+    dtype: np.dtype[Any],
+    fortran_order: bool,
+    opened: Callable[[], contextlib.AbstractContextManager[Fill]],
 ) -> ArraySource:
-    """Read rows from a file on demand; a map of it would count as this process's memory."""
-    width = math.prod(shape[1:])
+    """Read parts of an array on demand; a map of it would count as this process's memory.
 
-    def fill(file: IO[bytes], start: int, out: npt.NDArray[Any]) -> None:
-        view = memoryview(out.reshape(-1).view(np.uint8).data)
-        position = offset + start * dtype.itemsize
-        while len(view):
-            done = os.preadv(file.fileno(), [view], position)
-            if done == 0:
-                raise InputError(f"{place} became shorter while it was read")
-            view, position = view[done:], position + done
+    ``opened`` is entered for each read: a log may have more epochs than a process may hold open
+    files. What it gives fills an array with the bytes from a position.
+    """
+    if math.prod(shape) * dtype.itemsize == 0:
+        return _in_memory(place, np.zeros(shape, dtype))
+    lengths = shape[::-1] if fortran_order else shape  # in the order of the file
 
-    # Opened for each read: a log may have more epochs than a process may hold open files.
-    def read(start: int, stop: int) -> npt.NDArray[Any]:
-        out = np.empty((max(0, stop - start), *shape[1:]), dtype)
-        with place.path.open("rb", buffering=0) as file:
-            fill(file, start * width, out)
-        return out
+    def part(axis: int, start: int, stop: int) -> npt.NDArray[Any]:
+        axis = len(shape) - 1 - axis if fortran_order else axis
+        n = max(0, stop - start)
+        width = math.prod(lengths[axis + 1 :])
+        pieces = np.empty((math.prod(lengths[:axis]), n * width), dtype)
+        with opened() as fill_from:
+            for i, piece in enumerate(pieces):
+                fill_from(piece, (i * lengths[axis] + start) * width * dtype.itemsize)
+        out = pieces.reshape(*lengths[:axis], n, *lengths[axis + 1 :])
+        return out.T if fortran_order else out
 
-    def columns(start: int, stop: int) -> npt.NDArray[Any]:
-        out = np.empty((shape[0], max(0, stop - start), *shape[2:]), dtype)
-        with place.path.open("rb", buffering=0) as file:
-            for i, row in enumerate(out):
-                fill(file, i * width + start * math.prod(shape[2:]), row)
-        return out
-
-    return ArraySource(place, shape, dtype, read, columns)
+    return ArraySource(place, shape, dtype, partial(part, 0), partial(part, 1))
 
 
 def _npz_members(path: Path) -> dict[str, ArraySource]:
-    """Open the arrays of an .npz file; those that are not compressed are mapped, not read."""
+    """Open the arrays of an .npz file; no values are read yet."""
     members = {}
     with damage_named(path, "a .npz file"), zipfile.ZipFile(path) as archive:
         for entry in archive.infolist():
@@ -261,27 +276,29 @@ def _start_of_member(path: Path, entry: zipfile.ZipInfo) -> int:
 
 
 def _compressed(place: Place, archive: zipfile.ZipFile, entry: zipfile.ZipInfo) -> ArraySource:
-    """Read the header now and the values when they are needed."""
+    """Read the header now; unpack the values, all of them, when the first are needed."""
     with archive.open(entry) as file:
-        shape, _, dtype = _read_header(file)
-    _refuse_objects(place, dtype)
+        shape, fortran_order, dtype = _read_header(file)
+        start = file.tell()
+    _check_header(place, shape, dtype, header=start, size=entry.file_size)
 
-    @functools.cache
-    def load() -> npt.NDArray[Any]:
+    @cache
+    def unpacked() -> Scratch:
+        scratch = Scratch()
         with (
             damage_named(place.path, "a .npz file"),
             zipfile.ZipFile(place.path) as again,
             again.open(entry) as file,
         ):
-            values: npt.NDArray[Any] = np.lib.format.read_array(file, allow_pickle=False)
-        return values
+            _read_header(file)
+            while data := file.read(UNPACKED_BYTES):
+                scratch.write(data, scratch.size)
+            if scratch.size < entry.file_size - start:
+                raise EOFError
+        return scratch
 
-    return ArraySource(
-        place,
-        shape,
-        dtype,
-        lambda start, stop: load()[start:stop],
-        lambda start, stop: load()[:, start:stop],
+    return _in_file(
+        place, shape, dtype, fortran_order, lambda: contextlib.nullcontext(unpacked().read)
     )
 
 
@@ -320,26 +337,59 @@ def _datasets(path: Path, file: Any) -> dict[str, int]:
     return sizes
 
 
-def _in_hdf5(place: Place, dataset: Any) -> ArraySource:
+def _in_hdf5(place: Place, file: Any) -> ArraySource:
     import h5py
 
     with damage_named(place.path, "an HDF5 file"):
+        filtered = file[place.key].id.get_create_plist().get_nfilters() > 0
+        # Without a cache, HDF5 reads parts of a chunk; what a filter made it must read whole.
+        access = h5py.h5p.create(h5py.h5p.DATASET_ACCESS)
+        access.set_chunk_cache(CHUNK_SLOTS, CHUNK_CACHE if filtered else 0, 1.0)
+        dataset = h5py.Dataset(h5py.h5d.open(file.id, str(place.key).encode(), access))
         shape, dtype = dataset.shape or (), dataset.dtype
+        chunks = dataset.chunks if filtered else None
         if h5py.check_string_dtype(dtype) is not None:
-            dataset, dtype = dataset.asstr(), np.dtype(np.str_)
+            dataset, dtype, chunks = dataset.asstr(), np.dtype(np.str_), None
 
-    def read(*selection: slice) -> npt.NDArray[Any]:
+    @cache
+    def unpacked() -> ArraySource:
         with damage_named(place.path, "an HDF5 file"):
+            scratch = _unpack_chunks(dataset)
+        return _in_file(place, shape, dtype, False, lambda: contextlib.nullcontext(scratch.read))
+
+    def part(axis: int, start: int, stop: int) -> npt.NDArray[Any]:
+        if stop - start < shape[axis] and _bytes_across(chunks, shape, dtype, axis) > CHUNK_CACHE:
+            whole = unpacked()
+            return whole.columns(start, stop) if axis else whole.read(start, stop)
+        with damage_named(place.path, "an HDF5 file"):
+            selection = (slice(None),) * axis + (slice(start, stop),)
             values: npt.NDArray[Any] = np.asarray(dataset[selection], dtype=dtype)
         return values
 
-    return ArraySource(
-        place,
-        shape,
-        dtype,
-        lambda start, stop: read(slice(start, stop)),
-        lambda start, stop: read(slice(None), slice(start, stop)),
-    )
+    return ArraySource(place, shape, dtype, partial(part, 0), partial(part, 1))
+
+
+def _bytes_across(
+    chunks: tuple[int, ...] | None, shape: tuple[int, ...], dtype: np.dtype[Any], axis: int
+) -> int:
+    """Bytes of the chunks at one place of an axis; with less cache, each is read several times."""
+    if chunks is None or len(shape) < 2:
+        return 0
+    lengths = [-(-n // chunk) * chunk for n, chunk in zip(shape, chunks, strict=True)]
+    return math.prod([*lengths[:axis], chunks[axis], *lengths[axis + 1 :]]) * dtype.itemsize
+
+
+def _unpack_chunks(dataset: Any) -> Scratch:
+    """Copy an array of two or more dimensions, reading each chunk once."""
+    scratch = Scratch()
+    shape, chunks, itemsize = dataset.shape, dataset.chunks, dataset.dtype.itemsize
+    cell = math.prod(shape[2:]) * itemsize
+    width = chunks[1] * max(1, UNPACKED_BYTES // (chunks[0] * chunks[1] * cell))
+    for top in range(0, shape[0], chunks[0]):
+        for left in range(0, shape[1], width):
+            for i, row in enumerate(dataset[top : top + chunks[0], left : left + width], top):
+                scratch.write(row, (i * shape[1] + left) * cell)
+    return scratch
 
 
 def _read_text(path: Path) -> npt.NDArray[np.float64]:

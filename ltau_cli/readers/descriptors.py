@@ -14,7 +14,7 @@ from ltau_cli.errors import InputError
 from ltau_cli.readers.arrays import ArraySource, Place, open_array, read_array, read_optional
 from ltau_cli.readers.labels import as_labels, check_count, read_label_column
 
-BLOCK_BYTES = 64 << 20
+BLOCK_BYTES = 16 << 20
 
 
 @dataclass
@@ -169,7 +169,7 @@ def find_labels(
     given : Place or None
         File of the labels.
     names : sequence of str
-        Names to look for beside the descriptors.
+        Arrays (n,) to look for beside the descriptors.
     n : int
         Rows.
 
@@ -181,7 +181,7 @@ def find_labels(
     Raises
     ------
     InputError
-        If there are not ``n`` of them.
+        If the file does not hold ``n`` of them.
     """
     if given is not None:
         labels = read_label_column(given)
@@ -189,8 +189,6 @@ def find_labels(
         return labels
     for name in names:
         beside = read_optional(place, name)
-        if beside is not None:
-            labels = as_labels(beside)
-            check_count(labels, n, f"{name} in {place.path}", "the descriptors", "rows")
-            return labels
+        if beside is not None and beside.shape == (n,):  # else it is no label of rows
+            return as_labels(beside)
     return None

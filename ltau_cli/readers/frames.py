@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -18,10 +19,10 @@ from ltau_cli.readers.log import (
     empty_run,
     left_for_next_time,
     magnitudes,
-    scratch,
     still_written,
 )
 from ltau_cli.readers.numbered import NumberedFiles
+from ltau_cli.readers.scratch import Cells
 
 # (prediction, reference), the first pair that is there: mace_eval_configs; NequIP's XYZ writer
 # with original_dataset fields; a common choice of one's own.
@@ -146,7 +147,7 @@ def open_evaluated(numbered: NumberedFiles, run: int, options: LogOptions) -> Lo
     """
     rows = options.select(run, numbered.epochs)
     result = empty_run()
-    parsed: list[npt.NDArray[np.float32]] = []
+    cells, lengths = Cells(), []
     before: FrameLabels | None = None
     for row in rows:
         path = numbered.files[row]
@@ -167,18 +168,17 @@ def open_evaluated(numbered: NumberedFiles, run: int, options: LogOptions) -> Lo
                 hint="evaluate the same frames, in the same order, at every epoch",
             )
         before = labels
-        parsed.append(errors)
+        cells.extend(errors)
+        lengths.append(len(errors))
         result.epochs.append(numbered.epochs[row])
         result.files.append(path)
         result.names.append(str(path))
         result.labels = _per_sample(labels, options)
-    if not parsed:
+    if not lengths:
         return result
-    result.n_samples = check_lengths([len(e) for e in parsed], result.names, may_be_short=False)
-    values = scratch((len(parsed), result.n_samples))
-    for target, errors in zip(values, parsed, strict=True):
-        target[:] = errors
-    result.read = lambda start, stop: np.asarray(values[:, start:stop])
+    n = check_lengths(lengths, result.names, may_be_short=False)
+    result.n_samples = n
+    result.read = partial(cells.columns, range(0, cells.size, n))
     return result
 
 

@@ -38,12 +38,12 @@ def read_label_column(place: Place) -> npt.NDArray[Any]:
 
 
 def as_labels(values: npt.NDArray[Any]) -> npt.NDArray[Any]:
-    """Labels of any dtype as int64 or str."""
+    """Labels of any dtype as int64 or str; true is 1."""
     if values.dtype.kind == "S":
         values = np.char.decode(values, "utf-8", "replace")
     if values.dtype.kind == "f" and (values == np.round(values)).all():
         values = values.astype(np.int64)
-    return values.astype(np.int64 if values.dtype.kind in "iu" else np.str_)
+    return values.astype(np.int64 if values.dtype.kind in "iub" else np.str_)
 
 
 def read_magnitudes(place: Place) -> npt.NDArray[np.float32]:

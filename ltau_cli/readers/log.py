@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import tempfile
 import time
 from collections import Counter
 from collections.abc import Callable, Mapping, Sequence
@@ -16,7 +15,6 @@ import numpy.typing as npt
 from ltau_cli.errors import InputError
 
 Errors = npt.NDArray[np.float32]
-IN_MEMORY = 256 << 20  # bytes of a parsed log that are kept in memory; above that, a scratch file
 
 NORMS: Mapping[str, Callable[[npt.NDArray[Any]], npt.NDArray[Any]]] = {
     "l2": lambda v: np.sqrt(np.einsum("...i,...i->...", v, v)),
@@ -134,17 +132,6 @@ def still_written(path: Path) -> bool:
 def left_for_next_time(path: Path) -> str:
     """Return the warning about a file that is not complete yet."""
     return f"{path} is still being written; its last epoch is left for next time"
-
-
-def scratch(shape: tuple[int, ...]) -> Errors:
-    """Return an array full of NaN, in memory or, if it is large, in an unnamed temporary file."""
-    if int(np.prod(shape)) * 4 <= IN_MEMORY:
-        return np.full(shape, np.nan, dtype=np.float32)
-    file = tempfile.TemporaryFile(prefix="ltau-")  # noqa: SIM115 (the array keeps it open)
-    array = np.memmap(file, dtype=np.float32, mode="w+", shape=shape)
-    for row in array:
-        row[...] = np.nan
-    return array
 
 
 def check_lengths(lengths: Sequence[int], names: Sequence[str], *, may_be_short: bool) -> int:

@@ -24,7 +24,9 @@ from ltau_cli.readers.log import (
     magnitudes,
 )
 from ltau_cli.readers.numbered import NumberedFiles
+from ltau_cli.readers.scratch import Cells
 
+TABLE_BLOCK = 1 << 20  # rows of [id, error] that are put in their places together
 # Patched NequIP <= 0.6 writes -1 for NaN and infinity, and 0 for a sample that was not visited.
 OLD_NEQUIP = re.compile(r"epoch_#_(forces|energy)_errors\.npy")
 OLD_NEQUIP_MISSING = (-1.0, 0.0)
@@ -64,8 +66,9 @@ def open_epoch_arrays(
     if not sources:
         return result
     tables = {i for i, source in enumerate(sources) if _is_id_table(source)}
-    by_id = {i: _scatter(sources[i], options, result.notes) for i in tables}
-    lengths = [len(by_id[i]) if i in tables else s.shape[0] for i, s in enumerate(sources)]
+    cells = Cells()
+    by_id = {i: _scatter(sources[i], cells, options, result.notes) for i in tables}
+    lengths = [by_id[i][1] if i in tables else s.shape[0] for i, s in enumerate(sources)]
     result.ends_early = bool(tables) or bool(NEW_NEQUIP.fullmatch(numbered.pattern))
     result.n_samples = check_lengths(lengths, result.names, may_be_short=result.ends_early)
 
@@ -76,7 +79,7 @@ def open_epoch_arrays(
             if end <= start:
                 continue
             if i in by_id:
-                row[: end - start] = by_id[i][start:end]
+                row[: end - start] = cells.columns([by_id[i][0]], start, end)[0]
             else:
                 values = source.read(start, end)
                 row[: end - start] = magnitudes(values, options, vectors=values.ndim == 2)
@@ -98,28 +101,40 @@ def _is_id_table(source: ArraySource) -> bool:
     return len(source.shape) == 2 and source.shape[1] == 2
 
 
-def _scatter(source: ArraySource, options: LogOptions, notes: Counter[str]) -> Errors:
-    """Put [id, error] rows, in any order, at their places; of a repeated id the last row counts."""
-    table = source.all()
-    ids = table[:, 0]
-    bad = np.flatnonzero(~(np.isfinite(ids) & (ids >= 0) & (ids == np.round(ids))))
-    if len(bad):
+def _scatter(
+    source: ArraySource, cells: Cells, options: LogOptions, notes: Counter[str]
+) -> tuple[int, int]:
+    """Put [id, error] rows, in any order, at their places; of a repeated id the last row counts.
+
+    Returns
+    -------
+    (start, n) : tuple of int
+        First cell, and the number of cells.
+    """
+    n_rows = source.shape[0]
+    blocks = [slice(i, min(i + TABLE_BLOCK, n_rows)) for i in range(0, n_rows, TABLE_BLOCK)]
+    n = 0
+    for block in blocks:
+        ids = source.read(block.start, block.stop)[:, 0]
+        bad = np.flatnonzero(~(np.isfinite(ids) & (ids >= 0) & (ids == np.round(ids))))
+        if len(bad):
+            raise InputError(
+                f"{source.place}: row {block.start + bad[0]} has no valid id ({ids[bad[0]]:g})",
+                hint="the first column holds the sample's number, from 0",
+            )
+        n = max(n, int(ids.max()) + 1)
+    if n > max(100 * n_rows, 1 << 24):
         raise InputError(
-            f"{source.place}: row {bad[0]} has no valid id ({ids[bad[0]]:g})",
-            hint="the first column holds the sample's number, from 0",
-        )
-    if len(ids) == 0:
-        return np.empty(0, dtype=np.float32)
-    places = ids.astype(np.int64)
-    if places.max() >= max(100 * len(places), 1 << 24):
-        raise InputError(
-            f"{source.place}: id {places.max():,} is far above the {len(places):,} rows",
+            f"{source.place}: id {n - 1:,} is far above the {n_rows:,} rows",
             hint="the first column holds the sample's number, from 0; the second its error",
         )
-    row = np.full(int(places.max()) + 1, np.nan, dtype=np.float32)
-    row[places] = magnitudes(table[:, 1], options, vectors=False)
-    notes["duplicated ids"] += len(places) - len(np.unique(places))
-    return row
+    start = cells.extend_unset(n)
+    notes["duplicated ids"] += n_rows
+    for block in blocks:
+        table = source.read(block.start, block.stop)
+        errors = magnitudes(table[:, 1], options, vectors=False)
+        notes["duplicated ids"] -= cells.put(start + table[:, 0].astype(np.int64), errors)
+    return start, n
 
 
 def open_arrays(

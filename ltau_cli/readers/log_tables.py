@@ -5,15 +5,17 @@ from __future__ import annotations
 import contextlib
 import csv
 import gzip
+import itertools
 import json
 import math
-from array import array
 from collections.abc import Iterable, Iterator, Mapping, Sequence
-from dataclasses import dataclass, field, replace
+from dataclasses import replace
+from functools import partial
 from pathlib import Path
 from typing import Any, TextIO, cast
 
 import numpy as np
+import numpy.typing as npt
 
 from ltau_cli.errors import InputError
 from ltau_cli.readers.arrays import damage_named
@@ -24,10 +26,11 @@ from ltau_cli.readers.log import (
     keep_all,
     left_for_next_time,
     magnitudes,
-    scratch,
     still_written,
 )
+from ltau_cli.readers.long_rows import LongRows, WordsError, counts_from_zero
 from ltau_cli.readers.numbered import NumberedFiles
+from ltau_cli.readers.scratch import Cells
 
 KNOWN_COLUMNS: Mapping[str, tuple[str, ...]] = {
     "epoch": ("epoch", "epochs", "step", "iteration"),
@@ -36,23 +39,7 @@ KNOWN_COLUMNS: Mapping[str, tuple[str, ...]] = {
     "run": ("run", "seed", "member"),
 }
 _MISSING_WORDS = {"", "nan", "na", "n/a", "none", "null"}
-
-
-@dataclass
-class _Long:
-    """Columns of a long table, grown row by row."""
-
-    epoch: array[int] = field(default_factory=lambda: array("q"))
-    run: array[int] = field(default_factory=lambda: array("q"))
-    sample: list[Any] = field(default_factory=list)
-    error: array[float] = field(default_factory=lambda: array("d"))
-
-    def extend(self, other: _Long) -> None:
-        """Append the rows of another one."""
-        self.epoch.extend(other.epoch)
-        self.run.extend(other.run)
-        self.sample.extend(other.sample)
-        self.error.extend(other.error)
+_BATCH = 1 << 12  # lines that are parsed together
 
 
 def open_table(path: Path, run: int, options: LogOptions) -> list[LoggedRun]:
@@ -66,7 +53,7 @@ def open_table(path: Path, run: int, options: LogOptions) -> list[LoggedRun]:
     table = _Table(path, options, growing=options.growing)
     if table.is_wide:
         return [_wide(table, run, options)]
-    return _long(table, run, options)
+    return _pivot(table.read_long(), [path], run, options, where=str(path))
 
 
 def open_epoch_tables(numbered: NumberedFiles, run: int, options: LogOptions) -> LoggedRun:
@@ -77,23 +64,31 @@ def open_epoch_tables(numbered: NumberedFiles, run: int, options: LogOptions) ->
     InputError
         Naming the file, the line and the column.
     """
+    with contextlib.suppress(WordsError):
+        return _epoch_tables(numbered, run, options, words=False)
+    return _epoch_tables(numbered, run, options, words=True)
+
+
+def _epoch_tables(
+    numbered: NumberedFiles, run: int, options: LogOptions, *, words: bool
+) -> LoggedRun:
     rows = options.select(run, numbered.epochs)
-    long, left = _Long(), []
+    long, left = LongRows(options, words=words), []
     for row in rows:
         path = numbered.files[row]
         maybe_growing = options.growing and row == len(numbered.files) - 1
-        own = _Long()
+        own = None
         try:
             table = _Table(path, options, epoch=numbered.epochs[row], growing=maybe_growing)
             if table.is_wide:
                 raise InputError(f"{path}: a per-epoch table needs the columns sample and error")
-            table.read_long(own)
+            own = table.read_long(words=words)
         except InputError:
             if not maybe_growing:
                 raise
-            own = _Long()
-        short = len(own.error) < options.expected and still_written(path)
-        if maybe_growing and (short or not own.error):
+        n = 0 if own is None else own.counts.total()
+        short = n < options.expected and still_written(path)
+        if own is None or (maybe_growing and (short or n == 0)):
             left.append(left_for_next_time(path))
         else:
             long.extend(own)
@@ -141,6 +136,7 @@ class _Table:
         first = self._first_row()
         self.columns = _find_columns(first, options.columns, path)
         self.header = first
+        self._at = {role: first.index(name) for role, name in self.columns.items()}
         self.is_wide = "sample" not in self.columns and self._looks_wide(first)
         if options.format in ("wide-table", "long-table"):
             self.is_wide = options.format == "wide-table"
@@ -200,20 +196,12 @@ class _Table:
 
     def lines(self) -> Iterator[tuple[int, list[Any]]]:
         """Yield (line number, cells in the order of the header); the header is left out."""
-        with contextlib.ExitStack() as stack:
-            with damage_named(self.path, "a table"):
-                file = stack.enter_context(self._open())
-            rows = self._json_lines(file) if self.is_json else self._csv_lines(file)
-            while True:
-                with damage_named(self.path, "a table"):
-                    row = next(rows, None)
-                if row is None:
-                    return
-                yield row
+        with damage_named(self.path, "a table"), self._open() as file:
+            yield from self._json_lines(file) if self.is_json else self._csv_lines(file)
 
-    def _finished(self, file: TextIO) -> Iterator[str]:
+    def _finished(self, file: TextIO) -> Iterable[str]:
         """Lines; without a last one that lacks its end, if the file may still be written."""
-        return (line for line in file if line.endswith("\n") or not self._growing)
+        return (line for line in file if line.endswith("\n")) if self._growing else file
 
     def _json_lines(self, file: TextIO) -> Iterator[tuple[int, list[Any]]]:
         for number, line in enumerate(self._finished(file), 1):
@@ -222,10 +210,7 @@ class _Table:
                 yield number, [entry.get(name) for name in self.header]
 
     def _csv_lines(self, file: TextIO) -> Iterator[tuple[int, list[Any]]]:
-        delimiter = self._delimiter()
-        reader = csv.reader(self._finished(file), delimiter=delimiter, skipinitialspace=True)
-        if not all(_is_number(cell) for cell in self.header):
-            next(reader)
+        reader = self._csv_reader(file)
         for row in reader:
             if row and len(row) != len(self.header):
                 raise InputError(
@@ -235,143 +220,168 @@ class _Table:
             if row:
                 yield reader.line_num, row
 
-    def read_long(self, long: _Long) -> None:
-        """Append all rows of a long table."""
-        at = {role: self.header.index(name) for role, name in self.columns.items()}
-        sample, error, epoch, run = (at.get(r, -1) for r in ("sample", "error", "epoch", "run"))
-        fixed = self.epoch
-        for number, row in self.lines():
-            place = (self.path, number)
-            value = row[error]
-            if isinstance(value, list):
-                vector = np.array([[_number(v, "error", place) for v in value]])
-                value = float(magnitudes(vector, self._options, vectors=True)[0])
-            if row[sample] is None or str(row[sample]).strip() == "":
-                raise InputError(f"{self.path}, line {number}: the sample has no id")
-            long.error.append(_number(value, "error", place))
-            long.sample.append(row[sample])
-            long.epoch.append(_integer(row[epoch], "epoch", place) if fixed is None else fixed)
-            long.run.append(_integer(row[run], "run", place) if run >= 0 else 0)
+    def _csv_reader(self, file: TextIO) -> Any:
+        lines = self._finished(file)
+        reader = csv.reader(lines, delimiter=self._delimiter(), skipinitialspace=True)
+        if not all(_is_number(cell) for cell in self.header):
+            next(reader)
+        return reader
 
+    def read_long(self, *, words: bool = False) -> LongRows:
+        """Read all rows of a long table; with ``words``, take no id as a number."""
+        if not words:
+            with contextlib.suppress(WordsError):
+                return self._read_long(words=False)
+        return self._read_long(words=True)
 
-def _long(table: _Table, run: int, options: LogOptions) -> list[LoggedRun]:
-    long = _Long()
-    table.read_long(long)
-    return _pivot(long, [table.path], run, options, where=str(table.path))
+    def _read_long(self, *, words: bool) -> LongRows:
+        try:
+            return self._read_plain(words=words)
+        except (ValueError, TypeError, OverflowError, InputError):
+            return self._read_line_by_line(words=words)
+
+    def _read_line_by_line(self, *, words: bool) -> LongRows:
+        """Read rows that may be wrong, to name the line of the first that is."""
+        long = LongRows(self._options, words=words)
+        lines = self.lines()
+        while batch := list(itertools.starmap(self._parts, itertools.islice(lines, _BATCH))):
+            runs, epochs, samples, errors = map(list, zip(*batch, strict=True))
+            long.add(runs, epochs, samples, errors)
+        return long
+
+    def _parts(self, number: int, row: list[Any]) -> tuple[int, int, str, float]:
+        """Run, epoch, sample and error of a row."""
+        at, place = self._at, (self.path, number)
+        value, sample = row[at["error"]], row[at["sample"]]
+        if isinstance(value, list):
+            vector = np.array([[_number(v, "error", place) for v in value]])
+            value = float(magnitudes(vector, self._options, vectors=True)[0])
+        if sample is None or str(sample).strip() == "":
+            raise InputError(f"{self.path}, line {number}: the sample has no id")
+        error = _number(value, "error", place)
+        epoch = self.epoch
+        if epoch is None:
+            epoch = _integer(row[at["epoch"]], "epoch", place)
+        return (
+            _integer(row[at["run"]], "run", place) if "run" in at else 0,
+            epoch,
+            str(sample),
+            error,
+        )
+
+    def _read_plain(self, *, words: bool) -> LongRows:
+        """Read rows that are right, many at once; raises what it may if one is not."""
+        long, at = LongRows(self._options, words=words), self._at
+        place = (self.path, 0)
+
+        def integers(cells: tuple[Any, ...], role: str) -> list[int]:
+            known = {cell: _integer(cell, role, place) for cell in set(cells)}
+            return [known[cell] for cell in cells]
+
+        for columns in self._plain_columns():
+            cells, n = columns[at["sample"]], len(columns[0])
+            samples = list(map(str, cells))
+            if None in cells or not all(map(str.strip, samples)):
+                raise ValueError
+            runs = integers(columns[at["run"]], "run") if "run" in at else [0] * n
+            fixed = self.epoch
+            epochs = integers(columns[at["epoch"]], "epoch") if fixed is None else [fixed] * n
+            long.add(runs, epochs, samples, _numbers(columns[at["error"]], "error", place))
+        return long
+
+    def _plain_columns(self) -> Iterator[list[tuple[Any, ...]]]:
+        """Yield the columns of some rows after the other."""
+        with damage_named(self.path, "a table"), self._open() as file:
+            rows: Iterator[list[Any]]
+            if self.is_json:
+                rows = (row for _, row in self._json_lines(file))
+            else:
+                rows = filter(None, self._csv_reader(file))
+            while batch := list(itertools.islice(rows, _BATCH)):
+                if len(batch[0]) != len(self.header):
+                    raise ValueError
+                yield list(zip(*batch, strict=True))
 
 
 def _pivot(
-    long: _Long, files: list[Path], run: int, options: LogOptions, *, where: str
+    long: LongRows, files: list[Path], run: int, options: LogOptions, *, where: str
 ) -> list[LoggedRun]:
     """Spread a long table over epochs and samples; of a repeated cell the last row counts."""
-    if not long.error:
+    if not long.counts:
         raise InputError(f"{where} is empty: it holds no rows")
-    ids, sample = _sample_ids(long.sample)
-    epoch = np.asarray(long.epoch)
-    runs, run_of_row = np.unique(np.asarray(long.run), return_inverse=True)
-    errors = np.asarray(long.error)
+    ids = long.ids()
+    cells = Cells()
+    starts: dict[tuple[int, int], int] = {}  # first cell of each (run, epoch) that is read
     results = []
-    for number in range(len(runs)):
-        own = run_of_row == number
-        epochs, row, counts = np.unique(epoch[own], return_inverse=True, return_counts=True)
-        chosen = options.select(run + number, epochs.tolist())
+    for number, own in enumerate(sorted({own for own, _ in long.counts})):
+        epochs = sorted(epoch for which, epoch in long.counts if which == own)
+        counts = [long.counts[own, epoch] for epoch in epochs]
+        chosen = options.select(run + number, epochs)
         left = []
         if (
             options.growing
             and chosen
             and chosen[-1] == len(epochs) - 1
             and still_written(files[-1])
+            and counts[-1] < max(options.expected, *counts[:-1], 0)
         ):
-            complete = max(options.expected, int(counts[:-1].max(initial=0)))
-            if counts[-1] < complete:
-                chosen = chosen[:-1]
-                left = [left_for_next_time(files[-1])]
-        values = scratch((len(epochs), len(ids)))
-        values[row, sample[own]] = magnitudes(errors[own], options, vectors=False)
+            chosen = chosen[:-1]
+            left = [left_for_next_time(files[-1])]
+        rows = [cells.extend_unset(len(ids)) for _ in chosen]
+        starts |= {(own, epochs[i]): start for i, start in zip(chosen, rows, strict=True)}
         result = LoggedRun(
-            epochs=[int(epochs[i]) for i in chosen],
+            epochs=[epochs[i] for i in chosen],
             names=[f"{where}, epoch {epochs[i]}" for i in chosen],
             files=files,
             n_samples=len(ids),
-            read=lambda start, stop, v=values, c=chosen: np.asarray(v[:, start:stop])[c],  # type: ignore[misc]
+            read=partial(cells.columns, rows),
             warnings=left,
         )
-        read_rows = np.isin(row, chosen)
-        cells = np.unique(row[read_rows] * len(ids) + sample[own][read_rows])
-        result.notes["duplicated ids"] += int(read_rows.sum()) - len(cells)
-        if not _counts_from_zero(ids):
+        if not counts_from_zero(ids):
             result.labels["sample_id"] = ids
         results.append(result)
+    results[0].notes["duplicated ids"] += long.put(cells, starts, ids)
     return results
-
-
-def _sample_ids(samples: Sequence[Any]) -> tuple[np.ndarray[Any, Any], np.ndarray[Any, Any]]:
-    """Distinct ids, numbers in increasing order and words as they appear; the place of each row."""
-    try:
-        numbers = np.array([_whole(sample) for sample in samples], dtype=np.int64)
-    except (ValueError, OverflowError):
-        words = [str(sample) for sample in samples]
-        places = {word: i for i, word in enumerate(dict.fromkeys(words))}
-        return np.array(list(places)), np.array([places[word] for word in words])
-    ids, place = np.unique(numbers, return_inverse=True)
-    return ids, place
-
-
-def _whole(sample: Any) -> int:
-    """Read ``7``, ``"7"`` or ``"7.0"``; raises ValueError for anything else."""
-    text = str(sample).strip()
-    try:
-        return int(text)
-    except ValueError:
-        number = float(text)
-        if not number.is_integer() or abs(number) > 2**53:
-            raise ValueError(text) from None
-        return int(number)
-
-
-def _counts_from_zero(ids: np.ndarray[Any, Any]) -> bool:
-    return ids.dtype.kind in "iu" and bool((ids == np.arange(len(ids))).all())
 
 
 def _wide(table: _Table, run: int, options: LogOptions) -> LoggedRun:
     epoch_at = table.header.index(table.columns["epoch"]) if "epoch" in table.columns else -1
+    cells = Cells()
     epochs: list[int] = []
-    rows: list[np.ndarray[Any, Any]] = []
+    n = 0
     for number, row in table.lines():
         place = (table.path, number)
         epochs.append(_integer(row[epoch_at], "epoch", place) if epoch_at >= 0 else len(epochs))
-        cells: Iterable[Any]
         if table.is_json:
-            cells = row[table.header.index(table.columns["error"])]
-            if not isinstance(cells, list):
+            row = row[table.header.index(table.columns["error"])]
+            if not isinstance(row, list):
                 raise InputError(f"{table.path}, line {number}: the errors must be a list")
-        else:
-            cells = (cell for i, cell in enumerate(row) if i != epoch_at)
-        rows.append(np.array([_number(cell, "error", place) for cell in cells]))
-        if len(rows[-1]) != len(rows[0]):
+        elif epoch_at >= 0:
+            del row[epoch_at]
+        errors = _numbers(row, "error", place)
+        n = len(errors) if len(epochs) == 1 else n
+        if len(errors) != n:
             raise InputError(
-                f"{table.path}, line {number}: {len(rows[-1])} errors, the first epoch has "
-                f"{len(rows[0])}"
+                f"{table.path}, line {number}: {len(errors)} errors, the first epoch has {n}"
             )
-    if not rows or len(rows[0]) == 0:
+        cells.extend(magnitudes(errors, options, vectors=False))
+    if n == 0:
         raise InputError(f"{table.path} is empty: it holds no errors")
-    order = sorted(range(len(rows)), key=lambda i: epochs[i])
+    order = sorted(range(len(epochs)), key=lambda i: epochs[i])
     chosen = [order[i] for i in options.select(run, [epochs[i] for i in order])]
-    values = scratch((len(chosen), len(rows[0])))
-    for target, i in enumerate(chosen):
-        values[target] = magnitudes(rows[i], options, vectors=False)
     return LoggedRun(
         epochs=[epochs[i] for i in chosen],
         names=[f"{table.path}, epoch {epochs[i]}" for i in chosen],
         files=[table.path],
-        n_samples=len(rows[0]),
-        read=lambda start, stop: np.asarray(values[:, start:stop]),
+        n_samples=n,
+        read=partial(cells.columns, [i * n for i in chosen]),
     )
 
 
 def _find_columns(header: Sequence[str], named: Mapping[str, str], path: Path) -> dict[str, str]:
     columns = {}
-    lower = {name.lower(): name for name in reversed(header)}
+    wanted = {name for names in KNOWN_COLUMNS.values() for name in names}
+    lower = {name.lower(): name for name in reversed(header) if name.lower() in wanted}
     for role, known in KNOWN_COLUMNS.items():
         if role in named:
             if named[role] not in header:
@@ -408,6 +418,14 @@ def _number(cell: Any, column: str, place: tuple[Path, int]) -> float:
         raise InputError(
             f"{place[0]}, line {place[1]}: the {column} is {cell!r:.40}, not a number"
         ) from error
+
+
+def _numbers(cells: Sequence[Any], column: str, place: tuple[Path, int]) -> npt.NDArray[np.float64]:
+    try:
+        return np.fromiter(map(float, cells), np.float64, len(cells))
+    except (TypeError, ValueError, OverflowError):  # a missing or a wrong one
+        numbers = (_number(cell, column, place) for cell in cells)
+        return np.fromiter(numbers, np.float64, len(cells))
 
 
 def _integer(cell: Any, column: str, place: tuple[Path, int]) -> int:

@@ -11,7 +11,7 @@ import numpy.typing as npt
 
 from ltau_cli.errors import InputError
 from ltau_cli.readers.arrays import Place, read_array, read_optional
-from ltau_cli.readers.labels import as_labels
+from ltau_cli.readers.labels import as_labels, check_count
 from ltau_cli.readers.log import LogOptions
 
 FRAMES = {".xyz", ".extxyz"}
@@ -101,21 +101,27 @@ def _read(place: Place, keys: LogOptions) -> TrueErrors:
     if values.ndim != 1:
         raise InputError(f"{place} has shape {values.shape}; true errors are (n,) or (n, 3)")
     ids = read_optional(place, "sample_id")
-    return TrueErrors(values, None if ids is None else as_labels(ids))
+    if ids is None:
+        return TrueErrors(values)
+    if ids.ndim != 1:
+        raise InputError(f"sample_id in {place.path} has shape {ids.shape}; one per row is needed")
+    check_count(ids, len(values), f"sample_id in {place.path}", str(place), "true errors")
+    return TrueErrors(values, as_labels(ids))
 
 
 def _read_csv(place: Place) -> TrueErrors:
     """Read the column that ``place`` names, or the one with a common name, or the only one."""
     try:
         with place.path.open(encoding="utf-8-sig", newline="") as file:
-            rows = [row for row in csv.reader(file, skipinitialspace=True) if row]
+            reader = csv.reader(file, skipinitialspace=True)
+            rows = [(reader.line_num, row) for row in reader if row]
     except (OSError, UnicodeDecodeError, csv.Error) as error:
         raise InputError(f"{place.path}: cannot read it as CSV: {error}") from error
     if not rows:
         raise InputError(f"{place.path} is empty")
-    header = [cell.strip() for cell in rows[0]]
+    header = [cell.strip() for cell in rows.pop(0)[1]]
     if place.key is None and len(header) == 1 and _is_number(header[0]):
-        header, rows = ["error"], [header, *rows]
+        header, rows = ["error"], [(1, header), *rows]
     name = place.key or next((c for c in COLUMNS if c in header), None)
     if name not in header:
         raise InputError(
@@ -123,18 +129,16 @@ def _read_csv(place: Place) -> TrueErrors:
             hint=f"name the column: {place.path}:COLUMN",
         )
     at = header.index(name)
-    values = np.empty(len(rows) - 1)
-    for i, row in enumerate(rows[1:]):
+    values = np.empty(len(rows))
+    for i, (line, row) in enumerate(rows):
         try:
             values[i] = float(row[at])
         except (IndexError, ValueError) as error:
-            raise InputError(
-                f"{place.path}, line {i + 2}: column {name} holds no number"
-            ) from error
+            raise InputError(f"{place.path}, line {line}: column {name} holds no number") from error
     ids = None
     if "sample_id" in header:
         column = header.index("sample_id")
-        ids = np.array([row[column] if column < len(row) else "" for row in rows[1:]])
+        ids = np.array([row[column] if column < len(row) else "" for _, row in rows])
     return TrueErrors(values, ids)
 
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections import Counter
 from collections.abc import Mapping
 from dataclasses import replace
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -17,6 +18,7 @@ from ltau_cli.artifacts.write import extend_artifact
 from ltau_cli.errors import InputError, UsageError
 from ltau_cli.readers.arrays import Place
 from ltau_cli.readers.logs import ErrorLog, open_log
+from ltau_cli.readers.scratch import Cells
 from ltau_cli.stages.checkup import COMPARED_SAMPLES, check_up, join_datasets
 from ltau_cli.stages.copying import (
     PER_EPOCH,
@@ -59,7 +61,7 @@ def append_epochs(
     with open_log(places, options) as log, Hasher() as hasher:
         if len(log.epochs) == 0:
             return tell(old_report, log) | {"units": old_units, "n_new": 0}
-        log = _same_samples(log, stored, shape[1], output)
+        log = _same_samples(log, stored, shape[1], chunk, output)
         note_inputs(hasher, places, log)
         with extend_artifact(output, "errors", units=old_units) as artifact:
             errors = artifact.open("errors", (shape[0] + len(log.epochs), shape[1]))
@@ -83,7 +85,7 @@ def append_epochs(
 
 
 def _same_samples(
-    log: ErrorLog, stored: Mapping[str, npt.NDArray[Any]], n: int, output: Path
+    log: ErrorLog, stored: Mapping[str, npt.NDArray[Any]], n: int, chunk: int, output: Path
 ) -> ErrorLog:
     """Bring the samples of a log to the places that an artifact has for them.
 
@@ -108,9 +110,14 @@ def _same_samples(
                 f"{log.names[0]} holds sample {unknown[0]}, which {output} does not know", hint=hint
             )
         target = np.array([places[str(name)] for name in ids])
-        values = np.full((len(log.epochs), n), np.nan, dtype=np.float32)
-        values[:, target] = log.read(0, log.n_samples)
-        return replace(log, n_samples=n, read=lambda start, stop: values[:, start:stop].copy())
+        cells = Cells()
+        rows = [cells.extend_unset(n) for _ in log.epochs]
+        for start in range(0, log.n_samples, chunk):
+            place = target[start : start + chunk]
+            block = log.read(start, start + len(place))
+            for row, errors in zip(rows, block, strict=True):
+                cells.put(row + place, errors)
+        return replace(log, n_samples=n, read=partial(cells.columns, rows))
     if log.n_samples > n or (log.n_samples < n and not log.ends_early):
         raise InputError(
             f"{log.names[0]} has {log.n_samples:,} samples, {output} has {n:,}", hint=hint

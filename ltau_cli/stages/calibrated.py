@@ -37,11 +37,16 @@ class Calibrator:
             structure = None if log_distance is None else np.exp(log_distance[block["structure"]])
             rows = rows_of(block, structure)
             mean, cell = predictor.map.apply(rows), cells.of(rows)
-            block["calibrated_error"] = mean
-            block["error_bound"] = mean[:, None] * predictor.bound_ratio[cell]
+            columns = {
+                "calibrated_error": mean,
+                "error_bound": mean[:, None] * predictor.bound_ratio[cell],
+            }
             if "calibrated_uncertainty" not in block:
-                block["calibrated_uncertainty"] = predictor.exceedance(mean, cell, self.thresholds)
-            yield block
+                columns["calibrated_uncertainty"] = predictor.exceedance(
+                    mean, cell, self.thresholds
+                )
+            # as they are stored, so that what is told of them is the same after a merge
+            yield block | {name: values.astype(np.float32) for name, values in columns.items()}
 
 
 def rows_of(block: Block, structure_distance: npt.NDArray[np.float64] | None) -> Rows:

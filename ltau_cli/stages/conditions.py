@@ -22,20 +22,22 @@ _OPERATORS: dict[str, Callable[[Any, Any], Any]] = {
     "==": operator.eq,
     "!=": operator.ne,
 }
-_PATTERN = re.compile(r"\s*(?P<column>[^\s<>=!]+)\s*(?P<sign>[<>=!]+)\s*(?P<number>\S+)\s*")
+_PATTERN = re.compile(
+    r"\s*(?P<column>[^\s<>=!]+)\s*(?P<sign>[<>=!]+)\s*(?P<value>[^\s<>=!]([^<>=!]*[^\s<>=!])?)\s*"
+)
 
 
 @dataclass(frozen=True)
 class Condition:
-    """``column sign number``."""
+    """``column sign value``; the value is a number, or text for a column of text."""
 
     column: str
     sign: str
-    number: float
+    value: float | str
 
     @classmethod
-    def parse(cls, text: str) -> Condition:
-        """Read ``COLUMN OP NUMBER``.
+    def parse(cls, text: str, labels: Collection[str] = ()) -> Condition:
+        """Read ``COLUMN OP NUMBER``, or ``COLUMN == TEXT`` for one of the columns ``labels``.
 
         Raises
         ------
@@ -48,17 +50,22 @@ class Condition:
                 f"{text!r} is not COLUMN OP NUMBER with one of " + " ".join(_OPERATORS),
                 hint="for example: 'ood_pvalue < 0.01'",
             )
+        column, sign, value = found["column"], found["sign"], found["value"]
+        if column in labels:
+            if sign not in ("==", "!="):
+                raise UsageError(f"{text!r}: {column} holds text, which is compared by == or !=")
+            return cls(column, sign, value)
         try:
-            number = float(found["number"])
+            number = float(value)
         except ValueError:
             number = math.nan
         if math.isnan(number):
-            raise UsageError(f"{text!r}: {found['number']} is not a number")
-        return cls(found["column"], found["sign"], number)
+            raise UsageError(f"{text!r}: {value} is not a number")
+        return cls(column, sign, number)
 
     def holds(self, columns: Mapping[str, Any]) -> npt.NDArray[np.bool_]:
         """Return (n,) bool: the rows where it holds; of single numbers, whether it does."""
-        holds: npt.NDArray[np.bool_] = _OPERATORS[self.sign](columns[self.column], self.number)
+        holds: npt.NDArray[np.bool_] = _OPERATORS[self.sign](columns[self.column], self.value)
         return holds
 
 

@@ -72,7 +72,7 @@ def run(
         if ood_labels is not None:
             result["roc_auc"] = _roc_auc(artifact, Place.parse(ood_labels), pvalue, rest)
         values, left = true_errors.values[rest], rows.take(rest)
-        if artifact.has("error_bound"):
+        if artifact.has("calibration/coefficients"):
             return result | evaluate(left, values, from_artifact(artifact, "calibration/"))
         return result | evaluate_plain(left, values)
 
@@ -88,8 +88,8 @@ def headline(result: dict[str, Any]) -> dict[str, float]:
 
 def read_ood_labels(
     artifact: Artifact, place: Place, rest: npt.NDArray[np.bool_]
-) -> npt.NDArray[Any]:
-    """Read which rows of scores are out of domain (1) and which are not (0).
+) -> npt.NDArray[np.bool_]:
+    """Read which rows of scores are out of domain, labeled 1, and which are not, labeled 0.
 
     Parameters
     ----------
@@ -107,12 +107,14 @@ def read_ood_labels(
     """
     labels = read_label_column(place)
     check_count(labels, artifact.sizes[ROW_DIM], place, str(artifact.path), "rows")
-    if labels.dtype.kind == "U" or not np.array_equal(np.unique(labels[rest]), [0, 1]):
+    names = labels[rest].astype(np.str_)  # 1 in .npy, "1" in .txt
+    if np.unique(names).tolist() != ["0", "1"]:
         raise InputError(
             f"{place}: out-of-domain labels must be 0 and 1, and both must occur",
             hint="1 for a row that is out of domain, 0 for one that is not",
         )
-    return labels[rest]
+    flags: npt.NDArray[np.bool_] = names == "1"
+    return flags
 
 
 def _roc_auc(

@@ -4,8 +4,10 @@ from __future__ import annotations
 
 import re
 from collections.abc import Iterator, Sequence
+from contextlib import AbstractContextManager
+from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, TextIO
 
 import numpy as np
 import numpy.typing as npt
@@ -13,7 +15,7 @@ import numpy.typing as npt
 from ltau_cli.artifacts.atomic import check_target
 from ltau_cli.artifacts.read import Artifact, open_artifact
 from ltau_cli.core.structures import StructureTotals
-from ltau_cli.errors import UsageError
+from ltau_cli.errors import InputError, UsageError
 from ltau_cli.readers.frames import read_frames
 from ltau_cli.stages.conditions import check_columns
 from ltau_cli.stages.progress import Advance, Progress, silent
@@ -80,7 +82,7 @@ def run(
     -------
     dict
         ``output``, ``format``, ``n`` of ``of`` ``unit`` (rows or frames) written, ``columns``, and
-        ``rows_are_frames`` where nothing says which rows belong together.
+        with model-devi ``rows_are_frames``: nothing says which rows belong together.
 
     Raises
     ------
@@ -101,34 +103,62 @@ def run(
         table = ScoreTable.open(artifact, where)
         wanted = list(columns or table.columns)
         check_columns(wanted, table.columns, scores)
-        unit, of, rows_are_frames = "rows", table.n, False
+        target = _Target(output, file_format, compress, force)
         with progress("exporting", table.n) as advance:
-            if file_format == "npz":
-                with open_binary(output, force=force) as binary:
-                    n = _write_npz(binary, table, wanted, advance)
-            elif file_format in ("extxyz", "model-devi"):
+            if file_format in ("extxyz", "model-devi"):
                 refuse_shard(artifact)
-                rows = None if frames is None else match_frames(frames, artifact)
-                unit, of = "frames", count_structures(artifact, rows)
-                with open_text(output, force=force, compress=compress) as stream:
-                    if frames is not None and rows is not None:
-                        names = None if columns is None else wanted
-                        n = write_frames(stream, _annotated(table, frames, rows, names, advance))
-                    else:
-                        n, wanted = _write_model_devi(stream, table, every, advance)
-                        rows_are_frames = not artifact.has("structure")
+                done = _export_frames(target, table, columns, frames, every, advance)
             else:
-                with open_text(output, force=force, compress=compress) as stream:
-                    blocks = table.blocks(wanted, advance)
-                    if file_format == "jsonl":
-                        n = write_json_lines(stream, wanted, blocks)
-                    else:
-                        delimiter = "\t" if file_format == "tsv" else ","
-                        n = write_table(stream, wanted, blocks, delimiter=delimiter)
-    return {
-        "output": output, "format": file_format, "n": n, "of": of, "unit": unit, "columns": wanted,
-        "rows_are_frames": rows_are_frames,
-    }  # fmt: skip
+                done = _export_rows(target, table, wanted, advance)
+    return {"output": output, "format": file_format, "columns": wanted} | done
+
+
+@dataclass(frozen=True)
+class _Target:
+    """Where to write, and how."""
+
+    output: Path
+    file_format: str
+    compress: bool
+    force: bool
+
+    def open_text(self) -> AbstractContextManager[TextIO]:
+        """Open it for writing text."""
+        return open_text(self.output, force=self.force, compress=self.compress)
+
+
+def _export_rows(
+    target: _Target, table: ScoreTable, wanted: Sequence[str], advance: Advance
+) -> dict[str, Any]:
+    if target.file_format == "npz":
+        with open_binary(target.output, force=target.force) as binary:
+            n = _write_npz(binary, table, wanted, advance)
+    else:
+        with target.open_text() as stream:
+            blocks = table.blocks(wanted, advance)
+            if target.file_format == "jsonl":
+                n = write_json_lines(stream, wanted, blocks)
+            else:
+                delimiter = "\t" if target.file_format == "tsv" else ","
+                n = write_table(stream, wanted, blocks, delimiter=delimiter)
+    return {"unit": "rows", "n": n, "of": table.n}
+
+
+def _export_frames(
+    target: _Target,
+    table: ScoreTable,
+    wanted: Sequence[str] | None,
+    frames: Path | None,
+    every: int,
+    advance: Advance,
+) -> dict[str, Any]:
+    if frames is None:
+        with target.open_text() as stream:
+            return {"unit": "frames"} | _write_model_devi(stream, table, every, advance)
+    rows = match_frames(frames, table.artifact)
+    with target.open_text() as stream:
+        n = write_frames(stream, _annotated(table, frames, rows, wanted, advance))
+    return {"unit": "frames", "n": n, "of": len(rows.ends)}
 
 
 def find_format(output: Path, named: str | None) -> tuple[str, bool]:
@@ -205,12 +235,25 @@ def _annotated(
             if not keep[own].any():
                 continue
             values = {properties[column]: columns[column][own] for column in wanted}
+            if rows.per_atom:
+                _check_words(values)
             info = {name: _plain(column[i]) for name, column in aggregates.items()}
             if not rows.per_atom:
                 info |= {name: _plain(column[0]) for name, column in values.items()}
                 values = {}
             yield annotate(frame, values, info)
         advance(len(keep))
+
+
+def _check_words(properties: dict[str, npt.NDArray[Any]]) -> None:
+    """Refuse text that would break a line of an extxyz file into other columns."""
+    for name, values in properties.items():
+        for text in np.unique(values).tolist() if values.dtype.kind == "U" else ():
+            if text.split() != [text]:
+                raise InputError(
+                    f"{name} cannot be in an extxyz file: {text!r} is not one word",
+                    hint="name the columns to write with --columns, without it",
+                )
 
 
 def _groups(ends: npt.NDArray[np.int64]) -> Iterator[tuple[int, int]]:
@@ -244,16 +287,15 @@ def property_name(column: str) -> str:
     return PREFIX + re.sub(r"\W", "_", column)
 
 
-def _plain(value: Any) -> float | int | bool:
-    """Return a Python number, of the digits that float32 has."""
-    number: float | int | bool = value.item()
-    return float(f"{number:.7g}") if isinstance(number, float) else number
+def _plain(value: Any) -> float | int | bool | str:
+    """Return a Python number, of the digits that float32 has, or text."""
+    plain: float | int | bool | str = value.item()
+    return float(f"{plain:.7g}") if isinstance(plain, float) else plain
 
 
 def _write_model_devi(
-    stream: Any, table: ScoreTable, every: int, advance: Advance
-) -> tuple[int, list[str]]:
-    """Return the number of frames, and the column whose values were written."""
+    stream: TextIO, table: ScoreTable, every: int, advance: Advance
+) -> dict[str, Any]:
     artifact = table.artifact
     n = count_structures(artifact, None)
     column = "calibrated_error" if artifact.has("calibrated_error") else "expected_error"
@@ -273,4 +315,9 @@ def _write_model_devi(
     largest, smallest = totals.largest[step].T
     mean = totals.total[step, 0] / counts[step]
     write_model_devi(stream, step * every, largest, -smallest, mean)
-    return len(step), [column]
+    return {
+        "n": len(step),
+        "of": n,
+        "columns": [column],
+        "rows_are_frames": not artifact.has("structure"),
+    }

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import hashlib
 import logging
-from collections.abc import Iterator
 from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import Any, Literal
@@ -20,6 +19,7 @@ from ltau_cli.core import neighbors as nn
 from ltau_cli.core.histogram import Grid, default_range, make_edges, summarize_samples
 from ltau_cli.core.loo import LeaveOneOut, leave_one_out
 from ltau_cli.core.metrics import rank_correlation
+from ltau_cli.core.neighbors import Weighting
 from ltau_cli.core.recall import choose_effort, trial_queries
 from ltau_cli.core.scaling import Metric, Scale
 from ltau_cli.core.shards import OneShard, Shards
@@ -27,6 +27,7 @@ from ltau_cli.errors import ComputeError, InputError, UsageError
 from ltau_cli.readers.arrays import Place
 from ltau_cli.readers.descriptors import Descriptors, open_descriptors
 from ltau_cli.stages.checkup import rows_of_runs
+from ltau_cli.stages.kept import KeptLog
 from ltau_cli.stages.model import (
     StoredShards,
     announce_search_compilation,
@@ -58,6 +59,10 @@ class Settings:
     k : int
         Neighbors of the leave-one-out reference, and the default of ``score``; None takes 30, or
         all but one of the samples if there are fewer.
+    weighting : {"uniform", "inverse-distance"}
+        Weight of the neighbors' error distributions.
+    burn_in : int
+        Epochs left out at the start of each run.
     scale : {"none", "standard", "whiten"}
         Scaling of descriptors.
     metric : {"euclidean", "cosine"}
@@ -81,6 +86,8 @@ class Settings:
     error_range: tuple[float, float] | None = None
     thresholds: tuple[float, ...] = ()
     k: int | None = None
+    weighting: Weighting = "uniform"
+    burn_in: int = 0
     scale: Scale = "whiten"
     metric: Metric = "euclidean"
     merge_within: float = 0.0
@@ -145,12 +152,13 @@ def run(
     ):
         hasher.add("errors", errors, "errors")
         hasher.add("descriptors", place.path, "descriptors", key=place.key)
-        n_logged = log.read("n_logged")
+        kept = KeptLog(log, chosen.burn_in)
+        n_logged = kept.n_logged()
         k = chosen.k or min(DEFAULT_K, max(1, int(np.count_nonzero(n_logged)) - 1))
         chosen = replace(chosen, k=k)
         _check_sizes(source, n_logged, k, chosen.shards, errors)
         group = _loo_group(log, chosen, errors)
-        limits, edges = _grid(log, chosen)
+        limits, edges = _grid(kept, chosen)
         training = read_training(
             source, n_logged, shards=chosen.shards, scale=chosen.scale, metric=chosen.metric,
             merge_within=chosen.merge_within, threads=threads,
@@ -158,14 +166,14 @@ def run(
         with create_artifact(output, "model", units=log.units, force=force) as artifact:
             artifact.put("bin_edges", edges)
             artifact.put("thresholds", limits)
-            statistics = _count(log, artifact, edges, limits, training, threads, progress)
+            statistics = _count(kept, artifact, edges, limits, training, threads, progress)
             shards, index = _index_shards(artifact, training, k, chosen, progress)
             logged = training.logged
             sample_mean = statistics.sample_mean[logged]
             with progress("leave-one-out reference", len(logged)) as advance:
                 loo = leave_one_out(
                     shards, training.points, sample_mean, None if group is None else group[logged],
-                    k, threads=threads, advance=advance,
+                    k, weighting=chosen.weighting, threads=threads, advance=advance,
                 )  # fmt: skip
             _write_samples(artifact, training, loo, group)
             parameters = asdict(chosen) | {
@@ -249,13 +257,13 @@ def _loo_group(log: Artifact, settings: Settings, errors: Path) -> npt.NDArray[n
 
 
 def _grid(
-    log: Artifact, settings: Settings
+    kept: KeptLog, settings: Settings
 ) -> tuple[npt.NDArray[np.float64], npt.NDArray[np.float64]]:
     """Thresholds and bin edges."""
-    limits = np.array(sorted(set(settings.thresholds)) or [last_mean(log)], dtype=np.float64)
+    limits = np.array(sorted(set(settings.thresholds)) or [last_mean(kept.log)], dtype=np.float64)
     low, high = settings.error_range or default_range(
-        smallest=_finite(log.read("epoch_min"), np.nanmin),
-        largest=_finite(log.read("epoch_max"), np.nanmax),
+        smallest=_finite(kept.per_epoch("epoch_min"), np.nanmin),
+        largest=_finite(kept.per_epoch("epoch_max"), np.nanmax),
         threshold=float(limits[0]),
         grid=settings.grid,
     )
@@ -299,7 +307,7 @@ class _Statistics:
 
 
 def _count(
-    log: Artifact,
+    kept: KeptLog,
     artifact: ArtifactWriter,
     edges: npt.NDArray[np.float64],
     limits: npt.NDArray[np.float64],
@@ -308,7 +316,7 @@ def _count(
     progress: Progress,
 ) -> _Statistics:
     """Stream the log once, pooling the samples of each point, and write what comes of it."""
-    n_epochs, n = log.dataset("errors").shape
+    n_epochs, n = len(kept.rows), kept.n_samples
     n_points, multiplicity = training.n_points, training.points.multiplicity
     result = _Statistics(
         sample_mean=np.zeros(n),
@@ -328,10 +336,8 @@ def _count(
             own = np.zeros((last - first, len(edges) + 1), dtype=dtype)
             mean_error = np.zeros(last - first)
             uncertainty = np.zeros((last - first, len(limits)))
-            for start, stop in _log_blocks(log, *training.sample_start[shard : shard + 2]):
-                part = summarize_samples(
-                    log.dataset("errors")[:, start:stop], edges, limits, threads=threads
-                )
+            for start, stop in kept.blocks(*training.sample_start[shard : shard + 2]):
+                part = summarize_samples(kept.read(start, stop), edges, limits, threads=threads)
                 result.sample_mean[start:stop] = part.mean_error
                 used = point[start:stop] != NEVER_LOGGED
                 target = point[start:stop][used] - first
@@ -355,16 +361,6 @@ def _count(
     return result
 
 
-def _log_blocks(log: Artifact, first: int, last: int) -> Iterator[tuple[int, int]]:
-    """Cut a range of samples where the chunks of the log end."""
-    chunk = log.dataset("errors").chunks[1]
-    start = first
-    while start < last:
-        stop = min((start // chunk + 1) * chunk, last)
-        yield start, stop
-        start = stop
-
-
 def pool(totals: npt.NDArray[Any], target: npt.NDArray[np.int64], values: npt.NDArray[Any]) -> None:
     """Add ``values[i]`` to ``totals[target[i]]``, one after the other where targets repeat."""
     if (np.diff(target) > 0).all():
@@ -383,12 +379,11 @@ def _index_shards(
     artifact.put("descriptor_shift", training.scaling.shift)
     if training.scaling.transform is not None:
         artifact.put("descriptor_transform", training.scaling.transform)
-    descriptors, summaries = None, []
+    width, summaries = training.scaling.width, []
+    descriptors = artifact.create("descriptors", (training.n_points, width))
     for number in range(training.count):
         first, last = training.point_start[number : number + 2]
         unique = training.read_points(number)
-        if descriptors is None:
-            descriptors = artifact.create("descriptors", (training.n_points, unique.shape[1]))
         descriptors[first:last] = unique
         searcher, arrays, summary = _build_index(unique, k, settings, progress)
         for name, values in arrays.items():
@@ -397,7 +392,9 @@ def _index_shards(
         if not many:
             return OneShard(unique, searcher), summary
         del unique, searcher, arrays  # before the next shard is read
-    shards = StoredShards(artifact.read, training.point_start, summaries, settings.seed)
+    shards = StoredShards(
+        artifact.read, training.point_start, summaries, width=width, seed=settings.seed
+    )
     return shards, _join_summaries(summaries)
 
 

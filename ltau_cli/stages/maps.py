@@ -21,6 +21,7 @@ def to_datasets(calibration: Calibration, prefix: str = "") -> dict[str, npt.NDA
     found = {
         "coefficients": own.map.coefficients,
         "knots": own.map.knots,
+        "feature_floors": own.map.floors,
         "bound_ratio": own.bound_ratio,
         "ratio_quantiles": own.ratio_quantiles,
         "bound_groups": cells.groups,
@@ -43,9 +44,11 @@ def from_artifact(artifact: Artifact, prefix: str = "") -> Calibration:
 
     coefficients = read("baselines/coefficients")
     bounds, quantiles = read("baselines/bound_ratio"), read("baselines/ratio_quantiles")
-    none = np.zeros((2, 0))
+    none, floors = np.zeros((2, 0)), read("feature_floors")
     baselines = {
-        name: Predictor(ErrorMap(coefficients[i], none), bounds[i : i + 1], quantiles[i : i + 1])
+        name: Predictor(
+            ErrorMap(coefficients[i], none, floors), bounds[i : i + 1], quantiles[i : i + 1]
+        )
         for i, name in enumerate(BASELINES[: len(coefficients)])
     }
     plain = prefix == ""
@@ -54,7 +57,7 @@ def from_artifact(artifact: Artifact, prefix: str = "") -> Calibration:
         levels=artifact.read("levels"),
         cells=Cells(read("bound_groups"), read("distance_edges")),
         predictor=Predictor(
-            ErrorMap(read("coefficients"), read("knots", none)),
+            ErrorMap(read("coefficients"), read("knots", none), floors),
             read("bound_ratio"),
             read("ratio_quantiles"),
         ),

@@ -37,6 +37,8 @@ class StoredShards:
         First point of each shard, and the number of points.
     indexes : sequence of dict
         What the summary of the model says about the index of each shard.
+    width : int
+        Columns of the descriptors.
     seed : int
         Of an index that has to be built again.
     """
@@ -46,15 +48,18 @@ class StoredShards:
         read: ReadRows,
         point_start: Sequence[int],
         indexes: Sequence[Mapping[str, Any]],
+        *,
+        width: int,
         seed: int,
     ) -> None:
         self._read = read
         self._start = point_start
         self._indexes = indexes
         self._seed = seed
+        self.width = width
         self.count = len(indexes)
         # A shard and as many queries take about the same memory.
-        self.rows = max(OneShard.rows, max(b - a for a, b in itertools.pairwise(point_start)))
+        self.rows = max(b - a for a, b in itertools.pairwise(point_start))
 
     def load(self, number: int) -> Shard:
         """Read a shard."""
@@ -103,6 +108,7 @@ def load_model(artifact: Artifact) -> Model:
         loo_distance=artifact.read("loo_distance")[logged],
         loo_group=artifact.read("loo_group")[logged] if artifact.has("loo_group") else None,
         k=int(artifact.summary["k"]),
+        weighting=artifact.parameters["weighting"],
         fingerprint=artifact.model_fingerprint or "",
     )
 
@@ -124,7 +130,8 @@ def _open_shards(artifact: Artifact) -> Shards:
             or any(artifact.sizes.get(f"n_points_{i}", n) != n for i, n in enumerate(sizes))
         ):
             raise damaged(artifact.path, "dataset shard_start does not fit the shards")
-        return StoredShards(artifact.read, start, indexes, seed)
+        width = artifact.sizes["d_search"]
+        return StoredShards(artifact.read, start, indexes, width=width, seed=seed)
     descriptors = artifact.read("descriptors")
     return OneShard(descriptors, _wake_searcher(artifact.read, "index/", index, descriptors, seed))
 

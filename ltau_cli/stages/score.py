@@ -49,12 +49,10 @@ from ltau_cli.stages.score_artifact import (
     to_rows,
     write_scores,
 )
-from ltau_cli.stages.score_columns import Columns, name_columns, to_columns
+from ltau_cli.stages.score_columns import ROW_LABELS, Columns, name_columns, to_columns
 from ltau_cli.stages.score_summary import Summary
 from ltau_cli.stages.targets import STDOUT, open_text
 from ltau_cli.writers.tables import write_table
-
-BLOCK_ROWS = 16_384
 
 log = logging.getLogger("ltau")
 
@@ -128,7 +126,7 @@ def run(
     calibration: Path | None = None,
     with_cdf: bool = False,
     shard: tuple[int, int] | None = None,
-    block_rows: int = BLOCK_ROWS,
+    block_rows: int | None = None,
     threads: int = 1,
     resume: bool = False,
     force: bool = False,
@@ -154,8 +152,8 @@ def run(
         Also store each row's CDF.
     shard : (int, int), optional
         Score part I of N of the rows of each file, I from 0.
-    block_rows : int
-        Rows per block; sets the memory, not the result.
+    block_rows : int, optional
+        Rows per block; sets the memory, not the result. Default what suits the model.
     threads : int
         Threads; the result does not depend on it.
     resume : bool
@@ -199,14 +197,15 @@ def run(
             with_cdf=with_cdf,
             threads=threads,
         )
+        rows = block_rows or fitted.shards.rows
         shared = _Shared(scorer, artifact.units, hasher, calibration, calibrator, fitted_on)
         for job in jobs:
             with _open_work(job, shared, shard) as work:
                 if job.output == STDOUT:
-                    summary = _score_to_csv(work, block_rows, progress)
+                    summary = _score_to_csv(work, rows, progress)
                 else:
                     summary = _score_to_file(
-                        work, block_rows=block_rows, resume=resume, force=force, progress=progress
+                        work, block_rows=rows, resume=resume, force=force, progress=progress
                     )
             yield summary | {"output": job.output}
 
@@ -327,6 +326,14 @@ def _check_calibration(
             "a row belongs to",
             hint="give the labels with --group, such as the species of each atom",
         )
+    known = calibration.cells.groups.astype(np.str_)
+    if len(known) and not np.isin(labels["group"].astype(np.str_), known).any():
+        warnings.warn(
+            f"no row of {place} is in a group that has bounds of its own in {shared.calibration}; "
+            "the bounds of all are used",
+            LtauWarning,
+            stacklevel=2,
+        )
 
 
 def _score_to_csv(work: _Work, block_rows: int, progress: Progress) -> dict[str, Any]:
@@ -351,7 +358,7 @@ def _score_to_csv(work: _Work, block_rows: int, progress: Progress) -> dict[str,
         else:
             finished = _complete((rows for _, rows in blocks), work, None)
         first = next(finished)
-        labels = [name for name in ("structure", "group", "sample_id") if name in first]
+        labels = [name for name in ROW_LABELS if name in first]
         names = name_columns(
             ["row", *labels, *(name for name in first if name not in labels)], _columns(work.shared)
         )
@@ -458,8 +465,6 @@ def _score_blocks(
     """Yield (first row, structured rows) from row ``first`` on."""
     scorer = work.shared.scorer
     dtype = row_dtype(scorer)
-    if scorer.model.shards.count > 1:  # all of them are read once for a block
-        block_rows = max(block_rows, scorer.model.shards.rows)
     for start, block in work.source.blocks(block_rows, first, work.part.last):
         yield start, to_rows(scorer.score(block), dtype)
         advance(len(block))

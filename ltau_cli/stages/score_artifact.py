@@ -173,8 +173,9 @@ def write_scores(
                 datasets[name][done : done + m] = as_stored(block[name])
             summary.add(frame.first + done, block)
             done += m
-        for name, values in frame.columns.items():
-            writer.put(name, values)
+        for spec in SCORES.datasets:  # in one order, wherever the columns come from
+            if spec.name in frame.columns:
+                writer.put(spec.name, frame.columns[spec.name])
         if frame.n_structures:
             _write_structures(writer, summary)
         writer.finish(

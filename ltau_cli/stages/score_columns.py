@@ -19,6 +19,8 @@ LABELS = {
     "n_edges": "cdf_edges",
 }
 
+ROW_LABELS = ("structure", "group", "sample_id")  # shown before the numbers
+
 Names = dict[str, list[str]]
 Columns = dict[str, npt.NDArray[Any]]
 

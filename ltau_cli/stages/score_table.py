@@ -13,7 +13,14 @@ from ltau_cli.artifacts.read import Artifact
 from ltau_cli.stages.conditions import Condition, check_columns
 from ltau_cli.stages.progress import Advance
 from ltau_cli.stages.score_artifact import ROW_DIM, WRITE_ROWS
-from ltau_cli.stages.score_columns import LABELS, Columns, Names, name_columns, to_columns
+from ltau_cli.stages.score_columns import (
+    LABELS,
+    ROW_LABELS,
+    Columns,
+    Names,
+    name_columns,
+    to_columns,
+)
 from ltau_cli.stages.shards import find_shard
 
 
@@ -26,7 +33,7 @@ class ScoreTable:
     artifact : Artifact
         Open, of kind scores.
     names : dict of str to list of str
-        The columns of each dataset, ``row`` and ``structure`` first.
+        The columns of each dataset, ``row`` and the labels first.
     conditions : tuple of Condition
         All must hold for a row to be kept.
     """
@@ -46,9 +53,11 @@ class ScoreTable:
         """
         labels = {name: artifact.read(name) for name in LABELS.values() if artifact.has(name)}
         there = [spec.name for spec in artifact.present() if spec.dims[0] == ROW_DIM]
-        there.sort(key=lambda name: name != "structure")
-        conditions = tuple(Condition.parse(text) for text in where)
-        table = cls(artifact, name_columns(["row", *there], labels), conditions)
+        first = [name for name in ROW_LABELS if name in there]
+        names = ["row", *first, *(name for name in there if name not in first)]
+        text = [name for name in first if artifact.dataset(name).dtype.kind == "S"]
+        conditions = tuple(Condition.parse(condition, text) for condition in where)
+        table = cls(artifact, name_columns(names, labels), conditions)
         check_columns([c.column for c in conditions], table.columns, artifact.path)
         return table
 
@@ -68,7 +77,7 @@ class ScoreTable:
             return np.dtype(np.int64)
         dataset = next(name for name, columns in self.names.items() if column in columns)
         found: np.dtype[Any] = self.artifact.dataset(dataset).dtype
-        return found
+        return np.dtype(f"U{found.itemsize}") if found.kind == "S" else found
 
     def read(self, start: int, stop: int, wanted: Sequence[str]) -> Columns:
         """Read the columns ``wanted``, and those of the conditions, of rows ``start..stop``.

@@ -17,7 +17,7 @@ from ltau_cli.core.selection import (
     standardize,
     summarize,
 )
-from ltau_cli.errors import ComputeError, InputError
+from ltau_cli.errors import ComputeError, InputError, UsageError
 from ltau_cli.readers.arrays import Place
 from ltau_cli.readers.descriptors import open_descriptors
 from ltau_cli.readers.frames import read_frames
@@ -98,6 +98,10 @@ def run(
             "calibrated_error" if artifact.has("calibrated_error") else "expected_error"
         )
         check_columns([column], table.columns, scores)
+        if table.dtype(column).kind == "U":
+            raise UsageError(
+                f"{column} of {scores} holds text", hint="choose frames by a column of numbers"
+            )
         rows = None if frames is None else match_frames(frames, artifact)
         n_frames = count_structures(artifact, rows)
         structure = read_structure(artifact, rows, 0, table.n)

@@ -13,7 +13,7 @@ from ltau_cli.core.scaling import Metric, Scale, Scaling, fit_scaling
 from ltau_cli.core.shards import cut_evenly
 from ltau_cli.readers.descriptors import Descriptors
 
-BLOCK_ROWS = 16_384  # changes the last digits of the scaling
+BLOCK_VALUES = 1 << 22  # read at a time; changes the last digits of the scaling
 
 Integers = npt.NDArray[np.int64]
 
@@ -99,7 +99,7 @@ def read_training(
     sample_start = [0, *(int(logged[cut]) for cut in cuts[1:-1]), source.n]
 
     def blocks() -> Iterator[npt.NDArray[np.float32]]:
-        for start, block in source.blocks(BLOCK_ROWS):
+        for start, block in source.blocks(max(1, BLOCK_VALUES // source.width)):
             yield block[n_logged[start : start + len(block)] > 0]
 
     scaling = fit_scaling(blocks, source.width, scale=scale, metric=metric)

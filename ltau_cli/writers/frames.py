@@ -9,7 +9,7 @@ import numpy.typing as npt
 
 
 def annotate(
-    frame: Any, arrays: Mapping[str, npt.NDArray[Any]], info: Mapping[str, float | int | bool]
+    frame: Any, arrays: Mapping[str, npt.NDArray[Any]], info: Mapping[str, float | int | bool | str]
 ) -> Any:
     """Add per-atom ``arrays`` (n_atoms,) and per-frame ``info`` to an ``ase.Atoms``, in place.
 

@@ -200,7 +200,7 @@ def _known_of_scores(artifact: Artifact, truth: Truth, group: str | None, hasher
         )
     rows, true = rows.take(rest), true_errors.values[rest]
     calibration = predicted = after = None
-    if artifact.has("error_bound"):
+    if artifact.has("calibration/coefficients"):
         calibration = from_artifact(artifact, "calibration/")
         mean = artifact.read("calibrated_error")[rest].astype(np.float64)
         predicted = _predicted(calibration, mean, calibration.cells.of(rows))

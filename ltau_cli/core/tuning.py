@@ -1,0 +1,180 @@
+"""Compare the knobs of the method: scaling, neighbors, their weighting, burn-in."""
+
+from __future__ import annotations
+
+import itertools
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+
+import numpy as np
+import numpy.typing as npt
+
+from ltau_cli.core.calibration import cross_validate
+from ltau_cli.core.domain import distance_floor, relative_distance
+from ltau_cli.core.loo import GroupLeftOut
+from ltau_cli.core.maps import Floats, Rows
+from ltau_cli.core.metrics import rank_correlation
+from ltau_cli.core.neighbors import ExactSearcher, Neighbors, Weighting, find_neighbors
+from ltau_cli.core.points import find_points
+from ltau_cli.core.scaling import Metric, Scale, fit_scaling
+
+Integers = npt.NDArray[np.int64]
+SCALES: tuple[Scale, ...] = ("none", "standard", "whiten")
+NEIGHBORS = (5, 10, 20, 30, 50)
+WEIGHTINGS: tuple[Weighting, ...] = ("uniform", "inverse-distance")
+
+
+@dataclass(frozen=True)
+class Choice:
+    """One setting of the knobs; ``burn_in`` in epochs left out of each run."""
+
+    scale: Scale
+    k: int
+    weighting: Weighting
+    burn_in: int
+
+
+@dataclass(frozen=True)
+class Trial:
+    """How a choice did: cross-validated CRPS (error units) and rank correlation."""
+
+    choice: Choice
+    crps: float
+    rank_correlation: float | None
+
+
+@dataclass(frozen=True)
+class Queries:
+    """Rows of known error that the knobs are compared on.
+
+    Attributes
+    ----------
+    descriptors : (n, d) float32 or None
+        None takes the training samples themselves, each without its own structure.
+    true_error : (n,) float64
+        Error units; NaN rows are left out.
+    structure : (n,) int64 or None
+    """
+
+    descriptors: npt.NDArray[np.float32] | None
+    true_error: Floats
+    structure: Integers | None
+
+
+def tune(
+    descriptors: npt.NDArray[np.float32],
+    group: Integers,
+    mean_error: dict[int, Floats],
+    queries: Queries,
+    *,
+    metric: Metric,
+    scales: Sequence[Scale] = SCALES,
+    threads: int = 1,
+    advance: Callable[[int], None] = lambda _steps: None,
+) -> list[Trial]:
+    """Compare all combinations of the knobs by the CRPS of the calibrated errors.
+
+    Parameters
+    ----------
+    descriptors : (n_samples, d) float32
+        Of the training samples.
+    group : (n_samples,) int64
+        Samples left out together: their structures, or each by itself.
+    mean_error : dict of int to (n_samples,) float64
+        Mean error of each training sample after each burn-in (error units).
+    queries : Queries
+    metric : {"euclidean", "cosine"}
+    scales : sequence of str
+        Scalings to compare.
+    threads : int
+    advance : callable
+        Called with 1 after each scaling.
+
+    Returns
+    -------
+    list of Trial
+        The best first.
+    """
+    known = np.isfinite(queries.true_error)
+    truth = queries.true_error[known]
+    structure = None if queries.structure is None else queries.structure[known]
+    trials = []
+    for scale in scales:
+        for choice, rows in _score(descriptors, group, mean_error, queries, scale, metric, threads):
+            part = _with_structures(rows.take(known), structure)
+            predicted, scores = cross_validate("distance", part, truth)
+            trials.append(Trial(choice, float(scores.mean()), rank_correlation(predicted, truth)))
+        advance(1)
+    return sorted(trials, key=lambda trial: trial.crps)
+
+
+def _with_structures(rows: Rows, structure: Integers | None) -> Rows:
+    """Add the structures' mean distances."""
+    distance = None
+    if structure is not None:
+        _, place, n = np.unique(structure, return_inverse=True, return_counts=True)
+        means = np.bincount(place, weights=np.log(rows.relative_distance)) / n
+        distance = np.exp(means)[place]
+    return Rows(
+        rows.expected_error, rows.relative_distance, rows.neighbor_distance, distance, structure
+    )  # fmt: skip
+
+
+def _score(
+    descriptors: npt.NDArray[np.float32],
+    group: Integers,
+    mean_error: dict[int, Floats],
+    queries: Queries,
+    scale: Scale,
+    metric: Metric,
+    threads: int,
+) -> list[tuple[Choice, Rows]]:
+    """Score the queries under each choice with this scaling."""
+    n, width = descriptors.shape
+    scaling = fit_scaling(lambda: iter([descriptors]), width, scale=scale, metric=metric)
+    scaled = scaling.apply(descriptors, threads=threads)
+    points = find_points(scaled, np.ones(n, dtype=np.int32), merge_within=0.0)
+    unique = np.ascontiguousarray(scaled[points.first])
+    searcher = ExactSearcher(unique)
+    left = n - int(np.bincount(group).max())
+    neighbors = [k for k in NEIGHBORS if k <= left] or [max(1, left)]
+
+    pairs = GroupLeftOut(points, np.zeros(n), group)
+
+    def offered(candidates: Integers, rows: Integers) -> Integers:
+        return points.multiplicity[candidates] - pairs.find(candidates, rows)[0]
+
+    own = find_neighbors(
+        searcher, unique[pairs.point], unique, offered, neighbors[-1], threads=threads
+    )
+    found = own
+    if queries.descriptors is not None:
+        found = find_neighbors(
+            searcher, scaling.apply(queries.descriptors, threads=threads), unique,
+            points.multiplicity, neighbors[-1], threads=threads,
+        )  # fmt: skip
+    floor = distance_floor([(unique, points.multiplicity)])
+    results = []
+    for k, weighting in itertools.product(neighbors, WEIGHTINGS):
+        of_sample = pairs.to_samples(_nearest(own, k).mean_distance())
+        of_point = np.bincount(points.of_sample, weights=of_sample) / points.multiplicity
+        near = _nearest(found, k)
+        distance = near.mean_distance()
+        near = near.weigh(weighting)
+        place = np.maximum(near.point, 0)
+        relative = relative_distance(distance, near.mean(of_point[place]), floor)
+        for burn_in, errors in mean_error.items():
+            pooled = np.bincount(points.of_sample, weights=errors) / points.multiplicity
+            expected = near.mean(pooled[place])
+            rows = Rows(expected, relative, distance)
+            if found is own:
+                rows = Rows(*(pairs.to_samples(v) for v in (expected, relative, distance)))
+            results.append((Choice(scale, k, weighting, burn_in), rows))
+    return results
+
+
+def _nearest(found: Neighbors, k: int) -> Neighbors:
+    """Return the k nearest of more neighbors."""
+    before = np.cumsum(found.weight, axis=1) - found.weight
+    weight = np.clip(k - before, 0.0, found.weight)
+    return Neighbors(np.where(weight > 0, found.point, -1), weight, found.distance)

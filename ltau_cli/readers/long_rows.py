@@ -1,0 +1,184 @@
+"""Rows of a long table, (run, epoch, sample, error), on their way to their cells."""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Iterable, Iterator, Mapping
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+
+from ltau_cli.readers.log import LogOptions, magnitudes
+from ltau_cli.readers.scratch import Cells, Scratch
+
+_BLOCK = 1 << 20  # rows that are put in their cells together
+_ROW = np.dtype([("run", "i4"), ("epoch", "i4"), ("sample", "i8"), ("error", "f4")])
+_RUN_KEY = 1 << 32  # times a run, plus an epoch: sorts by both
+
+
+class WordsError(Exception):
+    """An id that is no whole number, in a table of numbers: then all its ids are words."""
+
+
+class LongRows:
+    """Rows of a long table, in the order of the file.
+
+    Parameters
+    ----------
+    options : LogOptions
+    words : bool
+        Take the ids as words, in the order in which they appear, not as whole numbers.
+
+    Attributes
+    ----------
+    counts : Counter
+        Rows of each (run, epoch).
+    """
+
+    def __init__(self, options: LogOptions, *, words: bool) -> None:
+        self.counts: Counter[tuple[int, int]] = Counter()
+        self._options = options
+        self._words: dict[str, int] | None = {} if words else None
+        self._numbers = _Numbers()
+        self._scratch = Scratch()
+
+    def add(
+        self, runs: list[int], epochs: list[int], samples: list[str], errors: npt.ArrayLike
+    ) -> None:
+        """Append rows.
+
+        Raises
+        ------
+        WordsError
+            If an id should be a whole number and is none.
+        """
+        rows = np.empty(len(samples), dtype=_ROW)
+        rows["run"], rows["epoch"] = runs, epochs
+        rows["error"] = magnitudes(np.asarray(errors), self._options, vectors=False)
+        if self._words is None:
+            rows["sample"] = _whole_numbers(samples)
+            self._numbers.add(rows["sample"])
+        else:
+            rows["sample"] = self._places_of(samples, self._words)
+        self.counts.update(zip(runs, epochs, strict=True))
+        self._scratch.write(rows, self._scratch.size)
+
+    def extend(self, other: LongRows) -> None:
+        """Append the rows of another one, whose ids are words if the own ones are.
+
+        Raises
+        ------
+        WordsError
+            If its ids are words and the own ones are numbers.
+        """
+        if self._words is None and other._words is not None:
+            raise WordsError
+        for rows in other._blocks():
+            if self._words is None:
+                self._numbers.add(rows["sample"])
+            else:
+                rows["sample"] = self._places_of(other._words or (), self._words)[rows["sample"]]
+            self._scratch.write(rows, self._scratch.size)
+        self.counts.update(other.counts)
+
+    def ids(self) -> npt.NDArray[Any]:
+        """Distinct ids: numbers in increasing order, words as they appear."""
+        if self._words is None:
+            return self._numbers.all()
+        return np.array(list(self._words))
+
+    def put(
+        self, cells: Cells, starts: Mapping[tuple[int, int], int], ids: npt.NDArray[Any]
+    ) -> int:
+        """Put the errors in their cells.
+
+        Parameters
+        ----------
+        cells : Cells
+        starts : mapping
+            The first cell of each (run, epoch) that is wanted; it has one for each sample.
+        ids : (n_samples,) int64 or str
+            What :meth:`ids` gave.
+
+        Returns
+        -------
+        int
+            How many rows found their cell filled by an earlier one.
+        """
+        known = sorted(self.counts)
+        keys = np.array([run * _RUN_KEY + epoch for run, epoch in known])
+        start_of = np.array([starts.get(key, -1) for key in known])
+        places_known = self._words is not None or counts_from_zero(ids)
+        n_repeated = 0
+        for rows in self._blocks():
+            keys_of_rows = rows["run"] * np.int64(_RUN_KEY) + rows["epoch"]
+            start = start_of[np.searchsorted(keys, keys_of_rows)]
+            rows, start = rows[start >= 0], start[start >= 0]
+            place = rows["sample"] if places_known else np.searchsorted(ids, rows["sample"])
+            n_repeated += len(rows) - cells.put(start + place, rows["error"])
+        return n_repeated
+
+    def _blocks(self) -> Iterator[npt.NDArray[Any]]:
+        """Yield the rows, block by block."""
+        n = self._scratch.size // _ROW.itemsize
+        for first in range(0, n, _BLOCK):
+            rows = np.empty(min(_BLOCK, n - first), dtype=_ROW)
+            self._scratch.read(rows, first * _ROW.itemsize)
+            yield rows
+
+    @staticmethod
+    def _places_of(samples: Iterable[str], words: dict[str, int]) -> npt.NDArray[np.int64]:
+        return np.array([words.setdefault(word, len(words)) for word in samples], dtype=np.int64)
+
+
+class _Numbers:
+    """Distinct whole numbers, gathered from many arrays."""
+
+    def __init__(self) -> None:
+        self._known = np.empty(0, dtype=np.int64)
+        self._coming: list[npt.NDArray[np.int64]] = []
+        self._n_coming = 0
+
+    def add(self, numbers: npt.NDArray[np.int64]) -> None:
+        """Add those that are new; they wait until so many have come that sorting pays."""
+        if len(self._known):
+            place = np.searchsorted(self._known, numbers)
+            place[place == len(self._known)] = 0
+            numbers = numbers[self._known[place] != numbers]
+        self._coming.append(numbers)
+        self._n_coming += len(numbers)
+        if self._n_coming > max(len(self._known), _BLOCK):
+            self.all()
+
+    def all(self) -> npt.NDArray[np.int64]:
+        """Return them in increasing order."""
+        self._known = np.unique(np.concatenate([self._known, *self._coming]))
+        self._coming, self._n_coming = [], 0
+        return self._known
+
+
+def _whole_numbers(samples: list[str]) -> npt.NDArray[np.int64]:
+    try:
+        try:
+            return np.array(list(map(int, samples)), dtype=np.int64)
+        except ValueError:
+            return np.array(list(map(_whole, samples)), dtype=np.int64)
+    except (ValueError, OverflowError) as error:
+        raise WordsError from error
+
+
+def _whole(text: str) -> int:
+    """Read ``7`` or ``7.0``; raises ValueError for anything else."""
+    try:
+        return int(text)
+    except ValueError:
+        number = float(text)
+        if not number.is_integer() or abs(number) > 2**53:
+            raise ValueError(text) from None
+        return int(number)
+
+
+def counts_from_zero(ids: npt.NDArray[Any]) -> bool:
+    """Whether the ids are the places of the samples."""
+    return ids.dtype.kind in "iu" and bool((ids == np.arange(len(ids))).all())

@@ -1,0 +1,176 @@
+"""Choose the knobs of ``fit`` by the errors they predict best."""
+
+from __future__ import annotations
+
+import logging
+from dataclasses import asdict, dataclass, replace
+from pathlib import Path
+
+import numpy as np
+import numpy.typing as npt
+
+from ltau_cli.artifacts.read import open_artifact
+from ltau_cli.core.tuning import SCALES, Queries, Trial, tune
+from ltau_cli.errors import InputError
+from ltau_cli.readers.arrays import Place
+from ltau_cli.readers.descriptors import Descriptors, find_structures, open_descriptors
+from ltau_cli.readers.truth import read_true_errors
+from ltau_cli.stages.fit import Settings
+from ltau_cli.stages.kept import KeptLog
+from ltau_cli.stages.progress import Progress, silent
+
+LARGEST = 50_000  # training samples that are compared, in whole structures
+BURN_INS = (0.0, 0.25, 0.5, 0.75)  # shares of the epochs
+
+log = logging.getLogger("ltau")
+
+
+@dataclass(frozen=True)
+class HeldOut:
+    """Rows of known error that were not trained on.
+
+    Attributes
+    ----------
+    descriptors, true_errors : str
+        (n, d), and (n,) or (n, 3).
+    natoms : str or None
+        Atoms per structure.
+    """
+
+    descriptors: str
+    true_errors: str
+    natoms: str | None = None
+
+
+def run(
+    errors: Path,
+    descriptors: str,
+    *,
+    settings: Settings,
+    held_out: HeldOut | None = None,
+    threads: int = 1,
+    progress: Progress = silent,
+) -> list[Trial]:
+    """Compare scalings, k, weightings and burn-ins by cross-validated CRPS.
+
+    The errors to predict are those of ``held_out``, else the last logged error of each training
+    sample, predicted by the samples of other structures.
+
+    Parameters
+    ----------
+    errors : Path
+        Errors artifact.
+    descriptors : str
+        Training descriptors.
+    settings : Settings
+        Metric and seed are taken from here.
+    held_out : HeldOut, optional
+        Better than the training samples, whose errors were trained down.
+    threads : int
+    progress : Progress
+
+    Returns
+    -------
+    list of Trial
+        The best first.
+
+    Raises
+    ------
+    InputError
+        If the descriptors or errors cannot be used or do not match.
+    """
+    with (
+        open_artifact(errors, "errors") as artifact,
+        open_descriptors(Place.parse(descriptors)) as source,
+    ):
+        kept = KeptLog(artifact)
+        if source.n != kept.n_samples:
+            raise InputError(
+                f"{source.source.place} has {source.n:,} rows, {errors} has "
+                f"{kept.n_samples:,} samples",
+                hint="give the descriptors of the very samples that were logged, in the same order",
+            )
+        structure = artifact.read("structure") if artifact.has("structure") else None
+        if structure is None and held_out is None:
+            log.warning(
+                "%s does not say which structure a sample belongs to; samples of one frame may "
+                "stand for each other in the comparison (ingest with --natoms)", errors,
+            )  # fmt: skip
+        rows = _choose_rows(kept.n_logged(), structure, settings.seed)
+        n_epochs = len(kept.rows)
+        burn_ins = sorted({int(share * n_epochs) for share in BURN_INS})
+        means, last = _read_errors(kept, rows, burn_ins)
+        group = np.arange(len(rows)) if structure is None else _numbered(structure[rows])
+        queries = Queries(None, last, group if structure is not None else None)
+        if held_out is not None:
+            queries = _read_held_out(held_out, source)
+        with progress("comparing scalings", len(SCALES)) as advance:
+            return tune(
+                source.take(rows, 0, source.n), group, means, queries,
+                metric=settings.metric, threads=threads, advance=advance,
+            )  # fmt: skip
+
+
+def _choose_rows(
+    n_logged: npt.NDArray[np.int32], structure: npt.NDArray[np.int64] | None, seed: int
+) -> npt.NDArray[np.int64]:
+    """Rows of logged samples, of a large log those of random structures."""
+    rows = np.flatnonzero(n_logged)
+    if len(rows) <= LARGEST:
+        return rows
+    log.warning("comparing on %s of the %s samples", f"{LARGEST:,}", f"{len(rows):,}")
+    groups = rows if structure is None else structure[rows]
+    names, place, counts = np.unique(groups, return_inverse=True, return_counts=True)
+    order = np.random.default_rng(seed).permutation(len(names))
+    chosen = np.zeros(len(names), dtype=bool)
+    chosen[order[np.cumsum(counts[order]) <= LARGEST]] = True
+    return rows[chosen[place]]
+
+
+def _numbered(labels: npt.NDArray[np.int64]) -> npt.NDArray[np.int64]:
+    return np.unique(labels, return_inverse=True)[1].astype(np.int64)
+
+
+def _read_errors(
+    kept: KeptLog, rows: npt.NDArray[np.int64], burn_ins: list[int]
+) -> tuple[dict[int, npt.NDArray[np.float64]], npt.NDArray[np.float64]]:
+    """Mean error of the samples after each burn-in, and their errors in the last epoch."""
+    means = {burn_in: np.empty(len(rows)) for burn_in in burn_ins}
+    parts = {burn_in: KeptLog(kept.log, burn_in).rows for burn_in in burn_ins}
+    last = np.empty(len(rows))
+    for start, stop in kept.blocks(0, kept.n_samples):
+        part = slice(*np.searchsorted(rows, [start, stop]))
+        block = kept.read(start, stop)[:, rows[part] - start].astype(np.float64)
+        for burn_in, epochs in parts.items():
+            means[burn_in][part] = _mean_logged(block[epochs], block)
+        last[part] = block[-1]
+    return means, last
+
+
+def _mean_logged(
+    block: npt.NDArray[np.float64], whole: npt.NDArray[np.float64]
+) -> npt.NDArray[np.float64]:
+    """Mean over the logged epochs of a block, of the whole log where the block has none."""
+    known = np.isfinite(block)
+    n = known.sum(axis=0)
+    mean = np.where(known, block, 0.0).sum(axis=0) / np.maximum(n, 1)
+    return np.asarray(np.where(n > 0, mean, np.nanmean(whole, axis=0)))
+
+
+def _read_held_out(held_out: HeldOut, training: Descriptors) -> Queries:
+    place = Place.parse(held_out.descriptors)
+    natoms = None if held_out.natoms is None else Place.parse(held_out.natoms)
+    with open_descriptors(place) as source:
+        if source.width != training.width:
+            raise InputError(
+                f"{place} has {source.width} columns, {training.source.place} has {training.width}",
+                hint="compute the descriptors with the same layer of the same trained network",
+            )
+        truth = read_true_errors(Place.parse(held_out.true_errors), source.n, str(place))
+        everything = source.take(np.arange(source.n), 0, source.n)
+        return Queries(everything, truth.values, find_structures(place, natoms, source.n))
+
+
+def apply_best(settings: Settings, best: Trial) -> Settings:
+    """Return the settings with the knobs of the best trial."""
+    return replace(settings, **asdict(best.choice))
