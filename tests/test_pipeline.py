@@ -328,24 +328,3 @@ def test_info_tells_kind_shapes_units_parameters_and_inputs(pipeline, name, ltau
     text = ltau("info", path).out
     assert name in text
     assert "sha256" in text
-
-
-@pytest.mark.parametrize(
-    ("kind", "artifact"),
-    [("reliability", "calibration"), ("parity", "calibration"), ("parity", "scores"),
-     ("cdf", "model"), ("cdf", "calibrated"), (None, "calibration"), (None, "model")],
-)  # fmt: skip
-@pytest.mark.parametrize("ending", ["png", "pdf", "svg"])
-def test_figures_are_drawn_the_same_each_time(pipeline, kind, artifact, ending, tmp_path, ltau):
-    made = []
-    for i in range(2):
-        path = tmp_path / f"{i}.{ending}"
-        words = ["plot", *([kind] if kind else []), getattr(pipeline, artifact), "-o", path]
-        if artifact == "scores":
-            words += ["--true", pipeline.true_errors]
-        result = ltau(*words)
-        assert result.code == 0, result.err
-        assert result.out.strip() == str(path)
-        made.append(path.read_bytes())
-    assert made[0] == made[1]
-    assert len(made[0]) > 5000

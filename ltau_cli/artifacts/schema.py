@@ -385,6 +385,7 @@ CALIBRATION = ArtifactSpec(
         DatasetSpec(
             "heldout_relative_distance", _HELD, "float32", ONE, "their relative distances"
         ),
+        _optional("heldout_group", _HELD, "label", ONE, "their groups, such as species"),
         DatasetSpec("heldout_cell", _HELD, "int64", ONE, "row of `bound_ratio` of each of them"),
         DatasetSpec(
             "heldout_uncertainty", ("n_heldout", "n_thresholds"), "float32", ONE,

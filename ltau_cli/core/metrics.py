@@ -141,6 +141,25 @@ def _of_distribution(true_error: Floats, predicted: Predicted) -> tuple[Floats, 
     return score, second, below / n
 
 
+def observed_shares(
+    true_error: Floats, predicted: Predicted, rows: npt.NDArray[np.bool_] | None = None
+) -> Floats:
+    """Share of the true errors (n,) under each predicted quantile, (n_ratio_levels,) float64.
+
+    Parameters
+    ----------
+    true_error : (n,) float64
+        Error units.
+    predicted : Predicted
+        Of the n rows.
+    rows : (n,) bool, optional
+        Use only these.
+    """
+    if rows is not None:
+        true_error, predicted = true_error[rows], _take(predicted, rows)
+    return _of_distribution(true_error, predicted)[2]
+
+
 def rank_correlation(a: Floats, b: Floats) -> float | None:
     """Spearman's rank correlation; None where one side does not vary."""
     from scipy.stats import spearmanr

@@ -3,55 +3,261 @@
 from __future__ import annotations
 
 import contextlib
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-COLUMN_INCHES = 3.4
+import numpy as np
+import numpy.typing as npt
+
+from ltau_cli.errors import InputError
+
+Floats = npt.NDArray[np.float64]
+Data = list[dict[str, npt.NDArray[Any]]]
+Draw = Callable[[Any], Data]  # of a panel, given its axes
+
+COLUMN_INCHES = 3.4  # 8.6 cm
+PANEL_INCHES = 2.9  # height
 # Okabe and Ito's colors, safe for the color blind (https://jfly.uni-koeln.de/color/).
 BLUE, ORANGE, GREEN, RED, GREY = "#0072B2", "#E69F00", "#009E73", "#D55E00", "#777777"
+PURPLE, SKY = "#CC79A7", "#56B4E9"
+SERIES = (BLUE, ORANGE, GREEN, PURPLE, SKY, RED)
+_DIGITS = {0.6: range(1, 10), 1.4: (1, 2, 5), 2.3: (1, 3)}  # that are labeled, by decades
+MANY = 5_000  # points of a line or markers from which on they are drawn as pixels
+GLUE = "\N{NO-BREAK SPACE}"
+MARGIN = 0.02  # of the width of a panel, beside titles and legends
 
-_RC = {
+_RC: dict[str, Any] = {
     "font.size": 8,
     "axes.titlesize": 8,
     "axes.titlelocation": "left",
     "axes.spines.top": False,
     "axes.spines.right": False,
+    "figure.figsize": (COLUMN_INCHES, PANEL_INCHES),
     "legend.frameon": False,
+    "legend.fontsize": 7,
     "lines.linewidth": 1.2,
     "savefig.dpi": 200,
-    "svg.hashsalt": "ltau",
     "svg.fonttype": "none",
     "pdf.fonttype": 42,
 }
+_FIXED: dict[str, Any] = {"svg.hashsalt": "ltau"}  # whatever the user's style says
+_NOT_LOOKS = ("backend", "interactive", "toolbar", "webagg", "date", "docstring", "tk", "macosx")
+
+
+@dataclass(frozen=True)
+class Panel:
+    """One diagram.
+
+    Attributes
+    ----------
+    name : str
+        Names its rows in the drawn data.
+    draw : callable
+        Draws on matplotlib axes and returns what it drew: blocks of columns, see :func:`series`.
+    """
+
+    name: str
+    draw: Draw
+
+
+@dataclass(frozen=True)
+class Page:
+    """A drawn figure.
+
+    Attributes
+    ----------
+    figure : matplotlib.figure.Figure
+    titles : list of str
+        What each panel states.
+    data : list of dict of str to (n,) arrays
+        What was drawn, with the column ``panel`` where there are several.
+    """
+
+    figure: Any
+    titles: list[str]
+    data: Data
+
+
+def read_style(path: Path) -> dict[str, Any]:
+    """Read a matplotlib style file.
+
+    Raises
+    ------
+    InputError
+        If it is none.
+    """
+    import matplotlib as mpl
+
+    try:
+        lines = path.read_text(encoding="utf-8").splitlines()
+    except (OSError, UnicodeDecodeError) as error:
+        reason = getattr(error, "strerror", None) or "it is not text"
+        raise InputError(f"{path}: cannot read the style: {reason}") from error
+    for number, line in enumerate(lines, start=1):
+        setting = line.partition("#")[0].strip()
+        if setting and setting.partition(":")[0].strip() not in mpl.rcParams:
+            raise InputError(
+                f"{path}, line {number}: {setting!r} is no setting of matplotlib",
+                hint="a style holds lines such as  font.size: 9",
+            )
+    try:
+        style = mpl.rc_params_from_file(path, fail_on_error=True, use_default_template=False)
+    except Exception as error:
+        raise InputError(f"{path} is no matplotlib style: {error}") from error
+    if style.get("text.usetex"):
+        raise InputError(
+            f"{path}: figures are not set with LaTeX", hint="leave out text.usetex: True"
+        )
+    return {key: value for key, value in style.items() if not key.startswith(_NOT_LOOKS)}
 
 
 @contextlib.contextmanager
-def new_figure() -> Iterator[tuple[Any, Any]]:
-    """Yield a figure and its axes in the house style; no display is needed."""
+def looks(style: Mapping[str, Any]) -> Iterator[None]:
+    """Draw in the house style with ``style`` on top of it."""
+    import matplotlib as mpl
+
+    with mpl.rc_context(_RC | dict(style) | _FIXED):  # type: ignore[arg-type]
+        yield
+
+
+def draw_page(panels: Sequence[Panel], *, columns: int = 1) -> Page:
+    """Draw panels below one another, or side by side in so many columns; no display is needed."""
     import matplotlib as mpl
     from matplotlib.backends.backend_agg import FigureCanvasAgg
     from matplotlib.figure import Figure
 
-    with mpl.rc_context(_RC):  # type: ignore[arg-type]
-        figure = Figure(figsize=(COLUMN_INCHES, 0.85 * COLUMN_INCHES), layout="constrained")
-        FigureCanvasAgg(figure)
-        yield figure, figure.add_subplot()
+    rows = -(-len(panels) // columns)
+    width, height = mpl.rcParams["figure.figsize"]
+    figure = Figure(figsize=(columns * width, rows * height), layout="constrained")
+    FigureCanvasAgg(figure)
+    places = figure.subfigures(rows, columns, squeeze=False).flat
+    titles, data = [], []
+    several = len(panels) > 1
+    for i, (panel, place) in enumerate(zip(panels, places, strict=False)):
+        axes = place.add_subplot()
+        blocks = panel.draw(axes)
+        title = axes.get_title(loc="left")
+        titles.append(title.replace(GLUE, " "))
+        axes.set_title("", loc="left")
+        lettered = f"({chr(ord('a') + i)}) {title}" if several else title
+        place.suptitle(_wrap(place, lettered), x=MARGIN, ha="left", size="medium")
+        for block in blocks:
+            n = len(next(iter(block.values())))
+            data.append(({"panel": np.full(n, panel.name)} if several else {}) | block)
+    return Page(figure, titles, data)
+
+
+def _wrap(place: Any, text: str) -> str:
+    """Break a title into lines that are no wider than its panel."""
+    lines = [""]
+    for word in text.split(" "):
+        longer = f"{lines[-1]} {word}".lstrip()
+        if lines[-1] and _width(place, longer, "medium") > 1 - 2 * MARGIN:
+            lines.append(word)
+        else:
+            lines[-1] = longer
+    return "\n".join(lines)
+
+
+def _width(place: Any, text: str, size: str) -> float:
+    """Width of a line of text, as a share of the width of its panel."""
+    from matplotlib.font_manager import FontProperties
+
+    renderer = place.figure.canvas.get_renderer()
+    font = FontProperties(size=size)
+    width, _, _ = renderer.get_text_width_height_descent(text, font, False)
+    return float(width / place.bbox.width)
 
 
 def save_figure(figure: Any, path: Path, file_format: str) -> None:
     """Write a figure without the time of day, so that equal figures are equal files."""
-    import matplotlib as mpl
-
     metadata: dict[str, Any] = {
         "png": {"Software": None},
         "pdf": {"CreationDate": None, "Producer": None, "Creator": None},
         "svg": {"Date": None, "Creator": None},
     }[file_format]
-    with mpl.rc_context(_RC):  # type: ignore[arg-type]
-        figure.savefig(path, format=file_format, metadata=metadata)
+    figure.savefig(path, format=file_format, metadata=metadata)
+
+
+def series(name: str, **columns: npt.ArrayLike) -> dict[str, npt.NDArray[Any]]:
+    """Return the drawn data of one curve or cloud: equally long columns with its name."""
+    arrays = {key: np.atleast_1d(np.asarray(values)) for key, values in columns.items()}
+    n = max(len(values) for values in arrays.values())
+    return {"series": np.full(n, name)} | {k: np.broadcast_to(v, n) for k, v in arrays.items()}
+
+
+def hexagon_centers(cells: Any) -> Floats:
+    """Return the centers (n, 2) of the cells of a log-log hexbin."""
+    corners = np.stack([path.vertices[:6] for path in cells.get_paths()])
+    # Depending on the version of matplotlib, the paths are in place or one path is shifted.
+    centers: Floats = 10 ** (np.log10(corners).mean(axis=1) + cells.get_offsets())
+    return centers
 
 
 def with_units(label: str, units: str) -> str:
     """``error (eV/Å)``, or ``error`` where the units are not known."""
     return f"{label} ({units})" if units else label
+
+
+def quantity(value: float, units: str) -> str:
+    """``0.0318 eV/Å``, which no title is broken in."""
+    return f"{value:.3g}" + (f"{GLUE}{units}" if units else "")
+
+
+def percent(share: float, digits: int = 0) -> str:
+    """``92.2 %``, which no title is broken in."""
+    return f"{100 * share:.{digits}f}{GLUE}%"
+
+
+def arrow(before: float, after: float | None) -> str:
+    """``0.217 → 0.056``, or the first number alone."""
+    return f"{before:.3f}" + ("" if after is None else f"{GLUE}→{GLUE}{after:.3f}")
+
+
+def shorten(name: str, most: int = 28) -> str:
+    """Cut the middle out of a long name."""
+    half = (most - 1) // 2
+    return name if len(name) <= most else f"{name[:half]}…{name[-half:]}"
+
+
+def legend_below(axes: Any) -> None:
+    """Put the legend under the axis label, where it hides nothing, in the columns that fit."""
+    import matplotlib as mpl
+
+    handles, labels = axes.get_legend_handles_labels()
+    place = axes.figure
+    size = mpl.rcParams["legend.fontsize"]
+    em = _width(place, "M", size)
+    widths = [_width(place, label, size) + 4 * em for label in labels]
+    place.legend(
+        handles, labels, loc="outside lower center", borderaxespad=0.2, columnspacing=1.2,
+        handlelength=1.8, handletextpad=0.6, labelspacing=0.3, ncols=_columns_that_fit(widths),
+    )  # fmt: skip
+
+
+def _columns_that_fit(widths: Sequence[float]) -> int:
+    """Return the columns of a legend whose entries are so wide, as shares of the panel's width."""
+    for columns in range(len(widths), 1, -1):
+        parts = np.array_split(widths, columns)  # as matplotlib fills the columns
+        if sum(max(part) for part in parts) <= 1 - 2 * MARGIN:
+            return columns
+    return 1
+
+
+def log_ticks(axis: Any) -> None:
+    """Label a logarithmic axis in plain numbers, about as many as there is room for.
+
+    Call it when the limits are final.
+    """
+    from matplotlib.ticker import FuncFormatter, LogLocator, NullFormatter
+
+    low, high = axis.get_view_interval()
+    decades = np.log10(high / low)
+    for most, digits in _DIGITS.items():
+        if decades < most:
+            axis.set_major_locator(LogLocator(subs=[float(digit) for digit in digits]))
+            axis.set_major_formatter(FuncFormatter(lambda value, _: f"{value:g}"))
+            break
+    axis.set_minor_formatter(NullFormatter())

@@ -142,6 +142,8 @@ def run(
             writer.put("heldout_expected_error", rest.expected_error)
             writer.put("heldout_calibrated_error", mean)
             writer.put("heldout_relative_distance", rest.relative_distance)
+            if rest.group is not None:
+                writer.put("heldout_group", rest.group, compress=True)
             writer.put("heldout_cell", cell, compress=True)
             writer.put("heldout_uncertainty", uncertainty[held])
             writer.finish(

@@ -86,12 +86,25 @@ def headline(result: dict[str, Any]) -> dict[str, float]:
     return found | {name: v for name, v in own.items() if isinstance(v, float | int)}
 
 
-def _roc_auc(
-    artifact: Artifact, place: Place, pvalue: npt.NDArray[Any], rest: npt.NDArray[np.bool_]
-) -> float:
-    """Area under the ROC curve of the p-value against the user's own labels."""
-    from sklearn.metrics import roc_auc_score
+def read_ood_labels(
+    artifact: Artifact, place: Place, rest: npt.NDArray[np.bool_]
+) -> npt.NDArray[np.bool_]:
+    """Read which rows of scores are out of domain, labeled 1, and which are not, labeled 0.
 
+    Parameters
+    ----------
+    artifact : Artifact
+        Scores.
+    place : Place
+        One label for each row.
+    rest : (n_queries,) bool
+        Rows to return the labels of.
+
+    Raises
+    ------
+    InputError
+        If there are other labels than 0 and 1, or only one of them.
+    """
     labels = read_label_column(place)
     check_count(labels, artifact.sizes[ROW_DIM], place, str(artifact.path), "rows")
     names = labels[rest].astype(np.str_)  # 1 in .npy, "1" in .txt
@@ -100,4 +113,14 @@ def _roc_auc(
             f"{place}: out-of-domain labels must be 0 and 1, and both must occur",
             hint="1 for a row that is out of domain, 0 for one that is not",
         )
-    return float(roc_auc_score(names == "1", -pvalue))
+    flags: npt.NDArray[np.bool_] = names == "1"
+    return flags
+
+
+def _roc_auc(
+    artifact: Artifact, place: Place, pvalue: npt.NDArray[Any], rest: npt.NDArray[np.bool_]
+) -> float:
+    """Area under the ROC curve of the p-value against the user's own labels."""
+    from sklearn.metrics import roc_auc_score
+
+    return float(roc_auc_score(read_ood_labels(artifact, place, rest), -pvalue))

@@ -265,7 +265,7 @@ def _grid(
     kept: KeptLog, settings: Settings
 ) -> tuple[npt.NDArray[np.float64], npt.NDArray[np.float64]]:
     """Thresholds and bin edges."""
-    limits = np.array(sorted(set(settings.thresholds)) or [_last_mean(kept.log)], dtype=np.float64)
+    limits = np.array(sorted(set(settings.thresholds)) or [last_mean(kept.log)], dtype=np.float64)
     low, high = settings.error_range or default_range(
         smallest=_finite(kept.per_epoch("epoch_min"), np.nanmin),
         largest=_finite(kept.per_epoch("epoch_max"), np.nanmax),
@@ -278,7 +278,7 @@ def _grid(
     return limits, edges
 
 
-def _last_mean(log: Artifact) -> float:
+def last_mean(log: Artifact) -> float:
     """Mean error over the training set at the last epoch, the model's MAE; the mean over runs."""
     means = log.read("epoch_mean")
     rows = rows_of_runs(log.read("epoch"), log.read("run"))

@@ -1,8 +1,10 @@
-"""An artifact to a figure."""
+"""Artifacts to a figure."""
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+import contextlib
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -11,173 +13,225 @@ import numpy.typing as npt
 
 from ltau_cli.artifacts.atomic import check_target, replace_atomically
 from ltau_cli.artifacts.provenance import Hasher
-from ltau_cli.artifacts.read import Artifact, open_artifact
-from ltau_cli.core.metrics import rank_correlation
-from ltau_cli.errors import InputError, UsageError
-from ltau_cli.figures import cdf, parity, reliability
-from ltau_cli.figures.style import save_figure
-from ltau_cli.stages.calibrate import of_threshold
+from ltau_cli.artifacts.read import open_artifact
+from ltau_cli.errors import UsageError
+from ltau_cli.figures.style import Data, Panel, draw_page, looks, read_style, save_figure
 from ltau_cli.stages.known import Truth
-from ltau_cli.stages.maps import from_artifact
+from ltau_cli.stages.panels import cdf, scored, training, truth
+from ltau_cli.stages.panels.given import Given, NotGivenError
+from ltau_cli.stages.progress import Progress, silent
+from ltau_cli.stages.targets import STDOUT, open_text
+from ltau_cli.writers.tables import write_table
 
 FORMATS = ("png", "pdf", "svg")
-BLOCK_POINTS = 65_536
+OVERVIEW = "overview"
+
+
+@dataclass(frozen=True)
+class Kind:
+    """A kind of figure.
+
+    Attributes
+    ----------
+    panels : callable
+        Prepares its panels.
+    artifacts : tuple of str
+        Kinds of artifacts it is drawn from.
+    options : tuple of str
+        Options that mean something to it.
+    at_most : int or None
+        Artifacts in all.
+    """
+
+    panels: Callable[[Given], list[Panel]]
+    artifacts: tuple[str, ...]
+    options: tuple[str, ...] = ()
+    at_most: int | None = 1
+
+
+_KNOWN = ("calibration", "scores")
+KINDS: dict[str, Kind] = {
+    "reliability": Kind(truth.reliability_panels, _KNOWN, ("--true", "--group")),
+    "parity": Kind(truth.parity_panels, _KNOWN, ("--true",)),
+    "cdf": Kind(cdf.cdf_panels, ("model", "scores"), ("--rows",), at_most=2),
+    "trajectories": Kind(training.trajectories_panels, ("errors",), ("--rows",)),
+    "map": Kind(training.map_panels, ("errors",)),
+    "ood": Kind(scored.ood_panels, ("model", "scores"), ("--ood-labels",), at_most=None),
+    "sparsification": Kind(truth.sparsification_panels, _KNOWN, ("--true",)),
+    "trace": Kind(scored.trace_panels, ("scores",), at_most=None),
+    "coverage": Kind(truth.coverage_panels, _KNOWN, ("--true", "--group")),
+}
+_FITTING = {"errors": "trajectories", "model": "cdf", "calibration": "reliability"}
 
 
 def run(
     kind: str | None,
-    path: Path,
+    paths: Sequence[Path],
     output: Path,
     *,
-    true_errors: str | None = None,
+    true_errors: Truth | None = None,
+    group: str | None = None,
+    ood_labels: str | None = None,
+    rows: tuple[int, ...] = (),
+    style: Path | None = None,
+    data: Path | None = None,
     force: bool = False,
-) -> Path:
+    progress: Progress = silent,
+) -> dict[str, Any]:
     """Draw one figure.
 
     Parameters
     ----------
-    kind : {"reliability", "parity", "cdf"} or None
-        None takes the kind that fits the artifact.
-    path : Path
-        The artifact.
+    kind : str or None
+        A key of :data:`KINDS`, or ``overview``; None takes what fits the artifacts.
+    paths : sequence of Path
+        The artifacts.
     output : Path
         Figure file; its ending sets the format.
-    true_errors : str, optional
-        True errors of the rows of a scores artifact, for ``parity``.
+    true_errors : Truth, optional
+        True errors of the rows of the scores artifact.
+    group : str, optional
+        Labels of its rows, see :func:`ltau_cli.stages.known.read_rows`.
+    ood_labels : str, optional
+        File that says of each of its rows whether it is out of domain (1) or not (0).
+    rows : tuple of int
+        Samples or rows to draw, from 0.
+    style : Path, optional
+        Style file of matplotlib.
+    data : Path, optional
+        CSV file that gets what was drawn; ``-`` is standard output.
     force : bool
-        Replace an existing file.
+        Replace existing files.
+    progress : Progress
+        Shows the reading of an error log.
 
     Returns
     -------
-    Path
-        The figure.
+    dict
+        ``output``, ``kind`` and the ``titles`` of the panels.
 
     Raises
     ------
     UsageError
-        If the ending is unknown or the kind needs true errors.
+        If the ending is unknown, or the figure cannot be drawn from what is given.
+    InputError
+        If true errors, labels or the style cannot be used.
+    OutputError
+        If a file may not or cannot be written.
     """
     check_target(output, force=force)
+    if data is not None and data != STDOUT:
+        check_target(data, force=force)
     file_format = output.suffix.lower().lstrip(".")
     if file_format not in FORMATS:
         raise UsageError(
             f"cannot tell the format of {output}", hint="end it in " + ", ".join(FORMATS)
         )
-    with open_artifact(path) as artifact:
-        chosen = kind or _DEFAULT_KIND.get(artifact.kind)
-        draw = _DRAW.get((chosen or "", artifact.kind))
-        if draw is None:
-            fitting = sorted({of for name, of in _DRAW if chosen in (None, name)})
+    settings = {} if style is None else read_style(style)
+    with contextlib.ExitStack() as stack:
+        artifacts = [stack.enter_context(open_artifact(path)) for path in paths]
+        given = Given(
+            artifacts, true_errors, group, ood_labels, rows, stack.enter_context(Hasher()), progress
+        )
+        chosen = kind or _fitting_kind(given)
+        _check_options(chosen, given)
+        panels = _overview(given) if chosen == OVERVIEW else _panels(chosen, given)
+        with looks(settings):
+            page = draw_page(panels, columns=min(3, len(panels)) if chosen == OVERVIEW else 1)
+            with replace_atomically(output, force=force) as temporary:
+                save_figure(page.figure, temporary, file_format)
+    if data is not None:
+        with open_text(data, force=force) as stream:
+            names, blocks = _fill_in(page.data)
+            write_table(stream, names, blocks)
+    return {"output": output, "kind": chosen, "titles": page.titles}
+
+
+def _fitting_kind(given: Given) -> str:
+    """Return the kind that fits the artifacts."""
+    kinds = {artifact.kind for artifact in given.artifacts}
+    if len(given.artifacts) == 1 and kinds != {"scores"}:
+        return _FITTING[kinds.pop()]
+    if kinds == {"model", "scores"}:
+        return "ood"
+    if kinds == {"scores"}:
+        return "trace" if given.truth is None else "parity"
+    return OVERVIEW
+
+
+def _panels(name: str, given: Given) -> list[Panel]:
+    kind = KINDS[name]
+    for artifact in given.artifacts:
+        if artifact.kind not in kind.artifacts:
             raise UsageError(
-                f"no {chosen or 'figure'} can be drawn from {path}, which is of kind "
-                f"{artifact.kind}",
-                hint="give an artifact of kind " + " or ".join(fitting),
+                f"no {name} can be drawn from {artifact.path}, which is of kind {artifact.kind}",
+                hint="give an artifact of kind " + " or ".join(kind.artifacts),
             )
-        figure = draw(artifact, true_errors)
-        with replace_atomically(output, force=force) as temporary:
-            save_figure(figure, temporary, file_format)
-    return output
+    if kind.at_most == 1 and len(given.artifacts) > 1:
+        raise UsageError(f"{name} is drawn from one artifact, not {len(given.artifacts)}")
+    _check_single(name, given, "model", *(("scores",) if kind.at_most is not None else ()))
+    return kind.panels(given)
 
 
-def _reliability(artifact: Artifact, _true_errors: str | None) -> Any:
-    calibration = from_artifact(artifact)
-    numbers, before, after = of_threshold(
-        calibration,
-        0,
-        artifact.read("heldout_true_error").astype(np.float64),
-        artifact.read("heldout_uncertainty").astype(np.float64),
-        artifact.read("heldout_calibrated_error").astype(np.float64),
-        artifact.read("heldout_cell"),
-    )
-    return reliability.draw(
-        (before.predicted, before.observed, before.n),
-        (after.predicted, after.observed, after.n),
-        threshold=numbers["threshold"],
-        scale=numbers["scale"] if calibration.method == "threshold" else 1.0,
-        errors=(before.error, after.error),
-        units=artifact.units,
-    )
+def _overview(given: Given) -> list[Panel]:
+    """Return the panels of every kind that the artifacts allow."""
+    _check_single(OVERVIEW, given, "errors", "model", "calibration")
+    panels = []
+    for name, kind in KINDS.items():
+        if {artifact.kind for artifact in given.artifacts}.isdisjoint(kind.artifacts):
+            continue
+        with contextlib.suppress(NotGivenError):
+            panels += kind.panels(_for_overview(name, given))
+    return panels
 
 
-def _parity_calibration(artifact: Artifact, _true_errors: str | None) -> Any:
-    expected = artifact.read("heldout_expected_error").astype(np.float64)
-    return _parity(artifact, expected, artifact.read("heldout_true_error").astype(np.float64))
+def _for_overview(name: str, given: Given) -> Given:
+    """Let the CDFs be those of the training set, or of the first scores where it is not given."""
+    if name != "cdf":
+        return given
+    return replace(given, artifacts=given.of("model") or given.of("scores")[:1])
 
 
-def _parity_scores(artifact: Artifact, true_errors: str | None) -> Any:
-    if true_errors is None:
-        raise UsageError(
-            f"parity of {artifact.path} needs its true errors",
-            hint="give them with --true FILE, or plot the calibration artifact",
-        )
-    with Hasher() as hasher:
-        truth = Truth(true_errors).read(artifact, hasher).values
-    return _parity(artifact, artifact.read("expected_error").astype(np.float64), truth)
+def _check_single(name: str, given: Given, *kinds: str) -> None:
+    for kind in kinds:
+        found = given.of(kind)
+        if len(found) > 1:
+            raise UsageError(
+                f"{name} takes one artifact of kind {kind}, not both {found[0].path} and "
+                f"{found[1].path}"
+            )
 
 
-def _parity(
-    artifact: Artifact, expected: npt.NDArray[np.float64], truth: npt.NDArray[np.float64]
-) -> Any:
-    correlation = rank_correlation(expected, truth)
-    return parity.draw(expected, truth, rank_correlation=correlation, units=artifact.units)
+def _check_options(name: str, given: Given) -> None:
+    """Refuse options that mean nothing here."""
+    named = {
+        "--true": given.truth is not None,
+        "--group": given.group is not None,
+        "--ood-labels": given.ood_labels is not None,
+        "--rows": bool(given.rows),
+    }
+    for option in (option for option, there in named.items() if there):
+        takers = [kind for kind, spec in KINDS.items() if option in spec.options]
+        if name not in takers and (name != OVERVIEW or option == "--rows"):
+            raise UsageError(f"{option} belongs to {' and '.join(takers)}, not to {name}")
+        if option != "--rows" and len(given.of("scores")) != 1:
+            raise UsageError(
+                f"{option} is about the rows of one scores artifact, and "
+                f"{len(given.of('scores')) or 'none'} {_were(len(given.of('scores')))} given"
+            )
+    if given.group is not None and given.truth is None:
+        raise UsageError("--group needs the true errors too", hint="give them with --true FILE")
 
 
-def _cdf_model(artifact: Artifact, _true_errors: str | None) -> Any:
-    weights = artifact.read("multiplicity")
-    overall = np.zeros(artifact.sizes["n_bins"] + 1)
-    for start in range(0, len(weights), BLOCK_POINTS):
-        own = _cdfs_of_points(artifact, start, start + BLOCK_POINTS)
-        overall += weights[start : start + BLOCK_POINTS] @ own
-    mean_error = artifact.read("mean_error")
-    rows = {i: _cdfs_of_points(artifact, i, i + 1)[0] for i in _chosen(mean_error).values()}
-    return _cdf(artifact, artifact.read("bin_edges"), overall / weights.sum(), rows, mean_error)
+def _were(n: int) -> str:
+    return "were" if n > 1 else "was"
 
 
-def _cdfs_of_points(artifact: Artifact, start: int, stop: int) -> npt.NDArray[np.float64]:
-    """CDFs at the bin edges of points ``start..stop``."""
-    own = np.cumsum(artifact.read("counts", start, stop), axis=1, dtype=np.float64)
-    cdfs: npt.NDArray[np.float64] = own[:, :-1] / own[:, -1:]
-    return cdfs
+def _fill_in(data: Data) -> tuple[list[str], Data]:
+    """Give all blocks the same columns, empty where a block has none."""
+    names = list(dict.fromkeys(name for block in data for name in block))
 
+    def empty(block: dict[str, npt.NDArray[Any]]) -> npt.NDArray[np.str_]:
+        return np.full(len(block["series"]), "")
 
-def _cdf_scores(artifact: Artifact, _true_errors: str | None) -> Any:
-    if not artifact.has("cdf"):
-        raise InputError(
-            f"{artifact.path} holds no CDFs", hint="score again with --cdf, or plot the model"
-        )
-    own = artifact.read("cdf").astype(np.float64)
-    edges = artifact.read("cdf_edges")
-    return _cdf(artifact, edges, own.mean(axis=0), own, artifact.read("expected_error"))
-
-
-def _cdf(
-    artifact: Artifact,
-    edges: npt.NDArray[np.float64],
-    overall: npt.NDArray[np.float64],
-    own: Mapping[int, npt.NDArray[np.float64]] | npt.NDArray[np.float64],
-    order_by: npt.NDArray[np.float32],
-) -> Any:
-    chosen = _chosen(order_by)
-    name = "point" if artifact.kind == "model" else "row"
-    rows = {f"{label} ({name} {i})": own[i] for label, i in chosen.items()}
-    threshold = float(artifact.read("thresholds")[0])
-    return cdf.draw(edges, overall, rows, threshold=threshold, units=artifact.units)
-
-
-def _chosen(order_by: npt.NDArray[np.float32]) -> dict[str, int]:
-    """Rows to show."""
-    order = np.argsort(order_by, kind="stable")
-    return {
-        "lowest": int(order[0]), "median": int(order[len(order) // 2]), "highest": int(order[-1])
-    }  # fmt: skip
-
-
-_DRAW: dict[tuple[str, str], Callable[[Artifact, str | None], Any]] = {
-    ("reliability", "calibration"): _reliability,
-    ("parity", "calibration"): _parity_calibration,
-    ("parity", "scores"): _parity_scores,
-    ("cdf", "model"): _cdf_model,
-    ("cdf", "scores"): _cdf_scores,
-}
-_DEFAULT_KIND = {"calibration": "reliability", "model": "cdf", "scores": "cdf"}
-KINDS = tuple(sorted({kind for kind, _ in _DRAW}))
+    return names, [{name: block.get(name, empty(block)) for name in names} for block in data]

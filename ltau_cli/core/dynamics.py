@@ -1,0 +1,111 @@
+"""Training dynamics: how the error of each sample behaved over the epochs."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import numpy as np
+import numpy.typing as npt
+
+HARD = 2.0  # mean error of a suspect, in medians of the training set
+STEADY = 0.5  # its deviation over its mean, in medians of the training set
+RARELY = 0.05  # its share of epochs under the threshold, at most
+CONVERGED = 2.0  # the burn-in ends where the mean error stays below this many times its last value
+
+
+@dataclass(frozen=True)
+class Dynamics:
+    """Statistics of n samples over their epochs; NaN for a sample that was never logged.
+
+    Attributes
+    ----------
+    mean_error : (n,) float32
+        Error units.
+    deviation : (n,) float32
+        Standard deviation of the error over the epochs, in error units.
+    share_under : (n,) float32
+        Share of the logged errors that are at most the threshold.
+    """
+
+    mean_error: npt.NDArray[np.float32]
+    deviation: npt.NDArray[np.float32]
+    share_under: npt.NDArray[np.float32]
+
+    def __len__(self) -> int:
+        return len(self.mean_error)
+
+
+def summarize_dynamics(errors: npt.NDArray[np.float32], threshold: float) -> Dynamics:
+    """Take the statistics of a block of samples.
+
+    Parameters
+    ----------
+    errors : (n_epochs, n) float32
+        Error units; NaN is missing and left out.
+    threshold : float
+        Error units.
+
+    Returns
+    -------
+    Dynamics
+    """
+    there = ~np.isnan(errors)
+    n = there.sum(axis=0)
+    with np.errstate(invalid="ignore"):  # 0 / 0 is the NaN of a sample without errors
+        mean = np.where(there, errors, 0).sum(axis=0, dtype=np.float64) / n
+        square = np.where(there, (errors - mean) ** 2, 0).sum(axis=0) / n
+        under = (errors <= threshold).sum(axis=0) / n
+    return Dynamics(*(values.astype(np.float32) for values in (mean, np.sqrt(square), under)))
+
+
+def join_dynamics(parts: Sequence[Dynamics]) -> Dynamics:
+    """Put blocks of samples together, in order."""
+    names = ("mean_error", "deviation", "share_under")
+    return Dynamics(*(np.concatenate([getattr(part, name) for part in parts]) for name in names))
+
+
+def find_suspects(dynamics: Dynamics) -> npt.NDArray[np.bool_]:
+    """Tell which samples stayed hard all through training, as wrong labels do.
+
+    A suspect has a mean error of at least twice the median over the training set, a deviation over
+    its mean of at most half the median, and at most 5 % of its errors under the threshold: it is
+    not learned and it does not matter to it how far the others are. (The hard-to-learn region of
+    the data maps of Swayamdipta et al. 2020, doi 10.18653/v1/2020.emnlp-main.746, where most
+    labels that were wrong on purpose ended up.)
+
+    Returns
+    -------
+    (n,) bool
+    """
+    mean = dynamics.mean_error
+    if not np.isfinite(mean).any():
+        return np.zeros(len(dynamics), dtype=bool)
+    with np.errstate(invalid="ignore", divide="ignore"):
+        relative = dynamics.deviation / mean
+    suspects: npt.NDArray[np.bool_] = (
+        (mean >= HARD * np.nanmedian(mean))
+        & (relative <= STEADY * np.nanmedian(relative))
+        & (dynamics.share_under <= RARELY)
+    )
+    return suspects
+
+
+def count_burn_in(epoch_mean: npt.NDArray[np.float64]) -> int:
+    """Epochs before the mean error stays below twice its last value.
+
+    Parameters
+    ----------
+    epoch_mean : (n_epochs,) float64
+        Mean error of the training set at each epoch, in order; NaN is left out.
+
+    Returns
+    -------
+    int
+        0 where the first epoch is below already.
+    """
+    known = np.flatnonzero(np.isfinite(epoch_mean))
+    if not len(known):
+        return 0
+    above = known[epoch_mean[known] > CONVERGED * epoch_mean[known[-1]]]
+    return int(above[-1]) + 1 if len(above) else 0

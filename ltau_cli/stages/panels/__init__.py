@@ -1,0 +1,1 @@
+"""Artifacts to the panels of each kind of figure."""

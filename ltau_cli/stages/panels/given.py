@@ -1,0 +1,227 @@
+"""What a figure may be drawn from."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from functools import cached_property
+
+import numpy as np
+import numpy.typing as npt
+
+from ltau_cli.artifacts.provenance import Hasher
+from ltau_cli.artifacts.read import Artifact
+from ltau_cli.core.calibration import RATIO_LEVELS, Calibration
+from ltau_cli.core.dynamics import Dynamics, join_dynamics, summarize_dynamics
+from ltau_cli.core.maps import Floats, Rows
+from ltau_cli.core.metrics import Predicted
+from ltau_cli.errors import ComputeError, UsageError
+from ltau_cli.stages.fit import last_mean
+from ltau_cli.stages.known import Truth, read_rows
+from ltau_cli.stages.maps import from_artifact
+from ltau_cli.stages.progress import Progress
+
+FAN_SAMPLES = 20_000  # that stand for the whole training set in a quantile fan
+SEED = 0
+
+
+class NotGivenError(UsageError):
+    """What was given does not allow this figure; an overview leaves it out."""
+
+
+@dataclass(frozen=True)
+class Known:
+    """Rows whose true errors are known and that no calibration was fitted on.
+
+    Attributes
+    ----------
+    artifact : Artifact
+        Where they come from.
+    calibration : Calibration or None
+    true, expected : (n,) float64
+        Error units.
+    uncertainty : (n, n_thresholds) float64
+    group : (n,) labels or None
+    rows : Rows or None
+        All that the scores say; a calibration artifact has not kept it.
+    plain : (levels, observed)
+        Levels of the plain quantiles, and the share of true errors under them.
+    predicted : Predicted or None
+        The calibrated error distributions.
+    calibrated_uncertainty : (n, n_thresholds) float64 or None
+        From scores; a calibration artifact gives its own reliability.
+    """
+
+    artifact: Artifact
+    calibration: Calibration | None
+    true: Floats
+    expected: Floats
+    uncertainty: Floats
+    group: npt.NDArray[np.generic] | None
+    rows: Rows | None
+    plain: tuple[Floats, Floats]
+    predicted: Predicted | None
+    calibrated_uncertainty: Floats | None = None
+
+    @property
+    def best(self) -> Floats:
+        """The calibrated errors, or the expected ones without a calibration."""
+        return self.expected if self.predicted is None else self.predicted.mean
+
+
+@dataclass(frozen=True)
+class Training:
+    """What an error log says of its samples.
+
+    Attributes
+    ----------
+    dynamics : Dynamics
+        Of all samples.
+    threshold : float
+        The mean error of the last epoch (error units).
+    drawn : (n_drawn,) int64
+        Samples chosen at random, all of them if they are few.
+    errors : (n_epochs, n_drawn) float32
+        Theirs.
+    """
+
+    dynamics: Dynamics
+    threshold: float
+    drawn: npt.NDArray[np.int64]
+    errors: npt.NDArray[np.float32]
+
+
+@dataclass(frozen=True)
+class Given:
+    """Open artifacts and what the user said about them.
+
+    Attributes
+    ----------
+    artifacts : sequence of Artifact
+    truth : Truth or None
+        True errors of the one scores artifact.
+    group, ood_labels : str or None
+        Labels of its rows.
+    rows : tuple of int
+        Samples or rows to draw.
+    hasher : Hasher
+        Of the inputs.
+    progress : Progress
+    """
+
+    artifacts: Sequence[Artifact]
+    truth: Truth | None
+    group: str | None
+    ood_labels: str | None
+    rows: tuple[int, ...]
+    hasher: Hasher
+    progress: Progress
+
+    def of(self, kind: str) -> list[Artifact]:
+        """Artifacts of a kind."""
+        return [artifact for artifact in self.artifacts if artifact.kind == kind]
+
+    def one(self, kind: str) -> Artifact:
+        """Return the artifact of a kind."""
+        found = self.of(kind)
+        if not found:
+            raise NotGivenError(f"no artifact of kind {kind} was given", hint=f"name {kind}.h5")
+        return found[0]
+
+    @cached_property
+    def known(self) -> Known:
+        """Rows whose true errors are known."""
+        scores, calibrations = self.of("scores"), self.of("calibration")
+        if self.truth is not None:
+            return _known_of_scores(scores[0], self.truth, self.group, self.hasher)
+        if calibrations:
+            return _known_of_calibration(calibrations[0])
+        name = scores[0].path if scores else "this figure"
+        raise NotGivenError(
+            f"{name} needs its true errors here",
+            hint="give them with --true FILE, or plot the calibration artifact",
+        )
+
+    @cached_property
+    def training(self) -> Training:
+        """What the error log says of its samples, streamed once."""
+        log = self.one("errors")
+        dataset, threshold = log.dataset("errors"), last_mean(log)
+        n_epochs, n = dataset.shape
+        chosen = np.arange(n)
+        if n > FAN_SAMPLES:
+            generator = np.random.default_rng(SEED)
+            chosen = np.sort(generator.choice(n, FAN_SAMPLES, replace=False))
+        errors = np.empty((n_epochs, len(chosen)), dtype=np.float32)
+        parts: list[Dynamics] = []
+        block = dataset.chunks[1]
+        with self.progress("reading errors", n) as advance:
+            for start in range(0, n, block):
+                stop = min(start + block, n)
+                values = dataset[:, start:stop]
+                parts.append(summarize_dynamics(values, threshold))
+                first, last = np.searchsorted(chosen, [start, stop])
+                errors[:, first:last] = values[:, chosen[first:last] - start]
+                advance(stop - start)
+        return Training(join_dynamics(parts), threshold, chosen, errors)
+
+
+def _known_of_calibration(artifact: Artifact) -> Known:
+    calibration = from_artifact(artifact)
+    quantiles = artifact.summary["heldout"]["quantiles"]
+    plain = [np.array([entry[key] for entry in quantiles]) for key in ("level", "coverage")]
+    return Known(
+        artifact=artifact,
+        calibration=calibration,
+        true=artifact.read("heldout_true_error").astype(np.float64),
+        expected=artifact.read("heldout_expected_error").astype(np.float64),
+        uncertainty=artifact.read("heldout_uncertainty").astype(np.float64),
+        group=artifact.read("heldout_group") if artifact.has("heldout_group") else None,
+        rows=None,
+        plain=(plain[0], plain[1]),
+        predicted=_predicted(
+            calibration,
+            artifact.read("heldout_calibrated_error").astype(np.float64),
+            artifact.read("heldout_cell"),
+        ),
+    )
+
+
+def _known_of_scores(artifact: Artifact, truth: Truth, group: str | None, hasher: Hasher) -> Known:
+    true_errors = truth.read(artifact, hasher)
+    rows = read_rows(artifact, true_errors, group, hasher)
+    used = np.zeros(len(rows), dtype=bool)
+    if artifact.has("in_calibration"):
+        used = artifact.read("in_calibration")
+    rest = ~used
+    if not rest.any():
+        raise ComputeError(
+            f"{artifact.path}: the calibration was fitted on every row; none is left"
+        )
+    rows, true = rows.take(rest), true_errors.values[rest]
+    calibration = predicted = after = None
+    if artifact.has("calibration/coefficients"):
+        calibration = from_artifact(artifact, "calibration/")
+        mean = artifact.read("calibrated_error")[rest].astype(np.float64)
+        predicted = _predicted(calibration, mean, calibration.cells.of(rows))
+        after = artifact.read("calibrated_uncertainty")[rest].astype(np.float64)
+    quantiles = artifact.read("quantiles")[rest]
+    return Known(
+        artifact=artifact,
+        calibration=calibration,
+        true=true,
+        expected=rows.expected_error,
+        uncertainty=artifact.read("uncertainty")[rest].astype(np.float64),
+        group=rows.group,
+        rows=rows,
+        plain=(artifact.read("quantile_levels"), (true[:, None] <= quantiles).mean(axis=0)),
+        predicted=predicted,
+        calibrated_uncertainty=after,
+    )
+
+
+def _predicted(calibration: Calibration, mean: Floats, cell: npt.NDArray[np.int64]) -> Predicted:
+    own = calibration.predictor
+    return Predicted(
+        mean, cell, own.ratio_quantiles, RATIO_LEVELS, own.bound_ratio, calibration.levels
+    )

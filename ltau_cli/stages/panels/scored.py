@@ -1,0 +1,132 @@
+"""Panels of scores: distances from the training set, and trajectories."""
+
+from __future__ import annotations
+
+import numpy as np
+import numpy.typing as npt
+
+from ltau_cli.artifacts.read import Artifact
+from ltau_cli.core.selection import summarize
+from ltau_cli.errors import UsageError
+from ltau_cli.figures import ood as ood_figure
+from ltau_cli.figures import trace as trace_figure
+from ltau_cli.figures.style import Panel, shorten
+from ltau_cli.readers.arrays import Place
+from ltau_cli.stages.evaluate import read_ood_labels
+from ltau_cli.stages.panels.given import Given, NotGivenError
+from ltau_cli.stages.score_summary import FLAGGED_BELOW
+from ltau_cli.stages.shards import refuse_shard
+
+
+def ood_panels(given: Given) -> list[Panel]:
+    """Prepare neighbor distances of the training set and of each scored file."""
+    scores = given.of("scores")
+    if not scores or not given.of("model"):
+        there = given.artifacts[0]
+        raise NotGivenError(
+            f"ood is drawn from a model and scores, {there.path} alone is not enough",
+            hint="ltau plot ood model.h5 scores.h5",
+        )
+    model = given.one("model")
+    distance = model.read("loo_distance")
+    training = np.sort(distance[np.isfinite(distance)])
+    for artifact in scores:
+        if artifact.model_fingerprint != model.model_fingerprint:
+            raise UsageError(
+                f"{artifact.path} was not scored with {model.path}",
+                hint="give the model that the scores were made with",
+            )
+        if artifact.parameters["k"] != model.summary["k"]:
+            raise UsageError(
+                f"{artifact.path} was scored with -k {artifact.parameters['k']}, the distances of "
+                f"{model.path} are of -k {model.summary['k']}",
+                hint="score with the model's own -k",
+            )
+    names = name_files(scores)
+    files = {n: a.read("neighbor_distance") for n, a in zip(names, scores, strict=True)}
+    shares = {
+        name: float((artifact.read("ood_pvalue") < FLAGGED_BELOW).mean())
+        for name, artifact in zip(names, scores, strict=True)
+    }
+    panels = [
+        Panel(
+            "ood",
+            lambda axes: ood_figure.draw(
+                axes, training, files, shares, line=_line(training), pvalue=FLAGGED_BELOW
+            ),
+        )
+    ]
+    if given.ood_labels is not None:
+        panels.append(_roc_panel(scores[0], given.ood_labels))
+    return panels
+
+
+def _line(training: npt.NDArray[np.float32]) -> float | None:
+    """Distance beyond which p = (1 + #{i : d_i >= d}) / (n + 1) is below the limit."""
+    n = len(training)
+    beyond = int(np.ceil(FLAGGED_BELOW * (n + 1) - 1)) - 1  # the most samples that are as far
+    return float(training[n - beyond - 1]) if beyond >= 0 else None
+
+
+def _roc_panel(scores: Artifact, labels_place: str) -> Panel:
+    from sklearn.metrics import auc, roc_curve
+
+    rest = np.ones(scores.sizes["n_queries"], dtype=bool)
+    if scores.has("in_calibration"):
+        rest = ~scores.read("in_calibration")
+    labels = read_ood_labels(scores, Place.parse(labels_place), rest)
+    false, true, _ = roc_curve(labels, -scores.read("ood_pvalue")[rest])
+    area = float(auc(false, true))
+    return Panel(
+        "roc", lambda axes: ood_figure.draw_roc(axes, false, true, auc=area, n=len(labels))
+    )
+
+
+def trace_panels(given: Given) -> list[Panel]:
+    """Prepare the uncertainty along the frames of each scored file."""
+    scores = given.of("scores")
+    if not scores:
+        given.one("scores")
+    calibrated = [artifact.has("calibrated_error") for artifact in scores]
+    if len(set(calibrated)) > 1:
+        without = scores[calibrated.index(False)]
+        raise UsageError(
+            f"{without.path} was scored without a calibration, others with one",
+            hint="score all of them alike",
+        )
+    units = {artifact.units for artifact in scores}
+    if len(units) > 1:
+        raise UsageError("the scores have different units: " + ", ".join(sorted(units)))
+    column = "calibrated_error" if calibrated[0] else "expected_error"
+    names = name_files(scores)
+    traces = [_trace(name, a, column) for name, a in zip(names, scores, strict=True)]
+    threshold = float(scores[0].read("thresholds")[0])
+    framed = any(artifact.has("structure") for artifact in scores)
+    return [
+        Panel(
+            "trace",
+            lambda axes: trace_figure.draw(
+                axes, traces, threshold=threshold, label=column.replace("_", " "),
+                unit="frame" if framed else "row", units=scores[0].units,
+            ),
+        )
+    ]  # fmt: skip
+
+
+def _trace(name: str, artifact: Artifact, column: str) -> trace_figure.Trace:
+    refuse_shard(artifact)
+    values = artifact.read(column)
+    if not artifact.has("structure"):
+        rows = values.astype(np.float64)
+        return trace_figure.Trace(name, np.arange(len(rows)), rows, rows)
+    frame, place = np.unique(artifact.read("structure"), return_inverse=True)
+    median, worst = (summarize(place, values, len(frame), by) for by in (0.5, "max"))
+    return trace_figure.Trace(name, frame, median, worst)
+
+
+def name_files(artifacts: list[Artifact]) -> list[str]:
+    """Return a short name of each file that no other one has."""
+    stems = [shorten(artifact.path.stem) for artifact in artifacts]
+    if len(set(stems)) == len(stems):
+        return stems
+    return [f"{stem} ({i})" for i, stem in enumerate(stems, start=1)]

@@ -1,0 +1,180 @@
+"""Panels that need true errors: reliability, parity, sparsification, coverage."""
+
+from __future__ import annotations
+
+from collections import Counter
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+
+from ltau_cli.core.calibration import RATIO_LEVELS
+from ltau_cli.core.evaluation import evaluate
+from ltau_cli.core.metrics import (
+    Reliability,
+    ause,
+    miscalibration_area,
+    observed_shares,
+    rank_correlation,
+    reliability,
+    sparsification,
+)
+from ltau_cli.figures import coverage as coverage_figure
+from ltau_cli.figures import parity as parity_figure
+from ltau_cli.figures import reliability as reliability_figure
+from ltau_cli.figures import sparsification as sparsification_figure
+from ltau_cli.figures.style import Panel
+from ltau_cli.stages.calibrate import of_threshold
+from ltau_cli.stages.panels.given import Given, Known, NotGivenError
+
+MOST_GROUPS = 8  # of a coverage figure: the largest ones
+
+
+def reliability_panels(given: Given) -> list[Panel]:
+    """Prepare predicted against observed probability, of thresholds and of intervals."""
+    known = given.known
+    names = _largest(known.group, reliability_figure.MOST_GROUPS)
+    whole = np.ones(len(known.true), dtype=bool)
+    before, after, scale = _curves(known, whole)
+    groups = {}
+    for name in names:
+        own_before, own_after, _ = _curves(known, known.group == name)
+        groups[str(name)] = _plain(own_after or own_before)
+    threshold = float(known.artifact.read("thresholds")[0])
+    panels = [
+        Panel(
+            "reliability",
+            lambda axes: reliability_figure.draw_thresholds(
+                axes, _plain(before), None if after is None else _plain(after), groups,
+                threshold=threshold, scale=scale,
+                errors=(before.error, None if after is None else after.error),
+                units=known.artifact.units,
+            ),
+        )
+    ]  # fmt: skip
+    calibrated = known.predicted
+    own = None if calibrated is None else observed_shares(known.true, calibrated)
+    areas = (
+        miscalibration_area(*known.plain),
+        None if own is None else miscalibration_area(RATIO_LEVELS, own),
+    )
+    of_groups = {}
+    if calibrated is not None:
+        of_groups = {
+            str(name): (RATIO_LEVELS, observed_shares(known.true, calibrated, known.group == name))
+            for name in names
+        }
+    panels.append(
+        Panel(
+            "interval coverage",
+            lambda axes: reliability_figure.draw_intervals(
+                axes, known.plain, None if own is None else (RATIO_LEVELS, own), of_groups,
+                n=len(known.true), areas=areas,
+            ),
+        )
+    )  # fmt: skip
+    return panels
+
+
+def _curves(
+    known: Known, rows: npt.NDArray[np.bool_]
+) -> tuple[Reliability, Reliability | None, float]:
+    """Reliability of the first threshold before and after calibration, and its scale."""
+    true, plain = known.true[rows], known.uncertainty[rows]
+    if known.artifact.kind == "calibration":
+        assert known.calibration is not None
+        assert known.predicted is not None
+        numbers, before, after = of_threshold(
+            known.calibration, 0, true, plain, known.predicted.mean[rows],
+            known.predicted.cell[rows],
+        )  # fmt: skip
+        scaled = known.calibration.method == "threshold"
+        return before, after, numbers["scale"] if scaled else 1.0
+    threshold = float(known.artifact.read("thresholds")[0])
+    before = reliability(plain[:, 0], true > threshold)
+    after_of_scores = known.calibrated_uncertainty
+    if after_of_scores is None:
+        return before, None, 1.0
+    return before, reliability(after_of_scores[rows, 0], true > threshold), 1.0
+
+
+def _plain(curve: Reliability) -> reliability_figure.Curve:
+    return curve.predicted, curve.observed, curve.n
+
+
+def parity_panels(given: Given) -> list[Panel]:
+    """Prepare expected against true error."""
+    known = given.known
+    best = known.best
+    return [
+        Panel(
+            "parity",
+            lambda axes: parity_figure.draw(
+                axes, best, known.true,
+                plain=None if known.predicted is None else known.expected,
+                rank_correlation=rank_correlation(best, known.true),
+                units=known.artifact.units,
+            ),
+        )
+    ]  # fmt: skip
+
+
+def sparsification_panels(given: Given) -> list[Panel]:
+    """Prepare the error of what remains without the most uncertain rows."""
+    known = given.known
+    label = "expected error" if known.predicted is None else "calibrated error"
+    return [
+        Panel(
+            "sparsification",
+            lambda axes: sparsification_figure.draw(
+                axes,
+                sparsification(known.true, known.best),
+                sparsification(known.true, known.true),
+                ause=ause(known.true, known.best),
+                label=label,
+                units=known.artifact.units,
+            ),
+        )
+    ]
+
+
+def coverage_panels(given: Given) -> list[Panel]:
+    """Prepare coverage and width of the bounds by group and by distance bin."""
+    known = given.known
+    if known.calibration is None:
+        raise NotGivenError(
+            f"{known.artifact.path} has no bounds",
+            hint="score again with --calibration, or plot the calibration artifact",
+        )
+    if known.rows is None:
+        result = known.artifact.summary["heldout"]
+    else:
+        result = evaluate(known.rows, known.true, known.calibration)
+    parts: dict[str, Any] = {"all": result["predictors"]["ltau"]}
+    groups = sorted(result["groups"], key=lambda part: -part["n_rows"])[:MOST_GROUPS]
+    parts |= {str(part["group"]): part for part in sorted(groups, key=lambda p: p["group"])}
+    parts |= {_distance_label(part): part for part in result["distance_bins"]}
+    levels = [f"{level:g}" for level in known.calibration.levels]
+    units = known.artifact.units
+    return [
+        Panel("coverage", lambda axes: coverage_figure.draw(axes, parts, levels)),
+        Panel("width", lambda axes: coverage_figure.draw_width(axes, parts, levels, units=units)),
+    ]
+
+
+def _distance_label(part: dict[str, Any]) -> str:
+    """``r 1.25–1.5``; JSON keeps the open end as null."""
+    high = part["to"]
+    if part["from"] == 0:
+        return f"r < {high:g}"
+    if high is None or high == np.inf:
+        return f"r ≥ {part['from']:g}"
+    return f"r {part['from']:g}–{high:g}"
+
+
+def _largest(group: npt.NDArray[Any] | None, n: int) -> list[Any]:
+    """Return the labels of the ``n`` largest groups, in order; none if there is only one."""
+    counts = Counter([] if group is None else group.tolist())
+    if len(counts) < 2:
+        return []
+    return sorted(sorted(counts, key=lambda name: (-counts[name], name))[:n])
