@@ -23,7 +23,7 @@ FREE = {"floor": 0.0, "ceiling": 1e9}
 THRESHOLDS = (0.25, 0.5)
 
 
-def weigh_plainly(uncertainty, *, sign=1, temperature=1.0):
+def weigh_plainly(uncertainty, *, sign=1, temperature=3.0):
     """Without limits: the softmax, times n."""
     raw = np.exp(sign * uncertainty / (temperature * np.std(uncertainty)))
     return raw / raw.mean()

@@ -50,7 +50,7 @@ NEAREST_SHOWN = 3  # --json gives all that were found
 @click.option(
     "--temperature",
     type=click.FloatRange(min=0.001),
-    default=1.0,
+    default=3.0,
     show_default=True,
     help="Standard deviations of the uncertainty that change a weight e-fold; low is strong.",
 )

@@ -47,7 +47,7 @@ class Settings:
     emphasis: Emphasis = "hard"
     per: Literal["sample", "structure"] = "sample"
     threshold: float | None = None
-    temperature: float = 1.0
+    temperature: float = 3.0
     floor: float = 0.1
     ceiling: float = 10.0
     keep: float | None = None
