@@ -25,6 +25,7 @@ from ltau_cli.cli import (
     plot,
     score,
     select,
+    weights,
 )
 from ltau_cli.errors import ComputeError, LtauError
 
@@ -56,7 +57,7 @@ def ltau(context: click.Context) -> None:
         click.echo(context.get_help())
 
 
-for module in (ingest, fit, score, merge, calibrate, evaluate, export, select, plot, info):
+for module in (ingest, fit, score, merge, calibrate, evaluate, export, select, weights, plot, info):
     ltau.add_command(module.command)
     options.name_environment(module.command)
 

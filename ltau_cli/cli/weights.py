@@ -1,0 +1,188 @@
+"""``ltau weights``."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import click
+
+from ltau_cli.cli import options
+from ltau_cli.cli.console import Console, number, percent, quantity, table
+from ltau_cli.errors import UsageError
+
+STDOUT = Path("-")
+NEAREST_SHOWN = 3  # --json gives all that were found
+
+
+@click.command("weights")
+@click.argument("model", type=options.PATH)
+@click.option(
+    "-o",
+    "--output",
+    type=options.PATH,
+    help="Result file, .npy or .txt; - is standard output.  [default: weights.npy, or keep.txt]",
+)
+@click.option("-f", "--force", is_flag=True, help="Replace the output if it exists.")
+@click.option(
+    "--emphasis",
+    type=click.Choice(["hard", "easy"]),
+    default="hard",
+    show_default=True,
+    help="Give the larger weights to what stays hard in training, or to what is easy.",
+)
+@click.option(
+    "--per",
+    type=click.Choice(["sample", "structure"]),
+    default="sample",
+    show_default=True,
+    help="What gets a weight.",
+)
+@click.option(
+    "--natoms",
+    help="File with the atoms per structure.  [default: as known to ltau fit --loo structure]",
+)
+@click.option(
+    "--threshold",
+    type=click.FloatRange(min=0, min_open=True),
+    help="Threshold of the uncertainty, one of the model's.  [default: its first]",
+)
+@click.option(
+    "--temperature",
+    type=click.FloatRange(min=0.001),
+    default=3.0,
+    show_default=True,
+    help="Standard deviations of the uncertainty that change a weight e-fold; low is strong.",
+)
+@click.option(
+    "--floor",
+    type=click.FloatRange(0, 1),
+    default=0.1,
+    show_default=True,
+    help="Smallest weight.",
+)
+@click.option(
+    "--ceiling",
+    type=click.FloatRange(min=1),
+    default=10.0,
+    show_default=True,
+    help="Largest weight.",
+)
+@click.option(
+    "--keep",
+    type=click.FloatRange(0, 1, min_open=True),
+    metavar="SHARE",
+    help="Write the numbers of this share, the hardest or the easiest, instead of weights.",
+)
+@click.option(
+    "--suspects",
+    type=click.IntRange(min=0),
+    default=10,
+    show_default=True,
+    help="Show at most this many suspects of wrong labels; 0 looks for none.",
+)
+@options.threads
+@options.json_output
+@options.common
+def command(
+    model: Path,
+    output: Path | None,
+    natoms: str | None,
+    threads: int,
+    force: bool,
+    as_json: bool,
+    console: Console,
+    **settings: Any,
+) -> None:
+    """Weigh training samples or structures by how hard they stay; list suspects of wrong labels.
+
+    The mean weight is 1. With --keep the numbers of the samples or structures to keep are written
+    instead, from 0, in increasing order. What was never logged gets weight 1 and is kept.
+
+    \b
+    Examples:
+      ltau weights model.h5 -o weights.npy
+      ltau weights model.h5 --emphasis easy --per structure --natoms train_natoms.npy
+      ltau weights model.h5 --emphasis easy --keep 0.95 -o keep.txt
+    """
+    output = output or Path("weights.npy" if settings["keep"] is None else "keep.txt")
+    if output == STDOUT and as_json:
+        raise UsageError("-o - and --json both want standard output", hint="name a file with -o")
+    if output != STDOUT and output.suffix not in (".npy", ".txt"):
+        raise UsageError(
+            f"-o {output}: weights are written as .npy or .txt",
+            hint=f"for example -o {output.with_suffix('.npy')}",
+        )
+    for name in ("temperature", "ceiling"):
+        if not settings[name] < float("inf"):
+            raise UsageError(f"--{name} {settings[name]:g} is not a number to weigh with")
+    from ltau_cli.stages import weights
+
+    result = weights.run(
+        model, output, settings=weights.Settings(**settings), natoms=natoms, threads=threads,
+        force=force, progress=console.progress,
+    )  # fmt: skip
+    if as_json:
+        console.json(result)
+    else:
+        lines = [*_lines(result), *(_suspects(result) if "suspects" in result else [])]
+        console.summary(lines, to_stderr=output == STDOUT)
+
+
+def _lines(result: dict[str, Any]) -> list[str]:
+    name = "standard output" if result["output"] == STDOUT else result["output"]
+    per, kept, never = result["per"], "n_kept" in result, result["n_never_logged"]
+    which = {"hard": "hardest", "easy": "easiest"}[result["emphasis"]]
+    if kept:
+        first = f"{name}: {result['n_kept']:,} of {result['n']:,} {per}s kept, the {which}"
+    else:
+        first = f"{name}: {result['n']:,} weights, one per {per}, the {which} weigh most"
+    at = quantity(result["threshold"], result["units"])
+    second = (
+        f"  uncertainty at {at}: mean {number(result['uncertainty_mean'])}, "
+        f"standard deviation {number(result['uncertainty_std'])}"
+    )
+    if kept:
+        lines = [first, f"{second}; mean of the kept {number(result['kept_uncertainty_mean'])}"]
+    else:
+        lines = [first, second, _spread(result)]
+    if never:
+        fate = "kept" if kept else "weight 1"
+        lines.append(f"  {never:,} {per}s never logged: {fate}")
+    return lines
+
+
+def _spread(result: dict[str, Any]) -> str:
+    share = percent(result["effective_size"] / result["n"], 0)
+    return (
+        f"  {number(result['min'])} to {number(result['max'])}, mean {number(result['mean'])}; "
+        f"{result['n_at_floor']:,} at the floor, {result['n_at_ceiling']:,} at the ceiling; "
+        f"they tell as much as {number(result['effective_size'])} equal ones ({share})"
+    )
+
+
+def _suspects(result: dict[str, Any]) -> list[str]:
+    found, n, units = result["suspects"], result["n_suspects"], result["units"]
+    beyond = f"more than {result['outlier']:g} robust standard deviations above their neighbors"
+    if n == 0:
+        return [f"  no suspects of wrong labels: no trajectories {beyond}"]
+    shown = f"; the first {len(found):,}" if len(found) < n else ""
+    labels = ["sample", "structure"] if "structure" in found[0] else ["sample"]
+    own = f"lower quartile ({units})" if units else "lower quartile"
+    rows = [
+        [
+            *(str(suspect[label]) for label in labels),
+            number(suspect["lower_quartile"]),
+            number(suspect["neighbors_lower_quartile"]),
+            number(suspect["score"]),
+            ", ".join(
+                f"{near['sample']} ({number(near['lower_quartile'])})"
+                for near in suspect["nearest"][:NEAREST_SHOWN]
+            ),
+        ]
+        for suspect in found
+    ]
+    return [
+        f"  {n:,} suspects of wrong labels: trajectories {beyond}{shown}",
+        *table([*labels, own, "neighbors'", "score", "nearest training samples"], rows),
+    ]

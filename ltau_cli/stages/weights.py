@@ -1,0 +1,246 @@
+"""A model artifact to training weights or a keep-list, and to suspects for wrong labels."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, Literal
+
+import numpy as np
+import numpy.typing as npt
+
+from ltau_cli.artifacts.atomic import check_target
+from ltau_cli.artifacts.read import Artifact, open_artifact
+from ltau_cli.core.loo import leave_one_out
+from ltau_cli.core.suspects import OUTLIER, explain, own_quantile, robust_score
+from ltau_cli.core.weights import Emphasis, effective_size, keep, weigh
+from ltau_cli.errors import InputError, UsageError
+from ltau_cli.readers.arrays import Place, read_array
+from ltau_cli.readers.descriptors import structures_from_natoms
+from ltau_cli.stages.model import load_model
+from ltau_cli.stages.progress import Progress, silent
+from ltau_cli.stages.targets import STDOUT, open_binary, open_text
+
+NEIGHBORS_SHOWN = 5
+
+
+@dataclass(frozen=True)
+class Settings:
+    """How to weigh.
+
+    Attributes
+    ----------
+    emphasis : {"hard", "easy"}
+        What gets the larger weights, or is kept.
+    per : {"sample", "structure"}
+        What gets a weight. The uncertainty of a structure is the mean of its samples'.
+    threshold : float or None
+        Threshold of the uncertainty, one of the model's; None takes its first.
+    temperature, floor, ceiling : float
+        See :func:`ltau_cli.core.weights.weigh`.
+    keep : float or None
+        Share to keep, in (0, 1]: a keep-list instead of weights.
+    suspects : int
+        Suspects to list at most; 0 looks for none, which needs no search.
+    """
+
+    emphasis: Emphasis = "hard"
+    per: Literal["sample", "structure"] = "sample"
+    threshold: float | None = None
+    temperature: float = 3.0
+    floor: float = 0.1
+    ceiling: float = 10.0
+    keep: float | None = None
+    suspects: int = 10
+
+
+def run(
+    model: Path,
+    output: Path,
+    *,
+    settings: Settings,
+    natoms: str | None = None,
+    threads: int = 1,
+    force: bool = False,
+    progress: Progress = silent,
+) -> dict[str, Any]:
+    """Weigh training samples, or the structures they belong to, by their own trajectories.
+
+    What was never logged gets weight 1 and is always kept.
+
+    Parameters
+    ----------
+    model : Path
+        Model artifact.
+    output : Path
+        ``.npy`` or ``.txt``; ``-`` is standard output, as text. Weights are float64, a keep-list
+        holds increasing int64 numbers from 0.
+    settings : Settings
+        How to weigh.
+    natoms : str, optional
+        File with the samples of each structure. Without it, the structures are those that ``fit``
+        left out together, if it did.
+    threads : int
+        Threads; the result does not depend on it.
+    force : bool
+        Replace an existing file.
+    progress : Progress
+        Shows the work.
+
+    Returns
+    -------
+    dict
+        What the summary shows, and ``suspects`` with their nearest training samples, if asked
+        for.
+
+    Raises
+    ------
+    InputError, ArtifactError, UsageError, OutputError
+        What is wrong with which file or option.
+    """
+    if output != STDOUT:
+        check_target(output, force=force)
+    with open_artifact(model, "model") as artifact:
+        point = artifact.read("point")
+        logged = np.flatnonzero(point >= 0)
+        structure = _structure(artifact, natoms)
+        threshold, column = _threshold(artifact, settings.threshold)
+        uncertainty = np.full(len(point), np.nan)
+        uncertainty[logged] = artifact.read("uncertainty")[point[logged], column]
+        if settings.per == "structure":
+            if structure is None:
+                raise InputError(
+                    f"{model} does not say which structure a sample belongs to",
+                    hint="give the atoms per structure with --natoms, or fit with --loo structure",
+                )
+            uncertainty = _mean_of_structures(uncertainty, structure)
+        result = {
+            "output": output, "per": settings.per, "emphasis": settings.emphasis,
+            "threshold": threshold, "units": artifact.units,
+        }  # fmt: skip
+        if settings.suspects:
+            result |= _suspects(artifact, logged, structure, settings.suspects, threads, progress)
+    known = np.flatnonzero(np.isfinite(uncertainty))
+    own = uncertainty[known]
+    result |= {
+        "n": len(uncertainty),
+        "n_never_logged": len(uncertainty) - len(known),
+        "uncertainty_mean": own.mean(),
+        "uncertainty_std": own.std(),
+    }
+    if settings.keep is None:
+        values = np.ones(len(uncertainty))
+        values[known] = weigh(
+            own, emphasis=settings.emphasis, temperature=settings.temperature,
+            floor=settings.floor, ceiling=settings.ceiling,
+        )  # fmt: skip
+        result |= {
+            "temperature": settings.temperature,
+            "floor": settings.floor,
+            "ceiling": settings.ceiling,
+            "min": values.min(),
+            "max": values.max(),
+            "mean": values.mean(),
+            "n_at_floor": int((values[known] <= settings.floor).sum()),
+            "n_at_ceiling": int((values[known] >= settings.ceiling).sum()),
+            "effective_size": effective_size(values),
+        }
+    else:
+        kept = known[keep(own, max(1, round(settings.keep * len(own))), emphasis=settings.emphasis)]
+        result |= {
+            "keep": settings.keep,
+            "kept_uncertainty_mean": uncertainty[kept].mean(),
+        }
+        values = np.union1d(kept, np.flatnonzero(np.isnan(uncertainty)))
+        result["n_kept"] = len(values)
+    _write(output, values, force=force)
+    return result
+
+
+def _structure(artifact: Artifact, natoms: str | None) -> npt.NDArray[np.int64] | None:
+    """Structure of each sample from 0; None if nobody says."""
+    if natoms is not None:
+        place = Place.parse(natoms)
+        counts = read_array(place, names=("natoms",), ndim=1)
+        return structures_from_natoms(counts, artifact.sizes["n_samples"], str(place))
+    return artifact.read("loo_group") if artifact.has("loo_group") else None
+
+
+def _threshold(artifact: Artifact, wanted: float | None) -> tuple[float, int]:
+    """Return the threshold and its column."""
+    thresholds = artifact.read("thresholds")
+    if wanted is None:
+        return float(thresholds[0]), 0
+    found = np.flatnonzero(np.isclose(thresholds, wanted, rtol=1e-6, atol=0))
+    if len(found) == 0:
+        raise UsageError(
+            f"{artifact.path} has no uncertainty at --threshold {wanted:g}; its thresholds are "
+            + ", ".join(f"{value:.6g}" for value in thresholds),
+            hint=f"use one of them, or fit again with --threshold {wanted:g}",
+        )
+    return float(thresholds[found[0]]), int(found[0])
+
+
+def _mean_of_structures(
+    uncertainty: npt.NDArray[np.float64], structure: npt.NDArray[np.int64]
+) -> npt.NDArray[np.float64]:
+    """Mean (n_structures,) over the logged samples of each; NaN if there are none."""
+    n = int(structure.max()) + 1
+    logged = np.isfinite(uncertainty)
+    total = np.bincount(structure[logged], uncertainty[logged], minlength=n)
+    count = np.bincount(structure[logged], minlength=n)
+    mean: npt.NDArray[np.float64] = np.full(n, np.nan)
+    np.divide(total, count, out=mean, where=count > 0)
+    return mean
+
+
+def _suspects(
+    artifact: Artifact,
+    logged: npt.NDArray[np.int64],
+    structure: npt.NDArray[np.int64] | None,
+    n: int,
+    threads: int,
+    progress: Progress,
+) -> dict[str, Any]:
+    """Find the samples that stand out most, each with its nearest training samples."""
+    model = load_model(artifact)
+    points, group = model.points, model.loo_group
+    with progress("comparing with the neighbors", 1) as advance:
+        own = own_quantile(model.counts, model.max_error, model.edges, threads=threads)
+        own = own[points.of_sample]
+        others = leave_one_out(
+            model.searcher, model.descriptors, points, own, group, model.k, threads=threads
+        ).expected_error
+        advance(1)
+    score = robust_score(own, others)
+    worst = np.argsort(-score, kind="stable")[:n]
+    suspects = []
+    for i in worst[score[worst] > OUTLIER].tolist():
+        k = min(NEIGHBORS_SHOWN, model.k)
+        found = explain(model.searcher, model.descriptors, points, group, i, k)
+        suspect = {"sample": logged[i]}
+        if structure is not None:
+            suspect["structure"] = structure[logged[i]]
+        near = [
+            {"sample": logged[j], "distance": distance, "lower_quartile": own[j]}
+            for j, distance in zip(found.sample, found.distance, strict=True)
+        ]
+        suspects.append(
+            suspect
+            | {
+                "lower_quartile": own[i],
+                "neighbors_lower_quartile": others[i],
+                "score": score[i],
+                "nearest": near,
+            }
+        )
+    return {"outlier": OUTLIER, "n_suspects": (score > OUTLIER).sum(), "suspects": suspects}
+
+
+def _write(output: Path, values: npt.NDArray[Any], *, force: bool) -> None:
+    if output.suffix == ".npy":
+        with open_binary(output, force=force) as file:
+            np.save(file, values)
+        return
+    with open_text(output, force=force) as stream:
+        stream.writelines(f"{value}\n" for value in values.tolist())

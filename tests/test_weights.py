@@ -1,0 +1,439 @@
+"""``ltau weights``: training weights, keep-lists, suspects of wrong labels."""
+
+from __future__ import annotations
+
+import json
+
+import ase.io
+import h5py
+import numpy as np
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from ltau_cli.core import suspects
+from ltau_cli.core.neighbors import ExactSearcher
+from ltau_cli.core.points import find_points
+from ltau_cli.core.weights import effective_size, keep, weigh
+from tests.conftest import SAMPLE
+from tests.test_errors import ARTIFACT, INPUT, OUTPUT, USAGE, check, save
+
+NATOMS = SAMPLE / "train_natoms.npy"
+FREE = {"floor": 0.0, "ceiling": 1e9}
+THRESHOLDS = (0.25, 0.5)
+
+
+def weigh_plainly(uncertainty, *, sign=1, temperature=3.0):
+    """Without limits: the softmax, times n."""
+    raw = np.exp(sign * uncertainty / (temperature * np.std(uncertainty)))
+    return raw / raw.mean()
+
+
+# The rule
+
+
+def test_weights_by_hand():
+    u = np.array([0.0, 1.0])  # one standard deviation below and above the mean
+    e = np.e
+    hard = weigh(u, emphasis="hard", temperature=1, **FREE)
+    np.testing.assert_allclose(hard, [2 / (1 + e**2), 2 * e**2 / (1 + e**2)])
+    easy = weigh(u, emphasis="easy", temperature=2, **FREE)
+    np.testing.assert_allclose(easy, [2 * e / (1 + e), 2 / (1 + e)])
+    assert hard[1] / hard[0] == pytest.approx(e**2)
+
+
+def test_what_the_ceiling_takes_the_others_get():
+    u = np.array([0.0, 0.0, 0.0, 1.0])
+    got = weigh(u, emphasis="hard", temperature=0.01, floor=0.0, ceiling=2.0)
+    np.testing.assert_allclose(got, [2 / 3, 2 / 3, 2 / 3, 2])
+    got = weigh(u, emphasis="easy", temperature=0.01, floor=0.4, ceiling=10.0)
+    np.testing.assert_allclose(got, [1.2, 1.2, 1.2, 0.4])
+
+
+@given(
+    u=st.lists(st.floats(0, 1, width=32), min_size=1, max_size=40),
+    temperature=st.floats(0.001, 100),
+    floor=st.floats(0, 1),
+    ceiling=st.floats(1, 1000),
+    emphasis=st.sampled_from(["hard", "easy"]),
+)
+def test_limits_mean_and_order_hold(u, temperature, floor, ceiling, emphasis):
+    u = np.array(u, np.float32)
+    w = weigh(u, emphasis=emphasis, temperature=temperature, floor=floor, ceiling=ceiling)
+    assert w.mean() == pytest.approx(1, rel=1e-6)
+    assert w.min() >= floor
+    assert w.max() <= ceiling
+    order = np.argsort(u, kind="stable")
+    step = np.diff(w[order]) if emphasis == "hard" else -np.diff(w[order])
+    assert (step >= 0).all()
+    assert (w[order][1:][np.diff(u[order]) == 0] == w[order][:-1][np.diff(u[order]) == 0]).all()
+    if u.std(dtype=float) > 1e-3:  # where no limit holds, the rule does
+        z = u.astype(float) / u.std(dtype=float) / temperature
+        inside = (w > floor * (1 + 1e-9)) & (w < ceiling * (1 - 1e-9)) & (w > 1e-200)
+        constant = np.log(w[inside]) - (z if emphasis == "hard" else -z)[inside]
+        assert np.ptp(constant) < 1e-6 * max(1, np.abs(z).max()) if inside.any() else True
+
+
+@given(u=st.lists(st.integers(0, 100), min_size=2, max_size=30, unique=True))
+def test_the_emphases_are_opposite(u):
+    u = np.array(u) / 100
+    hard = weigh(u, emphasis="hard", temperature=1, **FREE)
+    easy = weigh(u, emphasis="easy", temperature=1, **FREE)
+    np.testing.assert_allclose(hard * easy, (hard * easy)[0], rtol=1e-6)
+    assert (np.argsort(hard) == np.argsort(u)).all()
+    assert (np.argsort(-easy) == np.argsort(u)).all()
+
+
+def test_equal_samples_weigh_the_same():
+    for n in (1, 5):
+        w = weigh(np.full(n, 0.3), emphasis="hard", temperature=1, floor=0.1, ceiling=10)
+        assert w.tolist() == [1.0] * n
+
+
+def test_effective_size_by_hand():
+    assert effective_size(np.ones(7)) == pytest.approx(7)
+    assert effective_size(np.array([2.0, 0.0])) == pytest.approx(1)
+    assert effective_size(np.array([1.5, 0.5])) == pytest.approx(1.6)
+
+
+def test_keep_by_hand():
+    u = np.array([0.5, 0.1, 0.9, 0.5, 0.2])
+    assert keep(u, 2, emphasis="hard").tolist() == [0, 2]
+    assert keep(u, 3, emphasis="easy").tolist() == [0, 1, 4]
+
+
+# Suspects
+
+
+def test_robust_score_by_hand():
+    own = np.exp([0.0, 1.0, 2.0, 3.0, 104.0])
+    score = suspects.robust_score(own, np.ones(5))
+    assert score[2] == 0
+    np.testing.assert_allclose(score[[1, 3]], [-1 / 1.4826, 1 / 1.4826], rtol=1e-5)
+    assert score[4] == pytest.approx(102 / 1.4826, rel=1e-5)
+    assert suspects.robust_score(own, own).tolist() == [0] * 5
+    assert suspects.robust_score(np.zeros(3), np.zeros(3)).tolist() == [0] * 3
+    assert np.isfinite(suspects.robust_score(np.array([0.0, 1.0, 1.0]), np.zeros(3))).all()
+
+
+@pytest.mark.parametrize("grouped", [False, True])
+def test_nearest_training_samples_are_those_of_the_oracle(grouped):
+    rng = np.random.default_rng(3)
+    rows = rng.integers(0, 6, (60, 2)).astype(np.float32)  # many coincide, many are tied
+    group = np.arange(60) // 5 if grouped else None
+    points = find_points(rows, np.ones(60, int))
+    distinct = rows[points.first]
+    searcher = ExactSearcher(distinct)
+    for suspect in range(0, 60, 7):
+        got = suspects.explain(searcher, distinct, points, group, suspect, 5)
+        left = (np.arange(60) != suspect) if group is None else (group != group[suspect])
+        distance = np.linalg.norm(rows - rows[suspect], axis=1)
+        expected = np.sort(distance[left])[:5]
+        np.testing.assert_allclose(got.distance, expected, rtol=1e-6)
+        np.testing.assert_allclose(distance[got.sample], expected, rtol=1e-6)
+        assert left[got.sample].all()
+        assert len(set(got.sample.tolist())) == 5
+
+
+@pytest.fixture
+def find(ltau, tmp_path):
+    """Suspects in a log, with what else the summary holds."""
+
+    def call(log, descriptors, *words, fit=()):
+        save(tmp_path / "log.npy", log)
+        save(tmp_path / "x.npy", descriptors)
+        errors, model = tmp_path / "errors.h5", tmp_path / "model.h5"
+        assert ltau("ingest", tmp_path / "log.npy", "-o", errors, "-f").code == 0
+        assert ltau("fit", errors, tmp_path / "x.npy", "-o", model, "-f", *fit).code == 0
+        words = ("weights", model, "-o", tmp_path / "w.npy", "-f", "--json", *words)
+        result = ltau(*words)
+        assert result.code == 0, result.err
+        return json.loads(result.out)
+
+    return call
+
+
+def test_planted_wrong_labels_are_found(find):
+    rng = np.random.default_rng(0)
+    x = rng.normal(size=(300, 4))
+    falling = np.exp(-np.arange(30) / 8)[:, None] * np.exp(x[:, 0] / 2)  # some places are harder
+    log = falling * rng.gamma(4, size=(30, 300))
+    assert find(log, x)["n_suspects"] == 0
+    planted = [17, 60, 130, 222, 299]
+    log[:, planted] = 5.0
+    found = find(log, x)
+    assert {s["sample"] for s in found["suspects"]} == set(planted)
+    assert found["n_suspects"] == len(planted)
+    for suspect in found["suspects"]:
+        distance = np.linalg.norm(x - x[suspect["sample"]], axis=1)
+        assert len(suspect["nearest"]) == 5
+        # the model's distances are those of whitened descriptors, nearly these
+        assert all(distance[s["sample"]] < np.sort(distance)[40] for s in suspect["nearest"])
+        assert suspect["sample"] not in {s["sample"] for s in suspect["nearest"]}
+        assert suspect["lower_quartile"] == pytest.approx(5, rel=0.1)
+        assert suspect["neighbors_lower_quartile"] < 2
+
+
+def test_planted_wrong_labels_are_found_first_in_real_data(find, log, train):
+    """Ten atoms with the force that they have in the next frame, which no epoch would learn."""
+    frames = ase.io.read(SAMPLE / "train.xyz", ":")
+    forces = np.concatenate([frame.arrays["REF_forces"] for frame in frames])
+    planted = np.random.default_rng(0).choice(log.shape[1] - 55, 10, replace=False)
+    wrong = log.copy()
+    wrong[:, planted] = np.linalg.norm(forces[planted] - forces[planted + 55], axis=1)
+    found = find(wrong, train, "--suspects", 15, "--natoms", NATOMS)
+    listed = [s["sample"] for s in found["suspects"]]
+    assert set(planted.tolist()) <= set(listed)  # a few that are hard by nature come between
+    assert len(set(listed[:10]) & set(planted.tolist())) >= 9
+    assert all(s["structure"] == s["sample"] // 55 for s in found["suspects"])
+    scores = [s["score"] for s in found["suspects"]]
+    assert scores == sorted(scores, reverse=True)
+    assert min(scores) > found["outlier"]
+
+
+def test_suspects_of_the_summary(pipeline, ltau, tmp_path):
+    out = tmp_path / "w.npy"
+    words = ("weights", pipeline.model, "-o", out, "-f")
+    table = json.loads(ltau(*words, "--json").out)
+    result = ltau(*words, "--suspects", 2)
+    assert f"{table['n_suspects']} suspects of wrong labels" in result.out
+    assert "; the first 2" in result.out
+    rows = [line.split() for line in result.out.splitlines()[-2:]]
+    first = table["suspects"][:2]
+    assert [int(row[0]) for row in rows] == [s["sample"] for s in first]
+    assert [int(row[4]) for row in rows] == [s["nearest"][0]["sample"] for s in first]
+    assert "wrong labels" not in ltau(*words, "--suspects", 0).out
+    assert "suspects" not in json.loads(ltau(*words, "--suspects", 0, "--json").out)
+
+
+# The command
+
+
+@pytest.fixture
+def made(tmp_path, ltau):
+    """A model of 40 samples in 8 structures; samples 3 and 20 to 24 were never logged."""
+    rng = np.random.default_rng(1)
+    log = rng.random((12, 40)) * rng.random(40)
+    log[:, [3, *range(20, 25)]] = np.nan
+    save(tmp_path / "log.npy", log)
+    save(tmp_path / "x.npy", rng.normal(size=(40, 3)))
+    save(tmp_path / "natoms.npy", np.full(8, 5))
+    errors = tmp_path / "errors.h5"
+    words = ("ingest", tmp_path / "log.npy", "-o", errors, "--natoms", tmp_path / "natoms.npy")
+    assert ltau(*words, "--units", "eV/Å", "--allow-missing").code == 0
+    fit = ("fit", errors, tmp_path / "x.npy", "-k", 8)
+    at = [word for value in THRESHOLDS for word in ("--threshold", value)]
+    assert ltau(*fit, *at, "-o", tmp_path / "model.h5").code == 0
+    words = ("--loo", "structure", "-o", tmp_path / "structures.h5")
+    assert ltau(*fit, *words).code == 0
+    above = [np.where(np.isnan(log[0]), np.nan, (log > t).mean(axis=0)) for t in THRESHOLDS]
+    return tmp_path, above
+
+
+@pytest.fixture
+def run(made, ltau):
+    """Run ``ltau weights`` on this model; what it wrote, and what it said."""
+    folder, _ = made
+
+    def call(*words, out="w.npy", model="model.h5"):
+        result = ltau("weights", folder / model, "-o", folder / out, "-f", *words)
+        assert result.code == 0, result.err
+        return np.load(folder / out) if out.endswith(".npy") else result, result
+
+    return call
+
+
+@pytest.mark.parametrize("emphasis", ["hard", "easy"])
+def test_weights_of_samples(emphasis, made, run):
+    _, (u, _) = made
+    w, result = run("--emphasis", emphasis, "--floor", 0, "--ceiling", 1000)
+    assert w.dtype == np.float64
+    known = np.isfinite(u)
+    expected = weigh_plainly(u[known], sign=1 if emphasis == "hard" else -1)
+    np.testing.assert_allclose(w[known], expected, rtol=1e-5)
+    assert (w[~known] == 1).all()
+    assert w.mean() == pytest.approx(1)
+    assert "w.npy: 40 weights, one per sample, the " in result.out
+    assert "uncertainty at 0.25 eV/Å" in result.out
+    assert "6 samples never logged: weight 1" in result.out
+
+
+def test_another_threshold_and_temperature(made, run):
+    _, (_, u) = made
+    w, result = run("--threshold", 0.5, "--temperature", 2, "--floor", 0)
+    known = np.isfinite(u)
+    np.testing.assert_allclose(w[known], weigh_plainly(u[known], temperature=2), rtol=1e-5)
+    assert "uncertainty at 0.5 eV/Å" in result.out
+
+
+def test_limits(run):
+    w, result = run("--temperature", 0.1, "--floor", 0.5, "--ceiling", 2)
+    assert (w.min(), w.max()) == (0.5, 2)
+    assert w.mean() == pytest.approx(1)
+    line = f"{(w == 0.5).sum()} at the floor, {(w == 2).sum()} at the ceiling"
+    assert line in result.out
+    size = w.sum() ** 2 / (w**2).sum()
+    assert f"they tell as much as {size:.3g} equal ones" in result.out
+
+
+@pytest.mark.parametrize("known_by", ["natoms", "loo"])
+def test_weights_of_structures(known_by, made, run):
+    folder, (u, _) = made
+    with np.errstate(invalid="ignore"):
+        parts = u.reshape(8, 5)
+    means = [row[np.isfinite(row)].mean() for i, row in enumerate(parts) if i != 4]
+    words = ("--per", "structure", "--floor", 0)
+    if known_by == "natoms":
+        w, result = run(*words, "--natoms", folder / "natoms.npy")
+        np.testing.assert_allclose(np.delete(w, 4), weigh_plainly(np.array(means)), rtol=1e-5)
+    else:
+        w, result = run(*words, model="structures.h5")
+    assert w.shape == (8,)
+    assert w[4] == 1
+    assert "8 weights, one per structure, the hardest weigh most" in result.out
+    assert "1 structures never logged: weight 1" in result.out
+
+
+@pytest.mark.parametrize("emphasis", ["hard", "easy"])
+def test_keep_list(emphasis, made, run):
+    _, (u, _) = made
+    kept, result = run("--keep", 0.5, "--emphasis", emphasis)
+    known = np.flatnonzero(np.isfinite(u))
+    order = known[np.argsort(-u[known] if emphasis == "hard" else u[known], kind="stable")]
+    expected = sorted([*order[:17], *np.flatnonzero(np.isnan(u))])
+    assert kept.dtype == np.int64
+    assert kept.tolist() == expected
+    which = {"hard": "hardest", "easy": "easiest"}[emphasis]
+    assert f"23 of 40 samples kept, the {which}" in result.out
+    assert "6 samples never logged: kept" in result.out
+    assert f"mean of the kept {u[order[:17]].mean():.3g}" in result.out
+
+
+def test_at_least_one_is_kept(run):
+    kept, _ = run("--keep", 1e-9)
+    assert len(kept) == 1 + 6
+    assert len(run("--keep", 1)[0]) == 40
+
+
+def test_text_holds_the_same(made, run, ltau):
+    folder, _ = made
+    w, _ = run()
+    run(out="w.txt")
+    np.testing.assert_array_equal(np.loadtxt(folder / "w.txt"), w)
+    result = ltau("weights", folder / "model.h5", "-o", "-")
+    np.testing.assert_array_equal([float(line) for line in result.out.split()], w)
+    assert "standard output: 40 weights" in result.err
+    kept, _ = run("--keep", 0.5)
+    run("--keep", 0.5, out="k.txt")
+    np.testing.assert_array_equal(np.loadtxt(folder / "k.txt", dtype=int), kept)
+
+
+def test_default_names(made, ltau, monkeypatch):
+    folder, _ = made
+    monkeypatch.chdir(folder)
+    assert ltau("weights", "model.h5").code == 0
+    assert np.load("weights.npy").shape == (40,)
+    assert ltau("weights", "model.h5", "--keep", 0.5).code == 0
+    assert len((folder / "keep.txt").read_text().splitlines()) == 23
+
+
+def test_json(made, run):
+    _, result = run("--json", "--emphasis", "easy")
+    table = json.loads(result.out)
+    assert table["emphasis"] == "easy"
+    assert table["n"] == 40
+    assert table["n_never_logged"] == 6
+    assert table["mean"] == pytest.approx(1)
+    assert table["effective_size"] < 40
+
+
+def test_identical_descriptors_share_their_trajectory(ltau, tmp_path):
+    log = np.array([[0.1, 1, 0.1, 0.1], [0.1, 1, 1, 0.1], [0.1, 0.1, 0.1, 0.1]])
+    x = np.array([[0.0], [1.0], [1.0], [2.0]])
+    save(tmp_path / "log.npy", log)
+    save(tmp_path / "x.npy", x)
+    errors, model, out = (tmp_path / name for name in ("e.h5", "m.h5", "w.npy"))
+    assert ltau("ingest", tmp_path / "log.npy", "-o", errors).code == 0
+    words = ("fit", errors, tmp_path / "x.npy", "-o", model, "--threshold", 0.5)
+    assert ltau(*words).code == 0
+    assert ltau("weights", model, "-o", out, "--floor", 0).code == 0
+    expected = weigh_plainly(np.array([0, 0.5, 0.5, 0]))
+    np.testing.assert_allclose(np.load(out), expected, rtol=1e-5)
+
+
+def test_threads_change_nothing(made, run):
+    one, two = (run("--threads", n, "--json")[1].out for n in (1, 2))
+    assert json.loads(one) == json.loads(two)
+
+
+# What cannot be meant or done
+
+
+@pytest.mark.parametrize(
+    ("words", "said", "hint"),
+    [
+        (("--emphasis", "soft"), "--emphasis", True),
+        (("--temperature", "0"), "--temperature", True),
+        (("--temperature", "inf"), "--temperature inf", False),
+        (("--ceiling", "inf"), "--ceiling inf", False),
+        (("--temperature", "nan"), "--temperature nan", False),
+        (("--floor", "1.5"), "--floor", True),
+        (("--ceiling", "0.5"), "--ceiling", True),
+        (("--keep", "0"), "--keep", True),
+        (("--keep", "1.5"), "--keep", True),
+        (("--suspects", "-1"), "--suspects", True),
+        (("--per", "epoch"), "--per", True),
+        (("-o", "w.h5"), "weights are written as .npy or .txt", True),
+        (("-o", "-", "--json"), "both want standard output", True),
+        (("--threshold", "0.3"), "its thresholds are 0.25, 0.5", True),
+    ],
+)
+def test_options_that_cannot_be_meant(words, said, hint, made, ltau, monkeypatch):
+    folder, _ = made
+    monkeypatch.chdir(folder)
+    before = sorted(folder.iterdir())
+    check(ltau("weights", "model.h5", *words), USAGE, said, hint=hint)
+    assert sorted(folder.iterdir()) == before
+
+
+def test_structures_that_nobody_knows(made, ltau):
+    folder, _ = made
+    result = ltau("weights", folder / "model.h5", "-o", folder / "w.npy", "--per", "structure")
+    check(result, INPUT, folder / "model.h5", "which structure")
+    assert "--natoms" in result.err
+    assert not (folder / "w.npy").exists()
+
+
+def test_natoms_that_do_not_match(made, ltau):
+    folder, _ = made
+    wrong = save(folder / "wrong.npy", [5, 5])
+    words = ("weights", folder / "model.h5", "-o", folder / "w.npy", "--natoms")
+    check(ltau(*words, wrong), INPUT, wrong, "10 atoms in 2 structures", "40 rows")
+    check(ltau(*words, folder / "no.npy"), INPUT, "no.npy", "no such file", hint=False)
+
+
+def test_other_artifacts_are_refused(pipeline, made, ltau, tmp_path):
+    words = ("-o", tmp_path / "w.npy")
+    check(ltau("weights", pipeline.errors, *words), ARTIFACT, "of kind errors")
+    check(ltau("weights", tmp_path / "no.h5", *words), INPUT, "no.h5", "no such file")
+
+
+def test_existing_files_need_force(made, ltau):
+    folder, _ = made
+    (folder / "w.npy").write_text("old")
+    words = ("weights", folder / "model.h5", "-o", folder / "w.npy")
+    check(ltau(*words), OUTPUT, "w.npy", "exists already")
+    assert (folder / "w.npy").read_text() == "old"
+    assert ltau(*words, "--force").code == 0
+    assert np.load(folder / "w.npy").shape == (40,)
+    nowhere = folder / "nowhere" / "w.npy"
+    check(ltau("weights", folder / "model.h5", "-o", nowhere), OUTPUT, nowhere)
+
+
+def test_damaged_model(made, ltau):
+    folder, _ = made
+    with h5py.File(folder / "model.h5", "r+") as file:
+        file["uncertainty"][0, 0] = np.nan
+    result = ltau("weights", folder / "model.h5", "-o", folder / "w.npy")
+    check(result, ARTIFACT, "uncertainty", "not finite")
+    assert not (folder / "w.npy").exists()
