@@ -14,6 +14,7 @@ from hypothesis import strategies as st
 from ltau_cli.core import suspects
 from ltau_cli.core.neighbors import ExactSearcher
 from ltau_cli.core.points import find_points
+from ltau_cli.core.shards import OneShard
 from ltau_cli.core.weights import effective_size, keep, weigh
 from tests.conftest import SAMPLE
 from tests.test_errors import ARTIFACT, INPUT, OUTPUT, USAGE, check, save
@@ -123,9 +124,9 @@ def test_nearest_training_samples_are_those_of_the_oracle(grouped):
     group = np.arange(60) // 5 if grouped else None
     points = find_points(rows, np.ones(60, int))
     distinct = rows[points.first]
-    searcher = ExactSearcher(distinct)
+    shards = OneShard(distinct, ExactSearcher(distinct))
     for suspect in range(0, 60, 7):
-        got = suspects.explain(searcher, distinct, points, group, suspect, 5)
+        got = suspects.explain(shards, points, group, suspect, 5)
         left = (np.arange(60) != suspect) if group is None else (group != group[suspect])
         distance = np.linalg.norm(rows - rows[suspect], axis=1)
         expected = np.sort(distance[left])[:5]

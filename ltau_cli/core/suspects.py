@@ -8,8 +8,9 @@ import numpy as np
 import numpy.typing as npt
 
 from ltau_cli.core.mixture import average_cdfs
-from ltau_cli.core.neighbors import Neighbors, Searcher, find_neighbors
+from ltau_cli.core.neighbors import Neighbors
 from ltau_cli.core.points import Points
+from ltau_cli.core.shards import Shards, find_in_shards
 
 OUTLIER = 3.5  # robust z-score, as Iglewicz and Hoaglin advise (How to Detect and Handle Outliers)
 LEVEL = 0.25  # quantile of the trajectories that are compared
@@ -97,8 +98,7 @@ class Explanation:
 
 
 def explain(
-    searcher: Searcher,
-    descriptors: npt.NDArray[np.float32],
+    shards: Shards,
     points: Points,
     group: npt.NDArray[np.int64] | None,
     suspect: int,
@@ -108,12 +108,10 @@ def explain(
 
     Parameters
     ----------
-    searcher : Searcher
-        Over the points.
-    descriptors : (n_points, d) float32
-        Of the points, scaled.
+    shards : Shards
+        The points.
     points : Points
-        And which sample belongs to which.
+        Which sample belongs to which.
     group : (n_samples,) int64 or None
         Samples that are left out together with the suspect; None leaves out the suspect alone.
     suspect : int
@@ -128,12 +126,13 @@ def explain(
     """
     n = len(points.of_sample)
     left_out = np.arange(n) == suspect if group is None else group == group[suspect]
-    own = np.bincount(points.of_sample[left_out], minlength=len(descriptors))
-    query = descriptors[[points.of_sample[suspect]]]
-    found = find_neighbors(searcher, query, descriptors, points.multiplicity - own, k)
+    n_points, point = len(points.multiplicity), int(points.of_sample[suspect])
+    own = np.bincount(points.of_sample[left_out], minlength=n_points)
+    query = shards.descriptors(point, point + 1)
+    _, found = next(find_in_shards(shards, query, points.multiplicity - own, k))
     used = found.weight[0] > 0
     near = found.point[0][used]
-    rank = np.full(len(descriptors), len(near))
+    rank = np.full(n_points, len(near))
     rank[near] = np.arange(len(near))
     candidates = np.flatnonzero((rank[points.of_sample] < len(near)) & ~left_out)
     order = np.argsort(rank[points.of_sample[candidates]], kind="stable")[:k]

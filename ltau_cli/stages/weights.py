@@ -12,6 +12,7 @@ import numpy.typing as npt
 from ltau_cli.artifacts.atomic import check_target
 from ltau_cli.artifacts.read import Artifact, open_artifact
 from ltau_cli.core.loo import leave_one_out
+from ltau_cli.core.scoring import Model
 from ltau_cli.core.suspects import OUTLIER, explain, own_quantile, robust_score
 from ltau_cli.core.weights import Emphasis, effective_size, keep, weigh
 from ltau_cli.errors import InputError, UsageError
@@ -22,6 +23,7 @@ from ltau_cli.stages.progress import Progress, silent
 from ltau_cli.stages.targets import STDOUT, open_binary, open_text
 
 NEIGHBORS_SHOWN = 5
+BLOCK_POINTS = 65_536
 
 
 @dataclass(frozen=True)
@@ -206,10 +208,9 @@ def _suspects(
     model = load_model(artifact)
     points, group = model.points, model.loo_group
     with progress("comparing with the neighbors", 1) as advance:
-        own = own_quantile(model.counts, model.max_error, model.edges, threads=threads)
-        own = own[points.of_sample]
+        own = _own_quantiles(model, threads)[points.of_sample]
         others = leave_one_out(
-            model.searcher, model.descriptors, points, own, group, model.k, threads=threads
+            model.shards, points, own, group, model.k, weighting=model.weighting, threads=threads
         ).expected_error
         advance(1)
     score = robust_score(own, others)
@@ -217,7 +218,7 @@ def _suspects(
     suspects = []
     for i in worst[score[worst] > OUTLIER].tolist():
         k = min(NEIGHBORS_SHOWN, model.k)
-        found = explain(model.searcher, model.descriptors, points, group, i, k)
+        found = explain(model.shards, points, group, i, k)
         suspect = {"sample": logged[i]}
         if structure is not None:
             suspect["structure"] = structure[logged[i]]
@@ -235,6 +236,18 @@ def _suspects(
             }
         )
     return {"outlier": OUTLIER, "n_suspects": (score > OUTLIER).sum(), "suspects": suspects}
+
+
+def _own_quantiles(model: Model, threads: int) -> npt.NDArray[np.float64]:
+    """Lower quartile of each point, whose counts may have to be read block by block."""
+    n = len(model.max_error)
+    out = np.empty(n)
+    for start in range(0, n, BLOCK_POINTS):
+        part = slice(start, min(start + BLOCK_POINTS, n))
+        counts = model.counts
+        rows = counts(np.arange(part.start, part.stop)) if callable(counts) else counts[part]
+        out[part] = own_quantile(rows, model.max_error[part], model.edges, threads=threads)
+    return out
 
 
 def _write(output: Path, values: npt.NDArray[Any], *, force: bool) -> None:
