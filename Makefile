@@ -13,7 +13,7 @@ help:
 	@echo "make check        ruff, mypy --strict, import-linter"
 	@echo "make docs         build the docs into docs/_build/html, warnings are errors"
 	@echo "make bench        measure speed and memory beside numpy and FAISS (10 minutes)"
-	@echo "make experiments  choose frames, train on them, compare with random ones (10 minutes)"
+	@echo "make experiments  retrain on chosen frames and with weights; find wrong labels (20 minutes)"
 	@echo "make sample-data  train the small force field again and remake sample_data/"
 	@echo "make clean        remove the environment and everything that was built"
 
@@ -51,6 +51,8 @@ bench: $(VENV)/ltau
 experiments: $(VENV)/ltau
 	$(BIN)/pip install --quiet --editable '.[sample]'
 	$(BIN)/python benchmarks/selection.py
+	$(BIN)/python benchmarks/reweighting.py
+	$(BIN)/python benchmarks/suspects.py
 
 sample-data: $(VENV)/ltau
 	$(BIN)/pip install --quiet --editable '.[sample]'

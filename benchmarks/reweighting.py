@@ -66,7 +66,7 @@ def mislabel(frames, later, n):
     return labeled, wrong
 
 
-def weigh(sample, model, errors, frames):
+def weigh(sample, model, errors, frames, temperature):
     """Weights (n_frames,) by each strategy, from the errors logged while training."""
     here = Path.cwd()
     with tempfile.TemporaryDirectory() as folder:
@@ -81,7 +81,8 @@ def weigh(sample, model, errors, frames):
             for name, options in STRATEGIES.items():
                 run_ltau(
                     "weights", "model.h5", "-f", "-o", "w.npy", "--suspects", "0", "--per",
-                    "structure", "--natoms", "natoms.npy", "--threads", "1", *options,
+                    "structure", "--natoms", "natoms.npy", "--threads", "1",
+                    "--temperature", str(temperature), *options,
                 )  # fmt: skip
                 weights[name] = np.load("w.npy")
                 if "--keep" in options:
@@ -93,12 +94,12 @@ def weigh(sample, model, errors, frames):
 
 def first_training(job):
     """Train plainly; return the errors of both sets, and the weights."""
-    seed, training, true, validation = job
+    seed, training, true, validation, temperature = job
     sample = load_sample()
     errors = []
     model = sample.train(training, EPOCHS, seed, on_epoch=lambda _, e: errors.append(e.copy()))
     result = force_errors(sample, model, true), force_errors(sample, model, validation)
-    return result, weigh(sample, model, errors, training)
+    return result, weigh(sample, model, errors, training, temperature)
 
 
 def retraining(job):
@@ -109,10 +110,10 @@ def retraining(job):
     return force_errors(sample, model, true), force_errors(sample, model, validation)
 
 
-def experiment(workers, seeds, training, true, validation, wrong):
+def experiment(workers, seeds, temperature, training, true, validation, wrong):
     """Train and retrain with all seeds, and print one table."""
     data = training, true, validation
-    first = list(workers.map(first_training, [(seed, *data) for seed in seeds]))
+    first = list(workers.map(first_training, [(seed, *data, temperature) for seed in seeds]))
     weighted = []  # (name, seed, weights)
     for seed, (_, weights) in zip(seeds, first, strict=True):
         weighted += [(name, seed, own) for name, own in weights.items()]
@@ -160,6 +161,7 @@ def show(name, table, plain):
 def main():
     parser = argparse.ArgumentParser()
     parser.add_argument("--seeds", type=int, default=3, help="of the training")
+    parser.add_argument("--temperature", type=float, default=3.0, help="of ltau weights")
     parser.add_argument("--processes", type=int, default=2)
     arguments = parser.parse_args()
     began = time.perf_counter()
@@ -179,7 +181,8 @@ def main():
         )
         for n_wrong in (0, N_WRONG):
             training, wrong = mislabel(true, later, n_wrong)
-            experiment(workers, range(arguments.seeds), training, true, validation, wrong)
+            seeds = range(arguments.seeds)
+            experiment(workers, seeds, arguments.temperature, training, true, validation, wrong)
     print(f"\n{time.perf_counter() - began:.0f} s")
 
 

@@ -26,6 +26,7 @@ done
 run ltau export demo/scores_900K.h5 -o demo/scores_900K.csv
 run ltau select demo/scores_900K.h5 -n 5 --descriptors $data/test_900K_descriptors.npy \
     -o demo/chosen.txt
+run ltau weights demo/model.h5 --emphasis easy -o demo/weights.npy
 run ltau plot reliability demo/calibration.h5 -o demo/reliability.png
 run ltau plot parity demo/calibration.h5 -o demo/parity.png
 run ltau plot cdf demo/model.h5 -o demo/cdf.png

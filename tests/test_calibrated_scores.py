@@ -22,6 +22,7 @@ from tests.test_errors import ARTIFACT, INPUT, USAGE, check
 
 N, N_STRUCTURES = 40_000, 1_000  # more than two blocks
 WIDTH = 3
+pytestmark = pytest.mark.xdist_group("calibrated")  # one process makes the scores
 
 
 @pytest.fixture(scope="module")

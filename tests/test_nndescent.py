@@ -10,6 +10,7 @@ import pytest
 
 from ltau_cli.artifacts.read import open_artifact
 from ltau_cli.cli.main import run
+from ltau_cli.core import kernels
 from ltau_cli.core import neighbors as nn
 from ltau_cli.core.shards import find_in_shards
 from ltau_cli.stages.model import load_model
@@ -22,7 +23,20 @@ pytestmark = pytest.mark.xdist_group("nndescent")
 def graph_model(pipeline: Pipeline, tmp_path_factory):
     """A model of the sample data with an NN-descent index."""
     path = tmp_path_factory.mktemp("graph") / "model.h5"
-    command = ["fit", pipeline.errors, pipeline.train, "-o", path, "--index", "nndescent", "-q"]
+    command = [
+        "fit",
+        pipeline.errors,
+        pipeline.train,
+        "-o",
+        path,
+        "--index",
+        "nndescent",
+        "-k",
+        "10",
+        "--scale",
+        "none",
+        "-q",
+    ]
     assert run([str(word) for word in command]) == 0
     return path
 
@@ -74,7 +88,7 @@ def test_answers_depend_neither_on_block_nor_on_order(both):
 def sharded_model(pipeline, tmp_path_factory):
     """The same model in two shards."""
     path = tmp_path_factory.mktemp("shards") / "model.h5"
-    command = ["fit", pipeline.errors, pipeline.train, "-o", path, "--index", "nndescent",
+    command = ["fit", pipeline.errors, pipeline.train, "-o", path, "--index", "nndescent", "-k", "10", "--scale", "none",
                "--shards", 2, "-q"]  # fmt: skip
     assert run([str(word) for word in command]) == 0
     return path
@@ -112,6 +126,28 @@ def test_many_neighbors_of_few_candidates(both):
     np.testing.assert_allclose(found.weight.sum(axis=1), 300)
 
 
+ONE_LEAF = {
+    "tree_hyperplanes": np.zeros((1, 16), np.float32),
+    "tree_offsets": np.zeros(1, np.float32),
+    "tree_children": np.zeros((1, 2), np.int32),
+}
+
+
+def test_leaves_are_those_of_a_walk_by_hand():
+    hyperplanes = np.array([[1, 0], [0, 1], [0, 0], [0, 0], [0, 0]], np.float32)
+    offsets = np.array([-1, 2, 0, 0, 0], np.float32)
+    children = np.array([[1, 2], [3, 4], [0, -3], [-3, -6], [-6, -9]], np.int32)
+    queries = np.array([[2, 0], [2, -3], [0, 5], [1, 0]], np.float32)
+    leaf = np.empty(4, np.int64)
+    kernels.find_leaves(queries, hyperplanes, offsets, children, leaf)
+    assert leaf.tolist() == [3, 4, 2, 2]
+    children[3] = [1, 0]  # damaged: round in circles
+    kernels.find_leaves(queries, hyperplanes, offsets, children, leaf)
+    children[3] = [99, 99]  # damaged: out of the tree
+    kernels.find_leaves(queries, hyperplanes, offsets, children, leaf)
+    assert leaf.tolist() == [3, 4, 2, 2]
+
+
 def test_queries_without_enough_found_points_are_searched_exactly(both):
     model, _ = both
 
@@ -120,7 +156,7 @@ def test_queries_without_enough_found_points_are_searched_exactly(both):
             return np.zeros((len(queries), k), np.int32), np.full((len(queries), k), np.inf)
 
     descriptors = model.shards.load(0).descriptors
-    searcher = nn.GraphSearcher(descriptors, Stuck(), 0.1)
+    searcher = nn.GraphSearcher(descriptors, Stuck(), 0.1, ONE_LEAF)
     got = searcher.candidates(descriptors[:3], 1)
     assert got[:, 0].tolist() == [0, 1, 2]
 

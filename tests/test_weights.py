@@ -16,6 +16,7 @@ from ltau_cli.core.neighbors import ExactSearcher
 from ltau_cli.core.points import find_points
 from ltau_cli.core.shards import OneShard
 from ltau_cli.core.weights import effective_size, keep, weigh
+from ltau_cli.stages import weights
 from tests.conftest import SAMPLE
 from tests.test_errors import ARTIFACT, INPUT, OUTPUT, USAGE, check, save
 
@@ -125,8 +126,9 @@ def test_nearest_training_samples_are_those_of_the_oracle(grouped):
     points = find_points(rows, np.ones(60, int))
     distinct = rows[points.first]
     shards = OneShard(distinct, ExactSearcher(distinct))
-    for suspect in range(0, 60, 7):
-        got = suspects.explain(shards, points, group, suspect, 5)
+    wanted = np.arange(0, 60, 7)
+    explained = suspects.explain(shards, points, group, wanted, 5)
+    for suspect, got in zip(wanted, explained, strict=True):
         left = (np.arange(60) != suspect) if group is None else (group != group[suspect])
         distance = np.linalg.norm(rows - rows[suspect], axis=1)
         expected = np.sort(distance[left])[:5]
@@ -190,6 +192,19 @@ def test_planted_wrong_labels_are_found_first_in_real_data(find, log, train):
     scores = [s["score"] for s in found["suspects"]]
     assert scores == sorted(scores, reverse=True)
     assert min(scores) > found["outlier"]
+
+
+def test_shards_change_no_suspect(pipeline, ltau, tmp_path, monkeypatch):
+    monkeypatch.setattr(weights, "BLOCK_POINTS", 1000)
+    out, sharded = tmp_path / "w.npy", tmp_path / "sharded.h5"
+    found = []
+    for n in (1, 3):
+        words = ("fit", pipeline.errors, pipeline.train, "--shards", n, "-o", sharded, "-f")
+        assert ltau(*words).code == 0
+        found.append(json.loads(ltau("weights", sharded, "-o", out, "-f", "--json").out))
+    one, three = found
+    assert one["n_suspects"] > 3
+    assert one == three
 
 
 def test_suspects_of_the_summary(pipeline, ltau, tmp_path):
@@ -274,7 +289,7 @@ def test_limits(run):
     line = f"{(w == 0.5).sum()} at the floor, {(w == 2).sum()} at the ceiling"
     assert line in result.out
     size = w.sum() ** 2 / (w**2).sum()
-    assert f"they tell as much as {size:.3g} equal ones" in result.out
+    assert f"they tell as much as {size:.1f} equal ones ({100 * size / 40:.0f} %)" in result.out
 
 
 @pytest.mark.parametrize("known_by", ["natoms", "loo"])

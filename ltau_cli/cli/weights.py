@@ -153,11 +153,12 @@ def _lines(result: dict[str, Any]) -> list[str]:
 
 
 def _spread(result: dict[str, Any]) -> str:
-    share = percent(result["effective_size"] / result["n"], 0)
+    size = result["effective_size"]
+    equal = f"{size:,.{0 if size >= 100 else 1}f} equal ones ({percent(size / result['n'], 0)})"
     return (
         f"  {number(result['min'])} to {number(result['max'])}, mean {number(result['mean'])}; "
         f"{result['n_at_floor']:,} at the floor, {result['n_at_ceiling']:,} at the ceiling; "
-        f"they tell as much as {number(result['effective_size'])} equal ones ({share})"
+        f"they tell as much as {equal}"
     )
 
 
@@ -166,7 +167,7 @@ def _suspects(result: dict[str, Any]) -> list[str]:
     beyond = f"more than {result['outlier']:g} robust standard deviations above their neighbors"
     if n == 0:
         return [f"  no suspects of wrong labels: no trajectories {beyond}"]
-    shown = f"; the first {len(found):,}" if len(found) < n else ""
+    shown = f"; the first {len(found):,}".removesuffix(" 1") if len(found) < n else ""
     labels = ["sample", "structure"] if "structure" in found[0] else ["sample"]
     own = f"lower quartile ({units})" if units else "lower quartile"
     rows = [

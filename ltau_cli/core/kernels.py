@@ -96,6 +96,25 @@ def transform_rows(rows, shift, transform, out):
 
 
 @_compiled
+def find_leaves(queries, hyperplanes, offsets, children, leaf):
+    """Walk each query (n, d) float32 down a search tree; ``leaf`` (n,) gets the node it ends at.
+
+    Node i sends a query x to its first child where hyperplanes[i] . x + offsets[i] > 0, else to its
+    second; a first child of 0 or less marks a leaf.
+    """
+    for i in range(queries.shape[0]):
+        node = 0
+        for _ in range(children.shape[0]):  # a damaged tree must not lead round in circles
+            if not 0 < children[node, 0] < children.shape[0]:
+                break
+            side = offsets[node]
+            for column in range(queries.shape[1]):
+                side += hyperplanes[node, column] * queries[i, column]
+            node = children[node, 0] if side > 0 else children[node, 1] % children.shape[0]
+        leaf[i] = node
+
+
+@_compiled
 def sort_candidates(queries, points, candidates, offered, found, own, distance):
     """Order candidate points by exact distance, those at equal distance by number.
 

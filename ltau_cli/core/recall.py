@@ -72,7 +72,7 @@ def choose_effort(
     exact = nn.ExactSearcher(points).candidates(queries, k)
     for leaves, epsilon in nn.EFFORTS:
         graph = nn.graph_from_arrays(points, arrays, scalars, leaves=leaves)
-        searcher = nn.GraphSearcher(points, graph, epsilon)
+        searcher = nn.GraphSearcher(points, graph, epsilon, arrays)
         reached = recall(searcher.candidates(queries, k), exact)
         lost = float((reached < 0.5).mean())
         if reached.mean() >= target and lost <= LOST:

@@ -7,6 +7,7 @@ from dataclasses import dataclass
 import numpy as np
 import numpy.typing as npt
 
+from ltau_cli.core.loo import GroupLeftOut, SampleLeftOut
 from ltau_cli.core.mixture import average_cdfs
 from ltau_cli.core.neighbors import Neighbors
 from ltau_cli.core.points import Points
@@ -19,7 +20,7 @@ _SIGMA = 1.482602218505602  # standard deviation over median absolute deviation,
 Floats = npt.NDArray[np.float64]
 
 
-def own_quantile(
+def own_quartile(
     counts: npt.NDArray[np.unsignedinteger],
     max_error: npt.NDArray[np.float32],
     edges: Floats,
@@ -49,11 +50,10 @@ def own_quantile(
     """
     n = len(counts)
     itself = Neighbors(np.arange(n)[:, None], np.ones((n, 1)), np.zeros((n, 1)))
-    none = np.zeros(0)
-    level = np.array([LEVEL])
     mixture = average_cdfs(
-        itself, counts, max_error, edges, levels=level, thresholds=none, threads=threads
-    )
+        itself, counts, max_error, edges,
+        levels=np.array([LEVEL]), thresholds=np.zeros(0), threads=threads,
+    )  # fmt: skip
     return mixture.quantiles[:, 0]
 
 
@@ -101,10 +101,10 @@ def explain(
     shards: Shards,
     points: Points,
     group: npt.NDArray[np.int64] | None,
-    suspect: int,
+    suspects: npt.NDArray[np.int64],
     k: int,
-) -> Explanation:
-    """Find the ``k`` training samples nearest to a suspect.
+) -> list[Explanation]:
+    """Find the ``k`` training samples nearest to each suspect.
 
     Parameters
     ----------
@@ -113,28 +113,51 @@ def explain(
     points : Points
         Which sample belongs to which.
     group : (n_samples,) int64 or None
-        Samples that are left out together with the suspect; None leaves out the suspect alone.
-    suspect : int
-        Number of the sample.
+        Samples that are left out together with a suspect; None leaves out the suspect alone.
+    suspects : (n,) int64
+        Their sample numbers, at least one.
     k : int
-        At most the number of samples outside the suspect's group.
+        At most the number of samples outside a suspect's group.
 
     Returns
     -------
-    Explanation
+    list of Explanation
         Of coinciding samples the first ones.
     """
-    n = len(points.of_sample)
-    left_out = np.arange(n) == suspect if group is None else group == group[suspect]
-    n_points, point = len(points.multiplicity), int(points.of_sample[suspect])
-    own = np.bincount(points.of_sample[left_out], minlength=n_points)
-    query = shards.descriptors(point, point + 1)
-    _, found = next(find_in_shards(shards, query, points.multiplicity - own, k))
-    used = found.weight[0] > 0
-    near = found.point[0][used]
-    rank = np.full(n_points, len(near))
+    none = np.zeros(len(points.of_sample))
+    left_out = SampleLeftOut(points, none) if group is None else GroupLeftOut(points, none, group)
+    pair = left_out.to_samples(np.arange(len(left_out.point)))[suspects]
+
+    def offered(
+        candidates: npt.NDArray[np.int64], rows: npt.NDArray[np.int64]
+    ) -> npt.NDArray[np.int64]:
+        return points.multiplicity[candidates] - left_out.find(candidates, pair[rows])[0]
+
+    own_points = points.of_sample[suspects].tolist()
+    queries = np.concatenate([shards.descriptors(p, p + 1) for p in own_points])
+    result = []
+    for part, found in find_in_shards(shards, queries, offered, k):
+        for row, suspect in enumerate(suspects[part].tolist()):
+            used = found.weight[row] > 0
+            near, distance = found.point[row][used], found.distance[row][used]
+            sample = _samples_of(near, points, group, suspect)[:k]
+            place = np.argsort(near)
+            at = place[np.searchsorted(near, points.of_sample[sample], sorter=place)]
+            result.append(Explanation(sample, distance[at]))
+    return result
+
+
+def _samples_of(
+    near: npt.NDArray[np.int64],
+    points: Points,
+    group: npt.NDArray[np.int64] | None,
+    suspect: int,
+) -> npt.NDArray[np.int64]:
+    """Return the samples of some points, in the order of these, without those left out."""
+    rank = np.full(len(points.multiplicity), len(near))
     rank[near] = np.arange(len(near))
-    candidates = np.flatnonzero((rank[points.of_sample] < len(near)) & ~left_out)
-    order = np.argsort(rank[points.of_sample[candidates]], kind="stable")[:k]
-    sample = candidates[order]
-    return Explanation(sample, found.distance[0][used][rank[points.of_sample[sample]]])
+    found = np.flatnonzero(rank[points.of_sample] < len(near))
+    left = found != suspect if group is None else group[found] != group[suspect]
+    found = found[left]
+    order = np.argsort(rank[points.of_sample[found]], kind="stable")
+    return np.asarray(found[order])

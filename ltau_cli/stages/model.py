@@ -153,7 +153,7 @@ def _wake_searcher(
         built = nn.build_graph(descriptors, seed=seed, n_neighbors=neighbors)
         arrays, scalars = nn.graph_to_arrays(built)
     graph = nn.graph_from_arrays(descriptors, arrays, scalars, leaves=int(index["leaves"]))
-    return nn.GraphSearcher(descriptors, graph, float(index["epsilon"]))
+    return nn.GraphSearcher(descriptors, graph, float(index["epsilon"]), arrays)
 
 
 def _warn_of_other_library(artifact: Artifact, indexes: Sequence[Mapping[str, Any]]) -> None:

@@ -13,7 +13,7 @@ from ltau_cli.artifacts.atomic import check_target
 from ltau_cli.artifacts.read import Artifact, open_artifact
 from ltau_cli.core.loo import leave_one_out
 from ltau_cli.core.scoring import Model
-from ltau_cli.core.suspects import OUTLIER, explain, own_quantile, robust_score
+from ltau_cli.core.suspects import OUTLIER, explain, own_quartile, robust_score
 from ltau_cli.core.weights import Emphasis, effective_size, keep, weigh
 from ltau_cli.errors import InputError, UsageError
 from ltau_cli.readers.arrays import Place, read_array
@@ -207,47 +207,45 @@ def _suspects(
     """Find the samples that stand out most, each with its nearest training samples."""
     model = load_model(artifact)
     points, group = model.points, model.loo_group
-    with progress("comparing with the neighbors", 1) as advance:
-        own = _own_quantiles(model, threads)[points.of_sample]
+    own = _own_quartiles(model, threads)[points.of_sample]
+    with progress("comparing with the neighbors", len(own)) as advance:
         others = leave_one_out(
-            model.shards, points, own, group, model.k, weighting=model.weighting, threads=threads
-        ).expected_error
-        advance(1)
+            model.shards, points, own, group, model.k,
+            weighting=model.weighting, threads=threads, advance=advance,
+        ).expected_error  # fmt: skip
     score = robust_score(own, others)
     worst = np.argsort(-score, kind="stable")[:n]
+    worst = worst[score[worst] > OUTLIER]
+    k = min(NEIGHBORS_SHOWN, model.k)
+    explained = explain(model.shards, points, group, worst, k) if len(worst) else []
     suspects = []
-    for i in worst[score[worst] > OUTLIER].tolist():
-        k = min(NEIGHBORS_SHOWN, model.k)
-        found = explain(model.shards, points, group, i, k)
-        suspect = {"sample": logged[i]}
+    for i, nearest in zip(worst.tolist(), explained, strict=True):
+        suspect: dict[str, Any] = {"sample": logged[i]}
         if structure is not None:
             suspect["structure"] = structure[logged[i]]
-        near = [
-            {"sample": logged[j], "distance": distance, "lower_quartile": own[j]}
-            for j, distance in zip(found.sample, found.distance, strict=True)
-        ]
-        suspects.append(
-            suspect
-            | {
-                "lower_quartile": own[i],
-                "neighbors_lower_quartile": others[i],
-                "score": score[i],
-                "nearest": near,
-            }
-        )
+        suspect |= {
+            "lower_quartile": own[i],
+            "neighbors_lower_quartile": others[i],
+            "score": score[i],
+            "nearest": [
+                {"sample": logged[j], "distance": distance, "lower_quartile": own[j]}
+                for j, distance in zip(nearest.sample, nearest.distance, strict=True)
+            ],
+        }
+        suspects.append(suspect)
     return {"outlier": OUTLIER, "n_suspects": (score > OUTLIER).sum(), "suspects": suspects}
 
 
-def _own_quantiles(model: Model, threads: int) -> npt.NDArray[np.float64]:
+def _own_quartiles(model: Model, threads: int) -> npt.NDArray[np.float64]:
     """Lower quartile of each point, whose counts may have to be read block by block."""
     n = len(model.max_error)
-    out = np.empty(n)
+    result = np.empty(n)
     for start in range(0, n, BLOCK_POINTS):
         part = slice(start, min(start + BLOCK_POINTS, n))
         counts = model.counts
         rows = counts(np.arange(part.start, part.stop)) if callable(counts) else counts[part]
-        out[part] = own_quantile(rows, model.max_error[part], model.edges, threads=threads)
-    return out
+        result[part] = own_quartile(rows, model.max_error[part], model.edges, threads=threads)
+    return result
 
 
 def _write(output: Path, values: npt.NDArray[Any], *, force: bool) -> None:
