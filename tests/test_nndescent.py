@@ -18,6 +18,8 @@ from tests.conftest import SAMPLE, Pipeline
 
 pytestmark = pytest.mark.xdist_group("nndescent")
 
+OPTIONS = ("--index", "nndescent", "-k", 10, "--scale", "none")
+
 
 @pytest.fixture(scope="module")
 def graph_model(pipeline: Pipeline, tmp_path_factory):
@@ -88,8 +90,7 @@ def test_answers_depend_neither_on_block_nor_on_order(both):
 def sharded_model(pipeline, tmp_path_factory):
     """The same model in two shards."""
     path = tmp_path_factory.mktemp("shards") / "model.h5"
-    command = ["fit", pipeline.errors, pipeline.train, "-o", path, "--index", "nndescent", "-k", "10", "--scale", "none",
-               "--shards", 2, "-q"]  # fmt: skip
+    command = ["fit", pipeline.errors, pipeline.train, "-o", path, *OPTIONS, "--shards", 2, "-q"]
     assert run([str(word) for word in command]) == 0
     return path
 
