@@ -1,7 +1,13 @@
-"""Sphinx settings; the file-format tables are made from the schema of the package."""
+"""Sphinx settings; format tables come from the schema, figures from the commands that are shown."""
 
 from __future__ import annotations
 
+import re
+import shlex
+import shutil
+import subprocess
+import sys
+import tempfile
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -60,5 +66,36 @@ def write_format_tables(app: Sphinx) -> None:
         target.write_text(text, encoding="utf-8")
 
 
+# What the tutorial makes before figures.md is read.
+ARTIFACTS = """
+ingest sample_data/logs --units eV/Å
+fit errors.h5 sample_data/train_descriptors.npy
+score sample_data/test_300K_descriptors.npy --natoms sample_data/test_300K_natoms.npy
+calibrate scores.h5 sample_data/test_300K_force_errors.npy
+score sample_data/test_300K_descriptors.npy --natoms sample_data/test_300K_natoms.npy
+  --calibration calibration.h5 -o scores_300K.h5
+score sample_data/test_900K_descriptors.npy --natoms sample_data/test_900K_natoms.npy
+  --calibration calibration.h5 -o scores_900K.h5
+"""
+
+
+def draw_figures(app: Sphinx) -> None:
+    """Run the ``ltau plot`` commands of figures.md on the sample data."""
+    docs = Path(app.srcdir)
+    page = (docs / "figures.md").read_text(encoding="utf-8").replace("\\\n> ", "")
+    commands = ARTIFACTS.strip().replace("\n  ", " ").splitlines()
+    commands += re.findall(r"^\$ ltau (plot .*\.png.*)$", page, re.MULTILINE)
+    target = docs / "_generated" / "figures"
+    target.mkdir(parents=True, exist_ok=True)
+    with tempfile.TemporaryDirectory() as folder:
+        (Path(folder) / "sample_data").symlink_to(docs.parent / "sample_data")
+        for command in commands:
+            words = [sys.executable, "-m", "ltau_cli", *shlex.split(command), "-q"]
+            subprocess.run(words, cwd=folder, check=True)
+        for figure in Path(folder).glob("*.png"):
+            shutil.copyfile(figure, target / figure.name)
+
+
 def setup(app: Sphinx) -> None:
+    app.connect("builder-inited", draw_figures)
     app.connect("builder-inited", write_format_tables)

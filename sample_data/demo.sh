@@ -30,5 +30,9 @@ run ltau weights demo/model.h5 --emphasis easy -o demo/weights.npy
 run ltau plot reliability demo/calibration.h5 -o demo/reliability.png
 run ltau plot parity demo/calibration.h5 -o demo/parity.png
 run ltau plot cdf demo/model.h5 -o demo/cdf.png
+run ltau plot map demo/errors.h5 -o demo/map.png
+run ltau plot ood demo/model.h5 demo/scores_300K.h5 demo/scores_900K.h5 -o demo/ood.png
+run ltau plot overview demo/errors.h5 demo/model.h5 demo/calibration.h5 demo/scores_300K.h5 \
+    demo/scores_900K.h5 -o demo/overview.pdf
 run ltau evaluate demo/scores_300K.h5 $data/test_300K_force_errors.npy \
     demo/scores_900K.h5 $data/test_900K_force_errors.npy

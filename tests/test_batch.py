@@ -211,6 +211,13 @@ def test_damaged_parts(edit, said, parts, ltau, tmp_path):
     assert not (tmp_path / "all.h5").exists()
 
 
+def test_parts_that_do_not_follow_each_other(parts, ltau, tmp_path):
+    with h5py.File(parts[1], "r+") as file:
+        edit_shard(file, first=13_336, last=26_668)
+    result = ltau("merge", *parts, "-o", tmp_path / "all.h5")
+    check(result, ARTIFACT, parts[1], "it begins at row 13,336, not 13,335")
+
+
 def edit_shard(file, **values):
     parameters = json.loads(file.attrs["parameters"])
     parameters["shard"] |= values

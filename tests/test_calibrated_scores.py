@@ -333,3 +333,37 @@ def test_true_errors_that_are_nearly_all_zero(pipeline, ltau, tmp_path):
 def test_scores_of_a_calibration_by_another_model(made, pipeline, ltau, tmp_path):
     words = ("score", pipeline.descriptors, "-m", pipeline.model, "-o", tmp_path / "s.h5")
     check(ltau(*words, "--calibration", made / "groups.h5"), ARTIFACT, "another model")
+
+
+def resized(name, size):
+    def edit(file):
+        values = np.resize(file[name][...], (size, *file[name].shape[1:]))
+        attributes = dict(file[name].attrs)
+        del file[name]
+        file[name] = values
+        file[name].attrs.update(attributes)
+
+    return edit
+
+
+@pytest.mark.parametrize(
+    ("edit", "words"),
+    [
+        (resized("coefficients", 3), "coefficients"),
+        (resized("feature_floors", 3), "feature_floors has size 3"),
+        (resized("bound_ratio", 2), "along n_cells"),
+        (resized("distance_edges", 1), "bound_ratio has size"),
+        (resized("bound_groups", 1), "bound_ratio has size"),
+        (resized("group_error", 9), "group_error"),
+        (lambda f: f.pop("coefficients"), "coefficients is missing"),
+        (lambda f: f["feature_floors"].__setitem__(0, np.nan), "not finite"),
+    ],
+)
+def test_damaged_calibrations(edit, words, made, ltau, tmp_path):
+    path = tmp_path / "c.h5"
+    path.write_bytes((made / "calibration.h5").read_bytes())
+    with h5py.File(path, "r+") as file:
+        edit(file)
+    words_of = ("score", made / "rows.npz", "-m", made / "model.h5", "-o", tmp_path / "s.h5")
+    check(ltau(*words_of, "--calibration", path), ARTIFACT, path, words)
+    assert not (tmp_path / "s.h5").exists()

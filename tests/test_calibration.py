@@ -194,7 +194,14 @@ def test_distance_bins_hold_near_and_far():
     ],
 )
 def test_methods_are_preferred_in_order(scores, chosen):
-    assert cal._choose({name: np.full(3, score) for name, score in scores.items()}) == chosen
+    assert cal._choose({name: np.full(20, score) for name, score in scores.items()}) == chosen
+
+
+def test_no_method_wins_by_chance():
+    few = {"distance": np.full(9, 1.5), "scale": np.full(9, 1.0)}
+    assert cal._choose(few) == "distance"
+    noise = np.random.default_rng(0).normal(1.0, 1.0, 20)
+    assert cal._choose({"distance": noise, "scale": np.full(20, 0.9 * noise.mean())}) == "distance"
 
 
 def test_the_method_of_the_lowest_cross_validated_crps_is_taken():

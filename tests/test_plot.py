@@ -703,7 +703,7 @@ def test_models_and_scores_that_do_not_match(pipeline, ltau, tmp_path):
     check(ltau("plot", "ood", other, pipeline.scores, "-o", figure), USAGE, "not scored with")
     words = ("score", pipeline.descriptors, "-m", pipeline.model, "-k", 5, "-o", few)
     assert ltau(*words).code == 0
-    check(ltau("plot", "ood", pipeline.model, few, "-o", figure), USAGE, "-k 5", "-k 30")
+    check(ltau("plot", "ood", pipeline.model, few, "-o", figure), USAGE, "-k 5", "-k 10")
 
 
 def test_other_bad_inputs(pipeline, ltau, tmp_path):

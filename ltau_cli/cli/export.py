@@ -38,7 +38,7 @@ ROWS_ARE_FRAMES = "  every row counts as a frame; for atoms, score with --natoms
     multiple=True,
     metavar="'COLUMN OP NUMBER'",
     help="Write only these rows, of extxyz and model-devi the frames with such a row; OP is < <= "
-    "> >= == or !=. Repeatable: all must hold.",
+    "> >= == or !=, for text such as 'group == Cu' the last two. Repeatable: all must hold.",
 )
 @click.option("--columns", metavar="A,B,...", help="Columns to write.  [default: all]")
 @click.option("--frames", type=options.PATH, help="The frames that were scored, for extxyz.")

@@ -52,7 +52,7 @@ class Cells:
             order = np.argsort(names)
             place = order[np.minimum(np.searchsorted(names[order], wanted), len(names) - 1)]
             group = np.where(names[place] == wanted, place, group)
-        return np.asarray(group * self._n_bins + self._bins(rows), dtype=np.int64)
+        return np.asarray(group * self.n_bins + self._bins(rows), dtype=np.int64)
 
     def parts(self, rows: Rows) -> list[npt.NDArray[np.bool_]]:
         """Rows that the bounds of each cell are made of: its own; for no known group those of all.
@@ -62,11 +62,12 @@ class Cells:
         list of (n,) bool
         """
         cell, bins = self.of(rows), self._bins(rows)
-        known = [cell == number for number in range(len(self.groups) * self._n_bins)]
-        return known + [bins == number for number in range(self._n_bins)]
+        known = [cell == number for number in range(len(self.groups) * self.n_bins)]
+        return known + [bins == number for number in range(self.n_bins)]
 
     @property
-    def _n_bins(self) -> int:
+    def n_bins(self) -> int:
+        """Bins of the relative distance."""
         return len(self.distance_edges) + 1
 
     def _bins(self, rows: Rows) -> npt.NDArray[np.int64]:

@@ -7,9 +7,15 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
-from ltau_cli.artifacts.read import Artifact
-from ltau_cli.core.calibration import GROUP_MEAN, Calibration, Cells, Predictor
-from ltau_cli.core.maps import ErrorMap
+from ltau_cli.artifacts.read import Artifact, damaged
+from ltau_cli.core.calibration import (
+    GROUP_MEAN,
+    RATIO_LEVELS,
+    Calibration,
+    Cells,
+    Predictor,
+)
+from ltau_cli.core.maps import FEATURES, ErrorMap
 
 BASELINES = ("constant", "neighbor distance", GROUP_MEAN)  # in the order they are stored
 
@@ -36,7 +42,13 @@ def to_datasets(calibration: Calibration, prefix: str = "") -> dict[str, npt.NDA
 
 
 def from_artifact(artifact: Artifact, prefix: str = "") -> Calibration:
-    """Read a calibration from its artifact, or from scores made with it (``calibration/``)."""
+    """Read a calibration from its artifact, or from scores made with it (``calibration/``).
+
+    Raises
+    ------
+    ArtifactError
+        If it is damaged.
+    """
 
     def read(name: str, missing: Any = ()) -> npt.NDArray[Any]:
         there = artifact.has(prefix + name)
@@ -52,10 +64,23 @@ def from_artifact(artifact: Artifact, prefix: str = "") -> Calibration:
         for i, name in enumerate(BASELINES[: len(coefficients)])
     }
     plain = prefix == ""
+    cells = Cells(read("bound_groups"), read("distance_edges"))
+    sizes = {
+        "coefficients": len(FEATURES) + 1,
+        "feature_floors": len(FEATURES),
+        "baselines/coefficients": len(BASELINES) if len(read("groups")) else len(BASELINES) - 1,
+        "bound_ratio": (len(cells.groups) + 1) * cells.n_bins,
+        "group_error": len(read("groups")) + 1,
+    }
+    for name, size in sizes.items():
+        if len(read(name)) != size:
+            raise damaged(artifact.path, f"dataset {prefix}{name} has size {len(read(name))}")
+    if quantiles.shape[1] != len(RATIO_LEVELS):
+        raise damaged(artifact.path, f"its ratio_quantiles are not {len(RATIO_LEVELS)} levels")
     return Calibration(
         method=artifact.parameters["method" if plain else "calibration_method"],
         levels=artifact.read("levels"),
-        cells=Cells(read("bound_groups"), read("distance_edges")),
+        cells=cells,
         predictor=Predictor(
             ErrorMap(read("coefficients"), read("knots", none), floors),
             read("bound_ratio"),
