@@ -193,6 +193,15 @@ def test_group_labels_of_scores(pipeline, drawn):
     assert len(uncertainty) == len(truth)
 
 
+def test_groups_may_be_numbers_and_small_ones_have_no_curve(pipeline, drawn, tmp_path):
+    labels = np.full(1375, 7)
+    labels[:150], labels[150:240] = 3, 29
+    words = ("reliability", pipeline.scores, "--true", pipeline.true_errors, "--group")
+    _, data = drawn(*words, save(tmp_path / "g.npy", labels))
+    curves = {key[1] for key in data if key[0] == "reliability" and "chance" not in key[1]}
+    assert curves == {"without calibration", "group 3", "group 7"}
+
+
 def test_parity(pipeline, drawn):
     titles, data = drawn("parity", pipeline.calibration)
     names = ("heldout_calibrated_error", "heldout_expected_error", "heldout_true_error")
@@ -229,7 +238,7 @@ def test_cdf_of_the_model_is_that_of_the_log(pipeline, drawn, log):
         exact = (log[:, sample, None] <= edges).mean(axis=0)
         close(data["", f"sample {sample}"]["probability"], exact)
     share = 100 * (log <= threshold[0]).mean()
-    assert titles[0].startswith(f"{share:.0f} % of the errors of the training set are below ")
+    assert titles[0].startswith(f"{share:.0f} % of the errors of the training set are at most ")
     _, data = drawn("cdf", pipeline.model)
     mean = log.astype(float).mean(axis=0)
     assert {key[1] for key in data} >= {
@@ -423,6 +432,8 @@ def test_coverage(more, drawn):
         data["width", "mean true error"]["width"],
         [truth[rows].mean(dtype=float) for rows in expected],
     )
+    parts = [(truth <= bounds[:, 2])[rows].mean() for rows in expected[1:] if rows.sum() >= 20]
+    assert f", {100 * min(parts):.0f} to {100 * max(parts):.0f} % of each part" in titles[0]
     covered = (truth <= bounds[:, 2]).mean()
     assert f"90 % bound covers {100 * covered:.1f} % of {len(truth)} rows" in titles[0]
 

@@ -63,7 +63,7 @@ def draw(
     axes.set(
         xscale="log" if logarithmic else "linear", ylim=(0, 1.02),
         xlabel=with_units("error", units), ylabel="P(error ≤ x)",
-        title=f"{percent(under)} of the errors of {label} are below "
+        title=f"{percent(under)} of the errors of {label} are at most "
         f"{quantity(threshold, units)}",
     )  # fmt: skip
     curves = [*overall.values(), *rows.values()]

@@ -20,6 +20,7 @@ from ltau_cli.figures.style import (
 
 _MARKERS = "os^Dv<"
 SHOWN_LEVEL = "0.9"
+FEW_ROWS = 20  # parts with fewer say nothing in the title
 
 
 def draw(axes: Any, parts: Mapping[str, Mapping[str, Any]], levels: Sequence[str]) -> Data:
@@ -54,10 +55,13 @@ def draw(axes: Any, parts: Mapping[str, Mapping[str, Any]], levels: Sequence[str
         )  # fmt: skip
         data.append(series(f"{level} bound", part=list(parts), rows=n, coverage=covered))
     shown = SHOWN_LEVEL if SHOWN_LEVEL in levels else levels[-1]
-    whole, *rest = (part["coverage"][shown] for part in parts.values())
-    title = f"The {percent(float(shown))} bound covers {percent(whole, 1)} of {n[0]:,} rows"
+    whole, *others = parts.values()
+    rest = [part["coverage"][shown] for part in others if part["n_rows"] >= FEW_ROWS]
+    told = percent(whole["coverage"][shown], 1)
+    title = f"The {percent(float(shown))} bound covers {told} of {n[0]:,} rows"
     if rest:
         title += f", {100 * min(rest):.0f} to {percent(max(rest))} of each part"
+        title += f" of {FEW_ROWS} rows or more"
     axes.set(ylim=(0, 1), ylabel="share under the bound", title=title)
     _label_parts(axes, list(parts), n)
     legend_below(axes)

@@ -76,9 +76,8 @@ def draw(
     for (label, values), color in zip(rows.items(), (BLUE, GREEN, ORANGE, PURPLE), strict=False):
         axes.plot(epoch, values, color=color, lw=0.9, label=label)
         data.append(series(label, epoch=epoch, error=values))
-    title = (
-        f"Mean error {mean[0]:.3g}{GLUE}→{GLUE}{quantity(mean[-1], units)} in {len(epoch):,} epochs"
-    )
+    title = f"Mean error {mean[0]:.3g}{GLUE}→{GLUE}{quantity(mean[-1], units)}"
+    title += f" in {len(epoch):,} epoch{'s' * (len(epoch) != 1)}"
     if 0 < burn_in < len(epoch):
         edge = (epoch[burn_in - 1] + epoch[burn_in]) / 2
         axes.axvline(edge, color="black", lw=0.8, ls=":", label="end of burn-in")

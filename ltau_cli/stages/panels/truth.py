@@ -27,6 +27,7 @@ from ltau_cli.figures.style import Panel
 from ltau_cli.stages.calibrate import of_threshold
 from ltau_cli.stages.panels.given import Given, Known, NotGivenError
 
+SMALLEST_GROUP = 100  # rows of a group with a reliability curve of its own
 MOST_GROUPS = 8  # of a coverage figure: the largest ones
 
 
@@ -39,7 +40,7 @@ def reliability_panels(given: Given) -> list[Panel]:
     groups = {}
     for name in names:
         own_before, own_after, _ = _curves(known, known.group == name)
-        groups[str(name)] = _plain(own_after or own_before)
+        groups[_label(name)] = _plain(own_after or own_before)
     threshold = float(known.artifact.read("thresholds")[0])
     panels = [
         Panel(
@@ -61,7 +62,10 @@ def reliability_panels(given: Given) -> list[Panel]:
     of_groups = {}
     if calibrated is not None:
         of_groups = {
-            str(name): (RATIO_LEVELS, observed_shares(known.true, calibrated, known.group == name))
+            _label(name): (
+                RATIO_LEVELS,
+                observed_shares(known.true, calibrated, known.group == name),
+            )
             for name in names
         }
     panels.append(
@@ -152,7 +156,7 @@ def coverage_panels(given: Given) -> list[Panel]:
         result = evaluate(known.rows, known.true, known.calibration)
     parts: dict[str, Any] = {"all": result["predictors"]["ltau"]}
     groups = sorted(result["groups"], key=lambda part: -part["n_rows"])[:MOST_GROUPS]
-    parts |= {str(part["group"]): part for part in sorted(groups, key=lambda p: p["group"])}
+    parts |= {_label(part["group"]): part for part in sorted(groups, key=lambda p: p["group"])}
     parts |= {_distance_label(part): part for part in result["distance_bins"]}
     levels = [f"{level:g}" for level in known.calibration.levels]
     units = known.artifact.units
@@ -172,9 +176,15 @@ def _distance_label(part: dict[str, Any]) -> str:
     return f"r {part['from']:g}–{high:g}"
 
 
+def _label(group: Any) -> str:
+    """``Au``, or ``group 3`` for what is a number."""
+    return f"group {group}" if isinstance(group, int) else str(group)
+
+
 def _largest(group: npt.NDArray[Any] | None, n: int) -> list[Any]:
-    """Return the labels of the ``n`` largest groups, in order; none if there is only one."""
+    """Return the labels of the ``n`` largest groups that are not small; none if there is one."""
     counts = Counter([] if group is None else group.tolist())
     if len(counts) < 2:
         return []
+    counts = Counter({name: rows for name, rows in counts.items() if rows >= SMALLEST_GROUP})
     return sorted(sorted(counts, key=lambda name: (-counts[name], name))[:n])
