@@ -222,7 +222,7 @@ def test_a_model_in_shards_is_described_and_drawn(tmp_path, ltau):
     make(tmp_path, ltau, duplicates=True)
     words = ("fit", tmp_path / "e.h5", tmp_path / "x.npy", "-o", tmp_path / "m.h5")
     told = ltau(*words, "--shards", 3).out
-    assert "exact index in 3 shards, k = 10" in told
+    assert "exact index in 3 shards, k = 30" in told
     info = json.loads(ltau("info", tmp_path / "m.h5", "--json").out)
     assert info["parameters"]["shards"] == 3
     assert info["datasets"]["shard_start"]["shape"] == [4]
@@ -274,7 +274,7 @@ def test_memory_follows_the_shard(tmp_path, ltau):
         assert ltau("ingest", tmp_path / "log.npy", "-o", errors, "-f").code == 0
         words = ("-f", "--threads", 1)
         fitting = peak_memory("fit", errors, tmp_path / "x.npy", "-o", model, "--shards", shards,
-                              "-k", 2, *words)  # fmt: skip
+                              "--scale", "none", "-k", 2, *words)  # fmt: skip
         scoring = peak_memory("score", tmp_path / "q.npy", "-m", model, "-o", tmp_path / "s.h5",
                               *words)  # fmt: skip
         peaks.append((fitting, scoring))
