@@ -38,7 +38,8 @@ def measure(n: int, folder: Path) -> dict[str, float]:
     np.save(folder / "x.npy", make_descriptors(n, 2))
     np.save(folder / "q.npy", make_descriptors(N_QUERIES, 3))
     ingest, _ = timed("ingest", folder / "log.npy", "-o", folder / "e.h5", "-f")
-    fit, fit_mb = timed("fit", folder / "e.h5", folder / "x.npy", "-o", folder / "m.h5", "-f")
+    fit, fit_mb = timed("fit", folder / "e.h5", folder / "x.npy", "-o", folder / "m.h5", "-f",
+                        "-k", 10, "--scale", "none")  # fmt: skip
     score, score_mb = timed("score", folder / "q.npy", "-m", folder / "m.h5", "-o",
                             folder / "s.h5", "-f")  # fmt: skip
     return {
