@@ -274,3 +274,10 @@ def test_existing_files_need_force(select, tmp_path):
     assert names(tmp_path) == ["a.xyz"]
     assert select(*words, "--force").code == 0
     assert len(ase.io.read(tmp_path / "a.xyz", ":")) == 3
+
+
+def test_scores_without_a_calibration_are_warned_about(pipeline, tmp_path, ltau):
+    words = ("select", "-n", 2, "-o", tmp_path / "c.txt", "-f")
+    said = f"{pipeline.scores} is not calibrated: frames far from the training set may look"
+    assert said in ltau(*words, pipeline.scores).err
+    assert ltau(*words, pipeline.scores, "--column", "relative_distance").err == ""

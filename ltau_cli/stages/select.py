@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 from pathlib import Path
 from typing import Any
 
@@ -29,6 +30,8 @@ from ltau_cli.stages.score_table import ScoreTable
 from ltau_cli.stages.shards import refuse_shard
 from ltau_cli.stages.targets import STDOUT, open_text
 from ltau_cli.writers.frames import annotate, write_frames
+
+log = logging.getLogger("ltau")
 
 
 def run(
@@ -94,9 +97,9 @@ def run(
     with open_artifact(scores, "scores") as artifact:
         refuse_shard(artifact)
         table = ScoreTable.open(artifact)
-        column = column or (
-            "calibrated_error" if artifact.has("calibrated_error") else "expected_error"
-        )
+        calibrated = artifact.has("calibrated_error")
+        blind = column is None and not calibrated
+        column = column or ("calibrated_error" if calibrated else "expected_error")
         check_columns([column], table.columns, scores)
         if table.dtype(column).kind == "U":
             raise UsageError(
@@ -139,6 +142,11 @@ def run(
         _copy_frames(frames, chosen_frames, chosen, force=force)
     with open_text(output, force=force) as stream:
         stream.writelines(f"{i}\n" for i in chosen)
+    if blind:
+        log.warning(
+            "%s is not calibrated: frames far from the training set may look harmless; "
+            "score with --calibration, or try --column relative_distance", scores,
+        )  # fmt: skip
     return result
 
 
