@@ -108,7 +108,7 @@ def load_model(artifact: Artifact) -> Model:
         loo_distance=artifact.read("loo_distance")[logged],
         loo_group=artifact.read("loo_group")[logged] if artifact.has("loo_group") else None,
         k=int(artifact.summary["k"]),
-        weighting=artifact.parameters["weighting"],
+        weighting=artifact.parameters.get("weighting", "uniform"),
         fingerprint=artifact.model_fingerprint or "",
     )
 
