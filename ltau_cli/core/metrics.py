@@ -11,6 +11,7 @@ import numpy.typing as npt
 Floats = npt.NDArray[np.float64]
 
 BOOTSTRAP = 500
+MOST_CLUSTERS = 2000
 _BLOCK = 1 << 20  # numbers of a (rows, levels) table that are held at a time
 
 
@@ -193,6 +194,7 @@ def rank_interval(
     if structure is None:
         structure = np.arange(len(a))
     _, place = np.unique(structure, return_inverse=True)
+    place = place % MOST_CLUSTERS  # many clusters are drawn in bundles, which is as good
     n = int(place.max()) + 1 if len(place) else 0
     if n < 2 or np.ptp(a) == 0 or np.ptp(b) == 0:
         return None
