@@ -24,7 +24,7 @@ from multiprocessing import get_context
 from pathlib import Path
 
 import numpy as np
-from selection import SEED, TEMPERATURES, force_errors, load_sample, run_ltau
+from selection import SEED, TEMPERATURES, force_errors, load_sample, make_all, run_ltau
 
 EPOCHS = 300
 N_STARTS, N_VALIDATION_STARTS = 4, 5  # at each temperature; one frame of each is trained on
@@ -39,7 +39,7 @@ HOTTEST = TEMPERATURES[-1]
 
 
 def frame_sets(sample):
-    """How all frames are drawn; the streams are those of no other data."""
+    """How all frames are drawn; the streams are not those of the sample data."""
     return {
         name: [
             sample.FrameSet(name, stream + i, temperature, starts, per_start)
@@ -49,12 +49,6 @@ def frame_sets(sample):
             ("training", 40, N_STARTS, 2), ("validation", 50, N_VALIDATION_STARTS, 3),
         )
     }  # fmt: skip
-
-
-def make(job):
-    name, i = job
-    sample = load_sample()
-    return sample.make_frames(SEED, frame_sets(sample)[name][i])
 
 
 def mislabel(frames, later, n):
@@ -166,11 +160,8 @@ def main():
     arguments = parser.parse_args()
     began = time.perf_counter()
     sets = frame_sets(load_sample())
-    jobs = [(name, i) for name, of in sets.items() for i in range(len(of))]
     with ProcessPoolExecutor(arguments.processes, get_context("spawn")) as workers:
-        frames = {name: [] for name in sets}
-        for (name, _), made in zip(jobs, workers.map(make, jobs), strict=True):
-            frames[name] += made
+        frames = make_all(workers, sets)
         true, later = frames["training"][::2], frames["training"][1::2]
         validation = frames["validation"]
         print(

@@ -22,6 +22,7 @@ import sys
 import tempfile
 import time
 from concurrent.futures import ProcessPoolExecutor
+from dataclasses import astuple
 from multiprocessing import get_context
 from pathlib import Path
 
@@ -68,10 +69,19 @@ def frame_sets(sample):
     return sets
 
 
-def make(job):
-    name, i = job
-    sample = load_sample()
-    return sample.make_frames(SEED, frame_sets(sample)[name][i])
+def make_all(workers, sets):
+    """Frames of each set of `frame_sets`, made by worker processes."""
+    jobs = [(name, frame_set) for name, of in sets.items() for frame_set in of]
+    frames = {name: [] for name in sets}
+    made = workers.map(make, [astuple(frame_set) for _, frame_set in jobs])
+    for (name, _), own in zip(jobs, made, strict=True):
+        frames[name] += own
+    return frames
+
+
+def make(fields):
+    sample = load_sample()  # a worker cannot unpickle a FrameSet before this
+    return sample.make_frames(SEED, sample.FrameSet(*fields))
 
 
 def choose(sample, model, errors, start, validation, pool):
@@ -147,11 +157,8 @@ def main():
     arguments = parser.parse_args()
     began = time.perf_counter()
     sets = frame_sets(load_sample())
-    jobs = [(name, i) for name, of in sets.items() for i in range(len(of))]
     with ProcessPoolExecutor(arguments.processes, get_context("spawn")) as workers:
-        frames = {name: [] for name in sets}
-        for (name, _), made in zip(jobs, workers.map(make, jobs), strict=True):
-            frames[name] += made
+        frames = make_all(workers, sets)
         start, validation, pool, test = (
             frames[name] for name in ("start", "validation", "pool", "test")
         )

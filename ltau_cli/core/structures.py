@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable
 from typing import Any
 
 import numpy as np
@@ -29,3 +30,28 @@ class StructureTotals:
         columns = values.reshape(len(values), -1)
         np.add.at(self.total, structure, columns)
         np.maximum.at(self.largest, structure, columns)
+
+
+def log_structure_distance(
+    blocks: Iterable[tuple[npt.NDArray[np.int64], npt.NDArray[np.floating]]], n_structures: int
+) -> npt.NDArray[np.float64]:
+    """Mean logarithm of the relative distances of each structure, added row by row.
+
+    Parameters
+    ----------
+    blocks : iterable of ((m,) int64, (m,) float)
+        Structure and relative distance of each row.
+    n_structures : int
+
+    Returns
+    -------
+    (n_structures,) float64
+        NaN for a structure without a row.
+    """
+    total, n = np.zeros(n_structures), np.zeros(n_structures)
+    for structure, distance in blocks:
+        np.add.at(total, structure, np.log(distance.astype(np.float64)))
+        np.add.at(n, structure, 1)
+    with np.errstate(invalid="ignore"):
+        means: npt.NDArray[np.float64] = total / n
+    return means

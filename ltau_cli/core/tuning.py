@@ -17,6 +17,7 @@ from ltau_cli.core.metrics import rank_correlation
 from ltau_cli.core.neighbors import ExactSearcher, Neighbors, Weighting, find_neighbors
 from ltau_cli.core.points import find_points
 from ltau_cli.core.scaling import Metric, Scale, fit_scaling
+from ltau_cli.core.structures import log_structure_distance
 
 Integers = npt.NDArray[np.int64]
 SCALES: tuple[Scale, ...] = ("none", "standard", "whiten")
@@ -54,6 +55,7 @@ class Queries:
     true_error : (n,) float64
         Error units; NaN rows are left out.
     structure : (n,) int64 or None
+        Numbers from 0.
     """
 
     descriptors: npt.NDArray[np.float32] | None
@@ -112,9 +114,8 @@ def _with_structures(rows: Rows, structure: Integers | None) -> Rows:
     """Add the structures' mean distances."""
     distance = None
     if structure is not None:
-        _, place, n = np.unique(structure, return_inverse=True, return_counts=True)
-        means = np.bincount(place, weights=np.log(rows.relative_distance)) / n
-        distance = np.exp(means)[place]
+        pairs = [(structure, rows.relative_distance)]
+        distance = np.exp(log_structure_distance(pairs, int(structure.max()) + 1))[structure]
     return Rows(
         rows.expected_error, rows.relative_distance, rows.neighbor_distance, distance, structure
     )  # fmt: skip

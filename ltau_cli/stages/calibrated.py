@@ -30,7 +30,7 @@ class Calibrator:
         blocks : iterable of dict of str to (m, ...) arrays
             With ``structure`` and ``group`` where they are known.
         log_distance : (n_structures,) float64 or None
-            See :func:`log_structure_distance`; None leaves structures out.
+            See :func:`ltau_cli.core.structures.log_structure_distance`; None leaves structures out.
         """
         predictor, cells = self.calibration.predictor, self.calibration.cells
         for block in blocks:
@@ -57,28 +57,3 @@ def rows_of(block: Block, structure_distance: npt.NDArray[np.float64] | None) ->
         structure=block.get("structure"),
         group=block.get("group"),
     )
-
-
-def log_structure_distance(
-    blocks: Iterable[tuple[npt.NDArray[np.int64], npt.NDArray[np.float32]]], n_structures: int
-) -> npt.NDArray[np.float64]:
-    """Mean logarithm of the relative distances of each structure, added row by row.
-
-    Parameters
-    ----------
-    blocks : iterable of ((m,) int64, (m,) float32)
-        Structure and relative distance of each row.
-    n_structures : int
-
-    Returns
-    -------
-    (n_structures,) float64
-        NaN for a structure without a row.
-    """
-    total, n = np.zeros(n_structures), np.zeros(n_structures)
-    for structure, distance in blocks:
-        np.add.at(total, structure, np.log(distance.astype(np.float64)))
-        np.add.at(n, structure, 1)
-    with np.errstate(invalid="ignore"):
-        means: npt.NDArray[np.float64] = total / n
-    return means

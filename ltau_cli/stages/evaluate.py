@@ -11,10 +11,10 @@ import numpy.typing as npt
 from ltau_cli.artifacts.provenance import Hasher
 from ltau_cli.artifacts.read import Artifact, open_artifact
 from ltau_cli.core.evaluation import CALIBRATED, evaluate, evaluate_plain
-from ltau_cli.errors import ComputeError, InputError
+from ltau_cli.errors import InputError
 from ltau_cli.readers.arrays import Place
 from ltau_cli.readers.labels import check_count, read_label_column
-from ltau_cli.stages.known import Truth, read_rows
+from ltau_cli.stages.known import Truth, read_rows, rows_to_judge
 from ltau_cli.stages.maps import from_artifact
 from ltau_cli.stages.score_artifact import ROW_DIM
 from ltau_cli.stages.score_summary import FLAGGED_BELOW
@@ -54,17 +54,12 @@ def run(
     with open_artifact(scores, "scores") as artifact, Hasher() as hasher:
         true_errors = truth.read(artifact, hasher)
         rows = read_rows(artifact, true_errors, group, hasher)
-        used = np.zeros(len(rows), dtype=bool)
-        if artifact.has("in_calibration"):
-            used = artifact.read("in_calibration")
-        rest = ~used
-        if not rest.any():
-            raise ComputeError(f"{scores}: the calibration was fitted on every row; none is left")
+        rest = rows_to_judge(artifact)
         pvalue = artifact.read("ood_pvalue")[rest]
         result: dict[str, Any] = {
             "set": scores.stem,
             "n_rows": int(rest.sum()),
-            "n_left_out": int(used.sum()),
+            "n_left_out": int((~rest).sum()),
             "units": artifact.units,
             "flagged_share": float((pvalue < FLAGGED_BELOW).mean()),
             "flagged_below": FLAGGED_BELOW,

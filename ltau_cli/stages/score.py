@@ -26,6 +26,7 @@ from ltau_cli.artifacts.read import Artifact, open_artifact
 from ltau_cli.artifacts.spool import Spool, open_spool, open_temporary_spool
 from ltau_cli.artifacts.write import as_stored, to_json
 from ltau_cli.core.scoring import Block, Model, Scorer
+from ltau_cli.core.structures import log_structure_distance
 from ltau_cli.errors import ArtifactError, InputError, LtauWarning, OutputError, UsageError
 from ltau_cli.readers.arrays import Place
 from ltau_cli.readers.descriptors import (
@@ -34,7 +35,7 @@ from ltau_cli.readers.descriptors import (
     find_structures,
     open_descriptors,
 )
-from ltau_cli.stages.calibrated import Calibrator, log_structure_distance
+from ltau_cli.stages.calibrated import Calibrator
 from ltau_cli.stages.maps import from_artifact, to_datasets
 from ltau_cli.stages.model import load_model
 from ltau_cli.stages.progress import Advance, Progress, silent

@@ -15,9 +15,9 @@ from ltau_cli.core.calibration import RATIO_LEVELS, Calibration
 from ltau_cli.core.dynamics import Dynamics, join_dynamics, summarize_dynamics
 from ltau_cli.core.maps import Floats, Rows
 from ltau_cli.core.metrics import Predicted
-from ltau_cli.errors import ComputeError, UsageError
+from ltau_cli.errors import UsageError
 from ltau_cli.stages.fit import last_mean
-from ltau_cli.stages.known import Truth, read_rows
+from ltau_cli.stages.known import Truth, read_rows, rows_to_judge
 from ltau_cli.stages.maps import from_artifact
 from ltau_cli.stages.progress import Progress
 
@@ -190,14 +190,7 @@ def _known_of_calibration(artifact: Artifact) -> Known:
 def _known_of_scores(artifact: Artifact, truth: Truth, group: str | None, hasher: Hasher) -> Known:
     true_errors = truth.read(artifact, hasher)
     rows = read_rows(artifact, true_errors, group, hasher)
-    used = np.zeros(len(rows), dtype=bool)
-    if artifact.has("in_calibration"):
-        used = artifact.read("in_calibration")
-    rest = ~used
-    if not rest.any():
-        raise ComputeError(
-            f"{artifact.path}: the calibration was fitted on every row; none is left"
-        )
+    rest = rows_to_judge(artifact)
     rows, true = rows.take(rest), true_errors.values[rest]
     calibration = predicted = after = None
     if artifact.has("calibration/coefficients"):
