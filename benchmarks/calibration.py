@@ -29,14 +29,15 @@ import numpy.typing as npt
 
 from ltau_cli.artifacts.provenance import Hasher
 from ltau_cli.artifacts.read import open_artifact
-from ltau_cli.core.calibration import Calibration, fit_calibration, split_rows, threshold_scale
-from ltau_cli.core.evaluation import evaluate
-from ltau_cli.core.maps import Rows
-from ltau_cli.core.metrics import crps, rank_correlation, rank_within
+from ltau_cli.core.calibration.evaluation import evaluate
+from ltau_cli.core.calibration.fit import fit_calibration, split_rows, threshold_scale
+from ltau_cli.core.calibration.maps import Rows
+from ltau_cli.core.calibration.metrics import crps, rank_correlation, rank_within
+from ltau_cli.core.calibration.model import Calibration
 from ltau_cli.readers.truth import TrueErrors
 from ltau_cli.stages import fit, ingest, score
-from ltau_cli.stages.known import read_rows
 from ltau_cli.stages.reading import Labels
+from ltau_cli.stages.true_errors import read_rows
 
 LEVELS = (np.arange(100) + 0.5) / 100
 STRUCTURES = (2, 4, 8, 16, 32, 64)

@@ -110,14 +110,15 @@ def recall(found: np.ndarray, exact: np.ndarray) -> float:
 
 
 def search_ltau(n: int, n_queries: int, threads: int) -> dict:
-    from ltau_cli.core import neighbors as nn
     from ltau_cli.core.mixture import average_cdfs, average_values
-    from ltau_cli.core.recall import choose_effort, trial_queries
+    from ltau_cli.core.search import graph
+    from ltau_cli.core.search import neighbors as nn
+    from ltau_cli.core.search.graph import choose_effort, trial_queries
 
     points, queries, counts = make_search(n, n_queries)
     exact = exact_neighbors(points, queries)
     began = time.perf_counter()
-    arrays, scalars = nn.graph_to_arrays(nn.build_graph(points, seed=0))
+    arrays, scalars = graph.graph_to_arrays(graph.build_graph(points, seed=0))
     built = time.perf_counter() - began
     trials = trial_queries(points, K, seed=0)
     searcher, effort = choose_effort(points, arrays, scalars, trials, K, RECALL)

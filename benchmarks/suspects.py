@@ -17,11 +17,11 @@ import ase.io
 import numpy as np
 
 from ltau_cli.core.histogram import make_edges, summarize_samples
-from ltau_cli.core.loo import leave_one_out
-from ltau_cli.core.neighbors import ExactSearcher
-from ltau_cli.core.points import find_points
-from ltau_cli.core.scaling import fit_scaling
-from ltau_cli.core.shards import OneShard
+from ltau_cli.core.search.loo import leave_one_out
+from ltau_cli.core.search.neighbors import ExactSearcher
+from ltau_cli.core.search.points import find_points
+from ltau_cli.core.search.scaling import fit_scaling
+from ltau_cli.core.search.shards import OneShard
 from ltau_cli.core.suspects import OUTLIER, own_quartile, robust_score
 
 SAMPLE = Path(__file__).resolve().parent.parent / "sample_data"

@@ -20,9 +20,9 @@ with atheris.instrument_imports(include=["ltau_cli", "numpy.lib", "csv", "json"]
 
     from ltau_cli.artifacts.read import open_artifact
     from ltau_cli.errors import LtauError
-    from ltau_cli.readers.arrays import Place
-    from ltau_cli.readers.log import LogOptions
-    from ltau_cli.readers.logs import open_log
+    from ltau_cli.readers.logs.open import open_log
+    from ltau_cli.readers.logs.run import LogOptions
+    from ltau_cli.readers.place import Place
 
 FOLDER = Path(tempfile.mkdtemp(prefix="ltau-fuzz-"))
 LARGEST = 1 << 22  # a log of more errors than this is not read to its end

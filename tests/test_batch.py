@@ -265,7 +265,7 @@ def test_a_stopped_job_goes_on(error, made, score, tmp_path, monkeypatch):
 def test_a_job_stopped_while_it_writes_the_result_goes_on(made, score, tmp_path, monkeypatch):
     out = tmp_path / "scores.h5"
     with monkeypatch.context() as patch:
-        patch.setattr("ltau_cli.stages.score_artifact.Summary.result", stop)
+        patch.setattr("ltau_cli.artifacts.scores.Summary.result", stop)
         assert score("-o", out).code == 143
     assert names(tmp_path) == [".scores.h5.part"]
     assert f"row {N:,} of {N:,}" in score("-o", out).err

@@ -15,8 +15,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from ltau_cli.artifacts.scores import cut
 from ltau_cli.cli import main
-from ltau_cli.stages.score_artifact import cut
 from tests.conftest import finish, start
 from tests.test_errors import ARTIFACT, INPUT, USAGE, check
 

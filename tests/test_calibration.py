@@ -9,10 +9,10 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from ltau_cli.core import calibration as cal
-from ltau_cli.core import metrics
+from ltau_cli.core.calibration import fit as cal
+from ltau_cli.core.calibration import metrics
+from ltau_cli.core.calibration.maps import Rows, power_law
 from ltau_cli.core.domain import distance_floor, ood_pvalue, relative_distance
-from ltau_cli.core.maps import Rows, power_law
 from ltau_cli.core.structures import StructureTotals
 from ltau_cli.errors import ComputeError
 

@@ -24,7 +24,7 @@ from hypothesis import strategies as st
 from hypothesis.extra import numpy as hnp
 
 from ltau_cli.cli.main import run as run_cli
-from ltau_cli.readers.logs import FORMATS
+from ltau_cli.readers.logs.open import FORMATS
 from tests.conftest import SAMPLE, finish, start
 from tests.test_errors import COMPUTE, INPUT, USAGE, check, save
 

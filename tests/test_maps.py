@@ -7,8 +7,8 @@ from dataclasses import replace
 import numpy as np
 import pytest
 
-from ltau_cli.core import maps
-from ltau_cli.core.maps import FEATURES, PRIOR_BY_ROW, PRIOR_WITH_STRUCTURES, Rows
+from ltau_cli.core.calibration import maps
+from ltau_cli.core.calibration.maps import FEATURES, PRIOR_BY_ROW, PRIOR_WITH_STRUCTURES, Rows
 
 FITS = (maps.fit_scale, maps.fit_constant, maps.fit_neighbor_distance, maps.fit_distance,
         maps.fit_isotonic)  # fmt: skip

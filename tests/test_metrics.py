@@ -8,8 +8,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 from scipy import stats
 
-from ltau_cli.core import metrics
-from ltau_cli.core.metrics import Predicted, measure
+from ltau_cli.core.calibration import metrics
+from ltau_cli.core.calibration.metrics import Predicted, measure
 
 LEVELS = (np.arange(100) + 0.5) / 100
 

@@ -8,7 +8,7 @@ from hypothesis import strategies as st
 
 from ltau_cli.core.histogram import summarize_samples
 from ltau_cli.core.mixture import average_cdfs, average_values
-from ltau_cli.core.neighbors import Neighbors
+from ltau_cli.core.search.neighbors import Neighbors
 from tests import oracles
 
 

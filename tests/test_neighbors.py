@@ -7,13 +7,13 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from ltau_cli.core import points as points_module
-from ltau_cli.core.loo import leave_one_out
-from ltau_cli.core.neighbors import ExactSearcher, find_neighbors
-from ltau_cli.core.points import find_points
-from ltau_cli.core.recall import recall, trial_queries
-from ltau_cli.core.scaling import fit_scaling
-from ltau_cli.core.shards import OneShard
+from ltau_cli.core.search import points as points_module
+from ltau_cli.core.search.graph import recall, trial_queries
+from ltau_cli.core.search.loo import leave_one_out
+from ltau_cli.core.search.neighbors import ExactSearcher, find_neighbors
+from ltau_cli.core.search.points import find_points
+from ltau_cli.core.search.scaling import fit_scaling
+from ltau_cli.core.search.shards import OneShard
 from ltau_cli.errors import ComputeError
 from tests import oracles
 

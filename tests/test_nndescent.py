@@ -8,12 +8,13 @@ import h5py
 import numpy as np
 import pytest
 
+from ltau_cli.artifacts.model import load_model
 from ltau_cli.artifacts.read import open_artifact
 from ltau_cli.cli.main import run
 from ltau_cli.core import kernels
-from ltau_cli.core import neighbors as nn
-from ltau_cli.core.shards import find_in_shards
-from ltau_cli.stages.model import load_model
+from ltau_cli.core.search import graph
+from ltau_cli.core.search import neighbors as nn
+from ltau_cli.core.search.shards import find_in_shards
 from tests.conftest import SAMPLE, Pipeline
 
 pytestmark = pytest.mark.xdist_group("nndescent")
@@ -157,7 +158,7 @@ def test_queries_without_enough_found_points_are_searched_exactly(both):
             return np.zeros((len(queries), k), np.int32), np.full((len(queries), k), np.inf)
 
     descriptors = model.shards.load(0).descriptors
-    searcher = nn.GraphSearcher(descriptors, Stuck(), 0.1, ONE_LEAF)
+    searcher = graph.GraphSearcher(descriptors, Stuck(), 0.1, ONE_LEAF)
     got = searcher.candidates(descriptors[:3], 1)
     assert got[:, 0].tolist() == [0, 1, 2]
 
@@ -185,7 +186,7 @@ def test_another_library_version_rebuilds_with_a_warning(
         built.append(seed)
         return both[0].shards.load(0).searcher._index
 
-    monkeypatch.setattr(nn, "build_graph", build)
+    monkeypatch.setattr(graph, "build_graph", build)
     scores = tmp_path / "scores.h5"
     result = ltau("score", pipeline.descriptors, "-m", other, "-o", scores)
     assert result.code == 0
@@ -197,7 +198,7 @@ def test_another_library_version_rebuilds_with_a_warning(
 def test_the_recall_is_measured_and_stored(graph_model, ltau):
     index = json.loads(ltau("info", graph_model, "--json").out)["summary"]["index"]
     assert 0.99 <= index["recall"] <= 1
-    assert (index["leaves"], index["epsilon"]) in nn.EFFORTS
+    assert (index["leaves"], index["epsilon"]) in graph.EFFORTS
 
 
 def test_a_recall_that_cannot_be_reached(both, pipeline, tmp_path, ltau, monkeypatch):

@@ -20,8 +20,8 @@ from ltau_cli.figures import map as map_figure
 from ltau_cli.figures import parity, trace
 from ltau_cli.figures.style import Panel, draw_page, looks, save_figure
 from ltau_cli.stages import plot
-from ltau_cli.stages.panels import given as given_module
-from ltau_cli.stages.panels import training as training_module
+from ltau_cli.stages.panels import dynamics as dynamics_panels
+from ltau_cli.stages.panels import sources
 from tests.conftest import SAMPLE
 from tests.test_errors import ARTIFACT, INPUT, OUTPUT, USAGE, check, save
 
@@ -486,8 +486,8 @@ def test_large_logs_are_read_in_blocks_and_sampled(pipeline, drawn, log, tmp_pat
         made.attrs.update(attributes)
     whole = drawn("map", pipeline.errors)
     assert drawn("map", path)[0] == whole[0]
-    monkeypatch.setattr(given_module, "FAN_SAMPLES", 500)
-    monkeypatch.setattr(training_module, "MAP_SAMPLES", 1000)
+    monkeypatch.setattr(sources, "FAN_SAMPLES", 500)
+    monkeypatch.setattr(dynamics_panels, "MAP_SAMPLES", 1000)
     titles, data = drawn("trajectories", path)
     assert "fan of 500 of 3,960 samples" in titles[0]
     chosen = np.sort(np.random.default_rng(0).choice(3960, 500, replace=False))

@@ -18,10 +18,13 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from ltau_cli.readers import arrays, log_arrays, log_tables, long_rows, scratch
-from ltau_cli.readers.arrays import Place
-from ltau_cli.readers.log import LogOptions
-from ltau_cli.readers.logs import open_log
+from ltau_cli.readers import arrays, scratch
+from ltau_cli.readers.logs import arrays as log_arrays
+from ltau_cli.readers.logs import long_rows
+from ltau_cli.readers.logs import tables as log_tables
+from ltau_cli.readers.logs.open import open_log
+from ltau_cli.readers.logs.run import LogOptions
+from ltau_cli.readers.place import Place
 from tests.conftest import finish
 from tests.test_batch import peak_memory
 from tests.test_errors import INPUT, OUTPUT, check

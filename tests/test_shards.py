@@ -10,11 +10,11 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from ltau_cli.core.loo import leave_one_out
 from ltau_cli.core.mixture import gather_rows
-from ltau_cli.core.neighbors import Candidates, ExactSearcher, Neighbors, merge_candidates
-from ltau_cli.core.points import Points, find_points
-from ltau_cli.core.shards import OneShard, Shard, cut_evenly, find_in_shards
+from ltau_cli.core.search.loo import leave_one_out
+from ltau_cli.core.search.neighbors import Candidates, ExactSearcher, Neighbors, merge_candidates
+from ltau_cli.core.search.points import Points, find_points
+from ltau_cli.core.search.shards import OneShard, Shard, cut_evenly, find_in_shards
 from tests import oracles
 from tests.test_batch import peak_memory
 from tests.test_errors import ARTIFACT, USAGE, check

@@ -8,12 +8,12 @@ import h5py
 import numpy as np
 import pytest
 
+from ltau_cli.artifacts.errors import KeptLog
 from ltau_cli.artifacts.read import open_artifact
-from ltau_cli.core.calibration import cross_validate
-from ltau_cli.core.maps import Rows
-from ltau_cli.core.neighbors import Neighbors
+from ltau_cli.core.calibration.fit import cross_validate
+from ltau_cli.core.calibration.maps import Rows
+from ltau_cli.core.search.neighbors import Neighbors
 from ltau_cli.core.tuning import NEIGHBORS, Queries, tune
-from ltau_cli.stages.kept import KeptLog
 from tests.conftest import SAMPLE
 
 

@@ -12,9 +12,9 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from ltau_cli.core import suspects
-from ltau_cli.core.neighbors import ExactSearcher
-from ltau_cli.core.points import find_points
-from ltau_cli.core.shards import OneShard
+from ltau_cli.core.search.neighbors import ExactSearcher
+from ltau_cli.core.search.points import find_points
+from ltau_cli.core.search.shards import OneShard
 from ltau_cli.core.weights import effective_size, keep, weigh
 from ltau_cli.stages import weights
 from tests.conftest import SAMPLE

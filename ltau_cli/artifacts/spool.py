@@ -13,9 +13,9 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
-from ltau_cli.artifacts.atomic import creation_named, failures_named
 from ltau_cli.artifacts.write import to_json
 from ltau_cli.errors import InputError, OutputError
+from ltau_cli.output import creation_named, failures_named
 
 _COUNT_BYTES = 20  # of the first line, so that it can be written over
 

@@ -13,11 +13,11 @@ import h5py
 import numpy as np
 import numpy.typing as npt
 
-from ltau_cli import __version__
-from ltau_cli.artifacts.atomic import replace_atomically
+from ltau_cli.__init__ import __version__
 from ltau_cli.artifacts.provenance import created_now
 from ltau_cli.artifacts.schema import ERROR_UNITS, FORMAT, SPECS, DatasetSpec
 from ltau_cli.artifacts.sink import FileSink
+from ltau_cli.output import replace_atomically
 
 COMPRESS_FROM = 1 << 16  # bytes; smaller datasets stay contiguous
 GROWING_CHUNK = 1024  # rows of a dataset that grows by a row per epoch

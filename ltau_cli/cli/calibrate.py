@@ -94,7 +94,7 @@ def command(
     """
     from ltau_cli.stages import calibrate
     from ltau_cli.stages.evaluate import headline
-    from ltau_cli.stages.known import Truth
+    from ltau_cli.stages.true_errors import Truth
 
     conditions = parse_gates(gates)
     truth = Truth(true_errors, reference, prediction)

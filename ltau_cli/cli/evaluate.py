@@ -60,7 +60,7 @@ def command(
       ltau evaluate scores.h5 evaluated.xyz --by distance --fail-if 'coverage90 < 0.88'
     """
     from ltau_cli.stages import evaluate
-    from ltau_cli.stages.known import Truth
+    from ltau_cli.stages.true_errors import Truth
 
     if len(sets) % 2:
         raise UsageError(

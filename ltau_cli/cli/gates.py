@@ -11,7 +11,7 @@ from ltau_cli.cli.console import number
 from ltau_cli.errors import GateError
 
 if TYPE_CHECKING:
-    from ltau_cli.stages.conditions import Condition
+    from ltau_cli.core.conditions import Condition
 
 fail_if = click.option(
     "--fail-if",
@@ -32,7 +32,7 @@ def parse_gates(texts: Sequence[str]) -> list[Condition]:
     UsageError
         If one is not METRIC OP NUMBER.
     """
-    from ltau_cli.stages.conditions import Condition
+    from ltau_cli.core.conditions import Condition
 
     return [Condition.parse(text) for text in texts]
 
@@ -55,7 +55,7 @@ def check_gates(
     UsageError
         If there is no such metric.
     """
-    from ltau_cli.stages.conditions import check_columns
+    from ltau_cli.core.conditions import check_columns
 
     for name, metrics in sets:
         check_columns([gate.column for gate in gates], list(metrics), name, what="metric")

@@ -51,7 +51,7 @@ def _columns(
 
 def _list_formats(context: click.Context, _parameter: click.Parameter, wanted: bool) -> None:
     if wanted and not context.resilient_parsing:
-        from ltau_cli.readers.logs import FORMATS
+        from ltau_cli.readers.logs.open import FORMATS
 
         width = max(map(len, FORMATS))
         for name, about in FORMATS.items():
@@ -160,7 +160,7 @@ def command(
       ltau ingest logs/ --append          # again and again while a training runs
     """
     from ltau_cli.errors import UsageError
-    from ltau_cli.readers.logs import FORMATS
+    from ltau_cli.readers.logs.open import FORMATS
     from ltau_cli.stages import ingest
     from ltau_cli.stages.reading import Labels, Reading
 

@@ -110,7 +110,7 @@ def command(
     if data == output:
         raise UsageError(f"-o and --data both name {output}")
     from ltau_cli.stages import plot
-    from ltau_cli.stages.known import Truth
+    from ltau_cli.stages.true_errors import Truth
 
     truth = None if true_errors is None else Truth(true_errors, reference, prediction)
     result = plot.run(

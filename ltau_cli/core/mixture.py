@@ -10,7 +10,7 @@ import numpy as np
 import numpy.typing as npt
 
 from ltau_cli.core import kernels
-from ltau_cli.core.neighbors import Neighbors
+from ltau_cli.core.search.neighbors import Neighbors
 from ltau_cli.core.threads import share_rows
 
 

@@ -10,15 +10,15 @@ import numpy as np
 import numpy.typing as npt
 
 from ltau_cli.core.domain import distance_floor, ood_pvalue, relative_distance
-from ltau_cli.core.loo import leave_one_out
 from ltau_cli.core.mixture import average_cdfs, average_values, gather_rows
-from ltau_cli.core.neighbors import Neighbors, Weighting
-from ltau_cli.core.points import Points
-from ltau_cli.core.scaling import Scaling
-from ltau_cli.core.shards import Shards, find_in_shards
+from ltau_cli.core.search.loo import leave_one_out
+from ltau_cli.core.search.neighbors import Neighbors, Weighting
+from ltau_cli.core.search.points import Points
+from ltau_cli.core.search.scaling import Scaling
+from ltau_cli.core.search.shards import Shards, find_in_shards
+from ltau_cli.core.structures import Block
 
 FLOOR_VALUES = 1 << 22  # read at a time; changes the last digits of the distance floor
-Block = dict[str, npt.NDArray[Any]]
 RowReader = Callable[[npt.NDArray[np.int64]], npt.NDArray[Any]]
 
 

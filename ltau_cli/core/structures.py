@@ -8,6 +8,8 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
+Block = dict[str, npt.NDArray[Any]]  # the datasets of some rows, by name
+
 
 class StructureTotals:
     """Sum and largest of one quantity per structure, added row by row.

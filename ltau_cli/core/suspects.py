@@ -7,11 +7,11 @@ from dataclasses import dataclass
 import numpy as np
 import numpy.typing as npt
 
-from ltau_cli.core.loo import GroupLeftOut, SampleLeftOut
 from ltau_cli.core.mixture import average_cdfs
-from ltau_cli.core.neighbors import Neighbors
-from ltau_cli.core.points import Points
-from ltau_cli.core.shards import Shards, find_in_shards
+from ltau_cli.core.search.loo import GroupLeftOut, SampleLeftOut
+from ltau_cli.core.search.neighbors import Neighbors
+from ltau_cli.core.search.points import Points
+from ltau_cli.core.search.shards import Shards, find_in_shards
 
 OUTLIER = 3.5  # robust z-score, as Iglewicz and Hoaglin advise (How to Detect and Handle Outliers)
 LEVEL = 0.25  # quantile of the trajectories that are compared

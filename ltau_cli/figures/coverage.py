@@ -30,7 +30,8 @@ def draw(axes: Any, parts: Mapping[str, Mapping[str, Any]], levels: Sequence[str
     ----------
     axes : matplotlib.axes.Axes
     parts : mapping of label to metrics
-        See :func:`ltau_cli.core.metrics.measure`; the first is of all rows. A bar shows where 95 %
+        See :func:`ltau_cli.core.calibration.metrics.measure`; the first is of all rows. A bar
+        shows where 95 %
         of as many rows lie by chance.
     levels : sequence of str
         Of the bounds, as in the metrics.

@@ -16,6 +16,7 @@ import numpy as np
 import numpy.typing as npt
 
 from ltau_cli.errors import InputError, LtauError
+from ltau_cli.readers.place import Place
 from ltau_cli.readers.scratch import Scratch, bytes_of, fill
 
 UNPACKED_BYTES = 1 << 20  # of a compressed array, at a time
@@ -25,34 +26,6 @@ HDF5_ENDINGS = {".h5", ".hdf5", ".hdf", ".he5"}
 TEXT_ENDINGS = {".txt", ".dat", ".csv"}
 
 Fill = Callable[[npt.NDArray[Any], int], None]  # fills an array with the bytes from a position
-
-
-@dataclass(frozen=True)
-class Place:
-    """A file, and where the array is inside it: ``file.h5:/group/data`` or ``file.npz:name``."""
-
-    path: Path
-    key: str | None = None
-
-    @classmethod
-    def parse(cls, text: str | Path) -> Place:
-        """Split at the last colon that follows an existing file.
-
-        Raises
-        ------
-        InputError
-            If there is no such file.
-        """
-        path = Path(text)
-        if path.exists():
-            return cls(path)
-        before, colon, key = str(text).rpartition(":")
-        if colon and Path(before).is_file():
-            return cls(Path(before), key)
-        raise InputError(f"{text}: no such file")
-
-    def __str__(self) -> str:
-        return str(self.path) if self.key is None else f"{self.path}:{self.key}"
 
 
 @dataclass

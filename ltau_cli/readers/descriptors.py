@@ -11,8 +11,9 @@ import numpy as np
 import numpy.typing as npt
 
 from ltau_cli.errors import InputError
-from ltau_cli.readers.arrays import ArraySource, Place, open_array, read_array, read_optional
+from ltau_cli.readers.arrays import ArraySource, open_array, read_array, read_optional
 from ltau_cli.readers.labels import as_labels, check_count, read_label_column
+from ltau_cli.readers.place import Place
 
 BLOCK_BYTES = 16 << 20
 

@@ -8,7 +8,8 @@ import numpy as np
 import numpy.typing as npt
 
 from ltau_cli.errors import InputError
-from ltau_cli.readers.arrays import Place, read_array
+from ltau_cli.readers.arrays import read_array
+from ltau_cli.readers.place import Place
 
 
 def read_label_column(place: Place) -> npt.NDArray[Any]:

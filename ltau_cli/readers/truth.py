@@ -10,9 +10,10 @@ import numpy as np
 import numpy.typing as npt
 
 from ltau_cli.errors import InputError
-from ltau_cli.readers.arrays import Place, read_array, read_optional
+from ltau_cli.readers.arrays import read_array, read_optional
 from ltau_cli.readers.labels import as_labels, check_count
-from ltau_cli.readers.log import LogOptions
+from ltau_cli.readers.logs.run import LogOptions
+from ltau_cli.readers.place import Place
 
 FRAMES = {".xyz", ".extxyz"}
 COLUMNS = ("error", "true_error", "force_error", "errors", "true_errors", "force_errors")
@@ -86,7 +87,7 @@ def read_true_errors(
 def _read(place: Place, keys: LogOptions) -> TrueErrors:
     ending = place.path.suffix.lower()
     if ending in FRAMES:
-        from ltau_cli.readers.frames import errors_of_file
+        from ltau_cli.readers.logs.frames import errors_of_file
 
         errors, labels = errors_of_file(place.path, keys)
         whole = keys.quantity == "energy"

@@ -12,24 +12,17 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
+from ltau_cli.artifacts.errors import PER_EPOCH, PER_SAMPLE, copy_log, write_rows
 from ltau_cli.artifacts.provenance import Hasher, extend_record
 from ltau_cli.artifacts.read import open_artifact
 from ltau_cli.artifacts.write import extend_artifact
+from ltau_cli.core.checkup import COMPARED_SAMPLES, check_up, join_datasets
 from ltau_cli.errors import InputError, UsageError
-from ltau_cli.readers.arrays import Place
-from ltau_cli.readers.logs import ErrorLog, open_log
+from ltau_cli.progress import Progress
+from ltau_cli.readers.logs.open import ErrorLog, open_log
+from ltau_cli.readers.place import Place
 from ltau_cli.readers.scratch import Cells
-from ltau_cli.stages.checkup import COMPARED_SAMPLES, check_up, join_datasets
-from ltau_cli.stages.copying import (
-    PER_EPOCH,
-    PER_SAMPLE,
-    copy_log,
-    note_inputs,
-    refuse_never_logged,
-    tell,
-    write_rows,
-)
-from ltau_cli.stages.progress import Progress
+from ltau_cli.stages.copying import note_inputs, refuse_never_logged, tell
 from ltau_cli.stages.reading import Reading
 
 IDENTITY = ("sample_id", "structure", "species")

@@ -10,18 +10,19 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
-from ltau_cli.artifacts.atomic import check_target
+from ltau_cli.artifacts.calibration import to_datasets
 from ltau_cli.artifacts.provenance import Hasher
 from ltau_cli.artifacts.read import open_artifact
+from ltau_cli.artifacts.scores import refuse_shard
 from ltau_cli.artifacts.write import create_artifact
-from ltau_cli.core.calibration import METHODS, Calibration, Fitted, fit_calibration, split_rows
-from ltau_cli.core.evaluation import evaluate
-from ltau_cli.core.maps import FEATURES, Floats, Method
-from ltau_cli.core.metrics import Reliability, reliability
+from ltau_cli.core.calibration.evaluation import evaluate
+from ltau_cli.core.calibration.fit import METHODS, Fitted, fit_calibration, split_rows
+from ltau_cli.core.calibration.maps import FEATURES, Floats, Method
+from ltau_cli.core.calibration.metrics import Reliability, reliability
+from ltau_cli.core.calibration.model import Calibration
 from ltau_cli.errors import ComputeError, LtauWarning
-from ltau_cli.stages.known import Truth, read_rows
-from ltau_cli.stages.maps import to_datasets
-from ltau_cli.stages.shards import refuse_shard
+from ltau_cli.output import check_target
+from ltau_cli.stages.true_errors import Truth, read_rows
 
 
 def run(
@@ -48,7 +49,7 @@ def run(
     output : Path
         The calibration artifact.
     method : str, optional
-        A key of :data:`ltau_cli.core.calibration.METHODS`; None takes the best by
+        A key of :data:`ltau_cli.core.calibration.model.METHODS`; None takes the best by
         cross-validation over the structures of the fit.
     group : str, optional
         Give each group bounds of its own: a file of labels, or ``species`` or ``group``.

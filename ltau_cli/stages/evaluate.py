@@ -8,16 +8,16 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
+from ltau_cli.artifacts.calibration import from_artifact
 from ltau_cli.artifacts.provenance import Hasher
 from ltau_cli.artifacts.read import Artifact, open_artifact
-from ltau_cli.core.evaluation import CALIBRATED, evaluate, evaluate_plain
+from ltau_cli.artifacts.scores import ROW_DIM, rows_to_judge
+from ltau_cli.core.calibration.evaluation import CALIBRATED, evaluate, evaluate_plain
+from ltau_cli.core.summary import FLAGGED_BELOW
 from ltau_cli.errors import InputError
-from ltau_cli.readers.arrays import Place
 from ltau_cli.readers.labels import check_count, read_label_column
-from ltau_cli.stages.known import Truth, read_rows, rows_to_judge
-from ltau_cli.stages.maps import from_artifact
-from ltau_cli.stages.score_artifact import ROW_DIM
-from ltau_cli.stages.score_summary import FLAGGED_BELOW
+from ltau_cli.readers.place import Place
+from ltau_cli.stages.true_errors import Truth, read_rows
 
 
 def run(
@@ -42,7 +42,7 @@ def run(
     -------
     dict
         ``set``, ``n_rows``, ``n_left_out``, ``units``, ``flagged_share``, ``roc_auc`` with
-        ``ood_labels``, and the metrics (see :func:`ltau_cli.core.evaluation.evaluate`).
+        ``ood_labels``, and the metrics (see :func:`ltau_cli.core.calibration.evaluation.evaluate`).
 
     Raises
     ------

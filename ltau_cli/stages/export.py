@@ -12,19 +12,16 @@ from typing import Any, TextIO
 import numpy as np
 import numpy.typing as npt
 
-from ltau_cli.artifacts.atomic import check_target
 from ltau_cli.artifacts.read import Artifact, open_artifact
+from ltau_cli.artifacts.scores import WRITE_ROWS, refuse_shard
+from ltau_cli.artifacts.table import LABELS, ScoreTable, name_columns, to_columns
+from ltau_cli.core.conditions import check_columns
 from ltau_cli.core.structures import StructureTotals
 from ltau_cli.errors import InputError, UsageError
+from ltau_cli.output import STDOUT, check_target, open_binary, open_text
+from ltau_cli.progress import Advance, Progress, silent
 from ltau_cli.readers.frames import read_frames
-from ltau_cli.stages.conditions import check_columns
-from ltau_cli.stages.progress import Advance, Progress, silent
-from ltau_cli.stages.score_artifact import WRITE_ROWS
-from ltau_cli.stages.score_columns import LABELS, name_columns, to_columns
 from ltau_cli.stages.score_frames import FrameRows, count_structures, match_frames, read_structure
-from ltau_cli.stages.score_table import ScoreTable
-from ltau_cli.stages.shards import refuse_shard
-from ltau_cli.stages.targets import STDOUT, open_binary, open_text
 from ltau_cli.writers.frames import annotate, write_frames
 from ltau_cli.writers.model_devi import write_model_devi
 from ltau_cli.writers.npz import open_npz

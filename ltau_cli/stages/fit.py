@@ -11,30 +11,30 @@ from typing import Any, Literal
 import numpy as np
 import numpy.typing as npt
 
-from ltau_cli.artifacts.atomic import check_target
-from ltau_cli.artifacts.provenance import Hasher
-from ltau_cli.artifacts.read import Artifact, open_artifact
-from ltau_cli.artifacts.write import ArtifactWriter, create_artifact, to_json
-from ltau_cli.core import neighbors as nn
-from ltau_cli.core.histogram import Grid, default_range, make_edges, summarize_samples
-from ltau_cli.core.loo import LeaveOneOut, leave_one_out
-from ltau_cli.core.metrics import rank_correlation
-from ltau_cli.core.neighbors import Weighting
-from ltau_cli.core.recall import choose_effort, trial_queries
-from ltau_cli.core.scaling import Metric, Scale
-from ltau_cli.core.shards import OneShard, Shards
-from ltau_cli.errors import ComputeError, InputError, UsageError
-from ltau_cli.readers.arrays import Place
-from ltau_cli.readers.descriptors import Descriptors, open_descriptors
-from ltau_cli.stages.checkup import rows_of_runs
-from ltau_cli.stages.kept import KeptLog
-from ltau_cli.stages.model import (
+from ltau_cli.artifacts.errors import KeptLog, last_mean
+from ltau_cli.artifacts.model import (
     StoredShards,
     announce_search_compilation,
     graph_library_version,
 )
-from ltau_cli.stages.progress import Progress, silent
-from ltau_cli.stages.training import Training, read_training
+from ltau_cli.artifacts.provenance import Hasher
+from ltau_cli.artifacts.read import Artifact, open_artifact
+from ltau_cli.artifacts.write import ArtifactWriter, create_artifact, to_json
+from ltau_cli.core.calibration.metrics import rank_correlation
+from ltau_cli.core.histogram import Grid, default_range, make_edges, summarize_samples
+from ltau_cli.core.search import graph
+from ltau_cli.core.search import neighbors as nn
+from ltau_cli.core.search.graph import choose_effort, trial_queries
+from ltau_cli.core.search.loo import LeaveOneOut, leave_one_out
+from ltau_cli.core.search.neighbors import Weighting
+from ltau_cli.core.search.scaling import Metric, Scale
+from ltau_cli.core.search.shards import OneShard, Shards
+from ltau_cli.errors import ComputeError, InputError, UsageError
+from ltau_cli.output import check_target
+from ltau_cli.progress import Progress, silent
+from ltau_cli.readers.descriptors import Descriptors, open_descriptors
+from ltau_cli.readers.place import Place
+from ltau_cli.stages.training_set import Training, read_training
 
 messages = logging.getLogger("ltau")
 NEVER_LOGGED = -1
@@ -278,13 +278,6 @@ def _grid(
     return limits, edges
 
 
-def last_mean(log: Artifact) -> float:
-    """Mean error over the training set at the last epoch, the model's MAE; the mean over runs."""
-    means = log.read("epoch_mean")
-    rows = rows_of_runs(log.read("epoch"), log.read("run"))
-    return float(np.mean([means[own][np.isfinite(means[own])][-1] for own in rows]))
-
-
 def _finite(values: npt.NDArray[np.float64], reduce: Any) -> float:
     return float(reduce(values)) if np.isfinite(values).any() else 0.0
 
@@ -435,7 +428,7 @@ def _build_index(
     """Build the search structure, raising its effort until the recall holds."""
     n, width = unique.shape
     auto_exact = settings.index == "auto" and nn.exact_is_sooner(n, width)
-    if settings.index == "exact" or auto_exact or n <= nn.GRAPH_NEIGHBORS:
+    if settings.index == "exact" or auto_exact or n <= graph.GRAPH_NEIGHBORS:
         return nn.ExactSearcher(unique), {}, {"kind": "exact"}
     messages.warning(
         "building an NN-descent index of %s points; it compiles for half a minute first", f"{n:,}"
@@ -443,9 +436,9 @@ def _build_index(
     announce_search_compilation()
     queries = trial_queries(unique, k, seed=settings.seed)
     with progress("building the NN-descent index", 1) as advance:
-        for n_neighbors in (nn.GRAPH_NEIGHBORS, 2 * nn.GRAPH_NEIGHBORS):
-            graph = nn.build_graph(unique, seed=settings.seed, n_neighbors=n_neighbors)
-            arrays, scalars = nn.graph_to_arrays(graph)
+        for n_neighbors in (graph.GRAPH_NEIGHBORS, 2 * graph.GRAPH_NEIGHBORS):
+            built = graph.build_graph(unique, seed=settings.seed, n_neighbors=n_neighbors)
+            arrays, scalars = graph.graph_to_arrays(built)
             searcher, effort = choose_effort(unique, arrays, scalars, queries, k, settings.recall)
             if effort["recall"] >= settings.recall:
                 break

@@ -7,24 +7,18 @@ from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
-from ltau_cli.artifacts.atomic import check_target
+from ltau_cli.artifacts.errors import chunk_epochs, copy_log, sample_chunk, write_rows
 from ltau_cli.artifacts.provenance import Hasher
 from ltau_cli.artifacts.write import create_artifact
+from ltau_cli.core.checkup import COMPARED_SAMPLES, check_up
 from ltau_cli.errors import ComputeError, UsageError
-from ltau_cli.readers.arrays import Place
-from ltau_cli.readers.logs import ErrorLog, open_log
+from ltau_cli.output import check_target
+from ltau_cli.progress import Progress, silent
+from ltau_cli.readers.logs.open import ErrorLog, open_log
+from ltau_cli.readers.place import Place
 from ltau_cli.stages.append import append_epochs
-from ltau_cli.stages.checkup import COMPARED_SAMPLES, check_up
-from ltau_cli.stages.copying import copy_log, note_inputs, refuse_never_logged, tell, write_rows
-from ltau_cli.stages.progress import Progress, silent
+from ltau_cli.stages.copying import note_inputs, refuse_never_logged, tell
 from ltau_cli.stages.reading import Labels, Reading, read_all_labels
-
-# `fit` reads all epochs of a block of samples, `--append` adds rows: so chunks are wide in samples
-# and low in epochs, a block of samples is whole chunks, and each chunk is read exactly once. A
-# block of all epochs stays under 64 MB, whatever the size of the log.
-BLOCK_BYTES = 64 << 20
-CHUNK_SAMPLES = 16_384
-CHUNK_EPOCHS = 16
 
 
 def run(
@@ -65,7 +59,7 @@ def run(
     Returns
     -------
     dict
-        The check-up; see :func:`ltau_cli.stages.checkup.check_up`.
+        The check-up; see :func:`ltau_cli.core.checkup.check_up`.
 
     Raises
     ------
@@ -110,16 +104,6 @@ def run(
             parameters = asdict(reading) | {"units": units, "allow_missing": allow_missing}
             artifact.finish(parameters=parameters, inputs=hasher.records(), summary=report)
     return tell(report, log) | {"units": units, "n_new": len(log.epochs)}
-
-
-def sample_chunk(n_epochs: int, n_samples: int) -> int:
-    """Choose the samples per chunk and per block."""
-    return max(1, min(CHUNK_SAMPLES, BLOCK_BYTES // (4 * n_epochs), n_samples))
-
-
-def chunk_epochs(n_epochs: int) -> int:
-    """Choose the epochs per chunk, about 16, so that the last chunk is nearly full."""
-    return -(-n_epochs // -(-n_epochs // CHUNK_EPOCHS))
 
 
 def _refuse_empty(log: ErrorLog, places: Sequence[Place]) -> None:

@@ -10,13 +10,12 @@ from typing import Any
 
 import numpy as np
 
-from ltau_cli.artifacts.atomic import check_target
 from ltau_cli.artifacts.read import damaged, open_artifact
-from ltau_cli.core.scoring import Block
+from ltau_cli.artifacts.scores import ROW_DIM, WRITE_ROWS, Frame, Shard, find_shard, write_scores
+from ltau_cli.core.structures import Block
 from ltau_cli.errors import ArtifactError
-from ltau_cli.stages.progress import Advance, Progress, silent
-from ltau_cli.stages.score_artifact import ROW_DIM, WRITE_ROWS, Frame, Shard, write_scores
-from ltau_cli.stages.shards import find_shard
+from ltau_cli.output import check_target
+from ltau_cli.progress import Advance, Progress, silent
 
 
 @dataclass(frozen=True)

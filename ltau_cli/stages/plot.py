@@ -11,16 +11,15 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
-from ltau_cli.artifacts.atomic import check_target, replace_atomically
 from ltau_cli.artifacts.provenance import Hasher
 from ltau_cli.artifacts.read import open_artifact
 from ltau_cli.errors import UsageError
 from ltau_cli.figures.style import Data, Panel, draw_page, looks, read_style, save_figure
-from ltau_cli.stages.known import Truth
-from ltau_cli.stages.panels import cdf, scored, training, truth
-from ltau_cli.stages.panels.given import Given, NotGivenError
-from ltau_cli.stages.progress import Progress, silent
-from ltau_cli.stages.targets import STDOUT, open_text
+from ltau_cli.output import STDOUT, check_target, open_text, replace_atomically
+from ltau_cli.progress import Progress, silent
+from ltau_cli.stages.panels import accuracy, cdf, dynamics, scored
+from ltau_cli.stages.panels.sources import Given, NotGivenError
+from ltau_cli.stages.true_errors import Truth
 from ltau_cli.writers.tables import write_table
 
 FORMATS = ("png", "pdf", "svg")
@@ -51,15 +50,15 @@ class Kind:
 
 _KNOWN = ("calibration", "scores")
 KINDS: dict[str, Kind] = {
-    "reliability": Kind(truth.reliability_panels, _KNOWN, ("--true", "--group")),
-    "parity": Kind(truth.parity_panels, _KNOWN, ("--true",)),
+    "reliability": Kind(accuracy.reliability_panels, _KNOWN, ("--true", "--group")),
+    "parity": Kind(accuracy.parity_panels, _KNOWN, ("--true",)),
     "cdf": Kind(cdf.cdf_panels, ("model", "scores"), ("--rows",), at_most=2),
-    "trajectories": Kind(training.trajectories_panels, ("errors",), ("--rows",)),
-    "map": Kind(training.map_panels, ("errors",)),
+    "trajectories": Kind(dynamics.trajectories_panels, ("errors",), ("--rows",)),
+    "map": Kind(dynamics.map_panels, ("errors",)),
     "ood": Kind(scored.ood_panels, ("model", "scores"), ("--ood-labels",), at_most=None),
-    "sparsification": Kind(truth.sparsification_panels, _KNOWN, ("--true",)),
+    "sparsification": Kind(accuracy.sparsification_panels, _KNOWN, ("--true",)),
     "trace": Kind(scored.trace_panels, ("scores",), at_most=None),
-    "coverage": Kind(truth.coverage_panels, _KNOWN, ("--true", "--group")),
+    "coverage": Kind(accuracy.coverage_panels, _KNOWN, ("--true", "--group")),
 }
 _FITTING = {"errors": "trajectories", "model": "cdf", "calibration": "reliability"}
 
@@ -91,7 +90,7 @@ def run(
     true_errors : Truth, optional
         True errors of the rows of the scores artifact.
     group : str, optional
-        Labels of its rows, see :func:`ltau_cli.stages.known.read_rows`.
+        Labels of its rows, see :func:`ltau_cli.stages.true_errors.read_rows`.
     ood_labels : str, optional
         File that says of each of its rows whether it is out of domain (1) or not (0).
     rows : tuple of int

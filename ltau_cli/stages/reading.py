@@ -9,12 +9,13 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
-from ltau_cli.readers.arrays import Place, read_array
+from ltau_cli.readers.arrays import read_array
 from ltau_cli.readers.descriptors import structures_from_natoms
 from ltau_cli.readers.frames import read_labels
 from ltau_cli.readers.labels import check_count, read_label_column, read_magnitudes
-from ltau_cli.readers.log import LogOptions
-from ltau_cli.readers.logs import ErrorLog
+from ltau_cli.readers.logs.open import ErrorLog
+from ltau_cli.readers.logs.run import LogOptions
+from ltau_cli.readers.place import Place
 
 
 @dataclass(frozen=True)
@@ -24,7 +25,7 @@ class Reading:
     Attributes
     ----------
     format, quantity, norm, missing, columns, reference, prediction
-        See :class:`ltau_cli.readers.log.LogOptions`.
+        See :class:`ltau_cli.readers.logs.run.LogOptions`.
     epochs : tuple of (int or None)
         START, STOP, STEP of the epoch numbers to keep; a negative one counts from the end.
     every : int

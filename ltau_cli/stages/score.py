@@ -19,27 +19,12 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
-from ltau_cli import __version__
-from ltau_cli.artifacts.atomic import check_target
+from ltau_cli.__init__ import __version__
+from ltau_cli.artifacts.calibration import from_artifact, to_datasets
+from ltau_cli.artifacts.model import load_model
 from ltau_cli.artifacts.provenance import Hasher
 from ltau_cli.artifacts.read import Artifact, open_artifact
-from ltau_cli.artifacts.spool import Spool, open_spool, open_temporary_spool
-from ltau_cli.artifacts.write import as_stored, to_json
-from ltau_cli.core.scoring import Block, Model, Scorer
-from ltau_cli.core.structures import log_structure_distance
-from ltau_cli.errors import ArtifactError, InputError, LtauWarning, OutputError, UsageError
-from ltau_cli.readers.arrays import Place
-from ltau_cli.readers.descriptors import (
-    Descriptors,
-    find_labels,
-    find_structures,
-    open_descriptors,
-)
-from ltau_cli.stages.calibrated import Calibrator
-from ltau_cli.stages.maps import from_artifact, to_datasets
-from ltau_cli.stages.model import load_model
-from ltau_cli.stages.progress import Advance, Progress, silent
-from ltau_cli.stages.score_artifact import (
+from ltau_cli.artifacts.scores import (
     PER_ROW,
     WRITE_ROWS,
     Frame,
@@ -51,9 +36,23 @@ from ltau_cli.stages.score_artifact import (
     to_rows,
     write_scores,
 )
-from ltau_cli.stages.score_columns import ROW_LABELS, Columns, name_columns, to_columns
-from ltau_cli.stages.score_summary import Summary
-from ltau_cli.stages.targets import STDOUT, open_text
+from ltau_cli.artifacts.spool import Spool, open_spool, open_temporary_spool
+from ltau_cli.artifacts.table import ROW_LABELS, Columns, name_columns, to_columns
+from ltau_cli.artifacts.write import as_stored, to_json
+from ltau_cli.core.calibration.apply import Calibrator
+from ltau_cli.core.scoring import Model, Scorer
+from ltau_cli.core.structures import Block, log_structure_distance
+from ltau_cli.core.summary import Summary
+from ltau_cli.errors import ArtifactError, InputError, LtauWarning, OutputError, UsageError
+from ltau_cli.output import STDOUT, check_target, open_text
+from ltau_cli.progress import Advance, Progress, silent
+from ltau_cli.readers.descriptors import (
+    Descriptors,
+    find_labels,
+    find_structures,
+    open_descriptors,
+)
+from ltau_cli.readers.place import Place
 from ltau_cli.writers.tables import write_table
 
 log = logging.getLogger("ltau")

@@ -9,9 +9,9 @@ import numpy as np
 import numpy.typing as npt
 
 from ltau_cli.artifacts.read import Artifact, damaged
+from ltau_cli.artifacts.scores import ROW_DIM, WRITE_ROWS
 from ltau_cli.errors import InputError
 from ltau_cli.readers.frames import read_natoms
-from ltau_cli.stages.score_artifact import ROW_DIM, WRITE_ROWS
 
 STRUCTURE_DIM = "n_structures"
 _HINT = "give the very frames whose descriptors were scored, in the same order"

@@ -9,8 +9,10 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
-from ltau_cli.artifacts.atomic import check_target
 from ltau_cli.artifacts.read import Artifact, open_artifact
+from ltau_cli.artifacts.scores import WRITE_ROWS, refuse_shard
+from ltau_cli.artifacts.table import ScoreTable
+from ltau_cli.core.conditions import check_columns
 from ltau_cli.core.selection import (
     choose_diverse,
     choose_uncertain,
@@ -19,16 +21,12 @@ from ltau_cli.core.selection import (
     summarize,
 )
 from ltau_cli.errors import ComputeError, InputError, UsageError
-from ltau_cli.readers.arrays import Place
+from ltau_cli.output import STDOUT, check_target, open_text
+from ltau_cli.progress import Progress, silent
 from ltau_cli.readers.descriptors import open_descriptors
 from ltau_cli.readers.frames import read_frames
-from ltau_cli.stages.conditions import check_columns
-from ltau_cli.stages.progress import Progress, silent
-from ltau_cli.stages.score_artifact import WRITE_ROWS
+from ltau_cli.readers.place import Place
 from ltau_cli.stages.score_frames import count_structures, match_frames, read_structure
-from ltau_cli.stages.score_table import ScoreTable
-from ltau_cli.stages.shards import refuse_shard
-from ltau_cli.stages.targets import STDOUT, open_text
 from ltau_cli.writers.frames import annotate, write_frames
 
 log = logging.getLogger("ltau")

@@ -9,15 +9,15 @@ from pathlib import Path
 import numpy as np
 import numpy.typing as npt
 
+from ltau_cli.artifacts.errors import KeptLog
 from ltau_cli.artifacts.read import open_artifact
 from ltau_cli.core.tuning import SCALES, Queries, Trial, tune
 from ltau_cli.errors import InputError
-from ltau_cli.readers.arrays import Place
+from ltau_cli.progress import Progress, silent
 from ltau_cli.readers.descriptors import Descriptors, find_structures, open_descriptors
+from ltau_cli.readers.place import Place
 from ltau_cli.readers.truth import read_true_errors
 from ltau_cli.stages.fit import Settings
-from ltau_cli.stages.kept import KeptLog
-from ltau_cli.stages.progress import Progress, silent
 
 LARGEST = 50_000  # training samples that are compared, in whole structures
 BURN_INS = (0.0, 0.25, 0.5, 0.75)  # shares of the epochs

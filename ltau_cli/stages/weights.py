@@ -9,18 +9,18 @@ from typing import Any, Literal
 import numpy as np
 import numpy.typing as npt
 
-from ltau_cli.artifacts.atomic import check_target
+from ltau_cli.artifacts.model import load_model
 from ltau_cli.artifacts.read import Artifact, open_artifact
-from ltau_cli.core.loo import leave_one_out
 from ltau_cli.core.scoring import Model
+from ltau_cli.core.search.loo import leave_one_out
 from ltau_cli.core.suspects import OUTLIER, explain, own_quartile, robust_score
 from ltau_cli.core.weights import Emphasis, effective_size, keep, weigh
 from ltau_cli.errors import InputError, UsageError
-from ltau_cli.readers.arrays import Place, read_array
+from ltau_cli.output import STDOUT, check_target, open_binary, open_text
+from ltau_cli.progress import Progress, silent
+from ltau_cli.readers.arrays import read_array
 from ltau_cli.readers.descriptors import structures_from_natoms
-from ltau_cli.stages.model import load_model
-from ltau_cli.stages.progress import Progress, silent
-from ltau_cli.stages.targets import STDOUT, open_binary, open_text
+from ltau_cli.readers.place import Place
 
 NEIGHBORS_SHOWN = 5
 BLOCK_POINTS = 65_536

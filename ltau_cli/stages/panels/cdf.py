@@ -6,11 +6,11 @@ import numpy as np
 import numpy.typing as npt
 
 from ltau_cli.artifacts.read import Artifact
+from ltau_cli.artifacts.scores import refuse_shard
 from ltau_cli.errors import UsageError
 from ltau_cli.figures import cdf as cdf_figure
 from ltau_cli.figures.style import Panel, shorten
-from ltau_cli.stages.panels.given import Given, NotGivenError
-from ltau_cli.stages.shards import refuse_shard
+from ltau_cli.stages.panels.sources import Given, NotGivenError
 
 BLOCK_ROWS = 16_384
 

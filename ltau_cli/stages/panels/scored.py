@@ -6,16 +6,16 @@ import numpy as np
 import numpy.typing as npt
 
 from ltau_cli.artifacts.read import Artifact
+from ltau_cli.artifacts.scores import refuse_shard
 from ltau_cli.core.selection import summarize
+from ltau_cli.core.summary import FLAGGED_BELOW
 from ltau_cli.errors import UsageError
 from ltau_cli.figures import ood as ood_figure
 from ltau_cli.figures import trace as trace_figure
 from ltau_cli.figures.style import Panel, shorten
-from ltau_cli.readers.arrays import Place
+from ltau_cli.readers.place import Place
 from ltau_cli.stages.evaluate import read_ood_labels
-from ltau_cli.stages.panels.given import Given, NotGivenError
-from ltau_cli.stages.score_summary import FLAGGED_BELOW
-from ltau_cli.stages.shards import refuse_shard
+from ltau_cli.stages.panels.sources import Given, NotGivenError
 
 
 def ood_panels(given: Given) -> list[Panel]:

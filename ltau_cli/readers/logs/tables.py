@@ -19,7 +19,9 @@ import numpy.typing as npt
 
 from ltau_cli.errors import InputError
 from ltau_cli.readers.arrays import damage_named
-from ltau_cli.readers.log import (
+from ltau_cli.readers.logs.long_rows import LongRows, WordsError, counts_from_zero
+from ltau_cli.readers.logs.numbered import NumberedFiles
+from ltau_cli.readers.logs.run import (
     LoggedRun,
     LogOptions,
     empty_run,
@@ -28,8 +30,6 @@ from ltau_cli.readers.log import (
     magnitudes,
     still_written,
 )
-from ltau_cli.readers.long_rows import LongRows, WordsError, counts_from_zero
-from ltau_cli.readers.numbered import NumberedFiles
 from ltau_cli.readers.scratch import Cells
 
 KNOWN_COLUMNS: Mapping[str, tuple[str, ...]] = {

@@ -7,8 +7,7 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
-from ltau_cli.core.scoring import Block
-from ltau_cli.core.structures import StructureTotals
+from ltau_cli.core.structures import Block, StructureTotals
 
 FLAGGED_BELOW = 0.01  # ood_pvalue of a row that counts as out of domain
 _MEANS = ("expected_error", "calibrated_error", "neighbor_distance", "relative_distance")

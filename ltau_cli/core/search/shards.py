@@ -9,7 +9,7 @@ from typing import Protocol
 import numpy as np
 import numpy.typing as npt
 
-from ltau_cli.core.neighbors import (
+from ltau_cli.core.search.neighbors import (
     Candidates,
     Neighbors,
     Offer,
@@ -113,7 +113,8 @@ def find_in_shards(
     queries : (n, d) float32
         Scaled like the points.
     offered : (n_points,) int64 or callable
-        See :func:`ltau_cli.core.neighbors.find_neighbors`; points are numbered over all shards.
+        See :func:`ltau_cli.core.search.neighbors.find_neighbors`; points are numbered over all
+        shards.
     k : int
         Samples to find.
     threads, block : int

@@ -1,4 +1,4 @@
-"""Calibrated errors, bounds and probabilities from scores, fitted on rows of known error."""
+"""Fit a calibration on rows of known error."""
 
 from __future__ import annotations
 
@@ -9,9 +9,10 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
-from ltau_cli.core import maps
-from ltau_cli.core.maps import ErrorMap, Floats, Method, Rows
-from ltau_cli.core.metrics import crps
+from ltau_cli.core.calibration import maps
+from ltau_cli.core.calibration.maps import ErrorMap, Floats, Method, Rows
+from ltau_cli.core.calibration.metrics import crps
+from ltau_cli.core.calibration.model import GROUP_MEAN, RATIO_LEVELS, Calibration, Cells, Predictor
 from ltau_cli.errors import ComputeError
 
 # In order of preference: the first is taken unless another's cross-validated CRPS is clearly
@@ -25,128 +26,7 @@ METHODS: Mapping[Method, Callable[[Rows, Floats], ErrorMap]] = {
 }
 NEARLY = 0.05
 FOLDS = 10
-RATIO_LEVELS: Floats = (np.arange(100) + 0.5) / 100
 SMALLEST_CELL = 50  # rows of a group (in a distance bin) that gets bounds of its own
-
-
-@dataclass(frozen=True)
-class Cells:
-    """Which rows share their bounds: groups of the user, and bins of the relative distance.
-
-    Attributes
-    ----------
-    groups : (n_groups,) labels
-        Increasing; empty without groups.
-    distance_edges : (n_bins - 1,) float64
-        Inner edges of the bins, increasing.
-    """
-
-    groups: npt.NDArray[Any]
-    distance_edges: Floats
-
-    def of(self, rows: Rows) -> npt.NDArray[np.int64]:
-        """Cell of each row, (n,) int64: each group's bins, then the bins of no known group."""
-        group = np.full(len(rows), len(self.groups))
-        if len(self.groups) and rows.group is not None:
-            names, wanted = self.groups.astype(np.str_), rows.group.astype(np.str_)  # 8 is "8"
-            order = np.argsort(names)
-            place = order[np.minimum(np.searchsorted(names[order], wanted), len(names) - 1)]
-            group = np.where(names[place] == wanted, place, group)
-        return np.asarray(group * self.n_bins + self._bins(rows), dtype=np.int64)
-
-    def parts(self, rows: Rows) -> list[npt.NDArray[np.bool_]]:
-        """Rows that the bounds of each cell are made of: its own; for no known group those of all.
-
-        Returns
-        -------
-        list of (n,) bool
-        """
-        cell, bins = self.of(rows), self._bins(rows)
-        known = [cell == number for number in range(len(self.groups) * self.n_bins)]
-        return known + [bins == number for number in range(self.n_bins)]
-
-    @property
-    def n_bins(self) -> int:
-        """Bins of the relative distance."""
-        return len(self.distance_edges) + 1
-
-    def _bins(self, rows: Rows) -> npt.NDArray[np.int64]:
-        return np.searchsorted(self.distance_edges, rows.relative_distance, side="right")
-
-
-@dataclass(frozen=True)
-class Predictor:
-    """A predicted error distribution: a mean for each row, times the distribution of the ratio.
-
-    Attributes
-    ----------
-    map : ErrorMap
-        Gives the mean.
-    bound_ratio : (n_cells, n_levels) float64
-        Conformal bounds of true over mean error.
-    ratio_quantiles : (n_cells, 100) float64
-        Quantiles of true over mean error at :data:`RATIO_LEVELS`.
-    """
-
-    map: ErrorMap
-    bound_ratio: Floats
-    ratio_quantiles: Floats
-
-    def exceedance(
-        self, mean: Floats, cell: npt.NDArray[np.int64], thresholds: Floats
-    ) -> npt.NDArray[np.float64]:
-        """P(error > threshold) of rows with calibrated errors ``mean`` (n,), (n, n_thresholds)."""
-        out = np.empty((len(mean), len(thresholds)))
-        levels = np.concatenate([[0.0], RATIO_LEVELS, [1.0]])
-        for number in np.unique(cell):
-            own = cell == number
-            quantiles = self.ratio_quantiles[number]
-            knots = np.concatenate([[0.0], quantiles, [quantiles[-1] * 1.5]])
-            out[own] = 1 - np.interp(thresholds / mean[own, None], knots, levels)
-        return out
-
-
-@dataclass(frozen=True)
-class Calibration:
-    """All that is fitted.
-
-    Attributes
-    ----------
-    method : str
-        A key of :data:`METHODS`.
-    levels : (n_levels,) float64
-        Coverage levels of the bounds.
-    cells : Cells
-    predictor : Predictor
-    baselines : dict of str to Predictor
-        ``constant``, ``neighbor distance`` and, with groups, ``group mean``, which the method must
-        beat; they have no cells.
-    groups : (n_groups,) labels
-        Groups of the calibration rows, increasing; empty without groups.
-    group_error : (n_groups + 1,) float64
-        Mean true error of each group, and of all rows.
-    thresholds, threshold_scale : (n_thresholds,) float64
-        Thresholds in error units, and the scale that makes their uncertainty hold.
-    """
-
-    method: Method
-    levels: Floats
-    cells: Cells
-    predictor: Predictor
-    baselines: Mapping[str, Predictor]
-    groups: npt.NDArray[Any]
-    group_error: Floats
-    thresholds: Floats
-    threshold_scale: Floats
-
-    def baseline_mean(self, name: str, rows: Rows) -> Floats:
-        """Mean error of each row after a baseline, (n,) in error units."""
-        if name != GROUP_MEAN:
-            return self.baselines[name].map.apply(rows)
-        return self.group_error[Cells(self.groups, np.zeros(0)).of(rows)]
-
-
-GROUP_MEAN = "group mean"
 
 
 @dataclass(frozen=True)

@@ -12,12 +12,13 @@ import numpy as np
 import numpy.typing as npt
 
 from ltau_cli.artifacts.read import Artifact, damaged
-from ltau_cli.core import neighbors as nn
 from ltau_cli.core.compile import is_compiled
-from ltau_cli.core.points import Points
-from ltau_cli.core.scaling import Scaling
 from ltau_cli.core.scoring import Model
-from ltau_cli.core.shards import OneShard, Shard, Shards
+from ltau_cli.core.search import graph
+from ltau_cli.core.search import neighbors as nn
+from ltau_cli.core.search.points import Points
+from ltau_cli.core.search.scaling import Scaling
+from ltau_cli.core.search.shards import OneShard, Shard, Shards
 from ltau_cli.errors import LtauWarning
 
 log = logging.getLogger("ltau")
@@ -147,13 +148,13 @@ def _wake_searcher(
         return nn.ExactSearcher(descriptors)
     scalars = index["scalars"]
     if index["library_version"] == graph_library_version():
-        arrays = {name: read(folder + name, None, None) for name in nn.GRAPH_ARRAYS}
+        arrays = {name: read(folder + name, None, None) for name in graph.GRAPH_ARRAYS}
     else:
         neighbors = int(scalars["n_neighbors"])
-        built = nn.build_graph(descriptors, seed=seed, n_neighbors=neighbors)
-        arrays, scalars = nn.graph_to_arrays(built)
-    graph = nn.graph_from_arrays(descriptors, arrays, scalars, leaves=int(index["leaves"]))
-    return nn.GraphSearcher(descriptors, graph, float(index["epsilon"]), arrays)
+        built = graph.build_graph(descriptors, seed=seed, n_neighbors=neighbors)
+        arrays, scalars = graph.graph_to_arrays(built)
+    prepared = graph.graph_from_arrays(descriptors, arrays, scalars, leaves=int(index["leaves"]))
+    return graph.GraphSearcher(descriptors, prepared, float(index["epsilon"]), arrays)
 
 
 def _warn_of_other_library(artifact: Artifact, indexes: Sequence[Mapping[str, Any]]) -> None:

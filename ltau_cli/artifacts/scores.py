@@ -10,10 +10,13 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
+from ltau_cli.artifacts.read import Artifact, damaged
 from ltau_cli.artifacts.schema import SCORES
 from ltau_cli.artifacts.write import ArtifactWriter, as_stored, create_artifact
-from ltau_cli.core.scoring import Block, Scorer
-from ltau_cli.stages.score_summary import Summary
+from ltau_cli.core.scoring import Scorer
+from ltau_cli.core.structures import Block
+from ltau_cli.core.summary import Summary
+from ltau_cli.errors import ArtifactError, ComputeError
 
 ROW_DIM = "n_queries"
 WRITE_ROWS = 16_384  # rows written at a time: the layout of the file depends on it
@@ -198,3 +201,57 @@ def _write_structures(writer: ArtifactWriter, summary: Summary) -> None:
         "structures/relative_distance_mean", totals["relative_distance"].total[:, 0] / n_samples
     )
     writer.put("structures/out_of_domain_share", totals["out_of_domain"].total[:, 0] / n_samples)
+
+
+def find_shard(artifact: Artifact) -> tuple[Shard, int] | None:
+    """Return the part and the structures of the whole; None if it holds all rows.
+
+    Raises
+    ------
+    ArtifactError
+        If the parameter ``shard`` is damaged.
+    """
+    if "shard" not in artifact.parameters:
+        return None
+    about = artifact.parameters["shard"]
+    names = ("index", "count", "n_rows", "first", "last", "n_structures")
+    values = [about.get(name) if isinstance(about, dict) else None for name in names]
+    numbers = [value for value in values if isinstance(value, int) and value >= 0]
+    if len(numbers) < len(names):
+        raise damaged(artifact.path, "parameter shard is not as ltau score writes it")
+    index, count, n_rows, first, last, n_structures = numbers
+    if not (index < count <= n_rows and first <= last <= n_rows):
+        raise damaged(artifact.path, f"it cannot be shard {index} of {count} of {n_rows} rows")
+    return Shard(index, count, n_rows, first, last), n_structures
+
+
+def refuse_shard(artifact: Artifact) -> None:
+    """Refuse a part where the whole is needed.
+
+    Raises
+    ------
+    ArtifactError
+        If it is the result of ``ltau score --shard``.
+    """
+    found = find_shard(artifact)
+    if found is not None:
+        raise ArtifactError(
+            f"{artifact.path} holds only shard {found[0].index} of {found[0].count}",
+            hint="join the shards first: ltau merge",
+        )
+
+
+def rows_to_judge(scores: Artifact) -> npt.NDArray[np.bool_]:
+    """Choose the rows, (n,) bool, that the calibration in the scores was not fitted on.
+
+    Raises
+    ------
+    ComputeError
+        If none is left.
+    """
+    if not scores.has("in_calibration"):
+        return np.ones(scores.sizes[ROW_DIM], dtype=bool)
+    rest: npt.NDArray[np.bool_] = ~scores.read("in_calibration")
+    if not rest.any():
+        raise ComputeError(f"{scores.path}: the calibration was fitted on every row; none is left")
+    return rest

@@ -9,9 +9,9 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
-from ltau_cli.core.neighbors import Weighting
-from ltau_cli.core.points import Points
-from ltau_cli.core.shards import Shards, find_in_shards
+from ltau_cli.core.search.neighbors import Weighting
+from ltau_cli.core.search.points import Points
+from ltau_cli.core.search.shards import Shards, find_in_shards
 from ltau_cli.errors import ComputeError
 
 Integers = npt.NDArray[np.int64]

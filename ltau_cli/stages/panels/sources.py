@@ -9,17 +9,18 @@ from functools import cached_property
 import numpy as np
 import numpy.typing as npt
 
+from ltau_cli.artifacts.calibration import from_artifact
+from ltau_cli.artifacts.errors import last_mean
 from ltau_cli.artifacts.provenance import Hasher
 from ltau_cli.artifacts.read import Artifact
-from ltau_cli.core.calibration import RATIO_LEVELS, Calibration
+from ltau_cli.artifacts.scores import rows_to_judge
+from ltau_cli.core.calibration.maps import Floats, Rows
+from ltau_cli.core.calibration.metrics import Predicted
+from ltau_cli.core.calibration.model import RATIO_LEVELS, Calibration
 from ltau_cli.core.dynamics import Dynamics, join_dynamics, summarize_dynamics
-from ltau_cli.core.maps import Floats, Rows
-from ltau_cli.core.metrics import Predicted
 from ltau_cli.errors import UsageError
-from ltau_cli.stages.fit import last_mean
-from ltau_cli.stages.known import Truth, read_rows, rows_to_judge
-from ltau_cli.stages.maps import from_artifact
-from ltau_cli.stages.progress import Progress
+from ltau_cli.progress import Progress
+from ltau_cli.stages.true_errors import Truth, read_rows
 
 FAN_SAMPLES = 20_000  # that stand for the whole training set in a quantile fan
 SEED = 0

@@ -8,9 +8,8 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
-from ltau_cli.core.calibration import RATIO_LEVELS, Calibration, Predictor
-from ltau_cli.core.maps import Floats, Rows
-from ltau_cli.core.metrics import (
+from ltau_cli.core.calibration.maps import Floats, Rows
+from ltau_cli.core.calibration.metrics import (
     Predicted,
     ause,
     measure,
@@ -18,6 +17,7 @@ from ltau_cli.core.metrics import (
     rank_interval,
     rank_within,
 )
+from ltau_cli.core.calibration.model import RATIO_LEVELS, Calibration, Predictor
 
 CALIBRATED = "ltau"
 DISTANCE_EDGES = (1.25, 1.5, 2.0, 3.0)  # of relative distance
@@ -38,8 +38,8 @@ def evaluate(rows: Rows, true_error: Floats, calibration: Calibration) -> dict[s
     -------
     dict
         ``predictors`` maps ``ltau`` and each baseline to its metrics (see
-        :func:`ltau_cli.core.metrics.measure`); ``groups`` and ``distance_bins`` list the metrics
-        of ``ltau`` in each part that has rows.
+        :func:`ltau_cli.core.calibration.metrics.measure`); ``groups`` and ``distance_bins`` list
+        the metrics of ``ltau`` in each part that has rows.
     """
     own = _predicted(
         calibration.predictor,

@@ -8,9 +8,8 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
-from ltau_cli.core.calibration import RATIO_LEVELS
-from ltau_cli.core.evaluation import evaluate
-from ltau_cli.core.metrics import (
+from ltau_cli.core.calibration.evaluation import evaluate
+from ltau_cli.core.calibration.metrics import (
     Reliability,
     ause,
     miscalibration_area,
@@ -19,13 +18,14 @@ from ltau_cli.core.metrics import (
     reliability,
     sparsification,
 )
+from ltau_cli.core.calibration.model import RATIO_LEVELS
 from ltau_cli.figures import coverage as coverage_figure
 from ltau_cli.figures import parity as parity_figure
 from ltau_cli.figures import reliability as reliability_figure
 from ltau_cli.figures import sparsification as sparsification_figure
 from ltau_cli.figures.style import Panel
 from ltau_cli.stages.calibrate import of_threshold
-from ltau_cli.stages.panels.given import Given, Known, NotGivenError
+from ltau_cli.stages.panels.sources import Given, Known, NotGivenError
 
 SMALLEST_GROUP = 100  # rows of a group with a reliability curve of its own
 MOST_GROUPS = 8  # of a coverage figure: the largest ones

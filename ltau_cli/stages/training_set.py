@@ -8,9 +8,9 @@ from dataclasses import dataclass
 import numpy as np
 import numpy.typing as npt
 
-from ltau_cli.core.points import Points, find_points
-from ltau_cli.core.scaling import Metric, Scale, Scaling, fit_scaling
-from ltau_cli.core.shards import cut_evenly
+from ltau_cli.core.search.points import Points, find_points
+from ltau_cli.core.search.scaling import Metric, Scale, Scaling, fit_scaling
+from ltau_cli.core.search.shards import cut_evenly
 from ltau_cli.readers.descriptors import Descriptors
 
 BLOCK_VALUES = 1 << 22  # read at a time; changes the last digits of the scaling
@@ -85,8 +85,8 @@ def read_training(
     shards : int
         At most the number of logged samples, which are cut into equal ranges.
     scale, metric, merge_within
-        See :func:`ltau_cli.core.scaling.fit_scaling` and
-        :func:`ltau_cli.core.points.find_points`.
+        See :func:`ltau_cli.core.search.scaling.fit_scaling` and
+        :func:`ltau_cli.core.search.points.find_points`.
     threads : int
 
     Raises

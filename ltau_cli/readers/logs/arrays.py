@@ -13,8 +13,9 @@ from typing import Any
 import numpy as np
 
 from ltau_cli.errors import InputError
-from ltau_cli.readers.arrays import ArraySource, Place, list_arrays, open_array
-from ltau_cli.readers.log import (
+from ltau_cli.readers.arrays import ArraySource, list_arrays, open_array
+from ltau_cli.readers.logs.numbered import NumberedFiles
+from ltau_cli.readers.logs.run import (
     Errors,
     LoggedRun,
     LogOptions,
@@ -23,7 +24,7 @@ from ltau_cli.readers.log import (
     left_for_next_time,
     magnitudes,
 )
-from ltau_cli.readers.numbered import NumberedFiles
+from ltau_cli.readers.place import Place
 from ltau_cli.readers.scratch import Cells
 
 TABLE_BLOCK = 1 << 20  # rows of [id, error] that are put in their places together

@@ -8,14 +8,14 @@ import numpy as np
 import numpy.typing as npt
 
 from ltau_cli.artifacts.read import Artifact, damaged
-from ltau_cli.core.calibration import (
+from ltau_cli.core.calibration.maps import FEATURES, ErrorMap
+from ltau_cli.core.calibration.model import (
     GROUP_MEAN,
     RATIO_LEVELS,
     Calibration,
     Cells,
     Predictor,
 )
-from ltau_cli.core.maps import FEATURES, ErrorMap
 
 BASELINES = ("constant", "neighbor distance", GROUP_MEAN)  # in the order they are stored
 

@@ -11,7 +11,7 @@ import numpy as np
 import numpy.typing as npt
 
 from ltau_cli.core import kernels
-from ltau_cli.core.metrics import rank_correlation
+from ltau_cli.core.calibration.metrics import rank_correlation
 
 COMPARED_SAMPLES = 20_000  # whose mean errors tell whether two runs have the same order
 JUMP = 2.0  # times the median of the five epochs before

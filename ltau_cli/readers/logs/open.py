@@ -13,12 +13,13 @@ import numpy as np
 import numpy.typing as npt
 
 from ltau_cli.errors import InputError
-from ltau_cli.readers.arrays import HDF5_ENDINGS, Place
-from ltau_cli.readers.frames import open_evaluated
-from ltau_cli.readers.log import Errors, LoggedRun, LogOptions
-from ltau_cli.readers.log_arrays import is_per_epoch, open_arrays, open_epoch_arrays
-from ltau_cli.readers.log_tables import has_epochs, open_epoch_tables, open_table
-from ltau_cli.readers.numbered import NumberedFiles, find_numbered
+from ltau_cli.readers.arrays import HDF5_ENDINGS
+from ltau_cli.readers.logs.arrays import is_per_epoch, open_arrays, open_epoch_arrays
+from ltau_cli.readers.logs.frames import open_evaluated
+from ltau_cli.readers.logs.numbered import NumberedFiles, find_numbered
+from ltau_cli.readers.logs.run import Errors, LoggedRun, LogOptions
+from ltau_cli.readers.logs.tables import has_epochs, open_epoch_tables, open_table
+from ltau_cli.readers.place import Place
 
 # Name, what it is, and what of it a folder may hold, one file per epoch.
 FORMATS: dict[str, str] = {

@@ -14,7 +14,7 @@ from ltau_cli.figures import map as map_figure
 from ltau_cli.figures import trajectories as trajectories_figure
 from ltau_cli.figures.style import Panel
 from ltau_cli.stages.panels.cdf import choose
-from ltau_cli.stages.panels.given import SEED, Given
+from ltau_cli.stages.panels.sources import SEED, Given
 
 MAP_SAMPLES = 100_000  # that the cells of the map are made of
 

@@ -10,16 +10,15 @@ import numpy.typing as npt
 
 from ltau_cli.artifacts.provenance import Hasher
 from ltau_cli.artifacts.read import Artifact
-from ltau_cli.core.maps import Rows
-from ltau_cli.core.scoring import Block
-from ltau_cli.core.structures import log_structure_distance
-from ltau_cli.errors import ComputeError, InputError
-from ltau_cli.readers.arrays import Place
+from ltau_cli.artifacts.scores import ROW_DIM
+from ltau_cli.core.calibration.apply import rows_of
+from ltau_cli.core.calibration.maps import Rows
+from ltau_cli.core.structures import Block, log_structure_distance
+from ltau_cli.errors import InputError
 from ltau_cli.readers.labels import check_count, read_label_column
-from ltau_cli.readers.log import LogOptions
+from ltau_cli.readers.logs.run import LogOptions
+from ltau_cli.readers.place import Place
 from ltau_cli.readers.truth import TrueErrors, read_true_errors
-from ltau_cli.stages.calibrated import rows_of
-from ltau_cli.stages.score_artifact import ROW_DIM
 
 STORED_LABELS = ("species", "group")  # --group names these, or a file
 
@@ -108,19 +107,3 @@ def _read_group(
             hint="give a file of labels: --group FILE",
         )
     return truth.species
-
-
-def rows_to_judge(scores: Artifact) -> npt.NDArray[np.bool_]:
-    """Choose the rows, (n,) bool, that the calibration in the scores was not fitted on.
-
-    Raises
-    ------
-    ComputeError
-        If none is left.
-    """
-    if not scores.has("in_calibration"):
-        return np.ones(scores.sizes[ROW_DIM], dtype=bool)
-    rest: npt.NDArray[np.bool_] = ~scores.read("in_calibration")
-    if not rest.any():
-        raise ComputeError(f"{scores.path}: the calibration was fitted on every row; none is left")
-    return rest

@@ -8,9 +8,9 @@ from dataclasses import dataclass
 import numpy as np
 import numpy.typing as npt
 
-from ltau_cli.core.calibration import Calibration
-from ltau_cli.core.maps import Rows
-from ltau_cli.core.scoring import Block
+from ltau_cli.core.calibration.maps import Rows
+from ltau_cli.core.calibration.model import Calibration
+from ltau_cli.core.structures import Block
 
 
 @dataclass(frozen=True)

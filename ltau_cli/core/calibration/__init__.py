@@ -1,0 +1,1 @@
+"""From scores and some true errors to calibrated errors and bounds."""

@@ -1,0 +1,1 @@
+"""Nearest training samples: search structures, scaling, shards, leave-one-out."""

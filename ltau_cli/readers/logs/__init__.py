@@ -1,0 +1,1 @@
+"""Error logs of every format, as runs of epochs."""

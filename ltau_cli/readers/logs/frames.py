@@ -1,0 +1,176 @@
+"""Evaluated frames as an error log: predicted and reference forces or energies."""
+
+from __future__ import annotations
+
+from functools import partial
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+
+from ltau_cli.errors import InputError
+from ltau_cli.readers.frames import FrameLabels, label_atoms, read_frames
+from ltau_cli.readers.logs.numbered import NumberedFiles
+from ltau_cli.readers.logs.run import (
+    LoggedRun,
+    LogOptions,
+    check_lengths,
+    empty_run,
+    left_for_next_time,
+    magnitudes,
+    still_written,
+)
+from ltau_cli.readers.scratch import Cells
+
+# (prediction, reference), the first pair that is there: mace_eval_configs; NequIP's XYZ writer
+# with original_dataset fields; a common choice of one's own.
+KNOWN_KEYS: dict[str, tuple[tuple[str, str], ...]] = {
+    "forces": (
+        ("MACE_forces", "REF_forces"),
+        ("MACE_forces", "forces"),
+        ("forces", "original_dataset_forces"),
+        ("pred_forces", "REF_forces"),
+        ("pred_forces", "forces"),
+        ("forces", "REF_forces"),
+    ),
+    "energy": (
+        ("MACE_energy", "REF_energy"),
+        ("MACE_energy", "energy"),
+        ("energy", "original_dataset_energy"),
+        ("energy", "original_dataset_total_energy"),
+        ("pred_energy", "REF_energy"),
+        ("pred_energy", "energy"),
+        ("energy", "REF_energy"),
+    ),
+}
+
+
+def open_evaluated(numbered: NumberedFiles, run: int, options: LogOptions) -> LoggedRun:
+    """Read evaluated frames, one extxyz file per epoch.
+
+    The error of an atom is the norm of the force difference; with ``quantity="energy"`` the error
+    of a structure is |energy difference| per atom.
+
+    Raises
+    ------
+    InputError
+        If a file cannot be read or lacks the keys, or the frames of two epochs differ.
+    """
+    rows = options.select(run, numbered.epochs)
+    result = empty_run()
+    cells, lengths = Cells(), []
+    before: FrameLabels | None = None
+    for row in rows:
+        path = numbered.files[row]
+        try:
+            errors, labels = errors_of_file(path, options)
+        except InputError:
+            if options.growing and row == len(numbered.files) - 1:
+                result.warnings.append(left_for_next_time(path))
+                continue
+            raise
+        last = options.growing and row == len(numbered.files) - 1
+        if last and len(errors) < options.expected and still_written(path):
+            result.warnings.append(left_for_next_time(path))
+            continue
+        if before is not None and not _same_frames(before, labels):
+            raise InputError(
+                f"{path} holds other atoms than {result.files[0]}",
+                hint="evaluate the same frames, in the same order, at every epoch",
+            )
+        before = labels
+        cells.extend(errors)
+        lengths.append(len(errors))
+        result.epochs.append(numbered.epochs[row])
+        result.files.append(path)
+        result.names.append(str(path))
+        result.labels = _per_sample(labels, options)
+    if not lengths:
+        return result
+    n = check_lengths(lengths, result.names, may_be_short=False)
+    result.n_samples = n
+    result.read = partial(cells.columns, range(0, cells.size, n))
+    return result
+
+
+def _same_frames(one: FrameLabels, other: FrameLabels) -> bool:
+    return np.array_equal(one.species, other.species) and np.array_equal(
+        one.structure, other.structure
+    )
+
+
+def _per_sample(labels: FrameLabels, options: LogOptions) -> dict[str, npt.NDArray[Any]]:
+    if options.quantity != "energy":
+        return labels.as_dict()
+    n = int(labels.structure.max()) + 1
+    first = np.searchsorted(labels.structure, np.arange(n))
+    found: dict[str, npt.NDArray[Any]] = {"structure": np.arange(n)}
+    if labels.config_type is not None:
+        found["config_type"] = labels.config_type[first]
+    return found
+
+
+def errors_of_file(path: Path, options: LogOptions) -> tuple[npt.NDArray[np.float32], FrameLabels]:
+    """Read the error of each atom (or structure, for energies), and what the frames say of them.
+
+    Raises
+    ------
+    InputError
+        If the file cannot be read or lacks the keys.
+    """
+    quantity = options.quantity or "forces"
+    errors: list[npt.NDArray[np.float32]] = []
+    natoms: list[int] = []
+    species: list[str] = []
+    kinds: list[str] = []
+    keys: tuple[str, str] | None = None
+    for number, frame in enumerate(read_frames(path)):
+        there = _quantities(frame)
+        keys = keys or _choose_keys(there, quantity, options, path)
+        for key in keys:
+            if key not in there:
+                raise InputError(f"{path}, frame {number}: there is no {key}")
+        predicted, reference = (np.asarray(there[key], dtype=np.float64) for key in keys)
+        if predicted.shape != reference.shape:
+            raise InputError(
+                f"{path}, frame {number}: {keys[0]} has shape {predicted.shape}, {keys[1]} "
+                f"{reference.shape}"
+            )
+        difference = predicted - reference
+        if quantity == "energy":
+            if difference.size != 1:
+                raise InputError(f"{path}, frame {number}: {keys[0]} is not one number")
+            difference = np.abs(difference.reshape(1)) / max(len(frame), 1)
+        elif difference.shape != (len(frame), 3):
+            raise InputError(
+                f"{path}, frame {number}: {keys[0]} has shape {difference.shape}, there are "
+                f"{len(frame)} atoms"
+            )
+        errors.append(magnitudes(difference, options, vectors=quantity == "forces"))
+        natoms.append(len(frame))
+        species += frame.get_chemical_symbols()
+        kinds.append(str(frame.info.get("config_type", "")))
+    return np.concatenate(errors), label_atoms(natoms, species, kinds)
+
+
+def _quantities(frame: Any) -> dict[str, Any]:
+    """Everything stored with a frame; ASE moves some names to a calculator."""
+    results = {} if frame.calc is None else dict(frame.calc.results)
+    return results | dict(frame.info) | dict(frame.arrays)
+
+
+def _choose_keys(
+    there: dict[str, Any], quantity: str, options: LogOptions, path: Path
+) -> tuple[str, str]:
+    for pair in KNOWN_KEYS[quantity]:
+        keys = (options.prediction or pair[0], options.reference or pair[1])
+        if keys[0] != keys[1] and keys[0] in there and keys[1] in there:
+            return keys
+    word = quantity.rstrip("s")
+    found = sorted(name for name in there if word in name.lower()) or sorted(there)
+    raise InputError(
+        f"{path}: found no predicted and reference {quantity}; the frames have: "
+        + ", ".join(found[:8]),
+        hint="name them: --prediction-key NAME --reference-key NAME",
+    )
