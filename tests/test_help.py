@@ -11,7 +11,7 @@ import click
 import h5py
 import pytest
 
-from ltau_cli.__init__ import __version__
+from ltau_cli import __version__
 from ltau_cli.cli.main import ltau as group
 from tests.conftest import finish, start
 

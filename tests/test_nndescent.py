@@ -203,8 +203,8 @@ def test_the_recall_is_measured_and_stored(graph_model, ltau):
 
 def test_a_recall_that_cannot_be_reached(both, pipeline, tmp_path, ltau, monkeypatch):
     """With the effort cut down to next to nothing."""
-    monkeypatch.setattr(nn, "build_graph", lambda *_, **__: both[0].shards.load(0).searcher._index)
-    monkeypatch.setattr(nn, "EFFORTS", ((1, 0.0),))
+    monkeypatch.setattr(graph, "build_graph", lambda *_, **__: both[0].shards.load(0).searcher._index)
+    monkeypatch.setattr(graph, "EFFORTS", ((1, 0.0),))
     result = ltau("fit", pipeline.errors, pipeline.train, "-o", tmp_path / "m.h5", "--index",
                   "nndescent", "--recall", 1)  # fmt: skip
     assert result.code == 6

@@ -13,7 +13,7 @@ import h5py
 import numpy as np
 import numpy.typing as npt
 
-from ltau_cli.__init__ import __version__
+from ltau_cli import __version__
 from ltau_cli.artifacts.provenance import created_now
 from ltau_cli.artifacts.schema import ERROR_UNITS, FORMAT, SPECS, DatasetSpec
 from ltau_cli.artifacts.sink import FileSink

@@ -11,7 +11,7 @@ from types import FrameType
 
 import click
 
-from ltau_cli.__init__ import __version__
+from ltau_cli import __version__
 from ltau_cli.artifacts.sink import FileSink
 from ltau_cli.cli import (
     calibrate,

@@ -19,7 +19,7 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
-from ltau_cli.__init__ import __version__
+from ltau_cli import __version__
 from ltau_cli.artifacts.calibration import from_artifact, to_datasets
 from ltau_cli.artifacts.model import load_model
 from ltau_cli.artifacts.provenance import Hasher
