@@ -66,7 +66,7 @@ class KeptLog:
 
     def blocks(self, first: int, last: int) -> Iterator[tuple[int, int]]:
         """Cut a range of samples where the chunks of the log end."""
-        chunk = self._dataset.chunks[1]
+        chunk = (self._dataset.chunks or self._dataset.shape)[1]
         start = first
         while start < last:
             stop = min(last, (start // chunk + 1) * chunk)

@@ -45,7 +45,7 @@ def append_epochs(
         stored = {name: old.read(name) for name in IDENTITY if old.has(name)}
         notes = Counter(old.summary["notes"])
         old_report = old.summary
-        shape, chunk = old.dataset("errors").shape, old.dataset("errors").chunks[1]
+        shape, chunk = old.dataset("errors").shape, (old.dataset("errors").chunks or (1, 16_384))[1]
     reading = _same_reading(reading, parameters, output)
     if units and units != old_units:
         raise UsageError(f"{output} is in {old_units or 'unnamed units'}, not {units}")

@@ -6,6 +6,7 @@ from pathlib import Path
 from typing import Any
 
 from ltau_cli.artifacts.read import open_artifact
+from ltau_cli.artifacts.schema import ERROR_UNITS
 
 
 def run(path: Path) -> dict[str, Any]:
@@ -34,7 +35,7 @@ def run(path: Path) -> dict[str, Any]:
                 "shape": list(dataset.shape),
                 "dims": list(spec.dims),
                 "dtype": str(dataset.dtype),
-                "units": str(dataset.attrs["units"]),
+                "units": artifact.units if spec.units == ERROR_UNITS else spec.units,
                 "description": spec.description,
             }
         attributes = artifact.attributes

@@ -155,7 +155,7 @@ class Given:
             chosen = np.sort(generator.choice(n, FAN_SAMPLES, replace=False))
         errors = np.empty((n_epochs, len(chosen)), dtype=np.float32)
         parts: list[Dynamics] = []
-        block = dataset.chunks[1]
+        block = (dataset.chunks or dataset.shape)[1]
         with self.progress("reading errors", n) as advance:
             for start in range(0, n, block):
                 stop = min(start + block, n)
