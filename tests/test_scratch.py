@@ -23,7 +23,7 @@ from ltau_cli.readers.logs import arrays as log_arrays
 from ltau_cli.readers.logs import long_rows
 from ltau_cli.readers.logs import tables as log_tables
 from ltau_cli.readers.logs.open import open_log
-from ltau_cli.readers.logs.run import LogOptions
+from ltau_cli.readers.logs.options import LogOptions
 from ltau_cli.readers.place import Place
 from tests.conftest import finish
 from tests.test_batch import peak_memory
