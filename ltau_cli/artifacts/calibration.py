@@ -145,9 +145,14 @@ def read_calibration(artifact: Artifact, prefix: str = "") -> Calibration:
             raise damaged(artifact.path, f"dataset {prefix}{name} has size {len(read(name))}")
     if quantiles.shape[1] != len(RATIO_LEVELS):
         raise damaged(artifact.path, f"its ratio_quantiles are not {len(RATIO_LEVELS)} levels")
+    levels = artifact.read("levels")
+    if plain:
+        _check_heldout(artifact, levels)
+    elif "calibration_method" not in artifact.parameters:
+        raise damaged(artifact.path, "parameter calibration_method is missing")
     return Calibration(
         method=artifact.parameters["method" if plain else "calibration_method"],
-        levels=artifact.read("levels"),
+        levels=levels,
         cells=cells,
         predictor=Predictor(
             ErrorMap(read("coefficients"), read("knots", none), floors),
@@ -160,3 +165,12 @@ def read_calibration(artifact: Artifact, prefix: str = "") -> Calibration:
         thresholds=artifact.read("thresholds"),
         threshold_scale=read("threshold_scale") if plain else np.zeros(0),
     )
+
+
+def _check_heldout(artifact: Artifact, levels: Floats) -> None:
+    """Check that the metrics of all parts of the held-out rows are there for every level."""
+    held = artifact.summary["heldout"]
+    names = {f"{level:g}" for level in levels}
+    for part in (held["predictors"]["ltau"], *held["groups"], *held["distance_bins"]):
+        if not (names <= set(part["coverage"]) and names <= set(part["mean_width"])):
+            raise damaged(artifact.path, "its summary lacks the coverage at one of its levels")

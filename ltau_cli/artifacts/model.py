@@ -51,6 +51,16 @@ class ModelFile(Artifact):
         multiplicity = self.read("multiplicity")
         point = self.read("point")
         logged = point >= 0
+        loo_distance = self.read("loo_distance")
+        if not np.array_equal(
+            np.bincount(point[logged], minlength=len(multiplicity)), multiplicity
+        ):
+            raise damaged(self.path, "datasets point and multiplicity do not fit each other")
+        if not np.array_equal(np.isnan(loo_distance), ~logged):
+            raise damaged(self.path, "datasets point and loo_distance do not fit each other")
+        k = int(self.summary["k"])
+        if k >= np.count_nonzero(logged):
+            raise damaged(self.path, f"k in its summary, {k}, is not below its number of samples")
         transform = self.has("descriptor_transform")
         sharded = self.has("shard_start")
         return Model(
@@ -68,9 +78,9 @@ class ModelFile(Artifact):
                 self.parameters["metric"],
             ),
             points=Points(np.zeros(0, dtype=np.int64), point[logged], multiplicity),
-            loo_distance=self.read("loo_distance")[logged],
+            loo_distance=loo_distance[logged],
             loo_group=self.read("loo_group")[logged] if self.has("loo_group") else None,
-            k=int(self.summary["k"]),
+            k=k,
             weighting=self.parameters.get("weighting", "uniform"),
             fingerprint=self.model_fingerprint or "",
         )

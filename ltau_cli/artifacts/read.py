@@ -64,6 +64,19 @@ class Artifact:
         """Whether the dataset is there."""
         return name in self._file
 
+    def input(self, role: str) -> dict[str, Any]:
+        """Return the record of an input.
+
+        Raises
+        ------
+        ArtifactError
+            If there is none.
+        """
+        for record in self.inputs:
+            if record["role"] == role:
+                return record
+        raise damaged(self.path, f"attribute inputs names no {role}")
+
     def dataset(self, name: str) -> Values:
         """Open a dataset for reading block by block."""
         with _damage_named(self.path, f"dataset {name} cannot be read"):
@@ -235,11 +248,12 @@ def _numbered(file: h5py.File, spec: DatasetSpec) -> list[DatasetSpec]:
 
 def _check_presence(path: Path, file: h5py.File, spec: DatasetSpec) -> bool:
     """Whether the dataset is there, and there in this very file."""
+    required = spec.required or (spec.beside != "" and spec.beside in file)
     group = file
     for part in spec.name.split("/"):
         link = group.get(part, getlink=True)
         if link is None:
-            if spec.required:
+            if required:
                 raise damaged(path, f"dataset {spec.name} is missing")
             return False
         if isinstance(link, h5py.ExternalLink | h5py.SoftLink):
@@ -268,6 +282,8 @@ def _check_dataset(
         raise damaged(
             path, f"dataset {spec.name} has {len(dataset.shape)} dimensions, not {len(spec.dims)}"
         )
+    if 0 in dataset.shape:
+        raise damaged(path, f"dataset {spec.name} is empty: its shape is {dataset.shape}")
     lacking = not_stored(dataset, path.stat().st_size)
     if lacking:
         raise damaged(path, f"dataset {spec.name} {lacking}")

@@ -46,6 +46,8 @@ class DatasetSpec:
         Also written to the dataset's attributes.
     required : bool
         Whether every artifact of the kind has it.
+    beside : str
+        Name of a dataset that it must stand beside, where that is there.
     nan : bool
         Whether NaN is allowed (a missing value).
     rules : tuple of Rule
@@ -58,6 +60,7 @@ class DatasetSpec:
     units: str
     description: str
     required: bool = True
+    beside: str = ""
     nan: bool = False
     rules: tuple[Rule, ...] = ()
 
@@ -117,8 +120,11 @@ def _optional(
     units: str,
     description: str,
     rules: tuple[Rule, ...] = (),
+    beside: str = "",
 ) -> DatasetSpec:
-    return DatasetSpec(name, dims, dtype, units, description, required=False, rules=rules)
+    return DatasetSpec(
+        name, dims, dtype, units, description, required=False, beside=beside, rules=rules
+    )
 
 
 def _index(folder: str, points: str, nodes: str, edges: str) -> tuple[DatasetSpec, ...]:
@@ -415,64 +421,85 @@ SCORES = ArtifactSpec(
         _optional(
             "calibrated_error", _QUERY, "float32", ERROR_UNITS, "calibrated expected error",
             rules=FROM_0,
+            beside="calibration/coefficients",
         ),
         _optional(
             "error_bound", ("n_queries", "n_levels"), "float32", ERROR_UNITS,
             "bound that the error stays under with each probability of `levels`", rules=FROM_0,
+            beside="calibrated_error",
         ),
         _optional(
             "calibrated_uncertainty", ("n_queries", "n_thresholds"), "float32", ONE,
             "calibrated probability that the error exceeds each threshold", rules=SHARES,
+            beside="calibrated_error",
         ),
         _optional(
             "levels", ("n_levels",), "float64", ONE, "coverage levels of `error_bound`",
             rules=SORTED_SHARES,
+            beside="calibrated_error",
         ),
         _optional(
             "in_calibration", _QUERY, "bool", ONE,
             "rows that the calibration was fitted on: leave them out of any evaluation",
+            beside="calibrated_error",
         ),
         _optional(
             "structure", _QUERY, "int64", ONE, "structure of each row, from 0",
             rules=(Number("n_rows"),),
+            beside="structures/n_samples",
         ),
         _optional("group", _QUERY, "label", ONE, "the user's group of each row, such as species"),
         _optional("sample_id", _QUERY, "label", ONE, "the user's own name of each row"),
         _optional(
             "structures/n_samples", _STRUCTURE, "int64", ONE, "rows of each structure",
             rules=(Within(1, "n_queries"),),
+            beside="structures/expected_error_mean",
         ),
         _optional(
             "structures/expected_error_mean", _STRUCTURE, "float32", ERROR_UNITS,
             "mean expected error of the structure", rules=FROM_0,
+            beside="structures/n_samples",
         ),
         _optional(
             "structures/expected_error_max", _STRUCTURE, "float32", ERROR_UNITS,
             "largest expected error of the structure", rules=FROM_0,
+            beside="structures/n_samples",
         ),
         _optional(
             "structures/uncertainty_mean", ("n_structures", "n_thresholds"), "float32", ONE,
             "mean uncertainty of the structure", rules=SHARES,
+            beside="structures/n_samples",
         ),
         _optional(
             "structures/uncertainty_max", ("n_structures", "n_thresholds"), "float32", ONE,
             "largest uncertainty of the structure", rules=SHARES,
+            beside="structures/n_samples",
         ),
         _optional(
             "structures/relative_distance_mean", _STRUCTURE, "float32", ONE,
             "mean relative neighbor distance of the structure", rules=FROM_0,
+            beside="structures/n_samples",
         ),
         _optional(
             "structures/out_of_domain_share", _STRUCTURE, "float32", ONE,
             "share of the structure's rows with ood_pvalue below 0.01", rules=SHARES,
+            beside="structures/n_samples",
         ),
         _optional(
             "cdf", ("n_queries", "n_edges"), "float32", ONE, "P(error <= cdf_edges), with --cdf",
             rules=(Within(0, 1), Growing(strictly=False)),
+            beside="cdf_edges",
         ),
-        _optional("cdf_edges", ("n_edges",), "float64", ERROR_UNITS, "of `cdf`", rules=SORTED),
+        _optional("cdf_edges", ("n_edges",), "float64", ERROR_UNITS, "of `cdf`", rules=SORTED,
+            beside="cdf",
+        ),
         *(
-            replace(spec, name=f"calibration/{spec.name}", required=False)
+            replace(
+                spec,
+                name=f"calibration/{spec.name}",
+                required=False,
+                beside="calibrated_error" if spec.required else "",
+            )
             for spec in _MAPS
         ),
     ),

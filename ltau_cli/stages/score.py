@@ -667,6 +667,6 @@ def _load_calibration(
                 LtauWarning,
                 stacklevel=2,
             )
-        source = next(record for record in artifact.inputs if record["role"] == "descriptors")
+        source = artifact.input("descriptors")
         fitted_on = {"descriptors": source, "rows": artifact.read("fit_row")}
     return Calibrator(calibration, thresholds), fitted_on
