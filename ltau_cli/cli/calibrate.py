@@ -11,7 +11,6 @@ from ltau_cli.cli import options
 from ltau_cli.cli.console import Console, number, percent, quantity, table
 from ltau_cli.cli.evaluate import metric_rows, predictor_header
 from ltau_cli.cli.gates import check_gates, fail_if, parse_gates
-from ltau_cli.cli.score import PROBABILITY
 from ltau_cli.core.choices import Method
 from ltau_cli.stages.settings import CalibrateSettings
 
@@ -46,7 +45,7 @@ if TYPE_CHECKING:
 @click.option(
     "--level",
     "levels",
-    type=PROBABILITY,
+    type=options.PROBABILITY,
     multiple=True,
     default=CalibrateSettings.levels,
     show_default=True,
@@ -54,7 +53,7 @@ if TYPE_CHECKING:
 )
 @click.option(
     "--fit-fraction",
-    type=PROBABILITY,
+    type=options.PROBABILITY,
     default=CalibrateSettings.fit_fraction,
     show_default=True,
     help="Share of the structures to fit on; the others check the fit.",

@@ -36,14 +36,14 @@ from ltau_cli.stages.settings import DEFAULT_K, FitSettings
 @click.option(
     "--range",
     "error_range",
-    type=(float, float),
+    type=(options.Finite(), options.Finite()),
     metavar="LOW HIGH",
     help="Range of the bins.  [default: from the data]",
 )
 @click.option(
     "--threshold",
     "thresholds",
-    type=click.FloatRange(min=0, min_open=True),
+    type=options.Finite(min=0, min_open=True),
     multiple=True,
     help="Error you can live with; repeatable.  [default: the mean error of the last epoch]",
 )
@@ -82,7 +82,7 @@ from ltau_cli.stages.settings import DEFAULT_K, FitSettings
 )
 @click.option(
     "--merge-within",
-    type=click.FloatRange(min=0),
+    type=options.Finite(min=0),
     default=FitSettings.merge_within,
     metavar="TOL",
     help="Merge training samples in the same cell of a grid of this spacing (in units "
@@ -106,7 +106,7 @@ from ltau_cli.stages.settings import DEFAULT_K, FitSettings
 )
 @click.option(
     "--recall",
-    type=click.FloatRange(0, 1, min_open=True),
+    type=options.Finite(0, 1, min_open=True),
     default=FitSettings.recall,
     show_default=True,
     help="Share of the true neighbors that NN-descent has to find.",

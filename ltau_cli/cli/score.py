@@ -15,7 +15,7 @@ from ltau_cli.output import STDOUT
 from ltau_cli.stages.settings import ScoreSettings
 
 MANY_FLAGGED = 0.05
-PROBABILITY = click.FloatRange(0, 1, min_open=True, max_open=True)
+
 
 if TYPE_CHECKING:
     from ltau_cli.stages.score import ScoreResult
@@ -82,14 +82,14 @@ class PartRange(click.ParamType):  # type: ignore[type-arg]
 @click.option(
     "--threshold",
     "thresholds",
-    type=click.FloatRange(min=0, min_open=True),
+    type=options.Finite(min=0, min_open=True),
     multiple=True,
     help="Error you can live with; repeatable.  [default: the model's]",
 )
 @click.option(
     "--quantile",
     "quantiles",
-    type=PROBABILITY,
+    type=options.PROBABILITY,
     multiple=True,
     default=ScoreSettings.quantiles,
     show_default=True,
