@@ -60,7 +60,7 @@ class Condition:
         except ValueError:
             number = math.nan
         if not math.isfinite(number):
-            raise UsageError(f"{text!r}: {value} is not a finite number")
+            raise UsageError(f"{text!r}: {value} is not a number that is finite")
         return cls(column, sign, number)
 
     def holds(self, columns: Mapping[str, Any]) -> npt.NDArray[np.bool_]:
