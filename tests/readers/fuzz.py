@@ -21,7 +21,7 @@ with atheris.instrument_imports(include=["ltau_cli", "numpy.lib", "csv", "json"]
     from ltau_cli.artifacts.read import open_artifact
     from ltau_cli.errors import LtauError
     from ltau_cli.readers.logs.open import open_log
-    from ltau_cli.readers.logs.run import LogOptions
+    from ltau_cli.readers.logs.options import LogOptions
     from ltau_cli.readers.place import Place
 
 FOLDER = Path(tempfile.mkdtemp(prefix="ltau-fuzz-"))

@@ -14,7 +14,7 @@ from hypothesis import strategies as st
 
 from ltau_cli.readers import arrays
 from ltau_cli.readers.logs.open import open_log
-from ltau_cli.readers.logs.run import LogOptions
+from ltau_cli.readers.logs.options import LogOptions
 from ltau_cli.readers.place import Place
 from tests.helpers import INPUT, check, random_log, temporary, tiny_blocks
 

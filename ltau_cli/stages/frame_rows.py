@@ -8,8 +8,8 @@ from pathlib import Path
 import numpy as np
 import numpy.typing as npt
 
-from ltau_cli.artifacts.read import Artifact, damaged
-from ltau_cli.artifacts.scores import ROW_DIM, WRITE_ROWS
+from ltau_cli.artifacts.read import damaged
+from ltau_cli.artifacts.scores import WRITE_ROWS, ScoresFile
 from ltau_cli.errors import InputError
 from ltau_cli.readers.frames import read_natoms
 
@@ -37,7 +37,7 @@ class FrameRows:
         return np.searchsorted(self.ends, np.arange(start, stop), side="right")
 
 
-def match_frames(path: Path, artifact: Artifact) -> FrameRows:
+def match_frames(path: Path, artifact: ScoresFile) -> FrameRows:
     """Match the frames of a file with the rows of the scores, by the number of their atoms.
 
     Without structures in the scores, rows are atoms if there are as many, else frames.
@@ -48,7 +48,7 @@ def match_frames(path: Path, artifact: Artifact) -> FrameRows:
         If the file cannot be read or its frames do not match.
     """
     natoms = read_natoms(path)
-    n = artifact.sizes[ROW_DIM]
+    n = artifact.n
     ends = np.cumsum(natoms)
     if artifact.has("structure"):
         rows = FrameRows(ends, per_atom=True)
@@ -66,7 +66,7 @@ def match_frames(path: Path, artifact: Artifact) -> FrameRows:
 
 
 def read_structure(
-    artifact: Artifact, rows: FrameRows | None, start: int, stop: int
+    artifact: ScoresFile, rows: FrameRows | None, start: int, stop: int
 ) -> npt.NDArray[np.int64]:
     """Return the structure of the rows ``start..stop``, from 0.
 
@@ -79,7 +79,7 @@ def read_structure(
     return np.arange(start, stop)
 
 
-def count_structures(artifact: Artifact, rows: FrameRows | None) -> int:
+def count_structures(artifact: ScoresFile, rows: FrameRows | None) -> int:
     """Return the number of structures; see :func:`read_structure`.
 
     Raises
@@ -89,7 +89,7 @@ def count_structures(artifact: Artifact, rows: FrameRows | None) -> int:
     """
     if rows is not None:
         return len(rows.ends)
-    n = artifact.sizes[ROW_DIM]
+    n = artifact.n
     if not artifact.has("structure"):
         return n
     seen = np.zeros(n, dtype=bool)
@@ -108,10 +108,10 @@ def count_structures(artifact: Artifact, rows: FrameRows | None) -> int:
 
 
 def _check_structure(
-    path: Path, artifact: Artifact, natoms: npt.NDArray[np.int64], rows: FrameRows
+    path: Path, artifact: ScoresFile, natoms: npt.NDArray[np.int64], rows: FrameRows
 ) -> None:
     """Check that the structures of the scores are the frames, in their order."""
-    n, n_structures = artifact.sizes[ROW_DIM], count_structures(artifact, None)
+    n, n_structures = artifact.n, count_structures(artifact, None)
     if len(natoms) != n_structures:
         raise InputError(
             f"{path} has {len(natoms):,} frames, {artifact.path} has {n_structures:,} structures",
