@@ -15,12 +15,13 @@ import click
 
 from ltau_cli.cli.console import Console
 from ltau_cli.core.compile import prepare_cache
-from ltau_cli.errors import UsageError
+from ltau_cli.errors import InputError, UsageError
 from ltau_cli.readers.place import check_file
 
 Command = TypeVar("Command", bound=Callable[..., Any])
 
 PATH = click.Path(path_type=Path)
+MOST_THREADS = 4096
 
 
 class Finite(click.FloatRange):
@@ -36,6 +37,11 @@ class Finite(click.FloatRange):
         if not math.isfinite(number):
             self.fail(f"{value} is not a finite number", param, ctx)
         return float(super().convert(number, param, ctx))
+
+
+def whole_number(text: str) -> int | None:
+    """Read a whole number from 0 that an int64 holds; None if it is none."""
+    return int(text) if text.isdecimal() and text.isascii() and len(text) <= 18 else None
 
 
 PROBABILITY = Finite(0, 1, min_open=True, max_open=True)
@@ -111,7 +117,7 @@ def threads(command: Command) -> Command:
 
     return click.option(
         "--threads",
-        type=click.IntRange(min=1),
+        type=click.IntRange(1, MOST_THREADS),
         help="CPU threads.  [default: SLURM_CPUS_PER_TASK, else all that this process may use]",
     )(with_threads)  # type: ignore[return-value]
 
@@ -194,7 +200,10 @@ def read_config(path: Path, root: click.Command) -> dict[str, dict[str, Any]]:
     """
     import yaml
 
-    check_file(path, otherwise=UsageError)
+    try:
+        check_file(path)
+    except InputError as error:
+        raise UsageError(str(error)) from error
     try:
         content = yaml.safe_load(path.read_text(encoding="utf-8"))
     except Exception as error:  # yaml's own, and what its values make Python raise

@@ -32,12 +32,12 @@ class PartRange(click.ParamType):  # type: ignore[type-arg]
         """Split at the slash."""
         if isinstance(value, tuple):
             return value
-        index, _slash, count = str(value).partition("/")
-        if not (index.isdecimal() and count.isdecimal()):
+        index, count = map(options.whole_number, str(value).partition("/")[::2])
+        if index is None or count is None:
             self.fail(f"{value!r} is not I/N, such as 0/8 for the first of 8 parts", param, ctx)
-        if int(index) >= int(count):
+        if index >= count:
             self.fail(f"{value!r}: parts are counted from 0, so I is below N", param, ctx)
-        return int(index), int(count)
+        return index, count
 
 
 @click.command("score")

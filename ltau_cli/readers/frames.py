@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import io
+import re
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
@@ -14,6 +15,8 @@ import numpy.typing as npt
 from ltau_cli.errors import InputError
 from ltau_cli.readers.place import check_file
 
+_COLUMNS = re.compile(r":[A-Za-z]:(\d+)")
+_MOST_COLUMNS = 100_000  # of one property
 _READS_BEYOND = 16  # after a whole last frame, ASE makes a few
 
 
@@ -35,7 +38,7 @@ def read_frames(path: Path) -> Iterator[Any]:
     check_file(path)
     number = 0
     try:
-        with _EndingFile(path.open("rb"), encoding="utf-8") as file:
+        with _BoundedFile(path.open("rb"), encoding="utf-8") as file:
             for frame in ase.io.iread(file, index=":", format="extxyz"):
                 if len(frame) == 0:
                     raise InputError(f"{path}, frame {number}: it has no atoms")
@@ -52,10 +55,11 @@ def read_frames(path: Path) -> Iterator[Any]:
         raise InputError(f"{path} is empty: it holds no frames")
 
 
-class _EndingFile(io.TextIOWrapper):
-    """A text file that is not read on and on beyond its end.
+class _BoundedFile(io.TextIOWrapper):
+    """An extxyz file that promises no more than it may hold.
 
-    ASE skips as many lines as a frame says it has atoms, whether they are there or not.
+    ASE skips as many lines as a frame says it has atoms, and makes as many columns as it says it
+    has, whether they are there or not.
     """
 
     _beyond = 0
@@ -66,6 +70,8 @@ class _EndingFile(io.TextIOWrapper):
         self._beyond = 0 if line else self._beyond + 1
         if self._beyond > _READS_BEYOND:
             raise EOFError("the file ends within it")
+        if "Properties" in line and any(int(n) > _MOST_COLUMNS for n in _COLUMNS.findall(line)):
+            raise ValueError("its Properties have too many columns")
         return line
 
 

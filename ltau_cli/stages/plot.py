@@ -20,6 +20,7 @@ from ltau_cli.errors import UsageError
 from ltau_cli.figures.style import Data, Panel, draw_page, draw_png, looks, read_style, save_figure
 from ltau_cli.output import STDOUT, check_target, open_text, replace_atomically
 from ltau_cli.progress import Progress, silent
+from ltau_cli.readers.place import check_file
 from ltau_cli.stages.panels import accuracy, cdf, dynamics, scored
 from ltau_cli.stages.panels.sources import NotGivenError, Sources
 from ltau_cli.stages.results import Result
@@ -144,6 +145,8 @@ def run(
     target = None if output is None else _Target(Path(output), force)
     if data is not None and data != STDOUT:
         check_target(data, force=force)
+    if settings.style is not None:
+        check_file(settings.style)
     looked = {} if settings.style is None else read_style(settings.style)
     with contextlib.ExitStack() as stack:
         sources = Sources(
