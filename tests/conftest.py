@@ -5,6 +5,7 @@ from __future__ import annotations
 import contextlib
 import os
 from collections.abc import Callable
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -12,6 +13,7 @@ from hypothesis import settings
 
 from ltau_cli.cli.main import run
 from tests.helpers import INPUT, SAMPLE, Pipeline, Result, check, contents, save, tiny_blocks
+from tests.system.bad_inputs import make_good
 
 os.environ["SOURCE_DATE_EPOCH"] = "1700000000"  # the same date in every artifact
 settings.register_profile("ltau", deadline=None, max_examples=60)
@@ -80,6 +82,17 @@ def small(tmp_path, ltau):
     assert ltau("fit", errors, x, "-o", model).code == 0
     assert ltau("score", x, "-m", model, "-o", scores).code == 0
     return {"log": log, "x": x, "errors": errors, "model": model, "scores": scores}
+
+
+@pytest.fixture(scope="session")
+def good_files(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A folder of small good files of every kind, see :mod:`tests.system.bad_inputs`."""
+    folder = tmp_path_factory.mktemp("good")
+    here = Path.cwd()
+    os.chdir(folder)
+    make_good(folder, lambda words: run([str(word) for word in words]))
+    os.chdir(here)
+    return folder
 
 
 @pytest.fixture

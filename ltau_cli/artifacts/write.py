@@ -83,8 +83,19 @@ class ArtifactWriter:
         """Open a dataset that is there, grown to ``shape``."""
         dataset = self._file[name]
         if dataset.shape != shape:
+            if dataset.chunks is None:  # as h5repack leaves it
+                self._rebuild(name)
+                dataset = self._file[name]
             dataset.resize(shape)
         return BlockWriter(dataset, self._sink)
+
+    def _rebuild(self, name: str) -> None:
+        """Copy a dataset, row by row, to one that can grow."""
+        old = self._file[name]
+        del self._file[name]
+        new = self.create(name, old.shape, dtype=old.dtype, growing=True)
+        for row in range(len(old)):
+            new[row] = old[row]
 
     def read(
         self, name: str, start: int | None = None, stop: int | None = None

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import gzip
 import io
+import itertools
 import os
 import socket
 import struct
@@ -417,7 +418,7 @@ LOGS: dict[str, dict[str, Make]] = {
         ),
         "objects": _hdf5(lambda f: f.create_dataset("errors", (2,), h5py.special_dtype(vlen=int))),
         "one number": _hdf5(lambda f: f.create_dataset("errors", data=1.0)),
-        "nothing": _hdf5(lambda f: f.create_dataset("errors", data=h5py.Empty("f4"))),
+        "null": _hdf5(lambda f: f.create_dataset("errors", data=h5py.Empty("f4"))),
         "a link out": _hdf5(lambda f: f.update({"errors": h5py.ExternalLink("/etc/passwd", "x")})),
         "a soft link in a ring": _hdf5(
             lambda f: f.update({"errors": h5py.SoftLink("/b"), "b": h5py.SoftLink("/errors")})
@@ -425,7 +426,9 @@ LOGS: dict[str, dict[str, Make]] = {
         "values elsewhere": _hdf5(
             lambda f: f.create_dataset("errors", (2, 4), "f4", external=[("/etc/passwd", 0, 32)])
         ),
-        "compound values": _hdf5(lambda f: f.create_dataset("errors", data=np.zeros((2, 2), "i4,f4"))),
+        "compound values": _hdf5(
+            lambda f: f.create_dataset("errors", data=np.zeros((2, 2), "i4,f4"))
+        ),
     },
     "csv": {
         "binary": _text(bytes(range(256))),
@@ -478,7 +481,9 @@ LOGS: dict[str, dict[str, Make]] = {
         "errors that are no list": _text('{"epoch": 0, "errors": 3}\n'),
         "errors that are true": _text('{"epoch": 0, "errors": [true, true]}\n'),
         "errors in lists": _text('{"epoch": 0, "errors": [[1], [2]]}\n'),
-        "epochs of other lengths": _text('{"epoch": 0, "errors": [1]}\n{"epoch": 1, "errors": []}\n'),
+        "epochs of other lengths": _text(
+            '{"epoch": 0, "errors": [1]}\n{"epoch": 1, "errors": []}\n'
+        ),
         "no sample": _text('{"epoch": 0, "error": 1}\n'),
         "empty lines": _text("\n\n\n"),
     },
@@ -551,8 +556,9 @@ CONFIGS: dict[str, str | bytes] = {
     "infinity": "fit:\n  recall: .inf\n",
     "half a range": "fit:\n  range: [0.1]\n",
     "a range of nan": "fit:\n  range: [0.1, .nan]\n",
-    "a laughing list": "a: &a [x,x,x,x,x,x,x,x,x]\n" + "".join(
-        f"{b}: &{b} [" + ",".join([f"*{a}"] * 9) + "]\n" for a, b in zip("abcdefghi", "bcdefghij", strict=True)
+    "a laughing list": "a: &a [x, x]\n" + "".join(
+        f"{name}: &{name} [" + ",".join([f"*{before}"] * 9) + "]\n"
+        for before, name in itertools.pairwise("abcdefghij")
     ) + "fit: {k: *j}\n",
     "a laughing value": "fit:\n  k: " + "[" * 9 + "&a [1,2]" + "]" * 9 + "\n",
     "an alias of itself": "fit: &a\n  k: *a\n",
@@ -582,6 +588,8 @@ def _file_cases() -> Iterator[Case]:
         for name, make in makes.items():
             words = ("ingest", "BAD", "-o", "out.h5")
             yield Case(f"log.{ending}: {name}", words, INPUT, make, f"bad.{ending}")
+    weights = (*COMMANDS["weights"], "--per", "structure")
+    parity = ("plot", "parity", "calibrated.h5", "-o", "out.png")
     uses: dict[str, tuple[dict[str, Make], tuple[str, ...]]] = {
         "score": (DESCRIPTORS, ("score", "BAD", "-m", "model.h5", "-o", "out.h5")),
         "fit": (
@@ -594,7 +602,7 @@ def _file_cases() -> Iterator[Case]:
         ),
         "ingest --natoms": (NATOMS, (*COMMANDS["ingest"], "--natoms", "BAD")),
         "score --natoms": (NATOMS, (*COMMANDS["score"], "--natoms", "BAD")),
-        "weights --natoms": (NATOMS, (*COMMANDS["weights"], "--per", "structure", "--natoms", "BAD")),
+        "weights --natoms": (NATOMS, (*weights, "--natoms", "BAD")),
         "ingest --group": (LABELS, (*COMMANDS["ingest"], "--group", "BAD")),
         "ingest --sample-id": (LABELS, (*COMMANDS["ingest"], "--sample-id", "BAD")),
         "score --group": (LABELS, (*COMMANDS["score"], "--group", "BAD")),
@@ -609,7 +617,7 @@ def _file_cases() -> Iterator[Case]:
         ),
         "calibrate": (TRUTHS, ("calibrate", "scores.h5", "BAD", "-o", "out.h5")),
         "evaluate": (TRUTHS, ("evaluate", "calibrated.h5", "BAD")),
-        "plot --true": (TRUTHS, ("plot", "parity", "calibrated.h5", "--true", "BAD", "-o", "out.png")),
+        "plot --true": (TRUTHS, (*parity, "--true", "BAD")),
     }  # fmt: skip
     for use, (makes, words) in uses.items():
         for name, make in makes.items():
