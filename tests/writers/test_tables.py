@@ -68,4 +68,4 @@ def test_floats_come_back_to_seven_digits_whatever_the_blocks(values, data):
     stream = io.StringIO()
     write_table(stream, ["x"], [{"x": values[:cut]}, {"x": values[cut:]}])
     got = [float(row["x"]) for row in csv.DictReader(io.StringIO(stream.getvalue()))]
-    np.testing.assert_allclose(got, values, rtol=5.1e-7, atol=0)
+    np.testing.assert_allclose(got, values.astype(float), rtol=5.1e-7, atol=0)
