@@ -1,7 +1,7 @@
 # make demo   set up and run the whole pipeline on sample_data/
 # make test   set up and run all checks and tests
 .DEFAULT_GOAL := help
-.PHONY: help bench experiments demo test check docs sample-data clean
+.PHONY: help bench experiments demo test test-fast check docs sample-data clean
 
 PYTHON ?= python3
 VENV ?= .venv
@@ -10,6 +10,7 @@ BIN := $(VENV)/bin
 help:
 	@echo "make demo         run the whole pipeline on sample_data/ (into demo/)"
 	@echo "make test         all checks, the docs and the tests"
+	@echo "make test-fast    the tests that take no seconds (one minute)"
 	@echo "make check        ruff, mypy --strict, import-linter"
 	@echo "make docs         build the docs into docs/_build/html, warnings are errors"
 	@echo "make bench        measure speed and memory beside numpy and FAISS (10 minutes)"
@@ -31,6 +32,9 @@ demo: $(VENV)/ltau
 
 test: check docs
 	$(BIN)/pytest -n 2 --dist loadgroup
+
+test-fast: $(VENV)/ltau-dev
+	$(BIN)/pytest -n 2 --dist loadgroup -m "not slow"
 
 check: $(VENV)/ltau-dev
 	$(BIN)/ruff check .
