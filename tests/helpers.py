@@ -97,6 +97,11 @@ def save(path, values):
 LABELS = ("sample_id", "structure", "species", "config_type", "group", "magnitude")
 
 
+def names(folder):
+    """File names in a folder, in order."""
+    return sorted(path.name for path in folder.iterdir())
+
+
 def contents(path):
     """All datasets of an artifact; text as str."""
     with h5py.File(path) as file:

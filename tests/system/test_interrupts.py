@@ -15,6 +15,8 @@ import pytest
 from ltau_cli.artifacts.read import open_artifact
 from tests.helpers import SAMPLE, finish, start, write_folder
 
+pytestmark = pytest.mark.slow
+
 
 @pytest.fixture(scope="module")
 def queries(tmp_path_factory):

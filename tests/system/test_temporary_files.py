@@ -15,6 +15,8 @@ import pytest
 
 from tests.helpers import INPUT, OUTPUT, check, finish, start, write_folder
 
+pytestmark = pytest.mark.slow
+
 NOTHING_IN_MEMORY = "import ltau_cli.readers.scratch as scratch; scratch.IN_MEMORY = 0"
 
 
