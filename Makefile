@@ -6,6 +6,8 @@
 PYTHON ?= python3
 VENV ?= .venv
 BIN := $(VENV)/bin
+# a file goes to one process, so that what its tests share is made once; slow files first
+PYTEST := $(BIN)/pytest -n 2 --dist loadfile --no-loadscope-reorder
 
 help:
 	@echo "make demo         run the whole pipeline on sample_data/ (into demo/)"
@@ -31,10 +33,10 @@ demo: $(VENV)/ltau
 	PATH="$(abspath $(BIN)):$$PATH" sh sample_data/demo.sh
 
 test: check docs
-	$(BIN)/pytest -n 2 --dist loadgroup
+	$(PYTEST)
 
 test-fast: $(VENV)/ltau-dev
-	$(BIN)/pytest -n 2 --dist loadgroup -m "not slow"
+	$(PYTEST) -m "not slow"
 
 check: $(VENV)/ltau-dev
 	$(BIN)/ruff check .

@@ -20,6 +20,11 @@ settings.register_profile("ltau", deadline=None, max_examples=60)
 settings.load_profile("ltau")
 
 
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """Begin with what takes long, so that no process is left alone with it at the end."""
+    items.sort(key=lambda item: item.get_closest_marker("slow") is None)
+
+
 @pytest.fixture
 def ltau(capfd: pytest.CaptureFixture[str]) -> Callable[..., Result]:
     """Run ``ltau ARGUMENTS`` in this process."""
