@@ -14,7 +14,7 @@ import sys
 import tempfile
 from pathlib import Path
 
-from tests.test_docs import read_blocks, split_console
+from tests.system.test_docs import read_blocks, split_console
 
 ROOT = Path(__file__).parent.parent.parent
 
