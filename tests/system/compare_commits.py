@@ -42,7 +42,9 @@ def run_all(given: Path, code: Path, folder: Path) -> dict[str, list[str]]:
     environment = {
         name: value for name, value in os.environ.items() if not name.startswith(("LTAU_", "SLURM"))
     } | {
-        "PATH": f"{programs}{os.pathsep}{os.environ.get('PATH', '')}",
+        "PATH": os.pathsep.join(
+            [str(programs), str(Path(sys.executable).parent), os.environ.get("PATH", "")]
+        ),
         "PYTHONPATH": str(code),
         "PYTHONUTF8": "1",
         "SOURCE_DATE_EPOCH": "1700000000",
@@ -93,7 +95,7 @@ def read_files(folder: Path) -> dict[str, bytes]:
 
 
 def main(old: str, new: str) -> int:
-    """Print what differs; return the number of commands and files that do."""
+    """Print what differs; return how many commands and files do."""
     with tempfile.TemporaryDirectory() as scratch:
         places = [Path(scratch) / "old", Path(scratch) / "new"]
         printed, files = [], []
@@ -120,11 +122,14 @@ def main(old: str, new: str) -> int:
             n_different += 1
             sizes = [len(each[name]) if name in each else "no" for each in files]
             print(f"differs: {name}: {sizes[0]} bytes at {old}, {sizes[1]} bytes at {new}")
-    n_failed = sum(lines[0] != "exit code 0" for lines in printed[0].values())
+    for command, lines in printed[0].items():
+        if lines[0] != "exit code 0":
+            n_different += 1
+            print("\n".join([f"fails at {old}: {command}", *lines]))
     n_made = len(files[0]) - sum(name.startswith("sample_data/") for name in files[0])
     print(
-        f"{old} and {new}: {len(printed[0])} commands ({n_failed} of them fail at {old}) and the "
-        f"{n_made} files they made; {n_different} differ"
+        f"{old} and {new}: {len(printed[0])} commands, {n_made} files that they made, "
+        f"{n_different} differ or fail"
     )
     return n_different
 
