@@ -12,7 +12,7 @@ import h5py
 import numpy as np
 import pytest
 
-from ltau_cli.artifacts.read import open_artifact
+from ltau_cli.artifacts.views import open_artifact
 from tests.helpers import SAMPLE, finish, small_disk, start, write_folder
 
 
@@ -183,7 +183,7 @@ def test_a_target_that_appears_meanwhile_is_kept(pipeline, queries, tmp_path):
 
 def test_finished_artifacts_are_whole(pipeline):
     for name in ("errors", "model", "scores", "calibration"):
-        with open_artifact(getattr(pipeline, name), name) as artifact:
+        with open_artifact(getattr(pipeline, name)) as artifact:
             for spec in artifact.present():
                 artifact.read(spec.name)
         with h5py.File(getattr(pipeline, name)) as file:
