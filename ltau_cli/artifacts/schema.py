@@ -68,7 +68,8 @@ class DatasetSpec:
         """Put a number in the place of ``*``."""
         dims = tuple(dim.replace("*", str(number)) for dim in self.dims)
         rules = tuple(numbered(rule, number) for rule in self.rules)
-        return replace(self, name=self.name.replace("*", str(number)), dims=dims, rules=rules)
+        name, beside = (text.replace("*", str(number)) for text in (self.name, self.beside))
+        return replace(self, name=name, dims=dims, beside=beside, rules=rules)
 
 
 @dataclass(frozen=True)
@@ -129,31 +130,35 @@ def _optional(
 
 def _index(folder: str, points: str, nodes: str, edges: str) -> tuple[DatasetSpec, ...]:
     """Return the arrays of an NN-descent index over some points."""
+    first = f"{folder}/graph_indptr"
     return (
         _optional(
             f"{folder}/graph_indptr", (f"{points}+1",), "int64", ONE, "search graph, CSR offsets",
-            rules=(Offsets(edges),),
+            rules=(Offsets(edges),), beside=f"{folder}/graph_indices",
         ),
         _optional(
             f"{folder}/graph_indices", (edges,), "int32", ONE, "search graph, CSR",
-            rules=(Number(points),),
+            rules=(Number(points),), beside=first,
         ),
         _optional(
             f"{folder}/tree_hyperplanes", (nodes, "d_search"), "float32", ONE,
-            "search tree, split normals"
+            "search tree, split normals", beside=first,
         ),
-        _optional(f"{folder}/tree_offsets", (nodes,), "float32", ONE, "search tree, split offsets"),
+        _optional(
+            f"{folder}/tree_offsets", (nodes,), "float32", ONE, "search tree, split offsets",
+            beside=first,
+        ),
         _optional(
             f"{folder}/tree_children", (nodes, "two"), "int32", ONE, "search tree, children",
-            rules=(Tree(points),),
+            rules=(Tree(points),), beside=first,
         ),
         _optional(
             f"{folder}/tree_indices", (points,), "int32", ONE, "search tree, points of the leaves",
-            rules=(Number(points),),
+            rules=(Number(points),), beside=first,
         ),
         _optional(
             f"{folder}/vertex_order", (points,), "int32", ONE, "point of each graph vertex",
-            rules=(Permutation(points),),
+            rules=(Permutation(points),), beside=first,
         ),
     )  # fmt: skip
 

@@ -21,7 +21,10 @@ from pathlib import Path
 
 import atheris
 
-with atheris.instrument_imports(include=["ltau_cli", "numpy.lib", "csv", "json"]):
+with atheris.instrument_imports(
+    include=["ltau_cli", "numpy.lib", "csv", "json"],
+    exclude=["ltau_cli.core.kernels"],  # numba compiles no instrumented code
+):
     import h5py
     import numpy as np
 
