@@ -63,6 +63,7 @@ def is_refused(path):
     return False
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("name", MADE)
 def test_every_mutation_is_refused_or_harmless(name, good_files, tmp_path, monkeypatch, capfd):
     """What must be seen is; the rest ends every command in one line, or well."""

@@ -13,7 +13,7 @@ from tests.helpers import USAGE
 from tests.system.bad_inputs import CASES, COMMANDS, judge, number_options
 
 SECONDS = 30  # any case ends in far less
-SHORT = 3  # of so many cases, one is run here; make faults runs all
+SHORT = 4  # of so many cases, one is run here; make faults runs all
 
 
 def test_every_case_has_a_name_of_its_own():
@@ -56,6 +56,7 @@ def test_numbers_of_the_configuration_and_the_environment(good_files, tmp_path, 
         assert not (tmp_path / "w.npy").exists()
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("part", range(20))
 def test_bad_inputs(part, good_files, tmp_path, ltau, monkeypatch):
     def too_slow(number, frame):
