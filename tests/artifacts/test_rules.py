@@ -89,9 +89,11 @@ def test_how_values_are_stored_makes_no_difference(options, small, tmp_path, lta
             assert ltau(name, *words, "-o", out, "-f").code == 0
         with h5py.File(outs[0]) as a, h5py.File(outs[1]) as b:
             a.visititems(
-                lambda key, item, b=b: np.testing.assert_array_equal(item[...], b[key][...])
-                if isinstance(item, h5py.Dataset)
-                else None
+                lambda key, item, b=b: (
+                    np.testing.assert_array_equal(item[...], b[key][...])
+                    if isinstance(item, h5py.Dataset)
+                    else None
+                )
             )
 
 

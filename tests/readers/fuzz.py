@@ -37,7 +37,7 @@ with atheris.instrument_imports(
     from ltau_cli.readers.logs.options import LogOptions
     from ltau_cli.readers.place import Place
 
-from tests.system.bad_inputs import CONFIGS, LOGS, make_good
+from tests.system.bad_inputs import CONFIGS, LOGS, make_artifacts, make_files
 
 FOLDER = Path(tempfile.mkdtemp(prefix="ltau-fuzz-"))
 LARGEST = 1 << 22  # a log of more errors than this is not read to its end
@@ -120,7 +120,9 @@ def main() -> None:
     path, start, here = FOLDER / f"fuzzed.{ending}", FOLDER / "seeds", Path.cwd()
     start.mkdir()
     os.chdir(FOLDER)
-    make_good(FOLDER, lambda words: run([str(word) for word in words]))
+    make_files(FOLDER)
+    if kind == "artifact":
+        make_artifacts(lambda words: run([*map(str, words), "-q"]))
     seeds(kind, start)
     os.chdir(here)
     reader = READERS.get(kind, read_log)

@@ -78,7 +78,13 @@ _LINES = ("error: ", "hint: ", "warning: ", "building an NN-descent", "compiling
 
 
 def make_good(folder: Path, run: Callable[[Words], int]) -> None:
-    """Fill a folder with small good files; ``run`` runs a command in it."""
+    """Fill a folder with small good files and artifacts; ``run`` runs a command in it."""
+    make_files(folder)
+    make_artifacts(run)
+
+
+def make_files(folder: Path) -> None:
+    """Write the files of other tools."""
     rng = np.random.default_rng(0)
     log = rng.gamma(2, 0.1, (12, N)).astype(np.float32)
     np.save(folder / "log.npy", log)
@@ -92,6 +98,10 @@ def make_good(folder: Path, run: Callable[[Words], int]) -> None:
         lines += [str(FRAME), "Properties=species:S:1:pos:R:3:REF_forces:R:3:pred_forces:R:3"]
         lines += ["Cu " + " ".join(f"{v:.4f}" for v in row) for row in rng.normal(size=(FRAME, 9))]
     (folder / "frames.xyz").write_text("\n".join(lines) + "\n")
+
+
+def make_artifacts(run: Callable[[Words], int]) -> None:
+    """Make an artifact of every kind of them."""
     score = ["score", "x.npy", "-m", "model.h5", "-q"]
     labels = ["--natoms", "natoms.npy", "--group", "group.npy"]
     levels = ["--level", "0.5", "--level", "0.8"]
