@@ -39,6 +39,7 @@ def strict_json(text):
     return json.loads(text, parse_constant=refuse)
 
 
+@pytest.mark.slow
 def test_baselines_stand_beside(sets, ltau):
     result = ltau("evaluate", *sets)
     assert result.code == 0, result.err
@@ -103,6 +104,7 @@ def test_group_of_a_file(pipeline, ltau, tmp_path):
     check(ltau(*words, "species"), INPUT, pipeline.calibrated, "does not say which species")
 
 
+@pytest.mark.slow
 def test_options_of_a_single_set(sets, ltau):
     for option in ("--group", "--ood-labels"):
         check(ltau("evaluate", *sets, option, "x.npy"), USAGE, f"{option} belongs to a single set")
@@ -171,6 +173,7 @@ def gate_error(result):
     return next(line for line in result.err.splitlines() if line.startswith("error: "))
 
 
+@pytest.mark.slow
 def test_a_gate_that_holds_and_one_that_fails(sets, ltau):
     (found,) = json.loads(ltau("evaluate", *sets[2:], "--json").out)
     covered = found["predictors"]["ltau"]["coverage"]["0.9"]
@@ -223,6 +226,7 @@ def test_every_set_has_to_pass(sets, ltau, tmp_path):
         assert f"{hot}: mean_true_error is " in gate_error(ltau("evaluate", *words, *gate))
 
 
+@pytest.mark.slow
 def test_calibrate_has_gates_too(pipeline, ltau, tmp_path):
     out = tmp_path / "c.h5"
     words = ("calibrate", pipeline.scores, pipeline.true_errors, "-o", out, "-f", "--fail-if")

@@ -39,6 +39,7 @@ def read_csv(text, delimiter=","):
 # Tables
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("more", [(), ("--threshold", 0.05, "--threshold", 0.1, "--cdf")])
 def test_csv_is_what_score_writes_to_standard_output(more, pipeline, ltau, tmp_path):
     words = ("score", pipeline.descriptors, "-m", pipeline.model, "--natoms", pipeline.natoms)
@@ -52,6 +53,7 @@ def test_csv_is_what_score_writes_to_standard_output(more, pipeline, ltau, tmp_p
     assert result.err == "standard output: 1,375 rows as csv\n"
 
 
+@pytest.mark.slow
 def test_every_table_holds_the_same_rows(pipeline, values, ltau, tmp_path):
     for name in ("a.csv", "a.tsv", "a.CSV.gz", "a.jsonl", "a.jsonl.gz", "a.npz"):
         result = ltau("export", pipeline.calibrated, "-o", tmp_path / name)
@@ -92,6 +94,7 @@ def test_equal_scores_are_equal_files(pipeline, ltau, tmp_path):
         assert (tmp_path / name).read_bytes() == first
 
 
+@pytest.mark.slow
 def test_npz_to_a_pipe(pipeline):
     words = [sys.executable, "-m", "ltau_cli", "export", str(pipeline.scores), "--format", "npz"]
     done = subprocess.run(words, capture_output=True, check=True)
@@ -462,6 +465,7 @@ def test_existing_files_need_force(ending, pipeline, ltau, tmp_path):
     assert out.stat().st_size > 1000
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("name", ["a.csv", "a.csv.gz", "a.npz", "a.xyz"])
 def test_a_full_quota_is_one_clear_line(name, pipeline, tmp_path):
     def limit():
@@ -475,6 +479,7 @@ def test_a_full_quota_is_one_clear_line(name, pipeline, tmp_path):
     assert names(tmp_path) == []
 
 
+@pytest.mark.slow
 def test_a_full_standard_output_is_one_clear_line(pipeline):
     for command in (
         f"export {pipeline.scores}",
@@ -489,6 +494,7 @@ def test_a_full_standard_output_is_one_clear_line(pipeline):
         assert hint.startswith("hint: ")
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("more", ["", "--format npz", f"--format extxyz --frames {FRAMES}"])
 def test_a_reader_that_has_seen_enough(more, pipeline):
     line = f"{sys.executable} -m ltau_cli export {pipeline.calibrated} -q {more} | head -c 100"
