@@ -39,7 +39,6 @@ def strict_json(text):
     return json.loads(text, parse_constant=refuse)
 
 
-@pytest.mark.slow
 def test_baselines_stand_beside(sets, ltau):
     result = ltau("evaluate", *sets)
     assert result.code == 0, result.err
@@ -104,7 +103,6 @@ def test_group_of_a_file(pipeline, ltau, tmp_path):
     check(ltau(*words, "species"), INPUT, pipeline.calibrated, "does not say which species")
 
 
-@pytest.mark.slow
 def test_options_of_a_single_set(sets, ltau):
     for option in ("--group", "--ood-labels"):
         check(ltau("evaluate", *sets, option, "x.npy"), USAGE, f"{option} belongs to a single set")
@@ -173,7 +171,6 @@ def gate_error(result):
     return next(line for line in result.err.splitlines() if line.startswith("error: "))
 
 
-@pytest.mark.slow
 def test_a_gate_that_holds_and_one_that_fails(sets, ltau):
     (found,) = json.loads(ltau("evaluate", *sets[2:], "--json").out)
     covered = found["predictors"]["ltau"]["coverage"]["0.9"]

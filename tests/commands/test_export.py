@@ -39,7 +39,6 @@ def read_csv(text, delimiter=","):
 # Tables
 
 
-@pytest.mark.slow
 @pytest.mark.parametrize("more", [(), ("--threshold", 0.05, "--threshold", 0.1, "--cdf")])
 def test_csv_is_what_score_writes_to_standard_output(more, pipeline, ltau, tmp_path):
     words = ("score", pipeline.descriptors, "-m", pipeline.model, "--natoms", pipeline.natoms)
@@ -94,7 +93,6 @@ def test_equal_scores_are_equal_files(pipeline, ltau, tmp_path):
         assert (tmp_path / name).read_bytes() == first
 
 
-@pytest.mark.slow
 def test_npz_to_a_pipe(pipeline):
     words = [sys.executable, "-m", "ltau_cli", "export", str(pipeline.scores), "--format", "npz"]
     done = subprocess.run(words, capture_output=True, check=True)

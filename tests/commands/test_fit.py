@@ -34,7 +34,6 @@ def test_impossible_range(small, tmp_path, ltau):
     assert ltau(*words, 0, 1, "--grid", "linear").code == 0
 
 
-@pytest.mark.slow
 def test_fit_takes_30_neighbors_and_whitened_descriptors(pipeline, tmp_path, ltau):
     out = tmp_path / "m.h5"
     result = ltau("fit", pipeline.errors, pipeline.train, "-o", out)

@@ -134,7 +134,6 @@ def parts(score, tmp_path):
     return paths
 
 
-@pytest.mark.slow
 def test_parts_that_are_missing_or_there_twice(parts, ltau, tmp_path):
     out = tmp_path / "all.h5"
     check(ltau("merge", parts[1], "-o", out), ARTIFACT, "2 of 3 shards are missing: 0,2")
@@ -177,7 +176,6 @@ def test_parts_of_other_inputs_and_models(parts, made, score, ltau, tmp_path):
     check(ltau("merge", *parts, "-o", tmp_path / "all.h5"), ARTIFACT, parts[2], "other model")
 
 
-@pytest.mark.slow
 def test_files_that_are_no_parts(parts, made, ltau, tmp_path):
     out = tmp_path / "all.h5"
     check(ltau("merge", made / "scores.h5", "-o", out), ARTIFACT, "not a shard")
@@ -187,7 +185,6 @@ def test_files_that_are_no_parts(parts, made, ltau, tmp_path):
     check(ltau("merge", "-o", out), USAGE, "Missing argument")
 
 
-@pytest.mark.slow
 @pytest.mark.parametrize(
     ("edit", "said"),
     [
@@ -207,7 +204,6 @@ def test_damaged_parts(edit, said, parts, ltau, tmp_path):
     assert not (tmp_path / "all.h5").exists()
 
 
-@pytest.mark.slow
 def test_parts_that_do_not_follow_each_other(parts, ltau, tmp_path):
     with h5py.File(parts[1], "r+") as file:
         edit_shard(file, first=13_336, last=26_668)
@@ -239,7 +235,6 @@ class Breaks:
         return self.score(scorer, block)
 
 
-@pytest.mark.slow
 @pytest.mark.parametrize("error", [main.Stopped(15), MemoryError()])
 def test_a_stopped_job_goes_on(error, made, score, tmp_path, monkeypatch):
     out = tmp_path / "scores.h5"
@@ -337,7 +332,6 @@ def test_a_full_quota_keeps_the_finished_rows(made, tmp_path):
     assert out.read_bytes() == (made / "scores.h5").read_bytes()
 
 
-@pytest.mark.slow
 def test_two_jobs_cannot_write_the_same_result(score, tmp_path):
     out = tmp_path / "scores.h5"
     with open_spool(out, {}, np.dtype([("x", "<f4")])):
@@ -359,7 +353,6 @@ def many(made, tmp_path, ltau):
     return lambda *words: ltau("score", *paths, "-m", made / "model.h5", "-O", folder, *words)
 
 
-@pytest.mark.slow
 def test_many_files_give_the_results_of_one_by_one(many, made, tmp_path, ltau):
     result = many()
     assert result.code == 0, result.err

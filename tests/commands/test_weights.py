@@ -269,7 +269,6 @@ def test_threads_change_nothing(made, run):
 # What cannot be meant or done
 
 
-@pytest.mark.slow
 @pytest.mark.parametrize(
     ("words", "said", "hint"),
     [

@@ -30,7 +30,6 @@ def slow_trial(train, mean, queries, truth, structure, k):
     return cross_validate("distance", rows, truth)[1].mean()
 
 
-@pytest.mark.slow
 @pytest.mark.parametrize("k", [5, 10])
 def test_trials_are_those_of_a_slow_loop(k):
     rng = np.random.default_rng(1)
@@ -48,7 +47,6 @@ def test_trials_are_those_of_a_slow_loop(k):
     assert own.crps == pytest.approx(slow, rel=1e-5)
 
 
-@pytest.mark.slow
 def test_without_held_out_rows_a_structure_does_not_see_itself():
     """Each structure's atoms coincide; only with themselves in sight is their error known."""
     rng = np.random.default_rng(2)

@@ -200,7 +200,6 @@ def evaluated(pipeline, tmp_path):
 KEYS = ("--reference-key", "dft_forces", "--prediction-key", "nn_forces")
 
 
-@pytest.mark.slow
 def test_frames_hold_the_errors_and_the_species(evaluated, pipeline, ltau, tmp_path):
     (wanted,) = json.loads(ltau("evaluate", pipeline.scores, pipeline.true_errors, "--json").out)
     result = ltau("evaluate", pipeline.scores, evaluated, *KEYS, "--json")

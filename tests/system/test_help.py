@@ -18,7 +18,6 @@ from tests.helpers import finish, start
 HEAVY = ("pynndescent", "numba", "sklearn", "matplotlib", "scipy", "h5py")
 
 
-@pytest.mark.slow
 def test_help_is_fast_and_imports_nothing_heavy():
     code = (
         "import sys, ltau_cli.cli.main as m; m.run(['--help']);"
@@ -50,7 +49,6 @@ def test_version(ltau):
     assert ltau("--version").out == f"ltau, version {__version__}\n"
 
 
-@pytest.mark.slow
 def test_quiet_prints_nothing_and_json_only_json(pipeline, tmp_path, ltau):
     words = ("score", pipeline.descriptors, "-m", pipeline.model, "-o", tmp_path / "s.h5", "-f")
     quiet = ltau(*words, "-q")
@@ -74,7 +72,6 @@ def test_completion_scripts_are_there(shell):
     assert done.returncode == 0, done.stderr
 
 
-@pytest.mark.slow
 def test_a_terminal_that_knows_only_ascii(pipeline, tmp_path):
     environment = os.environ | {
         "LC_ALL": "C", "PYTHONUTF8": "0", "PYTHONCOERCECLOCALE": "0", "PYTHONIOENCODING": "ascii",

@@ -241,7 +241,6 @@ def flat(value):
     return value
 
 
-@pytest.mark.slow
 def test_baselines():
     rows, truth = make(2000)
     found = fit(rows, truth).calibration
@@ -259,7 +258,6 @@ def test_baselines():
     ]  # fmt: skip
 
 
-@pytest.mark.slow
 @pytest.mark.filterwarnings("ignore::RuntimeWarning")  # one error alone: a steep power
 @pytest.mark.parametrize("method", cal.METHODS)
 def test_true_errors_that_are_nearly_all_zero(method):

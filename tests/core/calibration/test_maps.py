@@ -44,7 +44,6 @@ def test_known_exponents_are_found_where_the_rows_tell(b, c, g):
     assert found == pytest.approx({**wanted, "neighbor_distance": 0}, abs=0.16)
 
 
-@pytest.mark.slow
 def test_few_structures_hardly_move_the_exponents():
     """Four structures of the very same distance tell nothing of what distance does."""
     rows = make_rows(4, spread=0.0)

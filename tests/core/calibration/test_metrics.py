@@ -179,7 +179,6 @@ def test_measure_by_the_plain_definitions():
     )
 
 
-@pytest.mark.slow
 @given(st.integers(100, 5000))
 def test_blocks_do_not_change_the_metrics(size):
     predicted, truth = make_predicted(40)

@@ -48,7 +48,6 @@ tables = st.integers(1, 3).flatmap(
 )
 
 
-@pytest.mark.slow
 @given(tables, st.data())
 def test_neighbors_are_those_of_exhaustive_search(table, data):
     samples, queries = (np.array(rows, np.float32) for rows in table)
@@ -60,7 +59,6 @@ def test_neighbors_are_those_of_exhaustive_search(table, data):
     np.testing.assert_allclose(found.weight.sum(axis=1), k)
 
 
-@pytest.mark.slow
 @given(tables, st.data(), st.booleans())
 def test_leave_one_out_is_that_of_exhaustive_search(table, data, by_structure):
     samples = np.array(table[0] + table[1], np.float32)
@@ -103,7 +101,6 @@ def test_forty_equidistant_points_share_three_places():
     np.testing.assert_allclose(as_sample_weights(found, points), np.full((2, 40), 3 / 40))
 
 
-@pytest.mark.slow
 @pytest.mark.parametrize("threads", [1, 3])
 def test_rows_do_not_depend_on_their_block(train, threads):
     queries = train[:500] + np.float32(0.01)

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import numpy as np
-import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
@@ -64,7 +63,6 @@ tables = st.integers(1, 3).flatmap(
 )
 
 
-@pytest.mark.slow
 @given(tables, st.integers(1, 3), st.integers(1, 9), st.data())
 def test_the_nearest_over_all_shards_are_those_of_exhaustive_search(table, count, block, data):
     samples, queries = (np.array(rows, np.float32) for rows in table)
@@ -92,7 +90,6 @@ def test_merging_is_that_of_sorted_lists(one, other, k):
     assert [entry for entry in found if entry[1] >= 0] == wanted
 
 
-@pytest.mark.slow
 @given(tables, st.integers(2, 3), st.booleans(), st.integers(1, 9), st.data())
 def test_leave_one_out_over_shards_is_that_of_one_piece(table, count, by_structure, block, data):
     samples = np.array(table[0] + table[1], np.float32)
