@@ -17,7 +17,7 @@ from ltau_cli.core.search import neighbors as nn
 from ltau_cli.core.search.shards import find_in_shards
 from tests.helpers import SAMPLE, Pipeline
 
-pytestmark = pytest.mark.xdist_group("nndescent")
+pytestmark = pytest.mark.slow
 OPTIONS = ("--index", "nndescent", "-k", 10, "--scale", "none")
 
 
