@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import json
+import os
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -12,6 +13,7 @@ import h5py
 import numpy as np
 import numpy.typing as npt
 
+from ltau_cli.artifacts.provenance import stamp
 from ltau_cli.artifacts.schema import FORMAT, SPECS, ArtifactSpec, DatasetSpec, split_dim
 from ltau_cli.errors import ArtifactError, InputError, LtauError
 
@@ -52,6 +54,11 @@ class Artifact:
         fingerprint = file.attrs.get("model_fingerprint")
         self.model_fingerprint = None if fingerprint is None else str(fingerprint)
         self.sizes: dict[str, int] = {}
+        self._stamp = stamp(os.fstat(file.id.get_vfd_handle()))
+
+    def is_unchanged(self) -> bool:
+        """Whether the file is still the one that was opened."""
+        return stamp(self.path.stat()) == self._stamp
 
     def has(self, name: str) -> bool:
         """Whether the dataset is there."""

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import functools
 import os
-import sys
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any, TypeVar
@@ -28,11 +27,7 @@ def common(command: Command) -> Command:
         console = Console(quiet=quiet, verbose=verbose)
         prepare_cache()
         with console.warnings_as_lines():
-            try:
-                command(*args, console=console, **kwargs)
-                sys.stdout.flush()
-            except BrokenPipeError:  # the reader, such as head, has seen enough
-                os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+            command(*args, console=console, **kwargs)
 
     decorators = [
         click.option(

@@ -56,7 +56,7 @@ def append_epochs(
             return tell(old_report, log) | {"units": old_units, "n_new": 0}
         log = _same_samples(log, stored, shape[1], chunk, output)
         note_inputs(hasher, places, log)
-        with extend_artifact(output, "errors", units=old_units) as artifact:
+        with extend_artifact(old) as artifact:
             errors = artifact.open("errors", (shape[0] + len(log.epochs), shape[1]))
             survey = copy_log(log, errors, shape[0], shape[1], chunk, progress)
             new = {"epoch": log.epochs, "run": log.runs} | survey.datasets()
