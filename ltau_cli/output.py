@@ -27,7 +27,7 @@ class ReaderGoneError(Exception):
     """The reader of standard output, such as ``head``, has seen enough."""
 
 
-def check_target(target: Path, *, force: bool, inputs: Iterable[str | Path | None] = ()) -> None:
+def check_target(target: Path, *, force: bool, inputs: Iterable[str | os.PathLike[str] | None] = ()) -> None:
     """Refuse early what could not, or must not, be written at the end.
 
     Parameters
@@ -36,7 +36,7 @@ def check_target(target: Path, *, force: bool, inputs: Iterable[str | Path | Non
         A file; ``-`` is standard output.
     force : bool
         An existing file may be replaced.
-    inputs : iterable of str or Path
+    inputs : iterable of paths
         Files that are read, also as ``FILE:KEY``; None is left out.
 
     Raises
@@ -426,7 +426,7 @@ def _real(target: Path) -> Path:
     return Path(os.path.realpath(target))
 
 
-def _file_of(given: str | Path | None) -> Path | None:
+def _file_of(given: str | os.PathLike[str] | None) -> Path | None:
     """Return the file of ``FILE`` or ``FILE:KEY``."""
     if given is None:
         return None

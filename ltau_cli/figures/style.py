@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 import contextlib
+import io
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, BinaryIO
 
 import numpy as np
 import numpy.typing as npt
@@ -171,14 +172,21 @@ def _width(place: Any, text: str, size: str) -> float:
     return float(width / place.bbox.width)
 
 
-def save_figure(figure: Any, path: Path, file_format: str) -> None:
+def draw_png(figure: Any) -> bytes:
+    """Return a figure as the bytes of a PNG file."""
+    buffer = io.BytesIO()
+    save_figure(figure, buffer, "png")
+    return buffer.getvalue()
+
+
+def save_figure(figure: Any, file: BinaryIO, file_format: str) -> None:
     """Write a figure without the time of day, so that equal figures are equal files."""
     metadata: dict[str, Any] = {
         "png": {"Software": None},
         "pdf": {"CreationDate": None, "Producer": None, "Creator": None},
         "svg": {"Date": None, "Creator": None},
     }[file_format]
-    figure.savefig(path, format=file_format, metadata=metadata)
+    figure.savefig(file, format=file_format, metadata=metadata)
 
 
 def series(name: str, **columns: npt.ArrayLike) -> dict[str, npt.NDArray[Any]]:
