@@ -1,7 +1,7 @@
 # make demo   set up and run the whole pipeline on sample_data/
 # make test   set up and run all checks and tests
 .DEFAULT_GOAL := help
-.PHONY: help bench experiments demo test check docs sample-data clean
+.PHONY: help bench experiments demo test check docs faults sample-data clean
 
 PYTHON ?= python3
 VENV ?= .venv
@@ -11,6 +11,7 @@ help:
 	@echo "make demo         run the whole pipeline on sample_data/ (into demo/)"
 	@echo "make test         all checks, the docs and the tests"
 	@echo "make check        ruff, mypy --strict, import-linter"
+	@echo "make faults       kill every command at random moments and misuse it (10 minutes)"
 	@echo "make docs         build the docs into docs/_build/html, warnings are errors"
 	@echo "make bench        measure speed and memory beside numpy and FAISS (10 minutes)"
 	@echo "make experiments  retrain on chosen frames and with weights; find wrong labels (20 minutes)"
@@ -40,6 +41,9 @@ check: $(VENV)/ltau-dev
 
 docs: $(VENV)/ltau-dev
 	$(BIN)/sphinx-build --quiet --fail-on-warning --nitpicky -b html docs docs/_build/html
+
+faults: $(VENV)/ltau-dev
+	$(BIN)/python -m tests.system.faults
 
 bench: $(VENV)/ltau
 	$(BIN)/pip install --quiet --editable ".[benchmark]"

@@ -165,7 +165,6 @@ def create_artifact(path: Path, kind: str, *, units: str, force: bool) -> Iterat
         replace_atomically(path, force=force) as temporary,
         _open_hdf5(temporary, path, "w") as (file, sink),
     ):
-        created_now()  # a date that is not one is told before the work
         yield ArtifactWriter(file, sink, kind, units)
 
 

@@ -10,6 +10,7 @@ from typing import Any, TypeVar
 
 import click
 
+from ltau_cli.artifacts.provenance import created_now
 from ltau_cli.cli.console import Console
 from ltau_cli.core.compile import prepare_cache
 from ltau_cli.errors import UsageError
@@ -26,6 +27,7 @@ def common(command: Command) -> Command:
     def with_console(*args: Any, quiet: bool, verbose: bool, **kwargs: Any) -> None:
         console = Console(quiet=quiet, verbose=verbose)
         prepare_cache()
+        created_now()  # a date that is none is told before the work
         with console.warnings_as_lines():
             command(*args, console=console, **kwargs)
 

@@ -121,6 +121,7 @@ def run(
                 f"labels cannot be added to {output} with --append",
                 hint="leave them out, or ingest the whole log with --force",
             )
+        check_target(output, force=True, inputs=[place.path for place in places])
         report, units, log = append_epochs(
             places, output, options, units, allow_missing=allow_missing, progress=progress
         )

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import shutil
 import signal
 import time
@@ -43,7 +44,6 @@ class Killer:
         self.folder = folder
         self.counts: Counter[str] = Counter()
         self._random = np.random.default_rng(seed)
-        self._whole: dict[str, tuple[dict[str, bytes], float]] = {}
         self._inputs = contents(ground.folder)
 
     def run(self, n: int) -> Iterator[str]:
@@ -62,7 +62,7 @@ class Killer:
     def _kill(
         self, name: str, command: Command, sent: signal.Signals, with_old: bool, fresh: bool
     ) -> Iterator[str]:
-        whole, seconds = self._uninterrupted(name, command)
+        whole, seconds = self.ground.whole(name)
         folder = self._empty_folder()
         old = {target: b"an older result" for target in whole} if with_old else {}
         if command.grows:
@@ -73,8 +73,6 @@ class Killer:
         options = {"folder": self.ground.folder, "log": self.folder / ".log"}
         line = command.line(folder, *more)
         if fresh:
-            import os
-
             environment = os.environ | {k: v for k, v in ENVIRONMENT.items() if v is not None}
             process = machine.start_fresh(line, env=environment, **options)  # type: ignore[arg-type]
             seconds += 1.0
@@ -121,19 +119,6 @@ class Killer:
             yield "the repeat gives other bytes"
         if set(after) != set(whole) and not complete:
             yield f"the repeat leaves {sorted(set(after) - set(whole))}"
-
-    def _uninterrupted(self, name: str, command: Command) -> tuple[dict[str, bytes], float]:
-        """Results and time of the whole command."""
-        if name not in self._whole:
-            folder = self._empty_folder()
-            if command.grows:
-                shutil.copy(self.ground.folder / command.grows, folder / command.grows)
-            done = self.ground.run(command.line(folder))
-            assert done.code == 0, (name, done)
-            found = contents(folder)
-            assert set(found) == set(command.targets.values()), (name, set(found))
-            self._whole[name] = found, done.seconds
-        return self._whole[name]
 
     def _empty_folder(self) -> Path:
         folder = self.folder / "targets"
