@@ -27,7 +27,9 @@ class ReaderGoneError(Exception):
     """The reader of standard output, such as ``head``, has seen enough."""
 
 
-def check_target(target: Path, *, force: bool, inputs: Iterable[str | os.PathLike[str] | None] = ()) -> None:
+def check_target(
+    target: Path, *, force: bool, inputs: Iterable[str | os.PathLike[str] | None] = ()
+) -> None:
     """Refuse early what could not, or must not, be written at the end.
 
     Parameters

@@ -115,7 +115,7 @@ def run(
     several = [logs] if isinstance(logs, str | os.PathLike) else logs
     places = [Place.parse(os.fspath(log)) for log in several]
     labels = labels or LabelFiles()
-    if append and output.exists():
+    if append and os.path.exists(output):
         if any(labels.places()):
             raise UsageError(
                 f"labels cannot be added to {output} with --append",
