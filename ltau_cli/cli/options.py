@@ -10,7 +10,6 @@ from typing import Any, TypeVar
 
 import click
 
-from ltau_cli.artifacts.provenance import created_now
 from ltau_cli.cli.console import Console
 from ltau_cli.core.compile import prepare_cache
 from ltau_cli.errors import UsageError
@@ -25,6 +24,8 @@ def common(command: Command) -> Command:
 
     @functools.wraps(command)
     def with_console(*args: Any, quiet: bool, verbose: bool, **kwargs: Any) -> None:
+        from ltau_cli.artifacts.provenance import created_now
+
         console = Console(quiet=quiet, verbose=verbose)
         prepare_cache()
         created_now()  # a date that is none is told before the work
