@@ -57,6 +57,11 @@ def look() -> None:
         raise Stopped(_asked)
 
 
+def unset_timer() -> None:
+    """Let the process end in peace: from here on nothing can be cut off."""
+    signal.setitimer(signal.ITIMER_REAL, 0)
+
+
 @contextlib.contextmanager
 def at_worst(clean_up: Callable[[], None]) -> Iterator[None]:
     """Have something removed even where the work is ended without an exception."""

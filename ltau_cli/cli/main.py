@@ -57,7 +57,9 @@ def main() -> None:
     """Run the command line with the standard streams of this process and exit with its code."""
     sys.stdout = standard_stream(1, sys.stdout, "standard output")
     sys.stderr = standard_stream(2, sys.stderr, None)
-    sys.exit(run())
+    code = run()
+    stop.unset_timer()
+    sys.exit(code)
 
 
 def run(arguments: list[str] | None = None) -> int:
