@@ -179,7 +179,7 @@ def draw_png(figure: Any) -> bytes:
     return buffer.getvalue()
 
 
-def save_figure(figure: Any, file: BinaryIO, file_format: str) -> None:
+def save_figure(figure: Any, file: Path | BinaryIO, file_format: str) -> None:
     """Write a figure without the time of day, so that equal figures are equal files."""
     metadata: dict[str, Any] = {
         "png": {"Software": None},

@@ -16,7 +16,7 @@ from typing import Any
 
 import numpy as np
 
-from tests.system.ground import Command, Ground, contents
+from tests.system.ground import Command, Ground, files_in
 
 Make = Callable[[Path], object]  # makes what stands at a path
 Harm = Callable[[bytes], bytes]  # spoils the content of a file
@@ -74,7 +74,7 @@ class Tester:
         self.folder = folder
         self.counts: Counter[str] = Counter()
         self._random = np.random.default_rng(seed)
-        self._inputs = contents(ground.folder)
+        self._inputs = files_in(ground.folder)
         self._number = 0
 
     def run(self, n: int | None) -> Iterator[str]:
@@ -86,7 +86,7 @@ class Tester:
         for case in cases:
             for wrong in self._check(case):
                 yield f"{case.name}: {wrong}"
-        if contents(self.ground.folder) != self._inputs:
+        if files_in(self.ground.folder) != self._inputs:
             yield "an input was changed"
 
     def _check(self, case: Case) -> Iterator[str]:
@@ -94,7 +94,7 @@ class Tester:
         folder = self.folder / str(self._number)
         folder.mkdir(parents=True)
         words = case.words(folder)
-        before = contents(folder) | special(folder)
+        before = files_in(folder) | special(folder)
         done = self.ground.run(list(words), **case.options)
         self.counts["bad inputs"] += 1
         self.counts[f"exit code {done.code}"] += 1
@@ -107,7 +107,7 @@ class Tester:
         told = case.options.get("stderr", "file") == "file"
         if done.code and told and (len(lines) != 1 or not re.search(case.line, lines[0])):
             yield f"tells {lines or done.err[-200:]}, not {case.line!r}"
-        after = contents(folder) | special(folder)
+        after = files_in(folder) | special(folder)
         if case.kept and after != before:
             changed = sorted(k for k in {*after, *before} if after.get(k) != before.get(k))
             yield f"changes {changed}"

@@ -170,7 +170,7 @@ class Ground:
         }
 
 
-def contents(folder: Path) -> dict[str, bytes]:
+def files_in(folder: Path) -> dict[str, bytes]:
     """What every regular file under a folder holds, logs of the campaign left out."""
     found = {}
     for where, _folders, names in os.walk(folder):

@@ -13,7 +13,7 @@ from pathlib import Path
 import numpy as np
 
 from tests.system import machine
-from tests.system.ground import ENVIRONMENT, Command, Ground, contents
+from tests.system.ground import ENVIRONMENT, Command, Ground, files_in
 
 SIGNALS = {
     signal.SIGKILL: -signal.SIGKILL,
@@ -44,7 +44,7 @@ class Killer:
         self.folder = folder
         self.counts: Counter[str] = Counter()
         self._random = np.random.default_rng(seed)
-        self._inputs = contents(ground.folder)
+        self._inputs = files_in(ground.folder)
 
     def run(self, n: int) -> Iterator[str]:
         """Kill ``n`` commands one after the other; yield what went wrong."""
@@ -56,7 +56,7 @@ class Killer:
             with_old = bool(self._random.random() < 0.5) or bool(command.grows)
             for wrong in self._kill(name, command, signal.Signals(sent), with_old, fresh):
                 yield f"kill {number} of {name} by {signal.Signals(sent).name}: {wrong}"
-        if contents(self.ground.folder) != self._inputs:
+        if files_in(self.ground.folder) != self._inputs:
             yield "an input was changed"
 
     def _kill(
@@ -89,7 +89,7 @@ class Killer:
         self.counts["kills"] += 1
         self.counts[sent.name] += 1
         self.counts["targets"] += len(whole)
-        found = contents(folder)
+        found = files_in(folder)
         crash = ended.crashed()
         if crash:
             yield crash
@@ -114,7 +114,7 @@ class Killer:
         complete = not more and bool(whole) and all(found.get(t) == whole[t] for t in whole)
         if again.crashed() or again.code != (5 if complete and not command.grows else 0):
             yield f"the repeat ends with {again.code}: {again.err.strip()[-300:]}"
-        after = contents(folder)
+        after = files_in(folder)
         if any(after.get(t) != whole[t] for t in whole):
             yield "the repeat gives other bytes"
         if set(after) != set(whole) and not complete:

@@ -2,7 +2,11 @@
 
 from __future__ import annotations
 
+import pytest
+
 from tests.system.faults import campaign
+
+pytestmark = pytest.mark.slow
 
 
 def test_a_short_campaign(tmp_path):
