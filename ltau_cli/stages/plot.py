@@ -145,10 +145,10 @@ def run(
     place = None if truth is None else truth.place
     inputs = [*several, place, settings.group, settings.ood_labels, settings.style]
     target = None if output is None else Path(output)
-    file_format = "" if target is None else _find_format(target)
     for path in (target, data):
         if path is not None:
             check_target(path, force=force, inputs=inputs)
+    file_format = "" if target is None else _find_format(target)
     looked = {} if settings.style is None else read_style(settings.style)
     with contextlib.ExitStack() as stack:
         sources = Sources(

@@ -23,11 +23,13 @@ def campaign(folder: Path, *, kills: int, inputs: int, seed: int) -> Iterator[st
     machine.warm_up()
     ground = Ground(folder / "ground")
     killer = Killer(ground, folder / "kills", seed)
-    yield from killer.run(kills)
     tester = Tester(ground, folder / "inputs", seed)
-    yield from tester.run(inputs)
-    for counts in (killer.counts, tester.counts):
-        print(", ".join(f"{name}: {n:,}" for name, n in counts.items()))
+    try:
+        yield from killer.run(kills)
+        yield from tester.run(inputs)
+    finally:  # also when somebody has seen enough
+        for counts in (killer.counts, tester.counts):
+            print(", ".join(f"{name}: {n:,}" for name, n in counts.items()), flush=True)
 
 
 def main() -> int:
