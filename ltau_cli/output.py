@@ -304,8 +304,9 @@ class _Descriptor(io.RawIOBase):
 
     def __init__(self, descriptor: int, name: Path | None) -> None:
         super().__init__()
-        self._descriptor: int | None = descriptor
+        self._descriptor = descriptor
         self._name = name
+        self._failed = False
 
     def writable(self) -> bool:
         """Return True."""
@@ -313,15 +314,15 @@ class _Descriptor(io.RawIOBase):
 
     def isatty(self) -> bool:
         """Whether it is a terminal."""
-        return self._descriptor is not None and os.isatty(self._descriptor)
+        return os.isatty(self._descriptor)
 
     def seekable(self) -> bool:
         """Whether it is a file, such as a zip archive is written back and forth in."""
-        return self._descriptor is not None and stat.S_ISREG(os.fstat(self._descriptor).st_mode)
+        return stat.S_ISREG(os.fstat(self._descriptor).st_mode)
 
     def seek(self, offset: int, whence: int = os.SEEK_SET) -> int:
         """Move the position."""
-        return os.lseek(self._descriptor, offset, whence) if self._descriptor is not None else 0
+        return os.lseek(self._descriptor, offset, whence)
 
     def write(self, data: Any) -> int:
         """Write some of ``data``.
@@ -330,12 +331,12 @@ class _Descriptor(io.RawIOBase):
         ------
         OutputError, ReaderGoneError
         """
-        if self._descriptor is None:
+        if self._failed:
             return len(data)
         try:
             return os.write(self._descriptor, data)
         except OSError as error:
-            self._descriptor = None
+            self._failed = True
             if self._name is None:
                 return len(data)
             if isinstance(error, BrokenPipeError):

@@ -11,10 +11,10 @@ import h5py
 import numpy as np
 import pytest
 
-from ltau_cli.stop import Stopped
 from ltau_cli.artifacts.spool import open_spool
 from ltau_cli.cli import main
 from ltau_cli.core.scoring import Scorer
+from ltau_cli.stop import Stopped
 from tests.helpers import ARTIFACT, INPUT, OUTPUT, USAGE, check, finish, names, start
 
 N = 40_000  # more than two blocks

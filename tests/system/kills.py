@@ -91,9 +91,11 @@ class Killer:
         self.counts["targets"] += len(whole)
         found = files_in(folder)
         crash = ended.crashed()
-        if crash:
+        if fresh and ended.code in (-sent, 1) and "ltau_cli" not in ended.err:
+            self.counts["before the first line"] += 1  # the interpreter itself was hit
+        elif crash:
             yield crash
-        if ended.code not in (0, SIGNALS[sent]):
+        elif ended.code not in (0, SIGNALS[sent]):
             yield f"exit code {ended.code}: {ended.err.strip()[-300:]}"
         if time.perf_counter() - sent_at > PROMPT:
             yield "the signal was not heard"
