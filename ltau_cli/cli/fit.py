@@ -12,6 +12,7 @@ from ltau_cli.cli import options
 from ltau_cli.cli.console import Console, number, percent, quantity, table
 from ltau_cli.core.choices import Grid, Index, LeftOut, Metric, Scale, Weighting
 from ltau_cli.errors import UsageError
+from ltau_cli.output import check_target
 from ltau_cli.stages.settings import DEFAULT_K, FitSettings
 
 
@@ -173,6 +174,7 @@ def command(
     if held_out is not None and not tuned:
         raise UsageError("--held-out is for --tune", hint="add --tune")
     if tuned:
+        check_target(output, force=force, inputs=[*(held_out or ()), held_out_natoms])
         rows = None if held_out is None else tune.ValidationRows(*held_out, held_out_natoms)
         trials = tune.run(
             errors, descriptors, settings=chosen, held_out=rows, threads=threads,

@@ -5,7 +5,6 @@ from __future__ import annotations
 import functools
 import math
 import os
-import sys
 from collections.abc import Callable
 from datetime import date
 from pathlib import Path
@@ -52,14 +51,13 @@ def common(command: Command) -> Command:
 
     @functools.wraps(command)
     def with_console(*args: Any, quiet: bool, verbose: bool, **kwargs: Any) -> None:
+        from ltau_cli.artifacts.provenance import created_now
+
         console = Console(quiet=quiet, verbose=verbose)
         prepare_cache()
+        created_now()  # a date that is none is told before the work
         with console.warnings_as_lines():
-            try:
-                command(*args, console=console, **kwargs)
-                sys.stdout.flush()
-            except BrokenPipeError:  # the reader, such as head, has seen enough
-                os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+            command(*args, console=console, **kwargs)
 
     decorators = [
         click.option(

@@ -10,8 +10,11 @@ from __future__ import annotations
 import numba
 import numpy as np
 
+from ltau_cli.core.compile import forgive_cache
+
 LOOKUP_SHIFT = 16  # sign, exponent and 7 mantissa bits of a float32 index the lookup table
 
+forgive_cache()
 _compiled = numba.njit(nogil=True, cache=True, error_model="numpy")
 
 

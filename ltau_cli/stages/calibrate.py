@@ -104,7 +104,7 @@ def run(
     """
     scores, output, truth = Path(scores), Path(output), Truth.at(truth)
     settings = settings or CalibrateSettings()
-    check_target(output, force=force)
+    check_target(output, force=force, inputs=[scores, truth.place, settings.group])
     with open_artifact(scores, ScoresFile) as artifact, Hasher() as hasher:
         hasher.add("scores", scores, "scores")
         artifact.require_whole()  # the rows to leave out later are counted in the whole

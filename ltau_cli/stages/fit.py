@@ -135,7 +135,7 @@ def run(
     """
     errors, output = Path(errors), Path(output)
     threads = threads or available_threads()
-    check_target(output, force=force)
+    check_target(output, force=force, inputs=[errors, descriptors])
     place = Place.parse(os.fspath(descriptors))
     with (
         open_artifact(errors, ErrorsFile) as log,

@@ -62,7 +62,7 @@ def run(
         If a file is not there or cannot be written.
     """
     output = Path(output)
-    check_target(output, force=force)
+    check_target(output, force=force, inputs=[Path(path) for path in parts])
     found = [_read_part(Path(path)) for path in parts]
     for part in found[1:]:
         _check_same_job(found[0], part)

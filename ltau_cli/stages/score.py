@@ -23,7 +23,7 @@ import numpy.typing as npt
 from ltau_cli import __version__
 from ltau_cli.artifacts.calibration import CalibrationFile, to_datasets
 from ltau_cli.artifacts.model import ModelFile
-from ltau_cli.artifacts.provenance import Hasher
+from ltau_cli.artifacts.provenance import Hasher, stamp
 from ltau_cli.artifacts.read import open_artifact
 from ltau_cli.artifacts.scores import (
     PER_ROW,
@@ -223,9 +223,10 @@ def run_many(
         refused before any work is done.
     """
     settings = settings or ScoreSettings()
+    read = [model, settings.calibration, *(job.descriptors for job in jobs)]
     for job in jobs:
-        if job.output != STDOUT:
-            check_target(job.output, force=force or resume)
+        inputs = [*read, job.natoms, job.group]
+        check_target(job.output, force=force or resume, inputs=inputs)
     with open_artifact(model, ModelFile) as artifact, Hasher() as hasher:
         for job in jobs:
             _check_input(job, artifact, settings.part)
@@ -306,7 +307,8 @@ def _check_input(job: Job, model: ModelFile, part: tuple[int, int] | None) -> No
 
 @contextlib.contextmanager
 def _open_work(job: Job, shared: _Shared) -> Iterator[_Work]:
-    with open_descriptors(Place.parse(job.descriptors)) as source, Hasher() as hasher:
+    place = Place.parse(job.descriptors)
+    with Hasher([place.path]) as hasher, open_descriptors(place) as source:
         place = source.source.place
         hasher.add("descriptors", place.path, "descriptors", key=place.key, rows=source.n)
         counts = None if job.natoms is None else Place.parse(job.natoms)
@@ -504,15 +506,13 @@ def _identify(work: _Work) -> dict[str, Any]:
     files = [work.source.source.place]
     if work.shared.settings.calibration is not None:
         files.append(Place(work.shared.settings.calibration))
-    stats = [place.path.stat() for place in files]
     return {
         "ltau_version": __version__,
         "model_fingerprint": work.shared.scorer.model.fingerprint,
         "parameters": work.header.parameters,
         "n_rows": work.header.n,
         "files": [
-            [place.path.name, place.key, stat.st_size, stat.st_mtime_ns]
-            for place, stat in zip(files, stats, strict=True)
+            [str(place.path.resolve()), place.key, *stamp(place.path.stat())] for place in files
         ],
     }
 
