@@ -1,14 +1,16 @@
-"""A calibration to plain datasets, and back."""
+"""The calibration artifact: the fitted maps, and the held-out rows they were checked on."""
 
 from __future__ import annotations
 
+from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
 import numpy.typing as npt
 
 from ltau_cli.artifacts.read import Artifact, damaged
-from ltau_cli.core.calibration.maps import FEATURES, ErrorMap
+from ltau_cli.artifacts.write import ArtifactWriter
+from ltau_cli.core.calibration.maps import FEATURES, ErrorMap, Floats, Rows
 from ltau_cli.core.calibration.model import (
     GROUP_MEAN,
     RATIO_LEVELS,
@@ -20,8 +22,74 @@ from ltau_cli.core.calibration.model import (
 BASELINES = ("constant", "neighbor distance", GROUP_MEAN)  # in the order they are stored
 
 
+class CalibrationFile(Artifact):
+    """An open calibration artifact."""
+
+    kind = "calibration"
+
+    def calibration(self) -> Calibration:
+        """Return the fitted maps.
+
+        Raises
+        ------
+        ArtifactError
+            If they are damaged.
+        """
+        return read_calibration(self)
+
+
+@dataclass(frozen=True)
+class CheckedRows:
+    """The rows that a calibration was checked on.
+
+    Attributes
+    ----------
+    row : (n,) int64
+        Rows of the scores.
+    rows : Rows
+        What the scores say of them.
+    true_error, calibrated_error : (n,) float64
+        Error units.
+    uncertainty : (n, n_thresholds) float64
+        As scored.
+    cell : (n,) int64
+        See :class:`ltau_cli.core.calibration.model.Cells`.
+    """
+
+    row: npt.NDArray[np.int64]
+    rows: Rows
+    true_error: Floats
+    calibrated_error: Floats
+    uncertainty: Floats
+    cell: npt.NDArray[np.int64]
+
+
+def write_calibration(
+    writer: ArtifactWriter,
+    calibration: Calibration,
+    fit_row: npt.NDArray[np.int64],
+    checked: CheckedRows,
+) -> None:
+    """Write the maps, the rows they were fitted on, and those they were checked on."""
+    for name, numbers in to_datasets(calibration).items():
+        writer.put(name, numbers)
+    writer.put("levels", calibration.levels)
+    writer.put("thresholds", calibration.thresholds)
+    writer.put("threshold_scale", calibration.threshold_scale)
+    writer.put("fit_row", fit_row, compress=True)
+    writer.put("heldout_row", checked.row, compress=True)
+    writer.put("heldout_true_error", checked.true_error)
+    writer.put("heldout_expected_error", checked.rows.expected_error)
+    writer.put("heldout_calibrated_error", checked.calibrated_error)
+    writer.put("heldout_relative_distance", checked.rows.relative_distance)
+    if checked.rows.group is not None:
+        writer.put("heldout_group", checked.rows.group, compress=True)
+    writer.put("heldout_cell", checked.cell, compress=True)
+    writer.put("heldout_uncertainty", checked.uncertainty)
+
+
 def to_datasets(calibration: Calibration, prefix: str = "") -> dict[str, npt.NDArray[Any]]:
-    """Return what :func:`from_artifact` needs, by dataset name."""
+    """Return what :func:`read_calibration` needs, by dataset name."""
     own, cells = calibration.predictor, calibration.cells
     baselines = list(calibration.baselines.values())
     found = {
@@ -41,7 +109,7 @@ def to_datasets(calibration: Calibration, prefix: str = "") -> dict[str, npt.NDA
     return {prefix + name: values for name, values in found.items() if values.size}
 
 
-def from_artifact(artifact: Artifact, prefix: str = "") -> Calibration:
+def read_calibration(artifact: Artifact, prefix: str = "") -> Calibration:
     """Read a calibration from its artifact, or from scores made with it (``calibration/``).
 
     Raises

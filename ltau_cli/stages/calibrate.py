@@ -2,72 +2,98 @@
 
 from __future__ import annotations
 
+import os
 import warnings
-from collections.abc import Sequence
+from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import numpy.typing as npt
 
-from ltau_cli.artifacts.calibration import to_datasets
+from ltau_cli.artifacts.calibration import CheckedRows, write_calibration
 from ltau_cli.artifacts.provenance import Hasher
 from ltau_cli.artifacts.read import open_artifact
-from ltau_cli.artifacts.scores import refuse_shard
+from ltau_cli.artifacts.scores import ScoresFile
 from ltau_cli.artifacts.write import create_artifact
 from ltau_cli.core.calibration.evaluation import evaluate
 from ltau_cli.core.calibration.fit import METHODS, Fitted, fit_calibration, split_rows
-from ltau_cli.core.calibration.maps import FEATURES, Floats, Method
+from ltau_cli.core.calibration.maps import FEATURES, Floats
 from ltau_cli.core.calibration.metrics import Reliability, reliability
 from ltau_cli.core.calibration.model import Calibration
 from ltau_cli.errors import ComputeError, LtauWarning
 from ltau_cli.output import check_target
+from ltau_cli.stages.results import Result
+from ltau_cli.stages.settings import CalibrateSettings
 from ltau_cli.stages.true_errors import Truth, read_rows
 
 
+@dataclass(frozen=True, repr=False)
+class CalibrateResult(Result):
+    """What was fitted, and how it does on rows that the fit did not see.
+
+    Attributes
+    ----------
+    output : Path
+    units : str
+        Error units.
+    method : str
+    compared : dict
+        CRPS of each method by cross-validation, and its standard error (error units).
+    n_fit, n_heldout : int
+        Rows fitted on and checked on.
+    n_structures : int or None
+    k : int
+        Neighbors of the scores.
+    exponents : dict
+        Of the power law, by feature.
+    levels : (n_levels,) float64
+    bound_groups : (n_groups,) labels
+        Groups with bounds of their own.
+    heldout : dict
+        Metrics; see :func:`ltau_cli.core.calibration.evaluation.evaluate`.
+    """
+
+    output: Path
+    units: str
+    method: str
+    compared: dict[str, dict[str, float]]
+    n_fit: int
+    n_heldout: int
+    n_structures: int | None
+    k: int
+    exponents: dict[str, float]
+    levels: npt.NDArray[np.float64]
+    bound_groups: npt.NDArray[Any]
+    heldout: dict[str, Any]
+
+
 def run(
-    scores: Path,
-    truth: Truth,
-    output: Path,
+    scores: str | os.PathLike[str],
+    truth: Truth | str | os.PathLike[str],
+    output: str | os.PathLike[str] = "calibration.h5",
     *,
-    method: Method | None = None,
-    group: str | None = None,
-    distance_bins: int = 1,
-    levels: Sequence[float] = (0.5, 0.8, 0.9, 0.95),
-    fit_fraction: float = 0.5,
-    seed: int = 0,
+    settings: CalibrateSettings | None = None,
     force: bool = False,
-) -> dict[str, Any]:
+) -> CalibrateResult:
     """Fit the maps on one part of the structures and check them on the other.
 
     Parameters
     ----------
-    scores : Path
+    scores : path
         Scores artifact, made without a calibration or with one (its plain values are used).
-    truth : Truth
+    truth : Truth or path
         True errors of the scored rows.
-    output : Path
+    output : path
         The calibration artifact.
-    method : str, optional
-        A key of :data:`ltau_cli.core.calibration.model.METHODS`; None takes the best by
-        cross-validation over the structures of the fit.
-    group : str, optional
-        Give each group bounds of its own: a file of labels, or ``species`` or ``group``.
-    distance_bins : int
-        Bins of relative distance with bounds of their own.
-    levels : sequence of float
-        Coverage levels in (0, 1).
-    fit_fraction : float
-        Share of the structures to fit on.
-    seed : int
-        Of the choice of structures.
+    settings : CalibrateSettings
+        How to calibrate.
     force : bool
         Replace an existing artifact.
 
     Returns
     -------
-    dict
-        The summary; ``heldout`` holds the metrics on rows that the fit did not see.
+    CalibrateResult
 
     Raises
     ------
@@ -76,91 +102,90 @@ def run(
     ComputeError
         If there is too little to fit on.
     """
+    scores, output, truth = Path(scores), Path(output), Truth.at(truth)
+    settings = settings or CalibrateSettings()
     check_target(output, force=force)
-    with open_artifact(scores, "scores") as artifact, Hasher() as hasher:
+    with open_artifact(scores, ScoresFile) as artifact, Hasher() as hasher:
         hasher.add("scores", scores, "scores")
-        refuse_shard(artifact)  # the rows to leave out later are counted in the whole
+        artifact.require_whole()  # the rows to leave out later are counted in the whole
         true_errors = truth.read(artifact, hasher)
-        rows = read_rows(artifact, true_errors, group, hasher)
+        rows = read_rows(artifact, true_errors, settings.group, hasher)
         values = true_errors.values
         if not (values > 0).any():
             raise ComputeError(
                 f"{truth.place}: every true error is 0; there is nothing to calibrate on"
             )
         uncertainty = artifact.read("uncertainty").astype(np.float64)
-        fit = split_rows(rows.structure, len(rows), fit_fraction=fit_fraction, seed=seed)
-        held = ~fit
+        fit = split_rows(
+            rows.structure, len(rows), fit_fraction=settings.fit_fraction, seed=settings.seed
+        )
         fitted = fit_calibration(
             rows.take(fit),
             values[fit],
-            methods=list(METHODS) if method is None else [method],
-            levels=np.array(sorted(set(levels)), dtype=np.float64),
+            methods=list(METHODS) if settings.method is None else [settings.method],
+            levels=np.array(sorted(set(settings.levels)), dtype=np.float64),
             thresholds=artifact.read("thresholds"),
             uncertainty=uncertainty[fit],
-            by_group=group is not None,
-            distance_bins=distance_bins,
-            seed=seed,
+            by_group=settings.group is not None,
+            distance_bins=settings.distance_bins,
+            seed=settings.seed,
         )
         _warn(fitted)
         calibration = fitted.calibration
-        rest = rows.take(held)
-        mean = calibration.predictor.map.apply(rest)
-        cell = calibration.cells.of(rest)
+        rest = rows.take(~fit)
+        checked = CheckedRows(
+            row=np.flatnonzero(~fit),
+            rows=rest,
+            true_error=values[~fit],
+            calibrated_error=calibration.predictor.map.apply(rest),
+            uncertainty=uncertainty[~fit],
+            cell=calibration.cells.of(rest),
+        )
         summary = {
             "method": calibration.method,
             "compared": fitted.compared,
             "n_fit": int(fit.sum()),
-            "n_heldout": int(held.sum()),
+            "n_heldout": len(rest),
             "n_structures": None if rows.structure is None else len(np.unique(rows.structure)),
             "k": artifact.parameters["k"],
             "exponents": _exponents(calibration.predictor.map.coefficients),
             "levels": calibration.levels,
             "bound_groups": calibration.cells.groups,
-            "heldout": evaluate(rest, values[held], calibration) | {
-                "mean_expected_error": float(rest.expected_error.mean()),
-                "thresholds": [
-                    of_threshold(calibration, j, values[held], uncertainty[held], mean, cell)[0]
-                    for j in range(len(calibration.thresholds))
-                ],
-                "quantiles": [
-                    {"level": level, "coverage": float((values[held] <= quantile[held]).mean())}
-                    for level, quantile in zip(
-                        artifact.read("quantile_levels"), artifact.read("quantiles").T, strict=True
-                    )
-                ],
-            },
-        }  # fmt: skip
+            "heldout": _check(calibration, checked, artifact),
+        }
         descriptors = [record for record in artifact.inputs if record["role"] == "descriptors"]
         with create_artifact(output, "calibration", units=artifact.units, force=force) as writer:
-            for name, numbers in to_datasets(calibration).items():
-                writer.put(name, numbers)
-            writer.put("levels", calibration.levels)
-            writer.put("thresholds", calibration.thresholds)
-            writer.put("threshold_scale", calibration.threshold_scale)
-            writer.put("fit_row", np.flatnonzero(fit), compress=True)
-            writer.put("heldout_row", np.flatnonzero(held), compress=True)
-            writer.put("heldout_true_error", values[held])
-            writer.put("heldout_expected_error", rest.expected_error)
-            writer.put("heldout_calibrated_error", mean)
-            writer.put("heldout_relative_distance", rest.relative_distance)
-            if rest.group is not None:
-                writer.put("heldout_group", rest.group, compress=True)
-            writer.put("heldout_cell", cell, compress=True)
-            writer.put("heldout_uncertainty", uncertainty[held])
+            write_calibration(writer, calibration, np.flatnonzero(fit), checked)
             writer.finish(
-                parameters={
-                    "method": calibration.method,
-                    "group": group,
-                    "distance_bins": distance_bins,
-                    "levels": calibration.levels,
-                    "fit_fraction": fit_fraction,
-                    "seed": seed,
-                },
+                parameters=asdict(settings)
+                | {"method": calibration.method, "levels": calibration.levels},
                 inputs=hasher.records() + descriptors,
                 summary=summary,
                 model_fingerprint=artifact.model_fingerprint,
             )
-    return summary | {"units": artifact.units}
+    return CalibrateResult(output=output, units=artifact.units, **summary)
+
+
+def _check(calibration: Calibration, checked: CheckedRows, scores: ScoresFile) -> dict[str, Any]:
+    """Compare the calibrated and the plain predictions of the held-out rows with their errors."""
+    rows, true_error = checked.rows, checked.true_error
+    quantiles = scores.read("quantiles")[checked.row]
+    return evaluate(rows, true_error, calibration) | {
+        "mean_expected_error": float(rows.expected_error.mean()),
+        "thresholds": [
+            of_threshold(
+                calibration, j, true_error, checked.uncertainty, checked.calibrated_error,
+                checked.cell,
+            )[0]
+            for j in range(len(calibration.thresholds))
+        ],
+        "quantiles": [
+            {"level": level, "coverage": float((true_error <= quantile).mean())}
+            for level, quantile in zip(
+                scores.read("quantile_levels"), quantiles.T, strict=True
+            )
+        ],
+    }  # fmt: skip
 
 
 def of_threshold(

@@ -41,7 +41,7 @@ def evaluate(rows: Rows, true_error: Floats, calibration: Calibration) -> dict[s
         :func:`ltau_cli.core.calibration.metrics.measure`); ``groups`` and ``distance_bins`` list
         the metrics of ``ltau`` in each part that has rows.
     """
-    own = _predicted(
+    own = predict(
         calibration.predictor,
         calibration.predictor.map.apply(rows),
         calibration.cells.of(rows),
@@ -51,7 +51,7 @@ def evaluate(rows: Rows, true_error: Floats, calibration: Calibration) -> dict[s
     predictors = {CALIBRATED: own}
     for name, baseline in calibration.baselines.items():
         mean = calibration.baseline_mean(name, rows)
-        predictors[name] = _predicted(baseline, mean, one, calibration.levels)
+        predictors[name] = predict(baseline, mean, one, calibration.levels)
 
     def of(predicted: Predicted, part: npt.NDArray[np.bool_] | None = None) -> dict[str, Any]:
         return measure(
@@ -91,9 +91,10 @@ def evaluate_plain(rows: Rows, true_error: Floats) -> dict[str, Any]:
     return {"predictors": {CALIBRATED: plain}, "groups": [], "distance_bins": []}
 
 
-def _predicted(
+def predict(
     predictor: Predictor, mean: Floats, cell: npt.NDArray[np.int64], levels: Floats
 ) -> Predicted:
+    """Return the error distributions of n rows from their calibrated errors and their cells."""
     return Predicted(
         mean, cell, predictor.ratio_quantiles, RATIO_LEVELS, predictor.bound_ratio, levels
     )  # fmt: skip

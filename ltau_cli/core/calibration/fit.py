@@ -10,9 +10,10 @@ import numpy as np
 import numpy.typing as npt
 
 from ltau_cli.core.calibration import maps
-from ltau_cli.core.calibration.maps import ErrorMap, Floats, Method, Rows
+from ltau_cli.core.calibration.maps import ErrorMap, Floats, Rows
 from ltau_cli.core.calibration.metrics import crps
 from ltau_cli.core.calibration.model import GROUP_MEAN, RATIO_LEVELS, Calibration, Cells, Predictor
+from ltau_cli.core.choices import Method
 from ltau_cli.errors import ComputeError
 
 # In order of preference: the first is taken unless another's cross-validated CRPS is clearly

@@ -3,13 +3,12 @@
 from __future__ import annotations
 
 from dataclasses import dataclass, replace
-from typing import Any, Literal
+from typing import Any
 
 import numpy as np
 import numpy.typing as npt
 
 Floats = npt.NDArray[np.float64]
-Method = Literal["distance", "scale", "isotonic", "threshold"]
 
 FEATURES = ("expected_error", "relative_distance", "structure_distance", "neighbor_distance")
 # Exponents of the power law before it has seen a calibration row, and how far (one standard
