@@ -26,6 +26,7 @@ from pathlib import Path
 
 import numpy as np
 import numpy.typing as npt
+from ltau_cli.stages.reading import Labels
 
 from ltau_cli.artifacts.provenance import Hasher
 from ltau_cli.artifacts.read import open_artifact
@@ -36,7 +37,6 @@ from ltau_cli.core.calibration.metrics import crps, rank_correlation, rank_withi
 from ltau_cli.core.calibration.model import Calibration
 from ltau_cli.readers.truth import TrueErrors
 from ltau_cli.stages import fit, ingest, score
-from ltau_cli.stages.reading import Labels
 from ltau_cli.stages.true_errors import read_rows
 
 LEVELS = (np.arange(100) + 0.5) / 100

@@ -178,6 +178,30 @@ def share_places(distance, own, k, weight, used):
 
 
 @_compiled
+def average_nearest(distance, weight, means):
+    """Mean distance to the nearest 1, 2, 3, ... samples of each row, (n, k).
+
+    Neighbors, nearest first, fill ``weight`` (n, width) places each.
+    """
+    for i in range(means.shape[0]):
+        total, j, left = 0.0, 0, weight[i, 0]
+        for place in range(means.shape[1]):
+            wanted = 1.0
+            while wanted > 0.0:
+                if left > 0.0:
+                    part = min(wanted, left)
+                    total += part * distance[i, j]
+                    wanted -= part
+                    left -= part
+                elif j + 1 < weight.shape[1]:
+                    j += 1
+                    left = weight[i, j]
+                else:  # shared places may sum to a hair less
+                    break
+            means[i, place] = total / (place + 1)
+
+
+@_compiled
 def merge_candidates(found_a, own_a, distance_a, found_b, own_b, distance_b, found, own, distance):
     """Merge two ordered lists of candidates per row into one, as wide as both together."""
     for i in range(found.shape[0]):
@@ -275,8 +299,8 @@ def average_cdfs(found, weight, counts, largest, edges, levels, thresholds, quan
                 cdf[i, b] = min(under / places, 1.0)
 
 
-# Sums in any order and with fused operations, as the processor likes it best: for bounds only, which
-# leave room for the rounding. NaN stays NaN, so a comparison with it must not skip anything.
+# Sums in any order and with fused operations, as the processor likes it best: for bounds only,
+# which leave room for rounding. NaN stays NaN, so a comparison with it must not skip anything.
 _reordered = numba.njit(
     nogil=True, cache=True, error_model="numpy", fastmath={"reassoc", "contract"}
 )
@@ -326,7 +350,7 @@ def find_smallest(values, smallest):
 
 
 @_compiled
-def describe_cells(rows, start, first, last, center, axes, low, high, rest, radius, slack):
+def describe_cells(rows, first, last, slack, start, center, axes, low, high, rest, radius):
     """Enclose the rows of cells ``first..last`` in a ball and in a box with some thickness.
 
     Cell c holds ``rows[start[c]:start[c + 1]]``, (n, d) float32. Its axes, (m, d), are orthonormal:
@@ -463,8 +487,8 @@ def _search_cell(query, rows, point, first, last, square, slack, found, distance
 
 @_compiled
 def search_cells(
-    queries, products, half, rows, point, start, center, axes, low, high, rest, radius,
-    factor, slack, found,
+    queries, products, half, factor, slack, found,
+    rows, point, start, center, axes, low, high, rest, radius,
 ):  # fmt: skip
     """Find the nearest rows of each query, (n, d) float32; none is proven more than ``factor`` off.
 

@@ -23,7 +23,8 @@ SAMPLED = 16  # points per cell that k-means looks at
 ROWS = 64  # compared with all centers at a time
 
 CELL_ARRAYS = (
-    "point", "start", "center", "axes", "low", "high", "rest", "radius"
+    "cell_point", "cell_start", "cell_center", "cell_axes", "cell_low", "cell_high", "cell_rest",
+    "cell_radius",
 )  # fmt: skip
 
 
@@ -44,6 +45,11 @@ class CellSearcher:
         What :func:`build_cells` gives.
     factor : float
         At least 1; with 1, the nearest points are found exactly.
+
+    Raises
+    ------
+    ValueError
+        If the arrays do not belong to the points.
     """
 
     spare = 2  # a sample that is left out of its own neighbors, and whether a tie goes on
@@ -51,16 +57,21 @@ class CellSearcher:
     def __init__(
         self, points: Floats, arrays: Mapping[str, npt.NDArray[Any]], *, factor: float = 1.0
     ) -> None:
-        self._arrays = {name: np.ascontiguousarray(arrays[name]) for name in CELL_ARRAYS}
-        self._rows = points[arrays["point"]]
-        self._centers = _Centers(arrays["center"])
+        start, point = arrays["cell_start"], arrays["cell_point"]
+        if start[0] != 0 or start[-1] != len(points) or (np.diff(start) < 1).any():
+            raise ValueError("cell_start does not fit the points")
+        if not (np.bincount(point, minlength=1) == 1).all():
+            raise ValueError("cell_point does not hold every point once")
+        self._cells: Any = [np.ascontiguousarray(arrays[name]) for name in CELL_ARRAYS]
+        self._rows = points[arrays["cell_point"]]
+        self._centers = _Centers(arrays["cell_center"])
         self._factor = factor
-        self._slack = _slack(points.shape[1])
+        self._slack = np.float32(_slack(points.shape[1]))
 
     def candidates(self, queries: Floats, width: int, *, threads: int = 1) -> Integers:
         """Return the ``width`` nearest points of each query, nearest first."""
         found = np.empty((len(queries), width), dtype=np.int64)
-        cells, centers = self._arrays, self._centers
+        centers = self._centers
 
         def work(start: int, stop: int) -> None:
             products = np.empty((ROWS, len(centers.half)), dtype=np.float32)
@@ -68,9 +79,8 @@ class CellSearcher:
                 rows = slice(first, min(first + ROWS, stop))
                 centers.compare(queries[rows], products)
                 kernels.search_cells(
-                    queries[rows], products, centers.half, self._rows, cells["point"],
-                    cells["start"], cells["center"], cells["axes"], cells["low"], cells["high"],
-                    cells["rest"], cells["radius"], self._factor, self._slack, found[rows],
+                    queries[rows], products, centers.half, self._factor, self._slack, found[rows],
+                    self._rows, *self._cells,
                 )  # fmt: skip
 
         share_rows(work, len(queries), threads)
@@ -89,17 +99,17 @@ def build_cells(
     seed : int
         Of the first centers.
     n_cells : int, optional
-        Default 5 sqrt(n_points), with 16 points in each at least; with 1, every point is read.
+        At most; default 5 sqrt(n_points), with 16 points in each at least.
     threads : int
         Changes nothing but the speed.
 
     Returns
     -------
     dict
-        ``point`` (n_points,) int32, cell by cell; ``start`` (n_cells + 1,) int64, the first of
-        each; ``center`` (n_cells, d), ``axes`` (n_cells, m, d), ``low``, ``high`` (n_cells, m),
-        ``rest`` and ``radius`` (n_cells,) float32, see
-        :func:`ltau_cli.core.kernels.describe_cells`.
+        ``cell_point`` (n_points,) int32, cell by cell; ``cell_start`` (n_cells + 1,) int64, the
+        first of each; and float32, see :func:`ltau_cli.core.kernels.describe_cells`:
+        ``cell_center`` (n_cells, d), ``cell_axes`` (n_cells, m, d), ``cell_low`` and ``cell_high``
+        (n_cells, m), ``cell_rest`` and ``cell_radius`` (n_cells,).
     """
     n, width = points.shape
     if n_cells is None:
@@ -109,41 +119,61 @@ def build_cells(
     used, cell = np.unique(cell, return_inverse=True)
     order = np.argsort(cell, kind="stable")
     n_cells, n_axes = len(used), min(AXES, width)
-    cells = {
-        "point": order.astype(np.int32),
-        "start": np.concatenate([[0], np.cumsum(np.bincount(cell))]).astype(np.int64),
-        "center": center[used],
-        "axes": np.empty((n_cells, n_axes, width), dtype=np.float32),
-        "low": np.empty((n_cells, n_axes), dtype=np.float32),
-        "high": np.empty((n_cells, n_axes), dtype=np.float32),
-        "rest": np.empty(n_cells, dtype=np.float32),
-        "radius": np.empty(n_cells, dtype=np.float32),
+    cells: dict[str, npt.NDArray[Any]] = {
+        "cell_point": order.astype(np.int32),
+        "cell_start": np.concatenate([[0], np.cumsum(np.bincount(cell))]).astype(np.int64),
+        "cell_center": center[used],
+        "cell_axes": np.empty((n_cells, n_axes, width), dtype=np.float32),
+        "cell_low": np.empty((n_cells, n_axes), dtype=np.float32),
+        "cell_high": np.empty((n_cells, n_axes), dtype=np.float32),
+        "cell_rest": np.empty(n_cells, dtype=np.float32),
+        "cell_radius": np.empty(n_cells, dtype=np.float32),
     }
     rows = points[order]
 
     def describe(first: int, last: int) -> None:
-        kernels.describe_cells(
-            rows, cells["start"], first, last, cells["center"], cells["axes"], cells["low"],
-            cells["high"], cells["rest"], cells["radius"], _slack(width),
-        )  # fmt: skip
+        described: Any = [cells[name] for name in CELL_ARRAYS[1:]]
+        kernels.describe_cells(rows, first, last, np.float32(_slack(width)), *described)
 
     share_rows(describe, n_cells, threads)
     return cells
 
 
-def _slack(width: int) -> np.float32:
+class ExactSearcher(CellSearcher):
+    """Reads every point for every query: one cell that is never left out.
+
+    Parameters
+    ----------
+    points : (n_points, d) float32
+    """
+
+    def __init__(self, points: Floats) -> None:
+        n, width = points.shape
+        no_axes = np.empty((1, 0), dtype=np.float32)
+        whole = np.full(1, np.inf, dtype=np.float32)
+        super().__init__(points, {
+            "cell_point": np.arange(n, dtype=np.int32),
+            "cell_start": np.array([0, n]),
+            "cell_center": np.zeros((1, width), dtype=np.float32),
+            "cell_axes": np.empty((1, 0, width), dtype=np.float32),
+            "cell_low": no_axes, "cell_high": no_axes, "cell_rest": whole, "cell_radius": whole,
+        })  # fmt: skip
+
+
+def _slack(width: int) -> float:
     """Several times the relative rounding error of a sum of ``width`` products of float32."""
-    return np.float32(8 * (width + 8) * 2.0**-24)
+    return 8 * (width + 8) * 2.0**-24
 
 
 def _find_centers(points: Floats, n_cells: int, seed: int, threads: int) -> Floats:
     """Lloyd's k-means on a sample; the same for any number of threads."""
     if n_cells == 1:
-        return points.mean(axis=0, dtype=np.float64).astype(np.float32)[None]
+        mean: Floats = points.mean(axis=0, dtype=np.float64).astype(np.float32)
+        return mean[None]
     rng = np.random.default_rng(seed)
     chosen = rng.choice(len(points), min(SAMPLED * n_cells, len(points)), replace=False)
     sample = points[np.sort(chosen)]
-    center = sample[np.sort(rng.choice(len(sample), n_cells, replace=False))]
+    center: Floats = sample[np.sort(rng.choice(len(sample), n_cells, replace=False))]
     for _ in range(ROUNDS):
         cell = _Centers(center).nearest(sample, threads)
         order = np.argsort(cell, kind="stable")
