@@ -1,15 +1,18 @@
 # make demo   set up and run the whole pipeline on sample_data/
 # make test   set up and run all checks and tests
 .DEFAULT_GOAL := help
-.PHONY: help bench experiments demo test check docs sample-data clean
+.PHONY: help bench experiments demo test test-fast check docs sample-data clean
 
 PYTHON ?= python3
 VENV ?= .venv
 BIN := $(VENV)/bin
+# a file goes to one process, so that what its tests share is made once; slow files first
+PYTEST := $(BIN)/pytest -n 2 --dist loadfile --no-loadscope-reorder
 
 help:
 	@echo "make demo         run the whole pipeline on sample_data/ (into demo/)"
 	@echo "make test         all checks, the docs and the tests"
+	@echo "make test-fast    the tests that take no seconds (one minute)"
 	@echo "make check        ruff, mypy --strict, import-linter"
 	@echo "make docs         build the docs into docs/_build/html, warnings are errors"
 	@echo "make bench        measure speed and memory beside numpy and FAISS (10 minutes)"
@@ -30,7 +33,10 @@ demo: $(VENV)/ltau
 	PATH="$(abspath $(BIN)):$$PATH" sh sample_data/demo.sh
 
 test: check docs
-	$(BIN)/pytest -n 2 --dist loadgroup
+	$(PYTEST)
+
+test-fast: $(VENV)/ltau-dev
+	$(PYTEST) -m "not slow"
 
 check: $(VENV)/ltau-dev
 	$(BIN)/ruff check .

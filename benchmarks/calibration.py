@@ -23,20 +23,21 @@ import warnings
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import numpy.typing as npt
-from ltau_cli.stages.reading import Labels
 
+import ltau_cli as ltau
 from ltau_cli.artifacts.provenance import Hasher
 from ltau_cli.artifacts.read import open_artifact
+from ltau_cli.artifacts.scores import ScoresFile
 from ltau_cli.core.calibration.evaluation import evaluate
 from ltau_cli.core.calibration.fit import fit_calibration, split_rows, threshold_scale
 from ltau_cli.core.calibration.maps import Rows
 from ltau_cli.core.calibration.metrics import crps, rank_correlation, rank_within
 from ltau_cli.core.calibration.model import Calibration
 from ltau_cli.readers.truth import TrueErrors
-from ltau_cli.stages import fit, ingest, score
 from ltau_cli.stages.true_errors import read_rows
 
 LEVELS = (np.arange(100) + 0.5) / 100
@@ -68,9 +69,9 @@ def main() -> None:
     sets = arguments.sets or find_sets(arguments.folder)
     with tempfile.TemporaryDirectory() as work:
         published = prepare(
-            arguments.folder, sets, Path(work), fit.Settings(k=10, scale="none"), "published"
+            arguments.folder, sets, Path(work), ltau.FitSettings(k=10, scale="none"), "published"
         )
-        default = prepare(arguments.folder, sets, Path(work), fit.Settings(), "default")
+        default = prepare(arguments.folder, sets, Path(work), ltau.FitSettings(), "default")
     results: dict[str, dict[str, list[Row]]] = {}
     for seed in range(arguments.splits):
         for method, by_set in one_split(published, default, sets, seed):
@@ -90,24 +91,25 @@ def find_sets(folder: Path) -> list[str]:
 
 
 def prepare(
-    folder: Path, sets: list[str], work: Path, settings: fit.Settings, name: str
+    folder: Path, sets: list[str], work: Path, settings: ltau.FitSettings, name: str
 ) -> dict[str, Scored]:
     """Ingest, fit and score every set."""
     errors, model = work / "errors.h5", work / f"{name}.h5"
     if not errors.exists():
-        ingest.run([str(folder / "logs")], errors, labels=Labels(str(folder / "train_natoms.npy")))
-    fit.run(errors, str(folder / "train_descriptors.npy"), model, settings=settings)
-    jobs = [
-        score.Job(
-            str(folder / f"test_{s}_descriptors.npy"),
-            work / f"{name}_{s}.h5",
-            str(folder / f"test_{s}_natoms.npy"),
-            str(folder / f"test_{s}_species.npy"),
-        )
-        for s in sets
-    ]
-    list(score.run(jobs, model, quantiles=LEVELS))
-    return {s: read_set(folder, s, job.output) for s, job in zip(sets, jobs, strict=True)}
+        labels = ltau.LabelFiles(natoms=str(folder / "train_natoms.npy"))
+        ltau.ingest(folder / "logs", errors, labels=labels)
+    ltau.fit(errors, folder / "train_descriptors.npy", model, settings=settings)
+    scored = {}
+    for s in sets:
+        output = work / f"{name}_{s}.h5"
+        ltau.score(
+            folder / f"test_{s}_descriptors.npy", model, output,
+            natoms=str(folder / f"test_{s}_natoms.npy"),
+            group=str(folder / f"test_{s}_species.npy"),
+            settings=ltau.ScoreSettings(quantiles=tuple(LEVELS)),
+        )  # fmt: skip
+        scored[s] = read_set(folder, s, output)
+    return scored
 
 
 def read_set(folder: Path, name: str, path: Path) -> Scored:
@@ -115,7 +117,7 @@ def read_set(folder: Path, name: str, path: Path) -> Scored:
     difference = np.load(folder / f"test_{name}_forces_pred.npy").astype(np.float64)
     difference -= np.load(folder / f"test_{name}_forces_true.npy")
     true_error = np.linalg.norm(difference, axis=1)
-    with open_artifact(path, "scores") as artifact, Hasher() as hasher:
+    with open_artifact(path, ScoresFile) as artifact, Hasher() as hasher:
         return Scored(
             read_rows(artifact, TrueErrors(true_error), None, hasher),
             true_error,
@@ -212,37 +214,52 @@ def draw(
     path: Path,
 ) -> None:
     """Draw the coverage of each method, and against the number of calibration structures."""
-    from ltau_cli.figures.style import BLUE, GREEN, GREY, ORANGE, new_figure, save_figure
+    from ltau_cli.figures.style import (
+        BLUE,
+        GREEN,
+        GREY,
+        ORANGE,
+        Data,
+        Panel,
+        draw_page,
+        looks,
+        save_figure,
+    )  # fmt: skip
 
     shown = {"published": ORANGE, "neighbor distance": GREEN, "ltau": BLUE}
-    with new_figure() as (figure, axes):
-        figure.set_size_inches(6.9, 2.8)
-        figure.delaxes(axes)
-        left, right = figure.subplots(1, 2)
+
+    def by_method(axes: Any) -> Data:
         for i, (method, color) in enumerate(shown.items()):
             covered = [100 * np.mean([row[2] for row in results[method][s]]) for s in sets]
-            left.bar(
+            axes.bar(
                 np.arange(len(sets)) + 0.26 * (i - 1), covered, 0.24, color=color, label=method
             )
-        left.axhline(90, color=GREY, lw=0.8)
-        left.set(xticks=np.arange(len(sets)), xticklabels=sets, ylim=(0, 119),
+        axes.axhline(90, color=GREY, lw=0.8)
+        axes.set(xticks=np.arange(len(sets)), xticklabels=sets, ylim=(0, 119),
                  ylabel="90 % bound covers (%)", title="In and out of domain")  # fmt: skip
-        left.set_yticks([0, 30, 60, 90])
-        left.legend(loc="upper center", ncols=3, fontsize=6.5, columnspacing=1, handlelength=1)
-        looks = zip(sets, (BLUE, ORANGE, GREEN), "os^", (0.96, 1.04, 1.0), strict=False)
-        for s, color, marker, shift in looks:
+        axes.set_yticks([0, 30, 60, 90])
+        axes.legend(loc="upper center", ncols=3, fontsize=6.5, columnspacing=1, handlelength=1)
+        return []
+
+    def by_structures(axes: Any) -> Data:
+        styles = zip(sets, (BLUE, ORANGE, GREEN), "os^", (0.96, 1.04, 1.0), strict=False)
+        for s, color, marker, shift in styles:
             values = np.array([100 * learning[n][s] for n in learning])
-            right.errorbar(
+            axes.errorbar(
                 shift * np.array(list(learning)), values.mean(axis=1), values.std(axis=1),
                 color=color, capsize=2, label=s, marker=marker, ms=3.5, lw=1,
             )  # fmt: skip
-        right.axhline(90, color=GREY, lw=0.8)
-        right.set(xscale="log", xticks=list(learning), xticklabels=list(map(str, learning)),
-                  xlabel="calibration structures", ylabel="90 % bound covers (%)",
-                  title="Few structures are enough")  # fmt: skip
-        right.minorticks_off()
-        right.legend(fontsize=7)
-        save_figure(figure, path, path.suffix.lstrip("."))
+        axes.axhline(90, color=GREY, lw=0.8)
+        axes.set(xscale="log", xticks=list(learning), xticklabels=list(map(str, learning)),
+                 xlabel="calibration structures", ylabel="90 % bound covers (%)",
+                 title="Few structures are enough")  # fmt: skip
+        axes.minorticks_off()
+        axes.legend(fontsize=7)
+        return []
+
+    panels = [Panel("methods", by_method), Panel("structures", by_structures)]
+    with looks({}):
+        save_figure(draw_page(panels, columns=2).figure, path, path.suffix.lstrip("."))
 
 
 def of_published(scored: Scored, scale: float, part: npt.NDArray[np.bool_]) -> Row:
