@@ -32,6 +32,7 @@ log = logging.getLogger("ltau")
 
 NEVER_LOGGED = -1  # point of a sample without a logged error
 CELLS_SINCE = 3  # format version
+COMPILE_SECONDS = 20
 SLAB_BYTES = 4 << 20  # of counts, read at a time
 ReadRows = Callable[[str, int | None, int | None], npt.NDArray[Any]]
 
@@ -329,6 +330,15 @@ def _counts_in_file(artifact: ModelFile) -> Callable[[npt.NDArray[np.int64]], np
         return out
 
     return read
+
+
+def announce_compilation() -> None:
+    """Say so if the inner loops have to be compiled, which happens once per kind of machine."""
+    if not is_compiled("ltau_cli", "kernels"):
+        log.warning(
+            "compiling the inner loops: about %d s, once on this machine (ltau compile does it "
+            "ahead)", COMPILE_SECONDS,
+        )  # fmt: skip
 
 
 def announce_search_compilation() -> None:

@@ -15,6 +15,7 @@ from ltau_cli import __version__
 from ltau_cli.artifacts.sink import FileSink
 from ltau_cli.cli import (
     calibrate,
+    compile,
     evaluate,
     export,
     fit,
@@ -57,7 +58,10 @@ def ltau(context: click.Context) -> None:
         click.echo(context.get_help())
 
 
-for module in (ingest, fit, score, merge, calibrate, evaluate, export, select, weights, plot, info):
+COMMANDS = (
+    ingest, fit, score, merge, calibrate, evaluate, export, select, weights, plot, info, compile
+)  # fmt: skip
+for module in COMMANDS:
     ltau.add_command(module.command)
     options.name_environment(module.command)
 

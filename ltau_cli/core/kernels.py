@@ -7,8 +7,17 @@ blocks gives the same bytes. Each kernel has a slow, obvious twin in the tests.
 
 from __future__ import annotations
 
+import sys
+
 import numba
 import numpy as np
+
+# numba looks for the BLAS of scipy as soon as it loads a kernel, for np.cov, which is used nowhere
+# here: a third of a second of every cold start.
+if sys.modules.setdefault("scipy.linalg.cython_blas", None) is None:  # type: ignore[arg-type]
+    import numba.np.arraymath
+
+    del sys.modules["scipy.linalg.cython_blas"]
 
 TILE = 128  # centers that are compared at a time
 TINY = np.float32(1e-36)  # below it squares lose their precision

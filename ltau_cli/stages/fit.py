@@ -18,6 +18,7 @@ from ltau_cli.artifacts.model import (
     NEVER_LOGGED,
     PooledPoints,
     StoredShards,
+    announce_compilation,
     announce_search_compilation,
     create_counts,
     write_grid,
@@ -164,6 +165,7 @@ def _fit(
     force: bool,
     progress: Progress,
 ) -> dict[str, Any]:
+    announce_compilation()
     epochs = log.after(asked.burn_in)
     n_logged = epochs.n_logged()
     check_samples(source, len(n_logged), log.path)
