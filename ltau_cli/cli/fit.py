@@ -208,7 +208,7 @@ def command(
     n_shards = len(index.get("shards", ()))
     lines = [
         f"{output}: {summary.n_samples:,} samples at {summary.n_points:,} distinct points, "
-        f"{summary.width} columns, {index['kind']} index"
+        f"{summary.width} columns, {index['kind'] if 'in_domain' in index else 'exact'} index"
         + (f" in {n_shards:,} shards" if n_shards else "")
         + f", k = {summary.k}",
         *([f"  {never:,} samples were never logged and carry no weight"] if never else []),
@@ -232,9 +232,9 @@ def command(
 
 
 def _search_lines(index: dict[str, Any]) -> list[str]:
-    """Return how right the search is, in the worst shard."""
+    """Return how right a search is that is not exact, in the worst shard."""
     if "in_domain" not in index:
-        return ["  every neighbor is the true one (proven for each row by the search itself)"]
+        return []
     place = " in the worst shard" if "shards" in index else ""
     if "factor" in index:
         lines = [f"  no neighbor distance is more than {index['factor']:g} times the true one"]

@@ -105,7 +105,7 @@ def test_a_model_in_shards_is_described_and_drawn(tmp_path, ltau):
     make(tmp_path, ltau, duplicates=True)
     words = ("fit", tmp_path / "e.h5", tmp_path / "x.npy", "-o", tmp_path / "m.h5")
     told = ltau(*words, "--shards", 3).out
-    assert "cells index in 3 shards, k = 30" in told
+    assert "exact index in 3 shards, k = 30" in told
     info = json.loads(ltau("info", tmp_path / "m.h5", "--json").out)
     assert info["parameters"]["shards"] == 3
     assert info["datasets"]["shard_start"]["shape"] == [4]
