@@ -74,7 +74,7 @@ def prototypes(metals: tuple[str, ...], anions: tuple[str, ...]) -> list[Atoms]:
 def vary(cell: Atoms, rng: np.random.Generator, strain: float) -> Atoms:
     """Return a supercell of at least 16 atoms: as it is, rattled, or with a vacancy."""
     repeat = max(1, round((24 / len(cell)) ** (1 / 3)))
-    atoms = cell.repeat((repeat, repeat, repeat))
+    atoms: Atoms = cell * (repeat, repeat, repeat)
     factor = 1 + rng.uniform(-strain, strain)
     atoms.set_cell(atoms.cell * factor, scale_atoms=True)
     kind = rng.integers(4)

@@ -16,6 +16,7 @@ import argparse
 import os
 import time
 from collections.abc import Callable
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -30,9 +31,9 @@ Array = npt.NDArray[Any]
 RECALL, CHECKED, FLAT_QUERIES = 0.999, 50, 2_000
 
 
-def timed(work: Callable[[], Any]) -> tuple[float, Any]:
+def timed(work: Callable[..., Any], *arguments: Any) -> tuple[float, Any]:
     began = time.perf_counter()
-    result = work()
+    result = work(*arguments)
     return time.perf_counter() - began, result
 
 
@@ -40,7 +41,7 @@ def mean_distance(points: Array, queries: Array, found: Array) -> Array:
     total = np.zeros(len(queries))
     for column in found.T:
         total += np.linalg.norm(points[column].astype(np.float64) - queries, axis=1)
-    return total / found.shape[1]
+    return np.asarray(total / found.shape[1])
 
 
 def check(points: Array, queries: Array, found: Array) -> None:
@@ -80,22 +81,22 @@ def compare(points: Array, queries: dict[str, Array], k: int, threads: int) -> N
     exact.candidates(queries["in"][:64], k)
     for name, rows in queries.items():
         print(f" {name} of domain, k = {k}" if name == "out" else f" in domain, k = {k}")
-        seconds, true = timed(lambda rows=rows: exact.candidates(rows, k, threads=threads))
+        seconds, true = timed(partial(exact.candidates, threads=threads), rows, k)
         check(points, rows, true)
         report("ltau", len(rows) / seconds, points, rows, true, true)
         for factor in (1.1, 1.2):
             loose = CellSearcher(points, cells, factor=factor)
-            seconds, found = timed(lambda: loose.candidates(rows, k, threads=threads))  # noqa: B023
+            seconds, found = timed(partial(loose.candidates, threads=threads), rows, k)
             report(f"ltau, factor {factor}", len(rows) / seconds, points, rows, found, true)
         for n_read in (4, 8, 16, 32, 64, 128, 256):
             ivf.nprobe = n_read
-            seconds, (_, found) = timed(lambda: ivf.search(rows, k))  # noqa: B023
+            seconds, (_, found) = timed(ivf.search, rows, k)
             share = (found[:, :, None] == true[:, None, :]).any(axis=1).mean()
             if share >= RECALL:
                 break
         report(f"FAISS IVF, {n_read} read", len(rows) / seconds, points, rows, found, true)
         few = rows[:FLAT_QUERIES]
-        seconds, (_, found) = timed(lambda: flat.search(few, k))  # noqa: B023
+        seconds, (_, found) = timed(flat.search, few, k)
         report("FAISS flat", len(few) / seconds, points, rows, found, true)
 
 
