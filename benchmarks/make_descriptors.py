@@ -71,10 +71,10 @@ def prototypes(metals: tuple[str, ...], anions: tuple[str, ...]) -> list[Atoms]:
     return cells
 
 
-def vary(cell: Atoms, rng: np.random.Generator, strain: float) -> Atoms:
+def vary(cell: Any, rng: np.random.Generator, strain: float) -> Atoms:
     """Return a supercell of at least 16 atoms: as it is, rattled, or with a vacancy."""
     repeat = max(1, round((24 / len(cell)) ** (1 / 3)))
-    atoms: Atoms = cell * (repeat, repeat, repeat)
+    atoms = cell * (repeat, repeat, repeat)
     factor = 1 + rng.uniform(-strain, strain)
     atoms.set_cell(atoms.cell * factor, scale_atoms=True)
     kind = rng.integers(4)
@@ -82,7 +82,8 @@ def vary(cell: Atoms, rng: np.random.Generator, strain: float) -> Atoms:
         atoms.rattle(rng.uniform(0.01, 0.25), seed=int(rng.integers(2**31)))
     if kind == 3:
         del atoms[int(rng.integers(len(atoms)))]
-    return atoms
+    varied: Atoms = atoms
+    return varied
 
 
 def structures(
