@@ -5,6 +5,7 @@
 
 PYTHON ?= python3
 VENV ?= .venv
+DESCRIPTORS ?= descriptors.npz
 BIN := $(VENV)/bin
 # a file goes to one process, so that what its tests share is made once; slow files first
 PYTEST := $(BIN)/pytest -n 2 --dist loadfile --no-loadscope-reorder
@@ -70,9 +71,16 @@ faults: $(VENV)/ltau-dev
 
 bench: $(VENV)/ltau
 	$(INSTALL) '.[benchmark]'
+	test -f $(DESCRIPTORS) || $(MAKE) $(DESCRIPTORS)
+	$(BIN)/python benchmarks/search.py $(DESCRIPTORS)
 	$(BIN)/python benchmarks/scale.py
 	$(BIN)/python benchmarks/ingest.py --gigabytes 2
-	$(BIN)/python benchmarks/scaling.py
+	$(BIN)/python benchmarks/scaling.py $(DESCRIPTORS)
+
+# torch's newest build brings gigabytes of CUDA; the script needs the CPU only
+$(DESCRIPTORS): $(VENV)/ltau
+	$(BIN)/pip install --quiet torch==2.13.0 chgnet ase
+	$(BIN)/python benchmarks/make_descriptors.py $@
 
 # torch's newest build brings gigabytes of CUDA; the scripts need the CPU only
 experiments: $(VENV)/ltau

@@ -118,17 +118,24 @@ class GraphIndex(TypedDict):
     epsilon: Annotated[float, Within(0)]
 
 
+class CellIndex(TypedDict):
+    """Cells of points."""
+
+    kind: Literal["cells"]
+    factor: Annotated[float, Within(1)]
+
+
 class ShardIndexes(TypedDict):
     """The search structures of the shards."""
 
-    shards: list[ExactIndex | GraphIndex]
+    shards: list[ExactIndex | CellIndex | GraphIndex]
 
 
 class ModelSummary(TypedDict):
     """What is needed to search a model."""
 
     k: Positive
-    index: ExactIndex | GraphIndex | ShardIndexes
+    index: ExactIndex | CellIndex | GraphIndex | ShardIndexes
 
 
 class Part(TypedDict):

@@ -129,9 +129,42 @@ def _optional(
 
 
 def _index(folder: str, points: str, nodes: str, edges: str) -> tuple[DatasetSpec, ...]:
-    """Return the arrays of an NN-descent index over some points."""
-    first = f"{folder}/graph_indptr"
+    """Return the arrays of an index over some points: of its cells or of NN-descent."""
+    first, start = f"{folder}/graph_indptr", f"{folder}/cell_start"
+    cells = nodes.replace("nodes", "search_cells")
+    box = (cells, nodes.replace("nodes", "axes"))
     return (
+        _optional(
+            f"{folder}/cell_point", (points,), "int32", ONE, "points, cell by cell",
+            rules=(Permutation(points),), beside=start,
+        ),
+        _optional(
+            f"{folder}/cell_start", (f"{cells}+1",), "int64", ONE, "first of each cell",
+            rules=(Offsets(points),), beside=f"{folder}/cell_point",
+        ),
+        _optional(
+            f"{folder}/cell_center", (cells, "d_search"), "float32", DESCRIPTOR_UNITS,
+            "centers of the cells", beside=start,
+        ),
+        _optional(
+            f"{folder}/cell_axes", (*box, "d_search"), "float32", ONE,
+            "orthonormal axes of each cell", beside=start,
+        ),
+        _optional(
+            f"{folder}/cell_low", box, "float32", DESCRIPTOR_UNITS,
+            "its points lie above this along each axis, from the center", beside=start,
+        ),
+        _optional(
+            f"{folder}/cell_high", box, "float32", DESCRIPTOR_UNITS, "and below this", beside=start
+        ),
+        _optional(
+            f"{folder}/cell_rest", (cells,), "float32", DESCRIPTOR_UNITS,
+            "and at most this far beside the axes", rules=FROM_0, beside=start,
+        ),
+        _optional(
+            f"{folder}/cell_radius", (cells,), "float32", DESCRIPTOR_UNITS,
+            "largest distance of a point of the cell from its center", rules=FROM_0, beside=start,
+        ),
         _optional(
             f"{folder}/graph_indptr", (f"{points}+1",), "int64", ONE, "search graph, CSR offsets",
             rules=(Offsets(edges),), beside=f"{folder}/graph_indices",
@@ -235,7 +268,7 @@ ERRORS = ArtifactSpec(
 
 MODEL = ArtifactSpec(
     kind="model",
-    version=2,
+    version=3,
     description="Error CDFs of the training set and the search structure over its descriptors.",
     made_by="fit",
     parameters=attributes.ModelParameters,
@@ -297,6 +330,11 @@ MODEL = ArtifactSpec(
             "loo_expected_error", _SAMPLE, "float32", ERROR_UNITS,
             "mean error of these neighbors: what ltau expects of the sample without seeing it",
             nan=True, rules=FROM_0,
+        ),
+        DatasetSpec(
+            "loo_share", ("n_neighbors", "n_samples"), "float16", ONE,
+            "mean distance to the nearest 1, 2, ... k of them over `loo_distance`: the reference "
+            "of a smaller k; NaN if never logged", required=False, nan=True, rules=FROM_0,
         ),
         _optional(
             "loo_group", _SAMPLE, "int64", ONE,

@@ -10,6 +10,7 @@ import click
 from ltau_cli import __version__, stop
 from ltau_cli.cli import (
     calibrate,
+    compile,
     evaluate,
     export,
     fit,
@@ -48,7 +49,10 @@ def ltau(context: click.Context) -> None:
         click.echo(context.get_help())
 
 
-for module in (ingest, fit, score, merge, calibrate, evaluate, export, select, weights, plot, info):
+COMMANDS = (
+    ingest, fit, score, merge, calibrate, evaluate, export, select, weights, plot, info, compile
+)  # fmt: skip
+for module in COMMANDS:
     ltau.add_command(module.command)
     options.name_environment(module.command)
 

@@ -14,8 +14,9 @@ from ltau_cli.core.calibration.maps import Floats, Rows
 from ltau_cli.core.calibration.metrics import rank_correlation
 from ltau_cli.core.choices import Metric, Scale, Weighting
 from ltau_cli.core.domain import distance_floor, relative_distance
+from ltau_cli.core.search.cells import CellSearcher, build_cells
 from ltau_cli.core.search.loo import GroupLeftOut
-from ltau_cli.core.search.neighbors import ExactSearcher, Neighbors, find_neighbors
+from ltau_cli.core.search.neighbors import Neighbors, find_neighbors
 from ltau_cli.core.search.points import find_points
 from ltau_cli.core.search.scaling import fit_scaling
 from ltau_cli.core.structures import log_structure_distance
@@ -137,7 +138,7 @@ def _score(
     scaled = scaling.apply(descriptors, threads=threads)
     points = find_points(scaled, np.ones(n, dtype=np.int32), merge_within=0.0)
     unique = np.ascontiguousarray(scaled[points.first])
-    searcher = ExactSearcher(unique)
+    searcher = CellSearcher(unique, build_cells(unique, threads=threads))
     left = n - int(np.bincount(group).max())
     neighbors = [k for k in NEIGHBORS if k <= left] or [max(1, left)]
 

@@ -22,7 +22,7 @@ import numpy.typing as npt
 
 from ltau_cli import __version__
 from ltau_cli.artifacts.calibration import CalibrationFile, to_datasets
-from ltau_cli.artifacts.model import ModelFile
+from ltau_cli.artifacts.model import ModelFile, announce_compilation
 from ltau_cli.artifacts.provenance import Hasher, stamp
 from ltau_cli.artifacts.read import open_artifact
 from ltau_cli.artifacts.scores import (
@@ -275,6 +275,7 @@ class _Work:
 
 def _prepare(artifact: ModelFile, settings: ScoreSettings, hasher: Hasher, threads: int) -> _Shared:
     """Read the model and the calibration."""
+    announce_compilation()
     fitted = artifact.load()
     k = _check_k(settings.k, fitted, artifact.path)
     limits = np.array(sorted(set(settings.thresholds)) or fitted.thresholds, dtype=np.float64)

@@ -62,14 +62,17 @@ class FitSettings(_Settings):
         Merge training samples this close, in units of the scaled descriptors.
     loo : {"sample", "structure"}
         What is left out for the leave-one-out reference.
-    index : {"auto", "exact", "nndescent"}
-        Search structure.
+    index : {"auto", "cells", "exact", "nndescent"}
+        Search structure; auto takes cells.
+    search_factor : float
+        How many times too long a neighbor distance may be that a search in cells finds; 1 is
+        exact.
     recall : float
         Share of the k nearest neighbors that an NN-descent search has to find.
     shards : int
         Parts of the training set with a search structure each, of which one at a time is in memory.
     seed : int
-        Of NN-descent and its trial queries.
+        Of the cells, of NN-descent and of trial queries.
     """
 
     bins: int = 100
@@ -84,6 +87,7 @@ class FitSettings(_Settings):
     merge_within: float = 0.0
     loo: LeftOut = "sample"
     index: Index = "auto"
+    search_factor: float = 1.0
     recall: float = 0.99
     shards: int = 1
     seed: int = 0

@@ -8,9 +8,9 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from ltau_cli.core.search import points as points_module
-from ltau_cli.core.search.graph import recall, trial_queries
+from ltau_cli.core.search.cells import ExactSearcher
 from ltau_cli.core.search.loo import leave_one_out
-from ltau_cli.core.search.neighbors import ExactSearcher, Neighbors, find_neighbors
+from ltau_cli.core.search.neighbors import Neighbors, find_neighbors
 from ltau_cli.core.search.points import find_points
 from ltau_cli.core.search.scaling import fit_scaling
 from ltau_cli.core.search.shards import OneShard
@@ -179,19 +179,6 @@ def test_whitening_leaves_out_directions_without_variance():
         scaling = fit_scaling(lambda: [constant], 2, scale=scale, metric="euclidean")
         got = scaling.apply(constant)
         np.testing.assert_array_equal(got, 0)
-
-
-def test_recall_by_hand():
-    exact = np.array([[1, 2], [3, 4]])
-    assert recall(np.array([[2, 1], [3, 9]]), exact).tolist() == [1.0, 0.5]
-
-
-def test_trial_queries_are_no_training_points(train):
-    queries = trial_queries(train, 10, seed=0, n=200)
-    assert queries.shape == (200, 16)
-    distance = np.linalg.norm(queries[:, None] - train[None], axis=2).min(axis=1)
-    assert (distance > 0).all()
-    np.testing.assert_array_equal(queries, trial_queries(train, 10, seed=0, n=200))
 
 
 def test_weights_by_inverse_distance_by_hand():
