@@ -112,9 +112,7 @@ def prepare(
 
 def read_set(folder: Path, name: str, path: Path) -> Scored:
     """Read the scores and the true errors of one set."""
-    difference = np.load(folder / f"test_{name}_forces_pred.npy").astype(np.float64)
-    difference -= np.load(folder / f"test_{name}_forces_true.npy")
-    true_error = np.linalg.norm(difference, axis=1)
+    true_error = read_errors(folder, name)
     with open_artifact(path, "scores") as artifact, Hasher() as hasher:
         return Scored(
             read_rows(artifact, TrueErrors(true_error), None, hasher),
@@ -125,12 +123,22 @@ def read_set(folder: Path, name: str, path: Path) -> Scored:
         )
 
 
+def read_errors(folder: Path, name: str) -> npt.NDArray[np.float64]:
+    """True error of each row, (n,) in error units."""
+    known = folder / f"test_{name}_force_errors.npy"
+    if known.exists():
+        return np.asarray(np.load(known), dtype=np.float64)
+    difference = np.load(folder / f"test_{name}_forces_pred.npy").astype(np.float64)
+    difference -= np.load(folder / f"test_{name}_forces_true.npy")
+    return np.asarray(np.linalg.norm(difference, axis=1))
+
+
 def one_split(
     published: dict[str, Scored], default: dict[str, Scored], sets: list[str], seed: int
 ) -> Iterator[tuple[str, dict[str, Row]]]:
     """Calibrate on half of the first set; measure the other half and the other sets."""
     first = default[sets[0]]
-    chosen = split_rows(first.rows.structure, len(first.rows), fit_fraction=0.5, seed=seed)
+    chosen = split_rows(first.rows, fit_fraction=0.5, seed=seed)
     parts = {s: ~chosen if s == sets[0] else np.ones(len(default[s].rows), bool) for s in sets}
 
     own = published[sets[0]]
@@ -190,7 +198,7 @@ def count_structures(
             for s in sets:
                 part = ~chosen if s == sets[0] else np.ones(len(default[s].rows), dtype=bool)
                 rows = default[s].rows.take(part)
-                bound = fitted.predictor.map.apply(rows) * fitted.predictor.bound_ratio[0, 0]
+                bound = fitted.predict(rows).bounds()[:, 0]
                 covered[s].append(float((default[s].true_error[part] <= bound).mean()))
         found[n] = {s: np.array(values) for s, values in covered.items()}
     return found

@@ -104,7 +104,7 @@ def tune(
     for scale in scales:
         for choice, rows in _score(descriptors, group, mean_error, queries, scale, metric, threads):
             part = _with_structures(rows.take(known), structure)
-            predicted, scores = cross_validate("distance", part, truth)
+            predicted, _, scores = cross_validate("distance", part, truth)
             trials.append(Trial(choice, float(scores.mean()), rank_correlation(predicted, truth)))
         advance(1)
     return sorted(trials, key=lambda trial: trial.crps)

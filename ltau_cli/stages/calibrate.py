@@ -88,7 +88,7 @@ def run(
                 f"{truth.place}: every true error is 0; there is nothing to calibrate on"
             )
         uncertainty = artifact.read("uncertainty").astype(np.float64)
-        fit = split_rows(rows.structure, len(rows), fit_fraction=fit_fraction, seed=seed)
+        fit = split_rows(rows, fit_fraction=fit_fraction, seed=seed)
         held = ~fit
         fitted = fit_calibration(
             rows.take(fit),
