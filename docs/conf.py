@@ -11,7 +11,7 @@ import tempfile
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from ltau_cli.__init__ import __version__
+from ltau_cli import __version__
 from ltau_cli.artifacts.schema import SPECS, ArtifactSpec
 
 if TYPE_CHECKING:

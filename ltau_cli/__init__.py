@@ -1,3 +1,70 @@
-"""Error bars from training logs (LTAU, doi 10.1088/2632-2153/adb4b9)."""
+"""Error bars from training logs (LTAU, doi 10.1088/2632-2153/adb4b9).
+
+Every name below is loaded when it is first used: ``import ltau_cli as ltau`` costs nothing.
+"""
+
+from __future__ import annotations
+
+import importlib
+from typing import TYPE_CHECKING, Any
 
 __version__ = "0.1.0"
+
+if TYPE_CHECKING:
+    from ltau_cli.artifacts.model import load_model as load_model
+    from ltau_cli.artifacts.views import open_artifact as open_artifact
+    from ltau_cli.core.scoring import Scorer as Scorer
+    from ltau_cli.readers.logs.labels import LabelFiles as LabelFiles
+    from ltau_cli.readers.logs.options import LogOptions as LogOptions
+    from ltau_cli.stages.calibrate import run as calibrate
+    from ltau_cli.stages.evaluate import run as evaluate
+    from ltau_cli.stages.export import run as export
+    from ltau_cli.stages.fit import run as fit
+    from ltau_cli.stages.info import run as info
+    from ltau_cli.stages.ingest import run as ingest
+    from ltau_cli.stages.merge import run as merge
+    from ltau_cli.stages.plot import run as plot
+    from ltau_cli.stages.score import run as score
+    from ltau_cli.stages.select import run as select
+    from ltau_cli.stages.settings import CalibrateSettings as CalibrateSettings
+    from ltau_cli.stages.settings import ExportSettings as ExportSettings
+    from ltau_cli.stages.settings import FitSettings as FitSettings
+    from ltau_cli.stages.settings import PlotSettings as PlotSettings
+    from ltau_cli.stages.settings import ScoreSettings as ScoreSettings
+    from ltau_cli.stages.settings import SelectSettings as SelectSettings
+    from ltau_cli.stages.settings import WeightSettings as WeightSettings
+    from ltau_cli.stages.true_errors import Truth as Truth
+    from ltau_cli.stages.weights import run as weights
+
+__all__ = [
+    "CalibrateSettings", "ExportSettings", "FitSettings", "LabelFiles", "LogOptions",
+    "PlotSettings", "ScoreSettings", "Scorer", "SelectSettings", "Truth", "WeightSettings",
+    "calibrate", "evaluate", "export", "fit", "info", "ingest", "load_model", "merge",
+    "open_artifact", "plot", "score", "select", "weights",
+]  # fmt: skip
+_HOME = {
+    "LabelFiles": "readers.logs.labels",
+    "LogOptions": "readers.logs.options",
+    "Scorer": "core.scoring",
+    "Truth": "stages.true_errors",
+    "load_model": "artifacts.model",
+    "open_artifact": "artifacts.views",
+}
+
+
+def __getattr__(name: str) -> Any:
+    """Load a public name when it is first used (PEP 562)."""
+    if name not in __all__:
+        raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+    if name in _HOME:
+        value = getattr(importlib.import_module(f"ltau_cli.{_HOME[name]}"), name)
+    elif name.endswith("Settings"):
+        value = getattr(importlib.import_module("ltau_cli.stages.settings"), name)
+    else:
+        value = importlib.import_module(f"ltau_cli.stages.{name}").run
+    globals()[name] = value
+    return value
+
+
+def __dir__() -> list[str]:
+    return [*globals(), *__all__]

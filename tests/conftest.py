@@ -2,34 +2,20 @@
 
 from __future__ import annotations
 
+import contextlib
 import os
-import subprocess
-import sys
 from collections.abc import Callable
-from dataclasses import dataclass
-from pathlib import Path
 
 import numpy as np
 import pytest
 from hypothesis import settings
 
 from ltau_cli.cli.main import run
+from tests.helpers import INPUT, SAMPLE, Pipeline, Result, check, contents, save, tiny_blocks
 
 os.environ["SOURCE_DATE_EPOCH"] = "1700000000"  # the same date in every artifact
-
-SAMPLE = Path(__file__).parent.parent / "sample_data"
-
 settings.register_profile("ltau", deadline=None, max_examples=60)
 settings.load_profile("ltau")
-
-
-@dataclass
-class Result:
-    """What a command did."""
-
-    code: int
-    out: str
-    err: str
 
 
 @pytest.fixture
@@ -43,41 +29,6 @@ def ltau(capfd: pytest.CaptureFixture[str]) -> Callable[..., Result]:
         return Result(code, out, err)
 
     return call
-
-
-def start(*arguments: object, **options: object) -> subprocess.Popen[str]:
-    """Start ``ltau ARGUMENTS`` in a new process."""
-    return subprocess.Popen(
-        [sys.executable, "-m", "ltau_cli", *map(str, arguments)],
-        stdout=subprocess.PIPE,
-        stderr=subprocess.PIPE,
-        text=True,
-        **options,  # type: ignore[call-overload]
-    )
-
-
-def finish(process: subprocess.Popen[str]) -> Result:
-    """Wait for a process."""
-    out, err = process.communicate(timeout=300)
-    return Result(process.returncode, out, err)
-
-
-@dataclass
-class Pipeline:
-    """Artifacts made from the sample data."""
-
-    folder: Path
-
-    def __getattr__(self, name: str) -> Path:
-        return self.folder / f"{name}.h5"
-
-    descriptors = SAMPLE / "test_300K_descriptors.npy"
-    true_errors = SAMPLE / "test_300K_force_errors.npy"
-    hot_descriptors = SAMPLE / "test_900K_descriptors.npy"
-    hot_true_errors = SAMPLE / "test_900K_force_errors.npy"
-    natoms = SAMPLE / "test_300K_natoms.npy"
-    train = SAMPLE / "train_descriptors.npy"
-    logs = SAMPLE / "logs"
 
 
 @pytest.fixture(scope="session")
@@ -116,3 +67,53 @@ def _fixed_surroundings(monkeypatch: pytest.MonkeyPatch) -> None:
     for name in list(os.environ):
         if name.startswith(("LTAU_", "SLURM_")):
             monkeypatch.delenv(name)
+
+
+@pytest.fixture
+def small(tmp_path, ltau):
+    """A log of 20 samples with its artifacts, as paths."""
+    rng = np.random.default_rng(0)
+    log = save(tmp_path / "log.npy", rng.random((6, 20)))
+    x = save(tmp_path / "x.npy", rng.random((20, 3)))
+    errors, model, scores = (tmp_path / f"{name}.h5" for name in ("errors", "model", "scores"))
+    assert ltau("ingest", log, "-o", errors).code == 0
+    assert ltau("fit", errors, x, "-o", model).code == 0
+    assert ltau("score", x, "-m", model, "-o", scores).code == 0
+    return {"log": log, "x": x, "errors": errors, "model": model, "scores": scores}
+
+
+@pytest.fixture
+def ingest(ltau, tmp_path):
+    """Ingest and return what was stored."""
+
+    def call(*words):
+        out = tmp_path / "out" / "errors.h5"
+        out.parent.mkdir(exist_ok=True)
+        result = ltau("ingest", *words, "-o", out, "--force")
+        assert result.code == 0, result.err
+        return contents(out)
+
+    return call
+
+
+@pytest.fixture
+def refused(ltau, tmp_path):
+    """Ingest and check the refusal; nothing is left behind."""
+
+    def call(words, said, code=INPUT, hint=True):
+        out = tmp_path / "refused" / "errors.h5"
+        out.parent.mkdir(exist_ok=True)
+        said = [said] if isinstance(said, str) else said
+        result = ltau("ingest", *words, "-o", out)
+        hint = "hint: " in result.err if hint is None else hint
+        check(result, code, *said, hint=hint)
+        assert list(out.parent.iterdir()) == []
+
+    return call
+
+
+@pytest.fixture(params=["in memory", "in tiny blocks"], scope="module")
+def memory(request):
+    """Run a test twice: as small logs are read, and as logs that do not fit in memory are."""
+    with tiny_blocks() if request.param == "in tiny blocks" else contextlib.nullcontext():
+        yield

@@ -92,3 +92,9 @@ def merged_candidates(lists, k):
         kept.append(entry)
         places += entry[2]
     return kept
+
+
+def training_weights(uncertainty, *, sign=1, temperature=3.0):
+    """Without limits: the softmax, times n."""
+    raw = np.exp(sign * uncertainty / (temperature * np.std(uncertainty)))
+    return raw / raw.mean()

@@ -1,8 +1,9 @@
-"""The epochs of a log that a model is fitted on."""
+"""The errors artifact: the error of every training sample at every logged epoch."""
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections import Counter
+from collections.abc import Iterator, Mapping
 from concurrent.futures import ThreadPoolExecutor
 from typing import Any
 
@@ -11,19 +12,64 @@ import numpy.typing as npt
 
 from ltau_cli.artifacts.read import Artifact
 from ltau_cli.artifacts.write import ArtifactWriter, BlockWriter
-from ltau_cli.core.checkup import Survey, rows_of_runs
+from ltau_cli.core.checkup import COMPARED_SAMPLES, Survey, check_up, join_datasets, rows_of_runs
 from ltau_cli.errors import InputError, UsageError
 from ltau_cli.progress import Progress
-from ltau_cli.readers.logs.open import ErrorLog
+from ltau_cli.readers.logs.run import ErrorLog
+
+PER_EPOCH = ("epoch", "run", "epoch_mean", "epoch_min", "epoch_max", "epoch_missing", "epoch_zeros")
+PER_SAMPLE = ("n_logged", "sample_min", "sample_max")
+# `fit` reads all epochs of a block of samples, `--append` adds rows: so chunks are wide in samples
+# and low in epochs, a block of samples is whole chunks, and each chunk is read exactly once. A
+# block of all epochs stays under 64 MB, whatever the size of the log.
+BLOCK_BYTES = 64 << 20
+CHUNK_SAMPLES = 16_384
+CHUNK_EPOCHS = 16
 
 
-class KeptLog:
-    """A log without the first epochs of each run.
+class ErrorsFile(Artifact):
+    """An open errors artifact."""
+
+    kind = "errors"
+
+    @property
+    def shape(self) -> tuple[int, int]:
+        """Epochs (rows of all runs) and samples."""
+        n_epochs, n_samples = self.dataset("errors").shape
+        return int(n_epochs), int(n_samples)
+
+    @property
+    def sample_chunk(self) -> int:
+        """Samples per chunk of the file: blocks of whole chunks are read once."""
+        n_samples = self.shape[1]
+        return int((self.dataset("errors").chunks or (1, min(CHUNK_SAMPLES, n_samples)))[1])
+
+    def runs(self) -> list[npt.NDArray[np.int64]]:
+        """Rows of each run, in the order of its epochs."""
+        return rows_of_runs(self.read("epoch"), self.read("run"))
+
+    def last_mean(self) -> float:
+        """Mean error over the training set at the last epoch: the model's MAE; mean over runs."""
+        means = self.read("epoch_mean")
+        return float(np.mean([means[own][np.isfinite(means[own])][-1] for own in self.runs()]))
+
+    def after(self, burn_in: int = 0) -> LateEpochs:
+        """Leave out the first ``burn_in`` epochs of each run.
+
+        Raises
+        ------
+        UsageError
+            If no epoch of a run is left.
+        """
+        return LateEpochs(self, burn_in)
+
+
+class LateEpochs:
+    """A log without the first epochs of each run: what a model is fitted on.
 
     Parameters
     ----------
-    log : Artifact
-        Open, of kind errors.
+    log : ErrorsFile
     burn_in : int
         Epochs to leave out of each run.
 
@@ -38,9 +84,9 @@ class KeptLog:
         If no epoch of a run is left.
     """
 
-    def __init__(self, log: Artifact, burn_in: int = 0) -> None:
+    def __init__(self, log: ErrorsFile, burn_in: int = 0) -> None:
         self.log = log
-        runs = rows_of_runs(log.read("epoch"), log.read("run"))
+        runs = log.runs()
         shortest = min(map(len, runs))
         if burn_in >= shortest:
             raise UsageError(
@@ -66,7 +112,7 @@ class KeptLog:
 
     def blocks(self, first: int, last: int) -> Iterator[tuple[int, int]]:
         """Cut a range of samples where the chunks of the log end."""
-        chunk = self._dataset.chunks[1]
+        chunk = self.log.sample_chunk
         start = first
         while start < last:
             stop = min(last, (start // chunk + 1) * chunk)
@@ -90,32 +136,72 @@ class KeptLog:
         return values
 
 
-# `fit` reads all epochs of a block of samples, `--append` adds rows: so chunks are wide in samples
-# and low in epochs, a block of samples is whole chunks, and each chunk is read exactly once. A
-# block of all epochs stays under 64 MB, whatever the size of the log.
-BLOCK_BYTES = 64 << 20
-CHUNK_SAMPLES = 16_384
-CHUNK_EPOCHS = 16
+def create_errors(artifact: ArtifactWriter, n_epochs: int, n_samples: int) -> BlockWriter:
+    """Create the errors, (n_epochs, n_samples) float32, to which epochs may be added later."""
+    epochs = -(-n_epochs // -(-n_epochs // CHUNK_EPOCHS))  # so that the last chunk is nearly full
+    samples = max(1, min(CHUNK_SAMPLES, BLOCK_BYTES // (4 * n_epochs), n_samples))
+    return artifact.create("errors", (n_epochs, n_samples), chunks=(epochs, samples), growing=True)
 
 
-def sample_chunk(n_epochs: int, n_samples: int) -> int:
-    """Choose the samples per chunk and per block."""
-    return max(1, min(CHUNK_SAMPLES, BLOCK_BYTES // (4 * n_epochs), n_samples))
+def write_log(
+    artifact: ArtifactWriter,
+    errors: BlockWriter,
+    log: ErrorLog,
+    *,
+    before: Mapping[str, npt.NDArray[Any]] | None = None,
+    notes: Counter[str],
+    allow_missing: bool,
+    progress: Progress,
+) -> dict[str, Any]:
+    """Write the rows of a log, below those that are there, and what is stored of each row.
+
+    Parameters
+    ----------
+    artifact : ArtifactWriter
+    errors : BlockWriter
+        Of all epochs, (n_epochs, n_samples); the last rows are filled.
+    log : ErrorLog
+        Samples beyond its end are missing.
+    before : mapping, optional
+        The datasets :data:`PER_EPOCH` and :data:`PER_SAMPLE` of the rows that are there.
+    notes : Counter
+        Findings of the readers, in all.
+    allow_missing : bool
+        Accept samples that were never logged.
+    progress : Progress
+
+    Returns
+    -------
+    dict
+        The check-up of all epochs; see :func:`ltau_cli.core.checkup.check_up`.
+
+    Raises
+    ------
+    InputError
+        If an error is negative, or a sample was never logged.
+    """
+    survey = _copy(log, errors, progress)
+    data = {
+        "epoch": np.array(log.epochs, dtype=np.int32),
+        "run": np.array(log.runs, dtype=np.int32),
+        **survey.datasets(),
+    }
+    if before is not None:
+        data = join_datasets(before, data)
+    _refuse_never_logged(data["n_logged"], log, allow_missing)
+    notes["infinite"] += int(survey.infinite.sum())
+    report = check_up(data, notes=notes, some_errors=errors[:, :COMPARED_SAMPLES])
+    for name in PER_EPOCH:
+        artifact.put(name, data[name], growing=True)
+    for name in PER_SAMPLE:
+        artifact.put(name, data[name])
+    return report | {"format": log.format, "notes": dict(notes)}
 
 
-def chunk_epochs(n_epochs: int) -> int:
-    """Choose the epochs per chunk, about 16, so that the last chunk is nearly full."""
-    return -(-n_epochs // -(-n_epochs // CHUNK_EPOCHS))
-
-
-PER_EPOCH = ("epoch", "run", "epoch_mean", "epoch_min", "epoch_max", "epoch_missing", "epoch_zeros")
-PER_SAMPLE = ("n_logged", "sample_min", "sample_max")
-
-
-def copy_log(
-    log: ErrorLog, errors: BlockWriter, row: int, n: int, chunk: int, progress: Progress
-) -> Survey:
-    """Copy the log into rows ``row..``, block by block; the next is read while one is written."""
+def _copy(log: ErrorLog, errors: BlockWriter, progress: Progress) -> Survey:
+    """Copy the log into the last rows, block by block; the next is read while one is written."""
+    (n_epochs, n), (_, chunk) = errors.shape, errors.chunks
+    row = n_epochs - len(log.epochs)
     survey = Survey.empty(len(log.epochs), n)
 
     def read(start: int) -> npt.NDArray[np.float32]:
@@ -151,16 +237,16 @@ def _read_block(log: ErrorLog, start: int, stop: int) -> npt.NDArray[np.float32]
     return block if block.flags.writeable and block.base is None else block.copy()
 
 
-def write_rows(artifact: ArtifactWriter, data: dict[str, npt.NDArray[Any]]) -> None:
-    """Write what is stored per epoch and per sample."""
-    for name in PER_EPOCH:
-        artifact.put(name, data[name], growing=True)
-    for name in PER_SAMPLE:
-        artifact.put(name, data[name])
-
-
-def last_mean(log: Artifact) -> float:
-    """Mean error over the training set at the last epoch, the model's MAE; the mean over runs."""
-    means = log.read("epoch_mean")
-    rows = rows_of_runs(log.read("epoch"), log.read("run"))
-    return float(np.mean([means[own][np.isfinite(means[own])][-1] for own in rows]))
+def _refuse_never_logged(
+    n_logged: npt.NDArray[np.int32], log: ErrorLog, allow_missing: bool
+) -> None:
+    """Refuse samples without a single error; always if no sample has any."""
+    never = np.flatnonzero(n_logged == 0)
+    if len(never) == len(n_logged):
+        raise InputError(f"{log.place}: every error is missing (NaN, infinite or a sentinel)")
+    if len(never) and not allow_missing:
+        raise InputError(
+            f"{log.place}: {len(never):,} of {len(n_logged):,} samples were never logged "
+            f"(missing in every epoch), the first is sample {never[0]}",
+            hint="if they were held out of the training: --allow-missing, and they carry no weight",
+        )

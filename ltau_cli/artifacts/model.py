@@ -1,30 +1,182 @@
-"""Read the artifacts that scoring needs."""
+"""The model artifact: error CDFs of the training samples and the search for their neighbors."""
 
 from __future__ import annotations
 
 import itertools
 import logging
+import os
 import warnings
 from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
 from typing import Any
 
 import numpy as np
 import numpy.typing as npt
 
-from ltau_cli.artifacts.read import Artifact, damaged
+from ltau_cli.artifacts.read import Artifact, damaged, open_artifact
+from ltau_cli.artifacts.write import ArtifactWriter, BlockWriter
 from ltau_cli.core.compile import is_compiled
 from ltau_cli.core.scoring import Model
 from ltau_cli.core.search import graph
 from ltau_cli.core.search import neighbors as nn
+from ltau_cli.core.search.graph import graph_library_version
 from ltau_cli.core.search.points import Points
 from ltau_cli.core.search.scaling import Scaling
 from ltau_cli.core.search.shards import OneShard, Shard, Shards
-from ltau_cli.errors import LtauWarning
+from ltau_cli.errors import ArtifactError, LtauWarning
 
 log = logging.getLogger("ltau")
 
+NEVER_LOGGED = -1  # point of a sample without a logged error
 SLAB_BYTES = 4 << 20  # of counts, read at a time
 ReadRows = Callable[[str, int | None, int | None], npt.NDArray[Any]]
+
+
+class ModelFile(Artifact):
+    """An open model artifact."""
+
+    kind = "model"
+
+    def load(self) -> Model:
+        """Read the model and wake its search structure; nothing is unpickled.
+
+        Of a model in shards, descriptors, counts and search structures stay in the file.
+
+        Raises
+        ------
+        ArtifactError
+            If the model is damaged.
+        """
+        multiplicity = self.read("multiplicity")
+        point = self.read("point")
+        logged = point >= 0
+        transform = self.has("descriptor_transform")
+        sharded = self.has("shard_start")
+        return Model(
+            edges=self.read("bin_edges"),
+            thresholds=self.read("thresholds"),
+            counts=_counts_in_file(self) if sharded else self.read("counts"),
+            mean_error=self.read("mean_error"),
+            max_error=self.read("max_error"),
+            uncertainty=self.read("uncertainty"),
+            multiplicity=multiplicity,
+            shards=_open_shards(self),
+            scaling=Scaling(
+                self.read("descriptor_shift"),
+                self.read("descriptor_transform") if transform else None,
+                self.parameters["metric"],
+            ),
+            points=Points(np.zeros(0, dtype=np.int64), point[logged], multiplicity),
+            loo_distance=self.read("loo_distance")[logged],
+            loo_group=self.read("loo_group")[logged] if self.has("loo_group") else None,
+            k=int(self.summary["k"]),
+            weighting=self.parameters.get("weighting", "uniform"),
+            fingerprint=self.model_fingerprint or "",
+        )
+
+    def of_samples(self, values: npt.NDArray[Any]) -> npt.NDArray[np.float64]:
+        """Spread values of the points, (n_points,), over the samples; NaN where never logged."""
+        point = self.read("point")
+        return np.where(point == NEVER_LOGGED, np.nan, values[point].astype(np.float64))
+
+
+def load_model(path: str | os.PathLike[str]) -> Model:
+    """Read a model into memory, to score arrays with a :class:`ltau_cli.core.scoring.Scorer`.
+
+    Raises
+    ------
+    InputError
+        If there is no such file.
+    ArtifactError
+        If it is no model, damaged, or in shards: those stay in their file.
+    """
+    with open_artifact(Path(path), ModelFile) as artifact:
+        if artifact.has("shard_start"):
+            raise ArtifactError(
+                f"{path} is in shards, which are read from the file while it is open",
+                hint="score with ltau score, or open it: open_artifact(path) and .load()",
+            )
+        return artifact.load()
+
+
+@dataclass
+class PooledPoints:
+    """What the logged errors say of each point, and which sample belongs to which.
+
+    Attributes
+    ----------
+    mean_error, max_error : (n_points,) float32
+        Error units.
+    uncertainty : (n_points, n_thresholds) float32
+    multiplicity : (n_points,) int64
+    of_sample : (n_samples,) int64
+        :data:`NEVER_LOGGED` where a sample was never logged.
+    """
+
+    mean_error: npt.NDArray[np.float32]
+    max_error: npt.NDArray[np.float32]
+    uncertainty: npt.NDArray[np.float32]
+    multiplicity: npt.NDArray[np.int64]
+    of_sample: npt.NDArray[np.int64]
+
+
+def write_grid(
+    writer: ArtifactWriter, edges: npt.NDArray[np.float64], thresholds: npt.NDArray[np.float64]
+) -> None:
+    """Write the bin edges and the thresholds (error units)."""
+    writer.put("bin_edges", edges)
+    writer.put("thresholds", thresholds)
+
+
+def create_counts(
+    writer: ArtifactWriter, n_points: int, n_edges: int, *, largest: int, sharded: bool
+) -> BlockWriter:
+    """Create the counts, (n_points, n_edges + 1), of a type that holds ``largest``."""
+    dtype = np.min_scalar_type(largest)
+    # A shard's counts are read by ranges of points, for which compressed chunks are slow.
+    return writer.create("counts", (n_points, n_edges + 1), dtype=dtype, compress=not sharded)
+
+
+def write_points(writer: ArtifactWriter, points: PooledPoints) -> None:
+    """Write what is known of each point, and the point of each sample."""
+    writer.put("mean_error", points.mean_error)
+    writer.put("max_error", points.max_error)
+    writer.put("uncertainty", points.uncertainty)
+    writer.put("multiplicity", points.multiplicity, compress=True)
+    writer.put("point", points.of_sample, compress=True)
+
+
+def write_scaling(writer: ArtifactWriter, scaling: Scaling) -> None:
+    """Write how descriptors are scaled before distances are measured."""
+    writer.put("descriptor_shift", scaling.shift)
+    if scaling.transform is not None:
+        writer.put("descriptor_transform", scaling.transform)
+
+
+def write_index(
+    writer: ArtifactWriter, arrays: Mapping[str, npt.NDArray[Any]], shard: int | None
+) -> None:
+    """Write the arrays of a search structure: the only one, or that of a shard."""
+    for name, values in arrays.items():
+        writer.put(_index_folder(shard) + name, values)
+
+
+def write_leave_one_out(
+    writer: ArtifactWriter,
+    distance: npt.NDArray[np.float32],
+    expected_error: npt.NDArray[np.float32],
+    group: npt.NDArray[np.int64] | None,
+) -> None:
+    """Write the leave-one-out reference of every sample, (n_samples,); NaN where never logged."""
+    writer.put("loo_distance", distance, compress=True)
+    writer.put("loo_expected_error", expected_error, compress=True)
+    if group is not None:
+        writer.put("loo_group", group, compress=True)
+
+
+def _index_folder(shard: int | None) -> str:
+    return "index/" if shard is None else f"index/{shard}/"
 
 
 class StoredShards:
@@ -67,7 +219,7 @@ class StoredShards:
         first = self._start[number]
         descriptors = self.descriptors(first, self._start[number + 1])
         searcher = _wake_searcher(
-            self._read, f"index/{number}/", self._indexes[number], descriptors, self._seed
+            self._read, number, self._indexes[number], descriptors, self._seed
         )
         return Shard(first, descriptors, searcher)
 
@@ -76,45 +228,7 @@ class StoredShards:
         return self._read("descriptors", start, stop)
 
 
-def load_model(artifact: Artifact) -> Model:
-    """Read a model artifact and wake its search structure; nothing is unpickled.
-
-    Of a model in shards, descriptors, counts and search structures stay in the file.
-
-    Raises
-    ------
-    ArtifactError
-        If the model is damaged.
-    """
-    multiplicity = artifact.read("multiplicity")
-    point = artifact.read("point")
-    logged = point >= 0
-    transform = artifact.has("descriptor_transform")
-    sharded = artifact.has("shard_start")
-    return Model(
-        edges=artifact.read("bin_edges"),
-        thresholds=artifact.read("thresholds"),
-        counts=_counts_in_file(artifact) if sharded else artifact.read("counts"),
-        mean_error=artifact.read("mean_error"),
-        max_error=artifact.read("max_error"),
-        uncertainty=artifact.read("uncertainty"),
-        multiplicity=multiplicity,
-        shards=_open_shards(artifact),
-        scaling=Scaling(
-            artifact.read("descriptor_shift"),
-            artifact.read("descriptor_transform") if transform else None,
-            artifact.parameters["metric"],
-        ),
-        points=Points(np.zeros(0, dtype=np.int64), point[logged], multiplicity),
-        loo_distance=artifact.read("loo_distance")[logged],
-        loo_group=artifact.read("loo_group")[logged] if artifact.has("loo_group") else None,
-        k=int(artifact.summary["k"]),
-        weighting=artifact.parameters.get("weighting", "uniform"),
-        fingerprint=artifact.model_fingerprint or "",
-    )
-
-
-def _open_shards(artifact: Artifact) -> Shards:
+def _open_shards(artifact: ModelFile) -> Shards:
     index: dict[str, Any] = artifact.summary["index"]
     seed = int(artifact.parameters["seed"])
     indexes = index.get("shards", [index])
@@ -134,12 +248,12 @@ def _open_shards(artifact: Artifact) -> Shards:
         width = artifact.sizes["d_search"]
         return StoredShards(artifact.read, start, indexes, width=width, seed=seed)
     descriptors = artifact.read("descriptors")
-    return OneShard(descriptors, _wake_searcher(artifact.read, "index/", index, descriptors, seed))
+    return OneShard(descriptors, _wake_searcher(artifact.read, None, index, descriptors, seed))
 
 
 def _wake_searcher(
     read: ReadRows,
-    folder: str,
+    shard: int | None,
     index: Mapping[str, Any],
     descriptors: npt.NDArray[np.float32],
     seed: int,
@@ -148,7 +262,9 @@ def _wake_searcher(
         return nn.ExactSearcher(descriptors)
     scalars = index["scalars"]
     if index["library_version"] == graph_library_version():
-        arrays = {name: read(folder + name, None, None) for name in graph.GRAPH_ARRAYS}
+        arrays = {
+            name: read(_index_folder(shard) + name, None, None) for name in graph.GRAPH_ARRAYS
+        }
     else:
         neighbors = int(scalars["n_neighbors"])
         built = graph.build_graph(descriptors, seed=seed, n_neighbors=neighbors)
@@ -157,7 +273,7 @@ def _wake_searcher(
     return graph.GraphSearcher(descriptors, prepared, float(index["epsilon"]), arrays)
 
 
-def _warn_of_other_library(artifact: Artifact, indexes: Sequence[Mapping[str, Any]]) -> None:
+def _warn_of_other_library(artifact: ModelFile, indexes: Sequence[Mapping[str, Any]]) -> None:
     version = graph_library_version()
     others = {one.get("library_version", version) for one in indexes} - {version}
     if others:
@@ -169,7 +285,7 @@ def _warn_of_other_library(artifact: Artifact, indexes: Sequence[Mapping[str, An
         )
 
 
-def _counts_in_file(artifact: Artifact) -> Callable[[npt.NDArray[np.int64]], npt.NDArray[Any]]:
+def _counts_in_file(artifact: ModelFile) -> Callable[[npt.NDArray[np.int64]], npt.NDArray[Any]]:
     """Return a reader of the counts of some points, whose numbers increase."""
     dataset = artifact.dataset("counts")
     width = dataset.shape[1]
@@ -193,10 +309,3 @@ def announce_search_compilation() -> None:
     """Say so if the search functions have to be compiled, which happens once per machine."""
     if not is_compiled("pynndescent", "search"):
         log.warning("compiling the neighbor search; this takes a minute, once on this machine")
-
-
-def graph_library_version() -> str:
-    """Version of pynndescent, without importing it."""
-    from importlib.metadata import version
-
-    return version("pynndescent")

@@ -6,7 +6,7 @@ import contextlib
 import json
 from collections.abc import Iterator
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeVar
 
 import h5py
 import numpy as np
@@ -19,7 +19,7 @@ _MADE_BY_HINT = {spec.kind: f"make one with: ltau {spec.made_by}" for spec in SP
 
 
 class Artifact:
-    """A checked artifact, open for reading.
+    """A checked artifact, open for reading; each kind has a view of its own.
 
     Attributes
     ----------
@@ -36,9 +36,10 @@ class Artifact:
         Size of each named dimension.
     """
 
+    kind: str
+
     def __init__(self, path: Path, file: h5py.File, spec: ArtifactSpec) -> None:
         self.path = path
-        self.kind = spec.kind
         self.spec = spec
         self._file = file
         self.attributes = {
@@ -52,6 +53,10 @@ class Artifact:
         fingerprint = file.attrs.get("model_fingerprint")
         self.model_fingerprint = None if fingerprint is None else str(fingerprint)
         self.sizes: dict[str, int] = {}
+
+    def __repr__(self) -> str:
+        shapes = (f"  {spec.name} {self.dataset(spec.name).shape}" for spec in self.present())
+        return "\n".join([f"<{type(self).__name__} {self.path}>", *shapes])
 
     def has(self, name: str) -> bool:
         """Whether the dataset is there."""
@@ -95,9 +100,12 @@ class Artifact:
             return json.loads(_text(self._file.attrs[name]))
 
 
+View = TypeVar("View", bound=Artifact)
+
+
 @contextlib.contextmanager
-def open_artifact(path: Path, *kinds: str) -> Iterator[Artifact]:
-    """Open an artifact of one of ``kinds`` (any kind if none is named), checked.
+def open_artifact(path: Path, *views: type[View]) -> Iterator[View]:
+    """Open an artifact of one of the kinds that ``views`` are of, checked.
 
     Raises
     ------
@@ -106,16 +114,16 @@ def open_artifact(path: Path, *kinds: str) -> Iterator[Artifact]:
     ArtifactError
         If it is not HDF5, not of ltau, of another kind or a newer version, or damaged.
     """
+    kinds = {view.kind: view for view in views}
+    hint = _MADE_BY_HINT[views[0].kind] if len(views) == 1 else None
     if not path.exists():
-        raise InputError(
-            f"{path}: no such file", hint=_MADE_BY_HINT[kinds[0]] if len(kinds) == 1 else None
-        )
+        raise InputError(f"{path}: no such file", hint=hint)
     if path.is_dir():
         raise ArtifactError(f"{path} is a folder, not an artifact")
     with _open_hdf5(path) as file:
         with _damage_named(path, "its structure cannot be read"):
-            spec = _check_kind(path, file, kinds)
-            artifact = Artifact(path, file, spec)
+            spec = _check_kind(path, file, tuple(kinds), hint)
+            artifact = kinds[spec.kind](path, file, spec)
             for declared in spec.datasets:
                 for dataset in _numbered(file, declared):
                     if _check_presence(path, file, dataset):
@@ -139,9 +147,10 @@ def _open_hdf5(path: Path) -> Iterator[h5py.File]:
         yield file
 
 
-def _check_kind(path: Path, file: h5py.File, kinds: tuple[str, ...]) -> ArtifactSpec:
+def _check_kind(
+    path: Path, file: h5py.File, kinds: tuple[str, ...], hint: str | None
+) -> ArtifactSpec:
     wanted = " or ".join(kinds)
-    hint = _MADE_BY_HINT[kinds[0]] if len(kinds) == 1 else None
     if _text(file.attrs.get("format", "")) != FORMAT:
         raise ArtifactError(f"{path} is an HDF5 file, but no artifact of ltau", hint=hint)
     kind = _text(file.attrs.get("kind", ""))
@@ -150,7 +159,7 @@ def _check_kind(path: Path, file: h5py.File, kinds: tuple[str, ...]) -> Artifact
             f"{path} is an artifact of unknown kind {kind!r}",
             hint="a newer ltau may have written it: upgrade ltau",
         )
-    if kinds and kind not in kinds:
+    if kind not in kinds:
         article = "an" if wanted[0] in "aeiou" else "a"
         raise ArtifactError(
             f"{path} is of kind {kind}, but {article} {wanted} artifact is needed here", hint=hint

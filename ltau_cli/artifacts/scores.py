@@ -1,8 +1,8 @@
-"""Rows of scores to a scores artifact: the same bytes wherever the rows come from."""
+"""The scores artifact: the same bytes wherever its rows come from."""
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -10,9 +10,11 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
+from ltau_cli.artifacts.calibration import read_calibration
 from ltau_cli.artifacts.read import Artifact, damaged
 from ltau_cli.artifacts.schema import SCORES
 from ltau_cli.artifacts.write import ArtifactWriter, as_stored, create_artifact
+from ltau_cli.core.calibration.model import Calibration
 from ltau_cli.core.scoring import Scorer
 from ltau_cli.core.structures import Block
 from ltau_cli.core.summary import Summary
@@ -24,8 +26,87 @@ PER_ROW = tuple(spec.name for spec in SCORES.datasets if spec.dims[0] == ROW_DIM
 _COMPRESSED = ("structure", "in_calibration", "group", "sample_id")
 
 
+class ScoresFile(Artifact):
+    """An open scores artifact."""
+
+    kind = "scores"
+
+    @property
+    def n(self) -> int:
+        """Rows."""
+        return self.sizes[ROW_DIM]
+
+    @property
+    def calibrated(self) -> bool:
+        """Whether the scores were made with a calibration."""
+        return self.has("calibration/coefficients")
+
+    def calibration(self) -> Calibration | None:
+        """Return the calibration that the scores were made with.
+
+        Raises
+        ------
+        ArtifactError
+            If it is damaged.
+        """
+        return read_calibration(self, "calibration/") if self.calibrated else None
+
+    def part(self) -> tuple[Part, int] | None:
+        """Return the part and the structures of the whole; None if all rows are here.
+
+        Raises
+        ------
+        ArtifactError
+            If the parameter ``shard`` is damaged.
+        """
+        if "shard" not in self.parameters:
+            return None
+        about = self.parameters["shard"]
+        names = ("index", "count", "n_rows", "first", "last", "n_structures")
+        values = [about.get(name) if isinstance(about, dict) else None for name in names]
+        numbers = [value for value in values if isinstance(value, int) and value >= 0]
+        if len(numbers) < len(names):
+            raise damaged(self.path, "parameter shard is not as ltau score writes it")
+        index, count, n_rows, first, last, n_structures = numbers
+        if not (index < count <= n_rows and first <= last <= n_rows):
+            raise damaged(self.path, f"it cannot be shard {index} of {count} of {n_rows} rows")
+        return Part(index, count, n_rows, first, last), n_structures
+
+    def require_whole(self) -> None:
+        """Refuse a part where the whole is needed.
+
+        Raises
+        ------
+        ArtifactError
+            If it is the result of ``ltau score --shard``.
+        """
+        found = self.part()
+        if found is not None:
+            raise ArtifactError(
+                f"{self.path} holds only shard {found[0].index} of {found[0].count}",
+                hint="join the shards first: ltau merge",
+            )
+
+    def rows_to_judge(self) -> npt.NDArray[np.bool_]:
+        """Choose the rows, (n,) bool, that the calibration in the scores was not fitted on.
+
+        Raises
+        ------
+        ComputeError
+            If none is left.
+        """
+        if not self.has("in_calibration"):
+            return np.ones(self.n, dtype=bool)
+        rest: npt.NDArray[np.bool_] = ~self.read("in_calibration")
+        if not rest.any():
+            raise ComputeError(
+                f"{self.path}: the calibration was fitted on every row; none is left"
+            )
+        return rest
+
+
 @dataclass(frozen=True)
-class Shard:
+class Part:
     """Rows ``first..last`` of ``n_rows``: part ``index``, from 0, of ``count`` parts."""
 
     index: int
@@ -40,7 +121,7 @@ class Shard:
         return self.last - self.first
 
 
-def cut(index: int, count: int, n_rows: int, structure: npt.NDArray[np.int64] | None) -> Shard:
+def cut(index: int, count: int, n_rows: int, structure: npt.NDArray[np.int64] | None) -> Part:
     """Choose the rows of part ``index`` of ``count``, about equally many in each part.
 
     Where the rows of each structure stand together, no structure is cut in two.
@@ -48,7 +129,7 @@ def cut(index: int, count: int, n_rows: int, structure: npt.NDArray[np.int64] | 
     Parameters
     ----------
     index, count, n_rows : int
-        See :class:`Shard`; at most one part per structure, or per row.
+        See :class:`Part`; at most one part per structure, or per row.
     structure : (n_rows,) int64 or None
         Structure of each row.
     """
@@ -59,7 +140,7 @@ def cut(index: int, count: int, n_rows: int, structure: npt.NDArray[np.int64] | 
         place = np.searchsorted(starts, ends)
         place = np.maximum.accumulate(place - numbers) + numbers  # at least one structure each
         ends = starts[np.minimum(place, len(starts) - 1 - (count - numbers))]
-    return Shard(index, count, n_rows, int(ends[index]), int(ends[index + 1]))
+    return Part(index, count, n_rows, int(ends[index]), int(ends[index + 1]))
 
 
 def in_order(structure: npt.NDArray[np.int64]) -> bool:
@@ -68,7 +149,7 @@ def in_order(structure: npt.NDArray[np.int64]) -> bool:
 
 
 @dataclass(frozen=True)
-class Frame:
+class Header:
     """All that a scores artifact holds beside its rows.
 
     Attributes
@@ -82,7 +163,7 @@ class Frame:
         and the calibration.
     label_dtypes : dict of str to numpy.dtype
         Of the label datasets, as stored.
-    parameters, inputs, units, model_fingerprint
+    parameters, units, model_fingerprint
         As in the artifact.
     """
 
@@ -92,7 +173,6 @@ class Frame:
     columns: Mapping[str, npt.NDArray[Any]]
     label_dtypes: Mapping[str, np.dtype[Any]]
     parameters: Mapping[str, Any]
-    inputs: Sequence[Mapping[str, Any]]
     units: str
     model_fingerprint: str
 
@@ -128,7 +208,12 @@ def to_block(rows: npt.NDArray[Any]) -> Block:
 
 
 def write_scores(
-    output: Path, frame: Frame, blocks: Iterator[Block], *, force: bool
+    output: Path,
+    header: Header,
+    blocks: Iterator[Block],
+    *,
+    inputs: Callable[[], Sequence[Mapping[str, Any]]],
+    force: bool,
 ) -> dict[str, Any]:
     """Stream all rows into a scores artifact, with the summary and the aggregates over them.
 
@@ -136,10 +221,12 @@ def write_scores(
     ----------
     output : Path
         The artifact.
-    frame : Frame
+    header : Header
         What stands beside the rows.
     blocks : iterator of dict of str to (m, ...) arrays
         The per-row datasets in order; every block but the last has ``WRITE_ROWS`` rows.
+    inputs : callable
+        Gives the record of each input, waiting for what is not known yet.
     force : bool
         Replace an existing file.
 
@@ -154,13 +241,13 @@ def write_scores(
         If it exists already or cannot be written.
     """
     summary = Summary(
-        frame.n,
-        k=frame.parameters["k"],
-        thresholds=frame.columns["thresholds"],
-        levels=frame.columns.get("levels", np.zeros(0)),
-        n_structures=frame.n_structures,
+        header.n,
+        k=header.parameters["k"],
+        thresholds=header.columns["thresholds"],
+        levels=header.columns.get("levels", np.zeros(0)),
+        n_structures=header.n_structures,
     )
-    with create_artifact(output, "scores", units=frame.units, force=force) as writer:
+    with create_artifact(output, "scores", units=header.units, force=force) as writer:
         datasets: dict[str, Any] = {}
         done = 0
         for block in blocks:
@@ -169,25 +256,25 @@ def write_scores(
                 if name not in datasets:
                     datasets[name] = writer.create(
                         name,
-                        (frame.n, *block[name].shape[1:]),
-                        dtype=frame.label_dtypes.get(name),
+                        (header.n, *block[name].shape[1:]),
+                        dtype=header.label_dtypes.get(name),
                         compress=name in _COMPRESSED,
                     )
                 datasets[name][done : done + m] = as_stored(block[name])
-            summary.add(frame.first + done, block)
+            summary.add(header.first + done, block)
             done += m
         for spec in SCORES.datasets:  # in one order, wherever the columns come from
-            if spec.name in frame.columns:
-                writer.put(spec.name, frame.columns[spec.name])
-        if frame.n_structures:
+            if spec.name in header.columns:
+                writer.put(spec.name, header.columns[spec.name])
+        if header.n_structures:
             _write_structures(writer, summary)
         writer.finish(
-            parameters=frame.parameters,
-            inputs=frame.inputs,
+            parameters=header.parameters,
+            inputs=inputs(),
             summary=summary.result(),
-            model_fingerprint=frame.model_fingerprint,
+            model_fingerprint=header.model_fingerprint,
         )
-    return summary.result() | {"units": frame.units}
+    return summary.result()
 
 
 def _write_structures(writer: ArtifactWriter, summary: Summary) -> None:
@@ -201,57 +288,3 @@ def _write_structures(writer: ArtifactWriter, summary: Summary) -> None:
         "structures/relative_distance_mean", totals["relative_distance"].total[:, 0] / n_samples
     )
     writer.put("structures/out_of_domain_share", totals["out_of_domain"].total[:, 0] / n_samples)
-
-
-def find_shard(artifact: Artifact) -> tuple[Shard, int] | None:
-    """Return the part and the structures of the whole; None if it holds all rows.
-
-    Raises
-    ------
-    ArtifactError
-        If the parameter ``shard`` is damaged.
-    """
-    if "shard" not in artifact.parameters:
-        return None
-    about = artifact.parameters["shard"]
-    names = ("index", "count", "n_rows", "first", "last", "n_structures")
-    values = [about.get(name) if isinstance(about, dict) else None for name in names]
-    numbers = [value for value in values if isinstance(value, int) and value >= 0]
-    if len(numbers) < len(names):
-        raise damaged(artifact.path, "parameter shard is not as ltau score writes it")
-    index, count, n_rows, first, last, n_structures = numbers
-    if not (index < count <= n_rows and first <= last <= n_rows):
-        raise damaged(artifact.path, f"it cannot be shard {index} of {count} of {n_rows} rows")
-    return Shard(index, count, n_rows, first, last), n_structures
-
-
-def refuse_shard(artifact: Artifact) -> None:
-    """Refuse a part where the whole is needed.
-
-    Raises
-    ------
-    ArtifactError
-        If it is the result of ``ltau score --shard``.
-    """
-    found = find_shard(artifact)
-    if found is not None:
-        raise ArtifactError(
-            f"{artifact.path} holds only shard {found[0].index} of {found[0].count}",
-            hint="join the shards first: ltau merge",
-        )
-
-
-def rows_to_judge(scores: Artifact) -> npt.NDArray[np.bool_]:
-    """Choose the rows, (n,) bool, that the calibration in the scores was not fitted on.
-
-    Raises
-    ------
-    ComputeError
-        If none is left.
-    """
-    if not scores.has("in_calibration"):
-        return np.ones(scores.sizes[ROW_DIM], dtype=bool)
-    rest: npt.NDArray[np.bool_] = ~scores.read("in_calibration")
-    if not rest.any():
-        raise ComputeError(f"{scores.path}: the calibration was fitted on every row; none is left")
-    return rest

@@ -9,9 +9,8 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
-from ltau_cli.artifacts.read import Artifact
 from ltau_cli.artifacts.schema import SCORES
-from ltau_cli.artifacts.scores import ROW_DIM, WRITE_ROWS, find_shard
+from ltau_cli.artifacts.scores import ROW_DIM, WRITE_ROWS, ScoresFile
 from ltau_cli.core.conditions import Condition, check_columns
 from ltau_cli.core.structures import Block
 from ltau_cli.progress import Advance
@@ -23,7 +22,7 @@ class ScoreTable:
 
     Attributes
     ----------
-    artifact : Artifact
+    artifact : ScoresFile
         Open, of kind scores.
     names : dict of str to list of str
         The columns of each dataset, ``row`` and the labels first.
@@ -31,12 +30,12 @@ class ScoreTable:
         All must hold for a row to be kept.
     """
 
-    artifact: Artifact
+    artifact: ScoresFile
     names: Names
     conditions: tuple[Condition, ...] = ()
 
     @classmethod
-    def open(cls, artifact: Artifact, where: Sequence[str] = ()) -> ScoreTable:
+    def open(cls, artifact: ScoresFile, where: Sequence[str] = ()) -> ScoreTable:
         """Name the columns and parse the conditions.
 
         Raises
@@ -62,7 +61,7 @@ class ScoreTable:
     @property
     def n(self) -> int:
         """Rows."""
-        return self.artifact.sizes[ROW_DIM]
+        return self.artifact.n
 
     def dtype(self, column: str) -> np.dtype[Any]:
         """Return the dtype of a column."""
@@ -84,8 +83,8 @@ class ScoreTable:
         names = {name: c for name, c in self.names.items() if needed & set(c)}
         block = {name: self.artifact.read(name, start, stop) for name in names if name != "row"}
         if "row" in names:
-            shard = find_shard(self.artifact)
-            first = 0 if shard is None else shard[0].first
+            part = self.artifact.part()
+            first = 0 if part is None else part[0].first
             block["row"] = np.arange(first + start, first + stop)
         return to_columns(block, names)
 

@@ -29,6 +29,8 @@ class BlockWriter:
     def __init__(self, dataset: h5py.Dataset, sink: FileSink) -> None:
         self._dataset = dataset
         self._sink = sink
+        self.shape: tuple[int, ...] = dataset.shape
+        self.chunks: tuple[int, ...] = dataset.chunks or dataset.shape
 
     def __getitem__(self, place: Any) -> Any:
         return self._dataset[place]

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any, get_args
 
 import click
 
@@ -12,8 +12,11 @@ from ltau_cli.cli.console import Console, number, percent, quantity, table
 from ltau_cli.cli.evaluate import metric_rows, predictor_header
 from ltau_cli.cli.gates import check_gates, fail_if, parse_gates
 from ltau_cli.cli.score import PROBABILITY
+from ltau_cli.core.choices import Method
+from ltau_cli.stages.settings import CalibrateSettings
 
-METHODS = ("distance", "scale", "isotonic", "threshold")
+if TYPE_CHECKING:
+    from ltau_cli.stages.calibrate import CalibrateResult
 
 
 @click.command("calibrate")
@@ -22,7 +25,7 @@ METHODS = ("distance", "scale", "isotonic", "threshold")
 @options.output("calibration.h5")
 @click.option(
     "--method",
-    type=click.Choice(METHODS),
+    type=click.Choice(get_args(Method)),
     help="How to map expected to true errors.  [default: the best by cross-validation over the "
     "structures; distance where it cannot tell]",
 )
@@ -36,7 +39,7 @@ METHODS = ("distance", "scale", "isotonic", "threshold")
 @click.option(
     "--distance-bins",
     type=click.IntRange(1, 20),
-    default=1,
+    default=CalibrateSettings.distance_bins,
     show_default=True,
     help="Give each of so many bins of relative distance bounds of its own.",
 )
@@ -45,21 +48,21 @@ METHODS = ("distance", "scale", "isotonic", "threshold")
     "levels",
     type=PROBABILITY,
     multiple=True,
-    default=(0.5, 0.8, 0.9, 0.95),
+    default=CalibrateSettings.levels,
     show_default=True,
     help="Coverage of an error bound; repeatable.",
 )
 @click.option(
     "--fit-fraction",
     type=PROBABILITY,
-    default=0.5,
+    default=CalibrateSettings.fit_fraction,
     show_default=True,
     help="Share of the structures to fit on; the others check the fit.",
 )
 @click.option(
     "--seed",
     type=click.IntRange(min=0),
-    default=0,
+    default=CalibrateSettings.seed,
     show_default=True,
     help="Seed of the random choice of structures to fit on.",
 )
@@ -71,6 +74,7 @@ def command(
     scores: Path,
     true_errors: str,
     output: Path,
+    force: bool,
     console: Console,
     as_json: bool,
     compare: bool,
@@ -98,19 +102,22 @@ def command(
 
     conditions = parse_gates(gates)
     truth = Truth(true_errors, reference, prediction)
-    summary = calibrate.run(scores, truth, output, **settings)
+    summary = calibrate.run(
+        scores, truth, output, settings=CalibrateSettings(**settings), force=force
+    )
     if as_json:
-        console.json(summary | {"output": output})
+        console.json(summary.to_dict())
     else:
-        console.summary(_lines(summary, output, compare))
-    check_gates(conditions, [(f"held-out rows of {scores}", headline(summary["heldout"]))])
+        console.summary(_lines(summary, compare))
+    measured = headline(summary.heldout["predictors"])
+    check_gates(conditions, [(f"held-out rows of {scores}", measured)])
 
 
-def _lines(summary: dict[str, Any], output: Path, compare: bool) -> list[str]:
-    units, held = summary["units"], summary["heldout"]
-    whole = f" of {summary['n_structures']} whole structures" if summary["n_structures"] else ""
+def _lines(summary: CalibrateResult, compare: bool) -> list[str]:
+    units, held = summary.units, summary.heldout
+    whole = f" of {summary.n_structures} whole structures" if summary.n_structures else ""
     lines = [
-        f"{output}: fitted on {summary['n_fit']:,} rows, checked on {summary['n_heldout']:,} "
+        f"{summary.output}: fitted on {summary.n_fit:,} rows, checked on {summary.n_heldout:,} "
         f"others{whole}",
         *_method_lines(summary),
     ]
@@ -118,7 +125,7 @@ def _lines(summary: dict[str, Any], output: Path, compare: bool) -> list[str]:
         header = ["method", "CRPS, cross-validated", "standard error"]
         rows = [
             [name, quantity(entry["crps"], units), number(entry["standard_error"])]
-            for name, entry in summary["compared"].items()
+            for name, entry in summary.compared.items()
         ]
         lines += ["  " + line for line in table(header, rows)]
     for entry in held["thresholds"]:
@@ -127,7 +134,7 @@ def _lines(summary: dict[str, Any], output: Path, compare: bool) -> list[str]:
             f"  calibration error of P(error > {quantity(entry['threshold'], units)}): "
             f"{entry['calibration_error_before']:.3f} before, "
             f"{entry['calibration_error_after']:.3f} after"
-            + (scaled if summary["method"] == "threshold" else "")
+            + (scaled if summary.method == "threshold" else "")
         )
     own = held["predictors"]["ltau"]
     before = {entry["level"]: entry["coverage"] for entry in held["quantiles"]}
@@ -142,12 +149,12 @@ def _lines(summary: dict[str, Any], output: Path, compare: bool) -> list[str]:
     ]
     header = ["bound", "plain quantile covers", "calibrated covers", "mean bound"]
     lines += ["  " + line for line in table(header, rows)]
-    rows = [row[1:] for row in metric_rows({"set": "", "predictors": held["predictors"]})]
+    rows = [row[1:] for row in metric_rows("", held["predictors"])]
     return lines + ["  " + line for line in table(predictor_header()[1:], rows)]
 
 
-def _method_lines(summary: dict[str, Any]) -> list[str]:
-    held = summary["heldout"]
+def _method_lines(summary: CalibrateResult) -> list[str]:
+    held = summary.heldout
     words = {
         "expected_error": "expected error",
         "relative_distance": "relative distance",
@@ -155,14 +162,14 @@ def _method_lines(summary: dict[str, Any]) -> list[str]:
     }
     powers = [
         words[name] + ("" if value == 1 else f"^{value:.2f}")
-        for name, value in summary["exponents"].items()
+        for name, value in summary.exponents.items()
     ]
     form = "any growing function of the expected error"
-    if summary["method"] != "isotonic":
+    if summary.method != "isotonic":
         form = "error ~ " + " x ".join(powers)
-    own, units = held["predictors"]["ltau"], summary["units"]
+    own, units = held["predictors"]["ltau"], summary.units
     return [
-        f"  method {summary['method']}: {form}",
+        f"  method {summary.method}: {form}",
         f"  mean error {quantity(held['mean_expected_error'], units)} before, "
         f"{quantity(own['mean_predicted_error'], units)} after; true "
         f"{quantity(own['mean_true_error'], units)}",

@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import click
 
@@ -14,6 +14,9 @@ from ltau_cli.cli.gates import check_gates, fail_if, parse_gates
 from ltau_cli.errors import UsageError
 
 SHOWN_LEVEL = "0.9"
+
+if TYPE_CHECKING:
+    from ltau_cli.stages.evaluate import EvaluateResult
 
 
 @click.command("evaluate")
@@ -79,40 +82,40 @@ def command(
     if by is not None:
         _check_parts(results, sets[::2], by)
     if as_json:
-        console.json(results)
+        console.json([result.to_dict() for result in results])
     else:
         _show(results, by, console)
-    headlines = [evaluate.headline(result) for result in results]
+    headlines = [result.headline() for result in results]
     check_gates(conditions, zip(sets[::2], headlines, strict=True))
 
 
-def _check_parts(results: list[dict[str, Any]], scores: Sequence[str], by: str) -> None:
+def _check_parts(results: list[EvaluateResult], scores: Sequence[str], by: str) -> None:
     """Refuse ``--by`` where there is nothing to show."""
     for result, name in zip(results, scores, strict=True):
-        if not result["distance_bins"]:
+        if not result.distance_bins:
             raise UsageError(
                 f"--by {by} needs calibrated scores; {name} was made without --calibration",
                 hint="run ltau calibrate, then ltau score --calibration",
             )
-        if by == "group" and not result["groups"]:
+        if by == "group" and not result.groups:
             raise UsageError(
                 f"--by group: nothing says which group a row of {name} belongs to",
                 hint="give a file of labels with --group",
             )
 
 
-def _show(results: list[dict[str, Any]], by: str | None, console: Console) -> None:
-    rows = [row for result in results for row in metric_rows(result)]
+def _show(results: list[EvaluateResult], by: str | None, console: Console) -> None:
+    rows = [row for result in results for row in metric_rows(result.set, result.predictors)]
     click.echo("\n".join(table(predictor_header(), rows)))
     for result in results:
-        parts = {"group": result["groups"], "distance": result["distance_bins"]}.get(by or "", [])
+        parts = {"group": result.groups, "distance": result.distance_bins}.get(by or "", [])
         if parts:
-            header = [f"{result['set']} by {by}", *predictor_header()[2:]]
+            header = [f"{result.set} by {by}", *predictor_header()[2:]]
             click.echo("\n" + "\n".join(table(header, [_part(part) for part in parts])))
-    units, below = results[0]["units"], results[0]["flagged_below"]
-    shares = ", ".join(f"{percent(r['flagged_share'])} of {r['set']}" for r in results)
+    units, below = results[0].units, results[0].flagged_below
+    shares = ", ".join(f"{percent(r.flagged_share)} of {r.set}" for r in results)
     line = f"errors in {units or 'the units of the log'}; out of domain (p < {below:g}): {shares}"
-    auc = [r["roc_auc"] for r in results if "roc_auc" in r]
+    auc = [r.roc_auc for r in results if r.roc_auc is not None]
     console.log(line + "".join(f"; ROC AUC {value:.3f}" for value in auc))
 
 
@@ -124,11 +127,11 @@ def predictor_header() -> list[str]:
     ]  # fmt: skip
 
 
-def metric_rows(result: dict[str, Any]) -> list[list[str]]:
+def metric_rows(name: str, predictors: Mapping[str, dict[str, Any]]) -> list[list[str]]:
     """Return one row of cells for each predictor of a set."""
     return [
-        [result["set"] if i == 0 else "", name, *_cells(metrics)]
-        for i, (name, metrics) in enumerate(result["predictors"].items())
+        [name if i == 0 else "", predictor, *_cells(metrics)]
+        for i, (predictor, metrics) in enumerate(predictors.items())
     ]
 
 

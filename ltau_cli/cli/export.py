@@ -3,16 +3,16 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Any
+from typing import Any, get_args
 
 import click
 
 from ltau_cli.cli import options
 from ltau_cli.cli.console import Console
 from ltau_cli.errors import UsageError
+from ltau_cli.output import STDOUT
+from ltau_cli.stages.settings import ExportFormat, ExportSettings
 
-FORMATS = ("csv", "tsv", "jsonl", "npz", "extxyz", "model-devi")
-STDOUT = Path("-")
 ROWS_ARE_FRAMES = "  every row counts as a frame; for atoms, score with --natoms"
 
 
@@ -30,7 +30,7 @@ ROWS_ARE_FRAMES = "  every row counts as a frame; for atoms, score with --natoms
 @click.option(
     "--format",
     "file_format",
-    type=click.Choice(FORMATS),
+    type=click.Choice(get_args(ExportFormat)),
     help="Format.  [default: by the ending of the output; csv on standard output]",
 )
 @click.option(
@@ -45,7 +45,7 @@ ROWS_ARE_FRAMES = "  every row counts as a frame; for atoms, score with --natoms
 @click.option(
     "--every",
     type=click.IntRange(min=1),
-    default=1,
+    default=ExportSettings.every,
     show_default=True,
     help="Steps between the frames, for model-devi.",
 )
@@ -54,6 +54,7 @@ ROWS_ARE_FRAMES = "  every row counts as a frame; for atoms, score with --natoms
 def command(
     scores: Path,
     output: Path,
+    force: bool,
     columns: str | None,
     as_json: bool,
     console: Console,
@@ -79,15 +80,18 @@ def command(
         raise UsageError("-o - and --json both want standard output", hint="name a file with -o")
     from ltau_cli.stages import export
 
-    names = None if columns is None else [name.strip() for name in columns.split(",")]
-    result = export.run(scores, output, columns=names, progress=console.progress, **settings)
+    names = None if columns is None else tuple(name.strip() for name in columns.split(","))
+    result = export.run(
+        scores, output, settings=ExportSettings(columns=names, **settings), force=force,
+        progress=console.progress,
+    )  # fmt: skip
     if as_json:
-        console.json(result)
+        console.json(result.to_dict())
         return
-    of = f" of {result['of']:,}" if result["n"] != result["of"] else ""
+    of = f" of {result.of:,}" if result.n != result.of else ""
     name = "standard output" if output == STDOUT else output
-    line = f"{name}: {result['n']:,}{of} {result['unit']} as {result['format']}"
-    if result["format"] == "model-devi":
-        line += f", max, min and mean {result['columns'][0]} of each"
-    lines = [line, ROWS_ARE_FRAMES] if result.get("rows_are_frames") else [line]
+    line = f"{name}: {result.n:,}{of} {result.unit} as {result.format}"
+    if result.format == "model-devi":
+        line += f", max, min and mean {result.columns[0]} of each"
+    lines = [line, ROWS_ARE_FRAMES] if result.rows_are_frames else [line]
     console.summary(lines, to_stderr=output == STDOUT)

@@ -4,13 +4,15 @@ from __future__ import annotations
 
 from dataclasses import asdict
 from pathlib import Path
-from typing import Any
+from typing import Any, get_args
 
 import click
 
 from ltau_cli.cli import options
 from ltau_cli.cli.console import Console, number, percent, quantity, table
+from ltau_cli.core.choices import Grid, Index, LeftOut, Metric, Scale, Weighting
 from ltau_cli.errors import UsageError
+from ltau_cli.stages.settings import DEFAULT_K, FitSettings
 
 
 @click.command("fit")
@@ -20,14 +22,14 @@ from ltau_cli.errors import UsageError
 @click.option(
     "--bins",
     type=click.IntRange(1, 100_000),
-    default=100,
+    default=FitSettings.bins,
     show_default=True,
     help="Bins of the error grid.",
 )
 @click.option(
     "--grid",
-    type=click.Choice(["log", "linear"]),
-    default="log",
+    type=click.Choice(get_args(Grid)),
+    default=FitSettings.grid,
     show_default=True,
     help="Spacing of the bins.",
 )
@@ -48,56 +50,56 @@ from ltau_cli.errors import UsageError
 @click.option(
     "-k",
     type=click.IntRange(min=1),
-    help="Nearest training samples to average over.  [default: 30]",
+    help=f"Nearest training samples to average over.  [default: {DEFAULT_K}]",
 )
 @click.option(
     "--weighting",
-    type=click.Choice(["uniform", "inverse-distance"]),
-    default="uniform",
+    type=click.Choice(get_args(Weighting)),
+    default=FitSettings.weighting,
     show_default=True,
     help="Weight of each neighbor's errors.",
 )
 @click.option(
     "--burn-in",
     type=click.IntRange(min=0),
-    default=0,
+    default=FitSettings.burn_in,
     show_default=True,
     help="Epochs to leave out at the start of each run.",
 )
 @click.option(
     "--scale",
-    type=click.Choice(["none", "standard", "whiten"]),
-    default="whiten",
+    type=click.Choice(get_args(Scale)),
+    default=FitSettings.scale,
     show_default=True,
     help="Scaling of the descriptors before distances are measured.",
 )
 @click.option(
     "--metric",
-    type=click.Choice(["euclidean", "cosine"]),
-    default="euclidean",
+    type=click.Choice(get_args(Metric)),
+    default=FitSettings.metric,
     show_default=True,
     help="Distance of descriptors.",
 )
 @click.option(
     "--merge-within",
     type=click.FloatRange(min=0),
-    default=0.0,
+    default=FitSettings.merge_within,
     metavar="TOL",
     help="Merge training samples in the same cell of a grid of this spacing (in units "
     "of the scaled descriptors): a smaller and faster model.",
 )
 @click.option(
     "--loo",
-    type=click.Choice(["sample", "structure"]),
-    default="sample",
+    type=click.Choice(get_args(LeftOut)),
+    default=FitSettings.loo,
     show_default=True,
     help="Leave out each sample, or its whole structure, for the "
     "reference of the out-of-domain p-values.",
 )
 @click.option(
     "--index",
-    type=click.Choice(["auto", "exact", "nndescent"]),
-    default="auto",
+    type=click.Choice(get_args(Index)),
+    default=FitSettings.index,
     show_default=True,
     help="Search structure; auto is exact for as long as that is "
     "done before NN-descent has compiled (about 130,000 samples of 32 columns).",
@@ -105,14 +107,14 @@ from ltau_cli.errors import UsageError
 @click.option(
     "--recall",
     type=click.FloatRange(0, 1, min_open=True),
-    default=0.99,
+    default=FitSettings.recall,
     show_default=True,
     help="Share of the true neighbors that NN-descent has to find.",
 )
 @click.option(
     "--shards",
     type=click.IntRange(min=1),
-    default=1,
+    default=FitSettings.shards,
     show_default=True,
     help="Cut the training set into this many parts with an index each; fit and score hold one of "
     "them in memory at a time, for training sets larger than memory.",
@@ -120,7 +122,7 @@ from ltau_cli.errors import UsageError
 @click.option(
     "--seed",
     type=click.IntRange(min=0),
-    default=0,
+    default=FitSettings.seed,
     show_default=True,
     help="Seed of the NN-descent search structure.",
 )
@@ -167,11 +169,11 @@ def command(
     """
     from ltau_cli.stages import fit, tune
 
-    chosen, trials = fit.Settings(**settings), []
+    chosen, trials = FitSettings(**settings), []
     if held_out is not None and not tuned:
         raise UsageError("--held-out is for --tune", hint="add --tune")
     if tuned:
-        rows = None if held_out is None else tune.HeldOut(*held_out, held_out_natoms)
+        rows = None if held_out is None else tune.ValidationRows(*held_out, held_out_natoms)
         trials = tune.run(
             errors, descriptors, settings=chosen, held_out=rows, threads=threads,
             progress=console.progress,
@@ -190,32 +192,36 @@ def command(
     )
     if as_json:
         console.json(
-            summary
-            | {"output": output}
-            | ({"trials": [asdict(trial) for trial in trials]} if tuned else {})
+            summary.to_dict() | ({"trials": [asdict(trial) for trial in trials]} if tuned else {})
         )
         return
-    units, index = summary["units"], summary["index"]
-    never = summary["n_never_logged"]
+    units, index = summary.units, summary.index
+    never = summary.n_never_logged
     n_shards = len(index.get("shards", ()))
     lines = [
-        f"{output}: {summary['n_samples']:,} samples at {summary['n_points']:,} distinct points, "
-        f"{summary['width']} columns, {index['kind']} index"
+        f"{output}: {summary.n_samples:,} samples at {summary.n_points:,} distinct points, "
+        f"{summary.width} columns, {index['kind']} index"
         + (f" in {n_shards:,} shards" if n_shards else "")
-        + f", k = {summary['k']}",
+        + f", k = {summary.k}",
         *([f"  {never:,} samples were never logged and carry no weight"] if never else []),
         *([f"  recall {index['recall']:.4f} of the {index['recall_k']} nearest neighbors"
            + (" in the worst shard" if n_shards else "")]
           if "recall" in index else []),
-        f"  mean error over all epochs {quantity(summary['mean_error'], units)}",
-        f"  leave-one-out: rank correlation {number(summary['loo_rank_correlation'])} of a "
+        f"  mean error over all epochs {quantity(summary.mean_error, units)}",
+        f"  leave-one-out: rank correlation {number(summary.loo_rank_correlation)} of a "
         "sample's mean error and its neighbors'",
     ]  # fmt: skip
-    for threshold, share in zip(summary["thresholds"], summary["mean_uncertainty"], strict=True):
+    for threshold, share in zip(summary.thresholds, summary.mean_uncertainty, strict=True):
         lines.append(f"  {percent(share)} of the errors exceed {quantity(threshold, units)}")
-    for side in ("underflow", "overflow"):
-        if summary[f"{side}_share"] > 0.01:
-            lines.append(f"  {percent(summary[f'{side}_share'])} of the errors lie {_SIDES[side]}")
+    outside = {
+        "below the bins": summary.underflow_share,
+        "above the bins: consider --range": summary.overflow_share,
+    }
+    lines += [
+        f"  {percent(share)} of the errors lie {side}"
+        for side, share in outside.items()
+        if share > 0.01
+    ]
     console.summary(lines)
 
 
@@ -244,4 +250,3 @@ def _trial_lines(trials: list[Any]) -> list[str]:
 
 
 SHOWN_TRIALS = 5
-_SIDES = {"underflow": "below the bins", "overflow": "above the bins: consider --range"}

@@ -27,32 +27,32 @@ def command(artifact: Path, as_json: bool, console: Console) -> None:
 
     result = info.run(artifact)
     if as_json:
-        console.json(result)
+        console.json(result.to_dict())
         return
     lines = [
-        f"{result['file']}: {result['kind']} (format {result['format_version']}), "
-        f"{result['bytes']:,} bytes",
-        result["description"],
-        f"made by {result['made_by']}, {result['created']}; "
-        f"errors in {result['units'] or 'units that were not named'}",
+        f"{result.file}: {result.kind} (format {result.format_version}), "
+        f"{result.bytes:,} bytes",
+        result.description,
+        f"made by {result.made_by}, {result.created}; "
+        f"errors in {result.units or 'units that were not named'}",
         "",
         *table(
             ["dataset", "shape", "dtype", "units"],
             [
                 [name, " x ".join(map(str, d["shape"])), d["dtype"], d["units"] or "-"]
-                for name, d in result["datasets"].items()
+                for name, d in result.datasets.items()
             ],
         ),
         "",
         *(f"input {i['role']}: {i['file']} ({int(i['size']):,} bytes, sha256 {i['sha256'][:12]})"
-          for i in result["inputs"]),
+          for i in result.inputs),
         "",
-        *_pairs("parameters", result["parameters"]),
+        *_pairs("parameters", result.parameters),
         *(
-            log_lines(result["summary"], result["units"])
-            + [f"  warning: {line}" for line in result["summary"]["warnings"]]
-            if result["kind"] == "errors"
-            else _pairs("summary", result["summary"])
+            log_lines(result.summary, result.units)
+            + [f"  warning: {line}" for line in result.summary["warnings"]]
+            if result.kind == "errors"
+            else _pairs("summary", result.summary)
         ),
     ]  # fmt: skip
     click.echo("\n".join(lines))

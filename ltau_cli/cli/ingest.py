@@ -4,23 +4,25 @@ from __future__ import annotations
 
 import os
 from pathlib import Path
-from typing import Any
+from typing import Any, get_args
 
 import click
 
 from ltau_cli.cli import options
 from ltau_cli.cli.console import Console
 from ltau_cli.cli.report import log_lines
+from ltau_cli.errors import UsageError
+from ltau_cli.readers.logs.options import EpochRange, LogOptions, Norm, Quantity
 
 
-class EpochRange(click.ParamType):  # type: ignore[type-arg]
+class EpochBounds(click.ParamType):  # type: ignore[type-arg]
     """``START:STOP:STEP``, each optional."""
 
     name = "START:STOP:STEP"
 
     def convert(
         self, value: Any, param: click.Parameter | None, ctx: click.Context | None
-    ) -> tuple[int | None, int | None, int | None]:
+    ) -> EpochRange:
         """Split at the colons."""
         if isinstance(value, tuple):
             return value
@@ -79,12 +81,12 @@ def _list_formats(context: click.Context, _parameter: click.Parameter, wanted: b
 )
 @click.option(
     "--quantity",
-    type=click.Choice(["forces", "energy"]),
+    type=click.Choice(get_args(Quantity)),
     help="Which errors, where a log holds both.",
 )
 @click.option(
     "--epochs",
-    type=EpochRange(),
+    type=EpochBounds(),
     default=":",
     help="Epoch numbers to keep, as in a slice: 10: leaves out a burn-in of ten, -50: "
     "keeps the last fifty.",
@@ -92,14 +94,14 @@ def _list_formats(context: click.Context, _parameter: click.Parameter, wanted: b
 @click.option(
     "--every",
     type=click.IntRange(min=1),
-    default=1,
+    default=LogOptions.every,
     show_default=True,
     help="Of these, keep each N-th.",
 )
 @click.option(
     "--norm",
-    type=click.Choice(["l2", "l1", "max", "rms"]),
-    default="l2",
+    type=click.Choice(get_args(Norm)),
+    default=LogOptions.norm,
     show_default=True,
     help="Norm of error vectors.",
 )
@@ -145,8 +147,8 @@ def command(
     group: str | None,
     sample_id: str | None,
     magnitude: str | None,
-    **reading: Any,
-) -> None:  # fmt: skip
+    **settings: Any,
+) -> None:
     """Read the error log of a training run, and say what is wrong with it.
 
     LOG is a folder of per-epoch files, an array of all epochs, a table, or evaluated frames; the
@@ -159,20 +161,19 @@ def command(
       ltau ingest seed1/logs seed2/logs -o errors.h5 --epochs 10:
       ltau ingest logs/ --append          # again and again while a training runs
     """
-    from ltau_cli.errors import UsageError
+    from ltau_cli.readers.logs.labels import LabelFiles
     from ltau_cli.readers.logs.open import FORMATS
     from ltau_cli.stages import ingest
-    from ltau_cli.stages.reading import Labels, Reading
 
-    if reading["format"] not in (None, *FORMATS):
+    if settings["format"] not in (None, *FORMATS):
         raise UsageError(
-            f"there is no format {reading['format']!r}", hint="formats: " + ", ".join(FORMATS)
+            f"there is no format {settings['format']!r}", hint="formats: " + ", ".join(FORMATS)
         )
-    report = ingest.run(
+    result = ingest.run(
         logs,
         output,
-        reading=Reading(**reading),
-        labels=Labels(natoms, frames, group, sample_id, magnitude),
+        options=LogOptions(**settings),
+        labels=LabelFiles(natoms, frames, group, sample_id, magnitude),
         units=os.fsencode(units).decode("utf-8", "replace"),  # whatever the locale
         allow_missing=allow_missing,
         append=append,
@@ -180,7 +181,7 @@ def command(
         progress=console.progress,
     )
     if as_json:
-        console.json(report | {"output": output})
+        console.json(result.to_dict())
         return
-    new = f", {report['n_new']} of them new" if append else ""
-    console.summary(log_lines(report, report["units"], f"{output}: ", new))
+    new = f", {result.n_new} of them new" if append else ""
+    console.summary(log_lines(result.to_dict(), result.units, f"{output}: ", new))

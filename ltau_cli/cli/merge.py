@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Any
 
 import click
 
@@ -18,7 +17,7 @@ from ltau_cli.cli.score import score_lines, warn_of_flagged
 @options.json_output
 @options.common
 def command(
-    parts: tuple[Path, ...], output: Path, console: Console, as_json: bool, **settings: Any
+    parts: tuple[Path, ...], output: Path, force: bool, console: Console, as_json: bool
 ) -> None:
     """Join the results of ltau score --shard into one.
 
@@ -31,9 +30,9 @@ def command(
     """
     from ltau_cli.stages import merge
 
-    summary = merge.run(parts, output, progress=console.progress, **settings) | {"output": output}
+    result = merge.run(parts, output, force=force, progress=console.progress)
     if as_json:
-        console.json(summary)
+        console.json(result.to_dict())
     else:
-        console.summary(score_lines(summary))
-    warn_of_flagged(summary, console)
+        console.summary(score_lines(result))
+    warn_of_flagged(result, console)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
@@ -10,12 +11,8 @@ import click
 from ltau_cli.cli import options
 from ltau_cli.cli.console import Console
 from ltau_cli.errors import UsageError
-
-KINDS = (
-    "reliability", "parity", "cdf", "trajectories", "map", "ood", "sparsification", "trace",
-    "coverage", "overview",
-)  # fmt: skip
-STDOUT = Path("-")
+from ltau_cli.output import STDOUT
+from ltau_cli.stages.settings import PlotSettings
 
 
 class RowNumbers(click.ParamType):  # type: ignore[type-arg]
@@ -55,7 +52,7 @@ class RowNumbers(click.ParamType):  # type: ignore[type-arg]
 @click.option(
     "--rows",
     type=RowNumbers(),
-    default=(),
+    default=PlotSettings.rows,
     help="Samples of trajectories, samples or scored rows of cdf, from 0.  [default: those with "
     "the lowest, median and highest error]",
 )
@@ -72,6 +69,7 @@ class RowNumbers(click.ParamType):  # type: ignore[type-arg]
 def command(
     words: tuple[str, ...],
     output: Path,
+    force: bool,
     data: Path | None,
     true_errors: str | None,
     reference: str | None,
@@ -102,7 +100,6 @@ def command(
       ltau plot parity scores.h5 --true true_errors.npy -o parity.pdf --data parity.csv
       ltau plot ood model.h5 scores_300K.h5 scores_900K.h5 -o ood.pdf
     """
-    kind, paths = _split(words)
     if data == STDOUT and as_json:
         raise UsageError(
             "--data - and --json both want standard output", hint="name a file with --data"
@@ -112,24 +109,30 @@ def command(
     from ltau_cli.stages import plot
     from ltau_cli.stages.true_errors import Truth
 
-    truth = None if true_errors is None else Truth(true_errors, reference, prediction)
+    kind, paths = _split(words, plot.KINDS)
     result = plot.run(
-        kind, paths, output, true_errors=truth, data=data, progress=console.progress, **settings
+        paths,
+        output,
+        kind=kind,
+        truth=None if true_errors is None else Truth(true_errors, reference, prediction),
+        settings=PlotSettings(data=data, **settings),
+        force=force,
+        progress=console.progress,
     )
     if as_json:
-        console.json(result)
+        console.json(result.to_dict())
     else:
-        lines = [f"{result['output']}: {result['kind']}", *(f"  {t}" for t in result["titles"])]
+        lines = [f"{result.output}: {result.kind}", *(f"  {t}" for t in result.titles)]
         console.summary(lines, to_stderr=data == STDOUT)
 
 
-def _split(words: tuple[str, ...]) -> tuple[str | None, list[Path]]:
+def _split(words: tuple[str, ...], kinds: Sequence[str]) -> tuple[str | None, list[Path]]:
     """Tell the kind of the figure from the artifacts."""
     first, *rest = words
-    if first in KINDS and (rest or not Path(first).exists()):
+    if first in kinds and (rest or not Path(first).exists()):
         if not rest:
             raise click.UsageError(f"no artifact to draw {first} from")
         return first, [Path(word) for word in rest]
     if rest and not Path(first).exists() and not Path(first).suffix:
-        raise click.UsageError(f"there is no figure {first!r}; kinds: {', '.join(KINDS)}")
+        raise click.UsageError(f"there is no figure {first!r}; kinds: {', '.join(kinds)}")
     return None, [Path(word) for word in words]

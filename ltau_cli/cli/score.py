@@ -4,20 +4,24 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import click
 
 from ltau_cli.cli import options
 from ltau_cli.cli.console import Console, number, percent, quantity, table
 from ltau_cli.errors import UsageError
+from ltau_cli.output import STDOUT
+from ltau_cli.stages.settings import ScoreSettings
 
 MANY_FLAGGED = 0.05
-STDOUT = Path("-")
 PROBABILITY = click.FloatRange(0, 1, min_open=True, max_open=True)
 
+if TYPE_CHECKING:
+    from ltau_cli.stages.score import ScoreResult
 
-class ShardRange(click.ParamType):  # type: ignore[type-arg]
+
+class PartRange(click.ParamType):  # type: ignore[type-arg]
     """``I/N``: part I, from 0, of N."""
 
     name = "I/N"
@@ -66,7 +70,8 @@ class ShardRange(click.ParamType):  # type: ignore[type-arg]
 )
 @click.option(
     "--shard",
-    type=ShardRange(),
+    "part",
+    type=PartRange(),
     help="Score only part I, from 0, of N parts of the rows; ltau merge joins them.",
 )
 @click.option(
@@ -86,7 +91,7 @@ class ShardRange(click.ParamType):  # type: ignore[type-arg]
     "quantiles",
     type=PROBABILITY,
     multiple=True,
-    default=(0.5, 0.9, 0.95),
+    default=ScoreSettings.quantiles,
     show_default=True,
     help="Error quantile to predict; repeatable.",
 )
@@ -119,7 +124,10 @@ def command(
     folder: Path | None,
     natoms: str | None,
     group: str | None,
-    shard: tuple[int, int] | None,
+    part: tuple[int, int] | None,
+    threads: int,
+    resume: bool,
+    force: bool,
     console: Console,
     as_json: bool,
     **settings: Any,
@@ -141,8 +149,7 @@ def command(
     """
     from ltau_cli.stages import score
 
-    settings |= {"shard": shard, "progress": console.progress}
-    _check_usage(descriptors, output, folder, as_json, settings["resume"])
+    _check_usage(descriptors, output, folder, as_json, resume)
     for name, given in {"natoms": natoms, "group": group}.items():
         if len(descriptors) > 1 and given is not None:
             raise UsageError(
@@ -150,18 +157,23 @@ def command(
                 hint=f"store {name} beside the descriptors in each file (.npz or .h5)",
             )
     if folder is not None:
-        jobs = score.jobs_in_folder(descriptors, folder, shard)
-        _report_many(score.run(jobs, model, **settings), as_json, console)
-        return
-    job = score.Job(
-        descriptors[0], output or Path(score.result_name("scores", shard)), natoms, group
-    )
-    (summary,) = score.run([job], model, **settings)
-    if as_json:
-        console.json(summary)
+        jobs = score.jobs_in_folder(descriptors, folder, part)
     else:
-        console.summary(score_lines(summary), to_stderr=job.output == STDOUT)
-    warn_of_flagged(summary, console)
+        result = output or Path(score.result_name("scores", part))
+        jobs = [score.Job(descriptors[0], result, natoms, group)]
+    results = score.run_many(
+        jobs, model, settings=ScoreSettings(part=part, **settings), threads=threads,
+        resume=resume, force=force, progress=console.progress,
+    )  # fmt: skip
+    if folder is not None:
+        _report_many(results, as_json, console)
+        return
+    (done,) = results
+    if as_json:
+        console.json(done.to_dict())
+    else:
+        console.summary(score_lines(done), to_stderr=done.output == STDOUT)
+    warn_of_flagged(done, console)
 
 
 def _check_usage(
@@ -184,16 +196,16 @@ def _check_usage(
         raise UsageError("-o - cannot be resumed", hint="name a file with -o")
 
 
-def _report_many(summaries: Iterator[dict[str, Any]], as_json: bool, console: Console) -> None:
+def _report_many(results: Iterator[ScoreResult], as_json: bool, console: Console) -> None:
     """Print a line for each file as it is done, or a JSON list in the end."""
     done = []
-    for summary in summaries:
+    for summary in results:
         done.append(summary)
         if not as_json:
             console.summary([_line(summary)])
     if as_json:
-        console.json(done)
-    flagged = sum(summary["flagged_share"] > MANY_FLAGGED for summary in done)
+        console.json([summary.to_dict() for summary in done])
+    flagged = sum(summary.flagged_share > MANY_FLAGGED for summary in done)
     if flagged:
         console.warn(
             f"in {flagged:,} of {len(done):,} files more than {percent(MANY_FLAGGED, 0)} of the "
@@ -201,42 +213,42 @@ def _report_many(summaries: Iterator[dict[str, Any]], as_json: bool, console: Co
         )
 
 
-def _line(summary: dict[str, Any]) -> str:
-    if "up_to_date" in summary:
-        return f"{summary['output']}: up to date"
+def _line(summary: ScoreResult) -> str:
+    if summary.up_to_date:
+        return f"{summary.output}: up to date"
     return (
         f"{_extent(summary)}, mean expected error "
-        f"{quantity(summary['mean_expected_error'], summary['units'])}, "
-        f"{percent(summary['flagged_share'])} of the rows out of domain"
+        f"{quantity(summary.mean_expected_error, summary.units)}, "
+        f"{percent(summary.flagged_share)} of the rows out of domain"
     )
 
 
-def _extent(summary: dict[str, Any]) -> str:
-    structures = f" in {summary['n_structures']:,} structures" if summary["n_structures"] else ""
-    return f"{summary['output']}: {summary['n_queries']:,} rows{structures}"
+def _extent(summary: ScoreResult) -> str:
+    structures = f" in {summary.n_structures:,} structures" if summary.n_structures else ""
+    return f"{summary.output}: {summary.n_queries:,} rows{structures}"
 
 
-def warn_of_flagged(summary: dict[str, Any], console: Console) -> None:
+def warn_of_flagged(summary: ScoreResult, console: Console) -> None:
     """Warn if many rows are out of domain."""
-    if summary["flagged_share"] > MANY_FLAGGED:
+    if summary.flagged_share > MANY_FLAGGED:
         where = "; the bounds are extrapolated there"
         console.warn(
-            f"{percent(summary['flagged_share'])} of the rows are out of domain"
-            + (where if len(summary["levels"]) else "")
+            f"{percent(summary.flagged_share)} of the rows are out of domain"
+            + (where if len(summary.levels) else "")
         )
 
 
-def score_lines(summary: dict[str, Any]) -> list[str]:
+def score_lines(summary: ScoreResult) -> list[str]:
     """Lines of the summary of a scores artifact."""
-    if "up_to_date" in summary:
+    if summary.up_to_date:
         return [_line(summary)]
-    units = summary["units"]
-    calibrated = "mean_calibrated_error" in summary
-    expected = f"  mean expected error {quantity(summary['mean_expected_error'], units)}"
+    units = summary.units
+    calibrated = summary.mean_calibrated_error is not None
+    expected = f"  mean expected error {quantity(summary.mean_expected_error, units)}"
     if calibrated:
-        expected += f", calibrated {quantity(summary['mean_calibrated_error'], units)}"
-    lines = [f"{_extent(summary)}, k = {summary['k']}", expected]
-    bounds = zip(summary["levels"], summary["mean_bound"], strict=True)
+        expected += f", calibrated {quantity(summary.mean_calibrated_error, units)}"
+    lines = [f"{_extent(summary)}, k = {summary.k}", expected]
+    bounds = zip(summary.levels, summary.mean_bound, strict=True)
     if calibrated:
         lines.append(
             "  mean error bound "
@@ -244,24 +256,24 @@ def score_lines(summary: dict[str, Any]) -> list[str]:
                 f"{quantity(bound, units)} ({percent(level, 0)})" for level, bound in bounds
             )
         )
-    for threshold, share in zip(summary["thresholds"], summary["mean_uncertainty"], strict=True):
+    for threshold, share in zip(summary.thresholds, summary.mean_uncertainty, strict=True):
         lines.append(
             f"  mean probability of an error above {quantity(threshold, units)}: {percent(share)}"
         )
     lines += [
-        f"  mean relative neighbor distance {number(summary['mean_relative_distance'])}; "
-        f"{percent(summary['flagged_share'])} of the rows out of domain "
-        f"(p < {summary['flagged_below']:g})",
+        f"  mean relative neighbor distance {number(summary.mean_relative_distance)}; "
+        f"{percent(summary.flagged_share)} of the rows out of domain "
+        f"(p < {summary.flagged_below:g})",
         "  riskiest rows:",
     ]
     columns = {"row": "row"} | (
-        {"structure": "structure"} if "structure" in summary["riskiest"][0] else {}
+        {"structure": "structure"} if "structure" in summary.riskiest[0] else {}
     )
     columns |= {"calibrated_error": "calibrated"} if calibrated else {"expected_error": "expected"}
     columns |= {"uncertainty": "P(exceeds)", "relative_distance": "relative distance"}
     columns |= {"ood_pvalue": "p"}
     rows = [
         [str(row[key]) if key in ("row", "structure") else number(row[key]) for key in columns]
-        for row in summary["riskiest"]
+        for row in summary.riskiest
     ]
     return lines + ["    " + line for line in table(list(columns.values()), rows)]

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import click
 
@@ -11,8 +11,11 @@ from ltau_cli.cli import options
 from ltau_cli.cli.console import Console, number, quantity
 from ltau_cli.cli.export import ROWS_ARE_FRAMES
 from ltau_cli.errors import UsageError
+from ltau_cli.output import STDOUT
+from ltau_cli.stages.settings import SelectSettings
 
-STDOUT = Path("-")
+if TYPE_CHECKING:
+    from ltau_cli.stages.select import SelectResult
 
 
 class Statistic(click.ParamType):  # type: ignore[type-arg]
@@ -47,7 +50,7 @@ class Statistic(click.ParamType):  # type: ignore[type-arg]
 @click.option(
     "--by",
     type=Statistic(),
-    default="max",
+    default=SelectSettings.by,
     show_default=True,
     help="Uncertainty of a frame from those of its atoms; P is a quantile such as 0.9.",
 )
@@ -69,7 +72,9 @@ class Statistic(click.ParamType):  # type: ignore[type-arg]
 @options.common
 def command(
     scores: Path,
+    n: int,
     output: Path,
+    force: bool,
     as_json: bool,
     console: Console,
     **settings: Any,
@@ -99,36 +104,39 @@ def command(
         raise UsageError(f"--trust-low {low:g} is not below --trust-high {high:g}")
     from ltau_cli.stages import select
 
-    result = select.run(scores, output, progress=console.progress, **settings)
+    result = select.run(
+        scores, output, n, settings=SelectSettings(**settings), force=force,
+        progress=console.progress,
+    )  # fmt: skip
     if as_json:
-        console.json(result)
+        console.json(result.to_dict())
     else:
         console.summary(_lines(result), to_stderr=output == STDOUT)
-    if result["n"] < result["wanted"]:
-        console.warn(f"only {result['n']:,} frames are within the trust bounds")
+    if result.n < result.wanted:
+        console.warn(f"only {result.n:,} frames are within the trust bounds")
 
 
-def _lines(result: dict[str, Any]) -> list[str]:
-    units, by = result["units"], result["by"]
-    name = "standard output" if result["output"] == STDOUT else result["output"]
-    statistic = {"max": "its largest", "mean": "its mean"}.get(by, f"the {by} quantile of its")
+def _lines(result: SelectResult) -> list[str]:
+    units, by = result.units, result.by
+    name = "standard output" if result.output == STDOUT else result.output
+    statistic = {"max": "its largest", "mean": "its mean"}.get(str(by), f"the {by} quantile of its")
     lines = [
-        f"{name}: {result['n']:,} of {result['n_frames']:,} frames",
-        f"  uncertainty of a frame: {statistic} {result['column']}, "
-        f"{number(result['pool_min'])} to {quantity(result['pool_max'], units)}",
+        f"{name}: {result.n:,} of {result.n_frames:,} frames",
+        f"  uncertainty of a frame: {statistic} {result.column}, "
+        f"{number(result.pool_min)} to {quantity(result.pool_max, units)}",
     ]
-    if result["trust_low"] is not None or result["trust_high"] is not None:
-        lines.append(f"  {result['n_in_bounds']:,} frames within the trust bounds")
+    if result.trust_low is not None or result.trust_high is not None:
+        lines.append(f"  {result.n_in_bounds:,} frames within the trust bounds")
     lines.append(
-        f"  of the chosen: {number(result['min'])} to {quantity(result['max'], units)}, mean "
-        f"{quantity(result['mean'], units)}; mean of all to choose from "
-        f"{quantity(result['mean_in_bounds'], units)}"
+        f"  of the chosen: {number(result.min)} to {quantity(result.max, units)}, mean "
+        f"{quantity(result.mean, units)}; mean of all to choose from "
+        f"{quantity(result.mean_in_bounds, units)}"
     )
-    if "mean_distance" in result:
+    if result.mean_distance is not None:
         lines.append(
-            f"  mean distance between the chosen {number(result['mean_distance'])}, "
-            f"between random ones {number(result['random_distance'])}"
+            f"  mean distance between the chosen {number(result.mean_distance)}, "
+            f"between random ones {number(result.random_distance)}"
         )
     else:
         lines.append("  chosen by uncertainty alone; --descriptors would make them diverse")
-    return [*lines, ROWS_ARE_FRAMES] if result["rows_are_frames"] else lines
+    return [*lines, ROWS_ARE_FRAMES] if result.rows_are_frames else lines

@@ -3,16 +3,21 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any, get_args
 
 import click
 
 from ltau_cli.cli import options
 from ltau_cli.cli.console import Console, number, percent, quantity, table
+from ltau_cli.core.choices import Emphasis, LeftOut
 from ltau_cli.errors import UsageError
+from ltau_cli.output import STDOUT
+from ltau_cli.stages.settings import WeightSettings
 
-STDOUT = Path("-")
 NEAREST_SHOWN = 3  # --json gives all that were found
+
+if TYPE_CHECKING:
+    from ltau_cli.stages.weights import WeightsResult
 
 
 @click.command("weights")
@@ -26,15 +31,15 @@ NEAREST_SHOWN = 3  # --json gives all that were found
 @click.option("-f", "--force", is_flag=True, help="Replace the output if it exists.")
 @click.option(
     "--emphasis",
-    type=click.Choice(["hard", "easy"]),
-    default="hard",
+    type=click.Choice(get_args(Emphasis)),
+    default=WeightSettings.emphasis,
     show_default=True,
     help="Give the larger weights to what stays hard in training, or to what is easy.",
 )
 @click.option(
     "--per",
-    type=click.Choice(["sample", "structure"]),
-    default="sample",
+    type=click.Choice(get_args(LeftOut)),
+    default=WeightSettings.per,
     show_default=True,
     help="What gets a weight.",
 )
@@ -50,21 +55,21 @@ NEAREST_SHOWN = 3  # --json gives all that were found
 @click.option(
     "--temperature",
     type=click.FloatRange(min=0.001),
-    default=3.0,
+    default=WeightSettings.temperature,
     show_default=True,
     help="Standard deviations of the uncertainty that change a weight e-fold; low is strong.",
 )
 @click.option(
     "--floor",
     type=click.FloatRange(0, 1),
-    default=0.1,
+    default=WeightSettings.floor,
     show_default=True,
     help="Smallest weight.",
 )
 @click.option(
     "--ceiling",
     type=click.FloatRange(min=1),
-    default=10.0,
+    default=WeightSettings.ceiling,
     show_default=True,
     help="Largest weight.",
 )
@@ -77,7 +82,7 @@ NEAREST_SHOWN = 3  # --json gives all that were found
 @click.option(
     "--suspects",
     type=click.IntRange(min=0),
-    default=10,
+    default=WeightSettings.suspects,
     show_default=True,
     help="Show at most this many suspects of wrong labels; 0 looks for none.",
 )
@@ -87,7 +92,6 @@ NEAREST_SHOWN = 3  # --json gives all that were found
 def command(
     model: Path,
     output: Path | None,
-    natoms: str | None,
     threads: int,
     force: bool,
     as_json: bool,
@@ -119,31 +123,31 @@ def command(
     from ltau_cli.stages import weights
 
     result = weights.run(
-        model, output, settings=weights.Settings(**settings), natoms=natoms, threads=threads,
-        force=force, progress=console.progress,
+        model, output, settings=WeightSettings(**settings), threads=threads, force=force,
+        progress=console.progress,
     )  # fmt: skip
     if as_json:
-        console.json(result)
+        console.json(result.to_dict())
     else:
-        lines = [*_lines(result), *(_suspects(result) if "suspects" in result else [])]
+        lines = [*_lines(result), *_suspects(result)]
         console.summary(lines, to_stderr=output == STDOUT)
 
 
-def _lines(result: dict[str, Any]) -> list[str]:
-    name = "standard output" if result["output"] == STDOUT else result["output"]
-    per, kept, never = result["per"], "n_kept" in result, result["n_never_logged"]
-    which = {"hard": "hardest", "easy": "easiest"}[result["emphasis"]]
+def _lines(result: WeightsResult) -> list[str]:
+    name = "standard output" if result.output == STDOUT else result.output
+    per, kept, never = result.per, result.n_kept is not None, result.n_never_logged
+    which = {"hard": "hardest", "easy": "easiest"}[result.emphasis]
     if kept:
-        first = f"{name}: {result['n_kept']:,} of {result['n']:,} {per}s kept, the {which}"
+        first = f"{name}: {result.n_kept:,} of {result.n:,} {per}s kept, the {which}"
     else:
-        first = f"{name}: {result['n']:,} weights, one per {per}, the {which} weigh most"
-    at = quantity(result["threshold"], result["units"])
+        first = f"{name}: {result.n:,} weights, one per {per}, the {which} weigh most"
+    at = quantity(result.threshold, result.units)
     second = (
-        f"  uncertainty at {at}: mean {number(result['uncertainty_mean'])}, "
-        f"standard deviation {number(result['uncertainty_std'])}"
+        f"  uncertainty at {at}: mean {number(result.uncertainty_mean)}, "
+        f"standard deviation {number(result.uncertainty_std)}"
     )
     if kept:
-        lines = [first, f"{second}; mean of the kept {number(result['kept_uncertainty_mean'])}"]
+        lines = [first, f"{second}; mean of the kept {number(result.kept_uncertainty_mean)}"]
     else:
         lines = [first, second, _spread(result)]
     if never:
@@ -152,19 +156,22 @@ def _lines(result: dict[str, Any]) -> list[str]:
     return lines
 
 
-def _spread(result: dict[str, Any]) -> str:
-    size = result["effective_size"]
-    equal = f"{size:,.{0 if size >= 100 else 1}f} equal ones ({percent(size / result['n'], 0)})"
+def _spread(result: WeightsResult) -> str:
+    size = result.effective_size
+    assert size is not None, "told of weights"
+    equal = f"{size:,.{0 if size >= 100 else 1}f} equal ones ({percent(size / result.n, 0)})"
     return (
-        f"  {number(result['min'])} to {number(result['max'])}, mean {number(result['mean'])}; "
-        f"{result['n_at_floor']:,} at the floor, {result['n_at_ceiling']:,} at the ceiling; "
+        f"  {number(result.min)} to {number(result.max)}, mean {number(result.mean)}; "
+        f"{result.n_at_floor:,} at the floor, {result.n_at_ceiling:,} at the ceiling; "
         f"they tell as much as {equal}"
     )
 
 
-def _suspects(result: dict[str, Any]) -> list[str]:
-    found, n, units = result["suspects"], result["n_suspects"], result["units"]
-    beyond = f"more than {result['outlier']:g} robust standard deviations above their neighbors"
+def _suspects(result: WeightsResult) -> list[str]:
+    found, n, units = result.suspects, result.n_suspects, result.units
+    if found is None or n is None:
+        return []
+    beyond = f"more than {result.outlier:g} robust standard deviations above their neighbors"
     if n == 0:
         return [f"  no suspects of wrong labels: no trajectories {beyond}"]
     shown = f"; the first {len(found):,}".removesuffix(" 1") if len(found) < n else ""

@@ -3,16 +3,14 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import Literal
 
 import numpy as np
 import numpy.typing as npt
 
 from ltau_cli.core import kernels
+from ltau_cli.core.choices import Grid
 from ltau_cli.core.threads import share_rows
 from ltau_cli.errors import UsageError
-
-Grid = Literal["log", "linear"]
 
 
 def make_edges(

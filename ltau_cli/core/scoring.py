@@ -9,14 +9,16 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
+from ltau_cli.core.choices import QUANTILES, Weighting
 from ltau_cli.core.domain import distance_floor, ood_pvalue, relative_distance
 from ltau_cli.core.mixture import average_cdfs, average_values, gather_rows
 from ltau_cli.core.search.loo import leave_one_out
-from ltau_cli.core.search.neighbors import Neighbors, Weighting
+from ltau_cli.core.search.neighbors import Neighbors
 from ltau_cli.core.search.points import Points
 from ltau_cli.core.search.scaling import Scaling
 from ltau_cli.core.search.shards import Shards, find_in_shards
 from ltau_cli.core.structures import Block
+from ltau_cli.core.threads import available_threads
 
 FLOOR_VALUES = 1 << 22  # read at a time; changes the last digits of the distance floor
 RowReader = Callable[[npt.NDArray[np.int64]], npt.NDArray[Any]]
@@ -80,28 +82,37 @@ class Scorer:
     ----------
     model : Model
     k : int
-    thresholds, quantiles : float64 arrays
+        Neighbors; the model's by default.
+    thresholds : (n_thresholds,) float64
+        Error units; the model's by default.
+    quantiles : (n_levels,) float64
+        Levels in (0, 1).
     threshold_scale : (n_thresholds,) float64, optional
         Also give the probability that the error exceeds ``threshold / scale``.
     with_cdf : bool
     threads : int
+        All by default; the result does not depend on it.
     """
 
     def __init__(
         self,
         model: Model,
         *,
-        k: int,
-        thresholds: npt.NDArray[np.float64],
-        quantiles: npt.NDArray[np.float64],
-        threshold_scale: npt.NDArray[np.float64] | None,
-        with_cdf: bool,
-        threads: int,
+        k: int | None = None,
+        thresholds: npt.ArrayLike | None = None,
+        quantiles: npt.ArrayLike = QUANTILES,
+        threshold_scale: npt.NDArray[np.float64] | None = None,
+        with_cdf: bool = False,
+        threads: int | None = None,
     ) -> None:
+        threads = threads or available_threads()
+        k = k or model.k
         self.model = model
         self.k = k
-        self.thresholds = thresholds
-        self.quantiles = quantiles
+        self.thresholds = np.atleast_1d(
+            np.asarray(model.thresholds if thresholds is None else thresholds, dtype=np.float64)
+        )
+        self.quantiles = np.asarray(quantiles, dtype=np.float64)
         self.threshold_scale = threshold_scale
         self.with_cdf = with_cdf
         self.threads = threads
@@ -120,8 +131,22 @@ class Scorer:
         self._reference = np.sort(self.loo_distance)
 
     def score(self, block: npt.NDArray[np.float32]) -> Block:
-        """Return the per-row datasets of a block (n, d) float32."""
+        """Score some rows.
+
+        Parameters
+        ----------
+        block : (n, d) float32
+            Descriptors.
+
+        Returns
+        -------
+        dict of str to (n, ...) array
+            ``expected_error`` (error units), ``uncertainty`` (n, n_thresholds), ``quantiles``
+            (n, n_levels), ``neighbor_distance``, ``relative_distance``, ``ood_pvalue``, and what
+            else was asked for.
+        """
         model = self.model
+        block = np.asarray(block, dtype=np.float32)
         queries = model.scaling.apply(block, threads=self.threads)
         found = find_in_shards(
             model.shards, queries, model.multiplicity, self.k, threads=self.threads

@@ -12,11 +12,12 @@ import numpy.typing as npt
 from ltau_cli.core.calibration.fit import cross_validate
 from ltau_cli.core.calibration.maps import Floats, Rows
 from ltau_cli.core.calibration.metrics import rank_correlation
+from ltau_cli.core.choices import Metric, Scale, Weighting
 from ltau_cli.core.domain import distance_floor, relative_distance
 from ltau_cli.core.search.loo import GroupLeftOut
-from ltau_cli.core.search.neighbors import ExactSearcher, Neighbors, Weighting, find_neighbors
+from ltau_cli.core.search.neighbors import ExactSearcher, Neighbors, find_neighbors
 from ltau_cli.core.search.points import find_points
-from ltau_cli.core.search.scaling import Metric, Scale, fit_scaling
+from ltau_cli.core.search.scaling import fit_scaling
 from ltau_cli.core.structures import log_structure_distance
 
 Integers = npt.NDArray[np.int64]

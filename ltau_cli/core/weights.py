@@ -2,12 +2,11 @@
 
 from __future__ import annotations
 
-from typing import Literal
-
 import numpy as np
 import numpy.typing as npt
 
-Emphasis = Literal["hard", "easy"]
+from ltau_cli.core.choices import Emphasis
+
 Floats = npt.NDArray[np.float64]
 
 SMALLEST_TEMPERATURE = 1e-3  # below it a weight jumps within the rounding of an uncertainty

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import io
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -171,7 +172,14 @@ def _width(place: Any, text: str, size: str) -> float:
     return float(width / place.bbox.width)
 
 
-def save_figure(figure: Any, path: Path, file_format: str) -> None:
+def draw_png(figure: Any) -> bytes:
+    """Return a figure as the bytes of a PNG file."""
+    buffer = io.BytesIO()
+    save_figure(figure, buffer, "png")
+    return buffer.getvalue()
+
+
+def save_figure(figure: Any, path: Path | io.BytesIO, file_format: str) -> None:
     """Write a figure without the time of day, so that equal figures are equal files."""
     metadata: dict[str, Any] = {
         "png": {"Software": None},

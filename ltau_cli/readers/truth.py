@@ -12,7 +12,7 @@ import numpy.typing as npt
 from ltau_cli.errors import InputError
 from ltau_cli.readers.arrays import read_array, read_optional
 from ltau_cli.readers.labels import as_labels, check_count
-from ltau_cli.readers.logs.run import LogOptions
+from ltau_cli.readers.logs.options import LogOptions
 from ltau_cli.readers.place import Place
 
 FRAMES = {".xyz", ".extxyz"}

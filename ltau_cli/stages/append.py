@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from functools import partial
 from pathlib import Path
@@ -12,18 +12,17 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
-from ltau_cli.artifacts.errors import PER_EPOCH, PER_SAMPLE, copy_log, write_rows
+from ltau_cli.artifacts.errors import PER_EPOCH, PER_SAMPLE, ErrorsFile, write_log
 from ltau_cli.artifacts.provenance import Hasher, extend_record
 from ltau_cli.artifacts.read import open_artifact
 from ltau_cli.artifacts.write import extend_artifact
-from ltau_cli.core.checkup import COMPARED_SAMPLES, check_up, join_datasets
 from ltau_cli.errors import InputError, UsageError
 from ltau_cli.progress import Progress
-from ltau_cli.readers.logs.open import ErrorLog, open_log
+from ltau_cli.readers.logs.open import open_log
+from ltau_cli.readers.logs.options import LogOptions, Stored
+from ltau_cli.readers.logs.run import ErrorLog
 from ltau_cli.readers.place import Place
 from ltau_cli.readers.scratch import Cells
-from ltau_cli.stages.copying import note_inputs, refuse_never_logged, tell
-from ltau_cli.stages.reading import Reading
 
 IDENTITY = ("sample_id", "structure", "species")
 _WITH_IDS = ("long-table",)
@@ -33,48 +32,67 @@ _FLAGS = {"columns": "column", "prediction": "prediction-key", "reference": "ref
 def append_epochs(
     places: list[Place],
     output: Path,
-    reading: Reading | None,
+    options: LogOptions | None,
     units: str,
+    *,
     allow_missing: bool,
     progress: Progress,
-) -> dict[str, Any]:
-    """Add the epochs that the artifact does not have yet."""
-    with open_artifact(output, "errors") as old:
+) -> tuple[dict[str, Any], str, ErrorLog]:
+    """Add the epochs that the artifact does not have yet.
+
+    Returns
+    -------
+    (dict, str, ErrorLog)
+        The check-up of all epochs, the error units, and the log of the new epochs.
+
+    Raises
+    ------
+    UsageError
+        If the artifact was read in another way or has other units.
+    InputError
+        If the log cannot be used or holds other samples.
+    """
+    with open_artifact(output, ErrorsFile) as old:
         before = {name: old.read(name) for name in (*PER_EPOCH, *PER_SAMPLE)}
-        parameters, inputs, old_units = old.parameters, old.inputs, old.units
+        parameters, inputs, old_units, old_report = (
+            old.parameters, old.inputs, old.units, old.summary
+        )  # fmt: skip
         stored = {name: old.read(name) for name in IDENTITY if old.has(name)}
-        notes = Counter(old.summary["notes"])
-        old_report = old.summary
-        shape, chunk = old.dataset("errors").shape, old.dataset("errors").chunks[1]
-    reading = _same_reading(reading, parameters, output)
+        (n_epochs, n_samples), chunk = old.shape, old.sample_chunk
+    options = _same_options(options, parameters, output)
     if units and units != old_units:
         raise UsageError(f"{output} is in {old_units or 'unnamed units'}, not {units}")
     known = set(zip(before["run"].tolist(), before["epoch"].tolist(), strict=True))
-    options = reading.options(known, append=True, expected=shape[1])
+    options = replace(options, stored=Stored(known, n_samples))
     with open_log(places, options) as log, Hasher() as hasher:
         if len(log.epochs) == 0:
-            return tell(old_report, log) | {"units": old_units, "n_new": 0}
-        log = _same_samples(log, stored, shape[1], chunk, output)
+            return old_report, old_units, log
+        log = _same_samples(log, stored, n_samples, chunk, output)
         note_inputs(hasher, places, log)
         with extend_artifact(output, "errors", units=old_units) as artifact:
-            errors = artifact.open("errors", (shape[0] + len(log.epochs), shape[1]))
-            survey = copy_log(log, errors, shape[0], shape[1], chunk, progress)
-            new = {"epoch": log.epochs, "run": log.runs} | survey.datasets()
-            data = join_datasets(before, new)
-            refuse_never_logged(
-                data["n_logged"], places[0], allow_missing or parameters["allow_missing"]
+            report = write_log(
+                artifact,
+                artifact.open("errors", (n_epochs + len(log.epochs), n_samples)),
+                log,
+                before=before,
+                notes=Counter(old_report["notes"]) + log.notes,
+                allow_missing=allow_missing or parameters["allow_missing"],
+                progress=progress,
             )
-            notes += log.notes
-            notes["infinite"] += int(survey.infinite.sum())
-            report = check_up(data, notes=notes, some_errors=errors[:, :COMPARED_SAMPLES])
-            report |= {"format": log.format, "notes": dict(notes)}
-            write_rows(artifact, data)
             artifact.finish(
                 parameters=parameters,
                 inputs=_joined_inputs(inputs, hasher.records()),
                 summary=report,
             )
-    return tell(report, log) | {"units": old_units, "n_new": len(log.epochs)}
+    return report, old_units, log
+
+
+def note_inputs(hasher: Hasher, places: Sequence[Place], log: ErrorLog) -> None:
+    """Hash the files that are read of each run."""
+    for place in places:
+        files = [path for path in log.files if path == place.path or place.path in path.parents]
+        if files:  # else there is nothing new in this one
+            hasher.add("log", place.path, "error log", files, key=place.key)
 
 
 def _same_samples(
@@ -133,11 +151,11 @@ def _joined_inputs(old: list[dict[str, Any]], new: list[dict[str, Any]]) -> list
     return joined
 
 
-def _same_reading(asked: Reading | None, parameters: dict[str, Any], output: Path) -> Reading:
+def _same_options(asked: LogOptions | None, parameters: dict[str, Any], output: Path) -> LogOptions:
     """Return the way the artifact was read; refuse to mix it with another."""
-    names = Reading.__dataclass_fields__
-    stored = {name: parameters[name] for name in names}
-    before = Reading(
+    plain = LogOptions()
+    stored = {name: parameters[name] for name in plain.parameters()}
+    before = LogOptions(
         **stored | {"missing": tuple(stored["missing"]), "epochs": tuple(stored["epochs"])}
     )
     if any(bound is not None and bound < 0 for bound in before.epochs[:2]):
@@ -145,12 +163,11 @@ def _same_reading(asked: Reading | None, parameters: dict[str, Any], output: Pat
             f"{output} was cut with --epochs counted from the end, so it cannot grow",
             hint="ingest the whole log again with --force",
         )
-    plain = Reading()
-    for name in names:
+    for name in stored:
         value = getattr(asked or plain, name)
         if value not in (getattr(plain, name), getattr(before, name)):
             raise UsageError(
                 f"{output} was ingested with another --{_FLAGS.get(name, name)}",
                 hint="leave the option out to go on as before, or ingest anew with --force",
             )
-    return replace(before)
+    return before

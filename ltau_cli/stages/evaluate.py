@@ -2,36 +2,83 @@
 
 from __future__ import annotations
 
+import os
+from collections.abc import Mapping
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import numpy.typing as npt
 
-from ltau_cli.artifacts.calibration import from_artifact
 from ltau_cli.artifacts.provenance import Hasher
-from ltau_cli.artifacts.read import Artifact, open_artifact
-from ltau_cli.artifacts.scores import ROW_DIM, rows_to_judge
+from ltau_cli.artifacts.read import open_artifact
+from ltau_cli.artifacts.scores import ScoresFile
 from ltau_cli.core.calibration.evaluation import CALIBRATED, evaluate, evaluate_plain
 from ltau_cli.core.summary import FLAGGED_BELOW
 from ltau_cli.errors import InputError
 from ltau_cli.readers.labels import check_count, read_label_column
 from ltau_cli.readers.place import Place
-from ltau_cli.stages.true_errors import Truth, read_rows
+from ltau_cli.stages.results import Result, only_if_asked
+from ltau_cli.stages.true_errors import Truth, read_judged_rows
+
+
+@dataclass(frozen=True, repr=False)
+class EvaluateResult(Result):
+    """How the scores of one set compare with its true errors.
+
+    Attributes
+    ----------
+    set : str
+        Name of the scores.
+    n_rows, n_left_out : int
+        Rows judged, and those that a calibration was fitted on.
+    units : str
+        Error units.
+    flagged_share, flagged_below : float
+        Share of the rows with a p-value below.
+    predictors : dict
+        Metrics of ``ltau`` and of each baseline; see
+        :func:`ltau_cli.core.calibration.evaluation.evaluate`.
+    groups, distance_bins : list of dict
+        Metrics of ``ltau`` in each part.
+    roc_auc : float
+        Of the p-value against the user's labels.
+    """
+
+    set: str
+    n_rows: int
+    n_left_out: int
+    units: str
+    flagged_share: float
+    flagged_below: float
+    predictors: dict[str, dict[str, Any]]
+    groups: list[dict[str, Any]]
+    distance_bins: list[dict[str, Any]]
+    roc_auc: float | None = only_if_asked()
+
+    def headline(self) -> dict[str, float]:
+        """Return the numbers that a condition may name, such as ``coverage90``."""
+        shares = {"flagged_share": self.flagged_share, "roc_auc": self.roc_auc}
+        return headline(self.predictors) | {k: v for k, v in shares.items() if v is not None}
 
 
 def run(
-    scores: Path, truth: Truth, *, group: str | None = None, ood_labels: str | None = None
-) -> dict[str, Any]:
+    scores: str | os.PathLike[str],
+    truth: Truth | str | os.PathLike[str],
+    *,
+    group: str | None = None,
+    ood_labels: str | None = None,
+) -> EvaluateResult:
     """Compare the scores of one set with its true errors.
 
     Rows that the calibration in the scores was fitted on are left out.
 
     Parameters
     ----------
-    scores : Path
+    scores : path
         Scores artifact.
-    truth : Truth
+    truth : Truth or path
         True errors of the scored rows.
     group : str, optional
         Labels of the rows: a file, or ``species`` or ``group`` for those in the scores.
@@ -40,9 +87,7 @@ def run(
 
     Returns
     -------
-    dict
-        ``set``, ``n_rows``, ``n_left_out``, ``units``, ``flagged_share``, ``roc_auc`` with
-        ``ood_labels``, and the metrics (see :func:`ltau_cli.core.calibration.evaluation.evaluate`).
+    EvaluateResult
 
     Raises
     ------
@@ -51,44 +96,47 @@ def run(
     ComputeError
         If no row is left.
     """
-    with open_artifact(scores, "scores") as artifact, Hasher() as hasher:
-        true_errors = truth.read(artifact, hasher)
-        rows = read_rows(artifact, true_errors, group, hasher)
-        rest = rows_to_judge(artifact)
-        pvalue = artifact.read("ood_pvalue")[rest]
-        result: dict[str, Any] = {
-            "set": scores.stem,
-            "n_rows": int(rest.sum()),
-            "n_left_out": int((~rest).sum()),
-            "units": artifact.units,
-            "flagged_share": float((pvalue < FLAGGED_BELOW).mean()),
-            "flagged_below": FLAGGED_BELOW,
-        }
+    scores, truth = Path(scores), Truth.at(truth)
+    with open_artifact(scores, ScoresFile) as artifact, Hasher() as hasher:
+        judged = read_judged_rows(artifact, truth, group, hasher)
+        pvalue = artifact.read("ood_pvalue")[judged.rest]
+        area = None
         if ood_labels is not None:
-            result["roc_auc"] = _roc_auc(artifact, Place.parse(ood_labels), pvalue, rest)
-        values, left = true_errors.values[rest], rows.take(rest)
-        if artifact.has("calibration/coefficients"):
-            return result | evaluate(left, values, from_artifact(artifact, "calibration/"))
-        return result | evaluate_plain(left, values)
+            labels = read_ood_labels(artifact, Place.parse(ood_labels), judged.rest)
+            area = roc_auc(labels, pvalue)
+        calibration = artifact.calibration()
+        if calibration is None:
+            metrics = evaluate_plain(judged.rows, judged.true_error)
+        else:
+            metrics = evaluate(judged.rows, judged.true_error, calibration)
+        return EvaluateResult(
+            set=scores.stem,
+            n_rows=len(judged.rows),
+            n_left_out=artifact.n - len(judged.rows),
+            units=artifact.units,
+            flagged_share=float((pvalue < FLAGGED_BELOW).mean()),
+            flagged_below=FLAGGED_BELOW,
+            roc_auc=area,
+            **metrics,
+        )
 
 
-def headline(result: dict[str, Any]) -> dict[str, float]:
-    """Return the numbers of one set that a condition may name, such as ``coverage90``."""
-    own = dict(result["predictors"][CALIBRATED])
+def headline(predictors: Mapping[str, Mapping[str, Any]]) -> dict[str, float]:
+    """Return the metrics of ``ltau`` by the names that a condition may use."""
+    own = dict(predictors[CALIBRATED])
     found = {f"coverage{100 * float(level):g}": v for level, v in own.pop("coverage", {}).items()}
     found |= {f"width{100 * float(level):g}": v for level, v in own.pop("mean_width", {}).items()}
-    own |= {name: result[name] for name in ("flagged_share", "roc_auc") if name in result}
     return found | {name: v for name, v in own.items() if isinstance(v, float | int)}
 
 
 def read_ood_labels(
-    artifact: Artifact, place: Place, rest: npt.NDArray[np.bool_]
+    artifact: ScoresFile, place: Place, rest: npt.NDArray[np.bool_]
 ) -> npt.NDArray[np.bool_]:
     """Read which rows of scores are out of domain, labeled 1, and which are not, labeled 0.
 
     Parameters
     ----------
-    artifact : Artifact
+    artifact : ScoresFile
         Scores.
     place : Place
         One label for each row.
@@ -101,7 +149,7 @@ def read_ood_labels(
         If there are other labels than 0 and 1, or only one of them.
     """
     labels = read_label_column(place)
-    check_count(labels, artifact.sizes[ROW_DIM], place, str(artifact.path), "rows")
+    check_count(labels, artifact.n, place, str(artifact.path), "rows")
     names = labels[rest].astype(np.str_)  # 1 in .npy, "1" in .txt
     if np.unique(names).tolist() != ["0", "1"]:
         raise InputError(
@@ -112,10 +160,8 @@ def read_ood_labels(
     return flags
 
 
-def _roc_auc(
-    artifact: Artifact, place: Place, pvalue: npt.NDArray[Any], rest: npt.NDArray[np.bool_]
-) -> float:
+def roc_auc(labels: npt.NDArray[np.bool_], pvalue: npt.NDArray[Any]) -> float:
     """Area under the ROC curve of the p-value against the user's own labels."""
     from sklearn.metrics import roc_auc_score
 
-    return float(roc_auc_score(read_ood_labels(artifact, place, rest), -pvalue))
+    return float(roc_auc_score(labels, -pvalue))

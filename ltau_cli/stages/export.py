@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import re
 from collections.abc import Iterator, Sequence
 from contextlib import AbstractContextManager
@@ -12,8 +13,8 @@ from typing import Any, TextIO
 import numpy as np
 import numpy.typing as npt
 
-from ltau_cli.artifacts.read import Artifact, open_artifact
-from ltau_cli.artifacts.scores import WRITE_ROWS, refuse_shard
+from ltau_cli.artifacts.read import open_artifact
+from ltau_cli.artifacts.scores import WRITE_ROWS, ScoresFile
 from ltau_cli.artifacts.table import LABELS, ScoreTable, name_columns, to_columns
 from ltau_cli.core.conditions import check_columns
 from ltau_cli.core.structures import StructureTotals
@@ -21,13 +22,15 @@ from ltau_cli.errors import InputError, UsageError
 from ltau_cli.output import STDOUT, check_target, open_binary, open_text
 from ltau_cli.progress import Advance, Progress, silent
 from ltau_cli.readers.frames import read_frames
-from ltau_cli.stages.score_frames import FrameRows, count_structures, match_frames, read_structure
+from ltau_cli.stages.frame_rows import FrameRows, count_structures, match_frames, read_structure
+from ltau_cli.stages.results import Result, only_if_asked
+from ltau_cli.stages.settings import ExportFormat, ExportSettings
 from ltau_cli.writers.frames import annotate, write_frames
 from ltau_cli.writers.model_devi import write_model_devi
 from ltau_cli.writers.npz import open_npz
 from ltau_cli.writers.tables import write_json_lines, write_table
 
-ENDINGS = {
+ENDINGS: dict[ExportFormat, tuple[str, ...]] = {
     "csv": (".csv",),
     "tsv": (".tsv",),
     "jsonl": (".jsonl",),
@@ -38,38 +41,50 @@ ENDINGS = {
 PREFIX = "ltau_"  # of names in other people's frames
 
 
+@dataclass(frozen=True, repr=False)
+class ExportResult(Result):
+    """What was written.
+
+    Attributes
+    ----------
+    output : Path
+    format : str
+    columns : list of str
+    unit : {"rows", "frames"}
+    n, of : int
+        Rows or frames that were written, and that there are.
+    rows_are_frames : bool
+        With model-devi: whether nothing says which rows belong together.
+    """
+
+    output: Path
+    format: ExportFormat
+    columns: list[str]
+    unit: str
+    n: int
+    of: int
+    rows_are_frames: bool | None = only_if_asked()
+
+
 def run(
-    scores: Path,
-    output: Path,
+    scores: str | os.PathLike[str],
+    output: str | os.PathLike[str],
     *,
-    file_format: str | None = None,
-    columns: Sequence[str] | None = None,
-    where: Sequence[str] = (),
-    frames: Path | None = None,
-    every: int = 1,
+    settings: ExportSettings | None = None,
     force: bool = False,
     progress: Progress = silent,
-) -> dict[str, Any]:
+) -> ExportResult:
     """Write the rows of a scores artifact in a format of other programs.
 
     Parameters
     ----------
-    scores : Path
+    scores : path
         Scores artifact.
-    output : Path
+    output : path
         The file, or ``-`` for standard output. Its ending tells the format; with a further ``.gz``
         it is compressed.
-    file_format : str, optional
-        One of ``ENDINGS``; default by the ending, CSV on standard output.
-    columns : sequence of str, optional
-        Columns to write, in this order; default all.
-    where : sequence of str
-        Conditions such as ``ood_pvalue < 0.01`` that must all hold for a row to be written. A
-        frame is written if they hold for any of its rows.
-    frames : Path, optional
-        The user's frames, for extxyz.
-    every : int
-        Steps between frames, for model-devi.
+    settings : ExportSettings
+        What to export, and how.
     force : bool
         Replace an existing file.
     progress : Progress
@@ -77,9 +92,7 @@ def run(
 
     Returns
     -------
-    dict
-        ``output``, ``format``, ``n`` of ``of`` ``unit`` (rows or frames) written, ``columns``, and
-        with model-devi ``rows_are_frames``: nothing says which rows belong together.
+    ExportResult
 
     Raises
     ------
@@ -92,22 +105,24 @@ def run(
     OutputError
         If the file may not or cannot be written.
     """
-    file_format, compress = find_format(output, file_format)
-    _check_usage(file_format, columns, frames, every)
+    scores, output = Path(scores), Path(output)
+    settings = settings or ExportSettings()
+    file_format, compress = find_format(output, settings.file_format)
+    _check_usage(file_format, settings)
     if output != STDOUT:
         check_target(output, force=force)
-    with open_artifact(scores, "scores") as artifact:
-        table = ScoreTable.open(artifact, where)
-        wanted = list(columns or table.columns)
+    with open_artifact(scores, ScoresFile) as artifact:
+        table = ScoreTable.open(artifact, settings.where)
+        wanted = list(settings.columns or table.columns)
         check_columns(wanted, table.columns, scores)
         target = _Target(output, file_format, compress, force)
         with progress("exporting", table.n) as advance:
             if file_format in ("extxyz", "model-devi"):
-                refuse_shard(artifact)
-                done = _export_frames(target, table, columns, frames, every, advance)
+                artifact.require_whole()
+                done = _export_frames(target, table, settings, advance)
             else:
                 done = _export_rows(target, table, wanted, advance)
-    return {"output": output, "format": file_format, "columns": wanted} | done
+    return ExportResult(output=output, format=file_format, **{"columns": wanted} | done)
 
 
 @dataclass(frozen=True)
@@ -115,7 +130,7 @@ class _Target:
     """Where to write, and how."""
 
     output: Path
-    file_format: str
+    file_format: ExportFormat
     compress: bool
     force: bool
 
@@ -142,23 +157,19 @@ def _export_rows(
 
 
 def _export_frames(
-    target: _Target,
-    table: ScoreTable,
-    wanted: Sequence[str] | None,
-    frames: Path | None,
-    every: int,
-    advance: Advance,
+    target: _Target, table: ScoreTable, settings: ExportSettings, advance: Advance
 ) -> dict[str, Any]:
+    frames = settings.frames
     if frames is None:
         with target.open_text() as stream:
-            return {"unit": "frames"} | _write_model_devi(stream, table, every, advance)
+            return {"unit": "frames"} | _write_model_devi(stream, table, settings.every, advance)
     rows = match_frames(frames, table.artifact)
     with target.open_text() as stream:
-        n = write_frames(stream, _annotated(table, frames, rows, wanted, advance))
+        n = write_frames(stream, _annotated(table, frames, rows, settings.columns, advance))
     return {"unit": "frames", "n": n, "of": len(rows.ends)}
 
 
-def find_format(output: Path, named: str | None) -> tuple[str, bool]:
+def find_format(output: Path, named: ExportFormat | None) -> tuple[ExportFormat, bool]:
     """Return the format and whether to gzip it.
 
     Raises
@@ -183,18 +194,16 @@ def find_format(output: Path, named: str | None) -> tuple[str, bool]:
     return found, compress
 
 
-def _check_usage(
-    file_format: str, columns: Sequence[str] | None, frames: Path | None, every: int
-) -> None:
-    if file_format == "extxyz" and frames is None:
+def _check_usage(file_format: ExportFormat, settings: ExportSettings) -> None:
+    if file_format == "extxyz" and settings.frames is None:
         raise UsageError(
             "extxyz needs the frames that were scored", hint="name their file with --frames"
         )
-    if file_format != "extxyz" and frames is not None:
+    if file_format != "extxyz" and settings.frames is not None:
         raise UsageError(f"--frames belongs to extxyz, not to {file_format}")
-    if file_format == "model-devi" and columns is not None:
+    if file_format == "model-devi" and settings.columns is not None:
         raise UsageError("the columns of model-devi are fixed", hint="leave out --columns")
-    if file_format != "model-devi" and every != 1:
+    if file_format != "model-devi" and settings.every != 1:
         raise UsageError(f"--every belongs to model-devi, not to {file_format}")
 
 
@@ -263,7 +272,7 @@ def _groups(ends: npt.NDArray[np.int64]) -> Iterator[tuple[int, int]]:
         first = last
 
 
-def _aggregates(artifact: Artifact) -> dict[str, npt.NDArray[Any]]:
+def _aggregates(artifact: ScoresFile) -> dict[str, npt.NDArray[Any]]:
     """Per-frame values of the artifact by the name they get in a frame."""
     labels = {name: artifact.read(name) for name in LABELS.values() if artifact.has(name)}
     datasets = [

@@ -4,124 +4,116 @@ from __future__ import annotations
 
 import hashlib
 import logging
+import os
+from collections.abc import Mapping
 from dataclasses import asdict, dataclass, replace
 from pathlib import Path
-from typing import Any, Literal
+from typing import Any
 
 import numpy as np
 import numpy.typing as npt
 
-from ltau_cli.artifacts.errors import KeptLog, last_mean
+from ltau_cli.artifacts.errors import ErrorsFile, LateEpochs
 from ltau_cli.artifacts.model import (
+    NEVER_LOGGED,
+    PooledPoints,
     StoredShards,
     announce_search_compilation,
-    graph_library_version,
+    create_counts,
+    write_grid,
+    write_index,
+    write_leave_one_out,
+    write_points,
+    write_scaling,
 )
 from ltau_cli.artifacts.provenance import Hasher
-from ltau_cli.artifacts.read import Artifact, open_artifact
+from ltau_cli.artifacts.read import open_artifact
 from ltau_cli.artifacts.write import ArtifactWriter, create_artifact, to_json
 from ltau_cli.core.calibration.metrics import rank_correlation
-from ltau_cli.core.histogram import Grid, default_range, make_edges, summarize_samples
+from ltau_cli.core.histogram import default_range, make_edges, summarize_samples
 from ltau_cli.core.search import graph
 from ltau_cli.core.search import neighbors as nn
-from ltau_cli.core.search.graph import choose_effort, trial_queries
-from ltau_cli.core.search.loo import LeaveOneOut, leave_one_out
-from ltau_cli.core.search.neighbors import Weighting
-from ltau_cli.core.search.scaling import Metric, Scale
+from ltau_cli.core.search.graph import choose_effort, graph_library_version, trial_queries
+from ltau_cli.core.search.loo import leave_one_out
 from ltau_cli.core.search.shards import OneShard, Shards
+from ltau_cli.core.threads import available_threads
 from ltau_cli.errors import ComputeError, InputError, UsageError
 from ltau_cli.output import check_target
 from ltau_cli.progress import Progress, silent
 from ltau_cli.readers.descriptors import Descriptors, open_descriptors
 from ltau_cli.readers.place import Place
-from ltau_cli.stages.training_set import Training, read_training
+from ltau_cli.stages.results import Result
+from ltau_cli.stages.settings import DEFAULT_K, FitSettings
+from ltau_cli.stages.training_set import TrainingSet, check_samples, read_training_set
 
 messages = logging.getLogger("ltau")
-NEVER_LOGGED = -1
-DEFAULT_K = 30
-Index = Literal["auto", "exact", "nndescent"]
 
 
-@dataclass(frozen=True)
-class Settings:
-    """How to fit; all of it is recorded in the model.
+@dataclass(frozen=True, repr=False)
+class FitResult(Result):
+    """What was fitted.
 
     Attributes
     ----------
-    bins : int
-        Bins of the common grid.
-    grid : {"log", "linear"}
-        Their spacing.
-    error_range : (float, float) or None
-        Range of the grid in error units; None takes it from the data.
-    thresholds : tuple of float
-        Errors a user can live with, in error units; none takes the mean error of the last epoch.
-    k : int
-        Neighbors of the leave-one-out reference, and the default of ``score``; None takes 30, or
-        all but one of the samples if there are fewer.
-    weighting : {"uniform", "inverse-distance"}
-        Weight of the neighbors' error distributions.
-    burn_in : int
-        Epochs left out at the start of each run.
-    scale : {"none", "standard", "whiten"}
-        Scaling of descriptors.
-    metric : {"euclidean", "cosine"}
-        Distance of descriptors.
-    merge_within : float
-        Merge training samples this close, in units of the scaled descriptors.
-    loo : {"sample", "structure"}
-        What is left out for the leave-one-out reference.
-    index : {"auto", "exact", "nndescent"}
-        Search structure.
-    recall : float
-        Share of the k nearest neighbors that an NN-descent search has to find.
-    shards : int
-        Parts of the training set with a search structure each, of which one at a time is in memory.
-    seed : int
-        Of NN-descent and its trial queries.
+    output : Path
+    units : str
+        Error units.
+    n_samples, n_never_logged, n_points, width : int
+        Logged samples, those without a logged error, distinct points, columns of the descriptors.
+    thresholds, mean_uncertainty : (n_thresholds,) float64
+        Error units, and the share of the errors above.
+    mean_error : float
+        Over all samples and epochs (error units).
+    underflow_share, overflow_share : float
+        Errors outside the bins.
+    loo_distance, loo_rank_correlation : float
+        Mean leave-one-out neighbor distance; rank correlation of a sample's mean error and its
+        neighbors'.
+    index : dict
+        Kind of the search structure and what was measured of it.
     """
 
-    bins: int = 100
-    grid: Grid = "log"
-    error_range: tuple[float, float] | None = None
-    thresholds: tuple[float, ...] = ()
-    k: int | None = None
-    weighting: Weighting = "uniform"
-    burn_in: int = 0
-    scale: Scale = "whiten"
-    metric: Metric = "euclidean"
-    merge_within: float = 0.0
-    loo: Literal["sample", "structure"] = "sample"
-    index: Index = "auto"
-    recall: float = 0.99
-    shards: int = 1
-    seed: int = 0
+    output: Path
+    units: str
+    n_samples: int
+    n_never_logged: int
+    n_points: int
+    width: int
+    k: int
+    thresholds: npt.NDArray[np.float64]
+    mean_error: float
+    mean_uncertainty: npt.NDArray[np.float64]
+    underflow_share: float
+    overflow_share: float
+    loo_distance: float
+    loo_rank_correlation: float | None
+    index: dict[str, Any]
 
 
 def run(
-    errors: Path,
-    descriptors: str,
-    output: Path,
+    errors: str | os.PathLike[str],
+    descriptors: str | os.PathLike[str],
+    output: str | os.PathLike[str] = "model.h5",
     *,
-    settings: Settings | None = None,
-    threads: int = 1,
+    settings: FitSettings | None = None,
+    threads: int | None = None,
     force: bool = False,
     progress: Progress = silent,
-) -> dict[str, Any]:
+) -> FitResult:
     """Fit the error CDFs of the training samples and index their descriptors.
 
     Parameters
     ----------
-    errors : Path
+    errors : path
         Errors artifact.
-    descriptors : str
+    descriptors : path
         Training descriptors (n_samples, d), in the order of the log.
-    output : Path
+    output : path
         The model artifact.
-    settings : Settings
+    settings : FitSettings
         How to fit.
     threads : int
-        Threads; the result does not depend on it.
+        Threads, all by default; the result does not depend on it.
     force : bool
         Replace an existing artifact.
     progress : Progress
@@ -129,8 +121,7 @@ def run(
 
     Returns
     -------
-    dict
-        The summary.
+    FitResult
 
     Raises
     ------
@@ -142,86 +133,105 @@ def run(
     ComputeError
         If NN-descent cannot reach the recall.
     """
+    errors, output = Path(errors), Path(output)
+    threads = threads or available_threads()
     check_target(output, force=force)
-    chosen = settings or Settings()
-    place = Place.parse(descriptors)
+    place = Place.parse(os.fspath(descriptors))
     with (
-        open_artifact(errors, "errors") as log,
+        open_artifact(errors, ErrorsFile) as log,
         open_descriptors(place) as source,
         Hasher() as hasher,
     ):
         hasher.add("errors", errors, "errors")
         hasher.add("descriptors", place.path, "descriptors", key=place.key)
-        kept = KeptLog(log, chosen.burn_in)
-        n_logged = kept.n_logged()
-        k = chosen.k or min(DEFAULT_K, max(1, int(np.count_nonzero(n_logged)) - 1))
-        chosen = replace(chosen, k=k)
-        _check_sizes(source, n_logged, k, chosen.shards, errors)
-        group = _loo_group(log, chosen, errors)
-        limits, edges = _grid(kept, chosen)
-        training = read_training(
-            source, n_logged, shards=chosen.shards, scale=chosen.scale, metric=chosen.metric,
-            merge_within=chosen.merge_within, threads=threads,
+        summary = _fit(
+            log, source, output, settings or FitSettings(), hasher,
+            threads=threads, force=force, progress=progress,
         )  # fmt: skip
-        with create_artifact(output, "model", units=log.units, force=force) as artifact:
-            artifact.put("bin_edges", edges)
-            artifact.put("thresholds", limits)
-            statistics = _count(kept, artifact, edges, limits, training, threads, progress)
-            shards, index = _index_shards(artifact, training, k, chosen, progress)
-            logged = training.logged
-            sample_mean = statistics.sample_mean[logged]
-            with progress("leave-one-out reference", len(logged)) as advance:
-                loo = leave_one_out(
-                    shards, training.points, sample_mean, None if group is None else group[logged],
-                    k, weighting=chosen.weighting, threads=threads, advance=advance,
-                )  # fmt: skip
-            _write_samples(artifact, training, loo, group)
-            parameters = asdict(chosen) | {
-                "thresholds": limits,
-                "error_range": [edges[0], edges[-1]],
-                "index": index["kind"],
-            }
-            multiplicity = training.points.multiplicity
-            summary = {
-                "n_samples": len(logged),
-                "n_never_logged": len(n_logged) - len(logged),
-                "n_points": training.n_points,
-                "width": source.width,
-                "k": k,
-                "thresholds": limits,
-                "mean_error": float((statistics.mean_error * multiplicity).sum() / len(logged)),
-                "mean_uncertainty": (statistics.uncertainty * multiplicity[:, None]).sum(axis=0)
-                / len(logged),
-                "underflow_share": statistics.n_underflow / statistics.n_errors,
-                "overflow_share": statistics.n_overflow / statistics.n_errors,
-                "loo_distance": float(loo.distance.mean(dtype=np.float64)),
-                "loo_rank_correlation": rank_correlation(
-                    loo.expected_error.astype(np.float64), sample_mean
-                ),
-                "index": index,
-            }
-            inputs = hasher.records()
-            fingerprint = hashlib.sha256(
-                to_json([parameters, inputs[1], log.parameters, log.inputs]).encode()
-            ).hexdigest()
-            artifact.finish(
-                parameters=parameters,
-                inputs=inputs,
-                summary=summary,
-                model_fingerprint=fingerprint,
-            )
-    return summary | {"units": log.units}
+        return FitResult(output=output, units=log.units, **summary)
 
 
-def _check_sizes(
-    source: Descriptors, n_logged: npt.NDArray[np.int32], k: int, shards: int, errors: Path
-) -> None:
-    if source.n != len(n_logged):
-        raise InputError(
-            f"{source.source.place} has {source.n:,} rows, {errors} has {len(n_logged):,} samples",
-            hint="give the descriptors of the very samples that were logged, in the same order",
+def _fit(
+    log: ErrorsFile,
+    source: Descriptors,
+    output: Path,
+    asked: FitSettings,
+    hasher: Hasher,
+    *,
+    threads: int,
+    force: bool,
+    progress: Progress,
+) -> dict[str, Any]:
+    epochs = log.after(asked.burn_in)
+    n_logged = epochs.n_logged()
+    check_samples(source, len(n_logged), log.path)
+    n = int(np.count_nonzero(n_logged))
+    k = asked.k or min(DEFAULT_K, max(1, n - 1))
+    chosen = replace(asked, k=k)
+    _check_sizes(n, k, chosen.shards, log.path)
+    group = _loo_group(log, chosen)
+    limits, edges = _grid(epochs, chosen)
+    training = read_training_set(
+        source, n_logged, shards=chosen.shards, scale=chosen.scale, metric=chosen.metric,
+        merge_within=chosen.merge_within, threads=threads,
+    )  # fmt: skip
+    with create_artifact(output, "model", units=log.units, force=force) as artifact:
+        write_grid(artifact, edges, limits)
+        statistics = _count(epochs, artifact, edges, limits, training, threads, progress)
+        shards, index = _index_shards(artifact, training, k, chosen, progress)
+        sample_mean = statistics.sample_mean[training.logged]
+        with progress("leave-one-out reference", n) as advance:
+            loo = leave_one_out(
+                shards, training.points, sample_mean,
+                None if group is None else group[training.logged],
+                k, weighting=chosen.weighting, threads=threads, advance=advance,
+            )  # fmt: skip
+        distance, expected = (
+            training.of_all(values, np.nan) for values in (loo.distance, loo.expected_error)
         )
-    n = int((n_logged > 0).sum())
+        write_leave_one_out(artifact, distance, expected, group)
+        parameters = asdict(chosen) | {
+            "thresholds": limits,
+            "error_range": [edges[0], edges[-1]],
+            "index": index["kind"],
+        }
+        points = statistics.points
+        summary = {
+            "n_samples": n,
+            "n_never_logged": len(n_logged) - n,
+            "n_points": training.n_points,
+            "width": source.width,
+            "k": k,
+            "thresholds": limits,
+            "mean_error": float((points.mean_error * points.multiplicity).sum() / n),
+            "mean_uncertainty": (points.uncertainty * points.multiplicity[:, None]).sum(axis=0) / n,
+            "underflow_share": statistics.n_underflow / statistics.n_errors,
+            "overflow_share": statistics.n_overflow / statistics.n_errors,
+            "loo_distance": float(loo.distance.mean(dtype=np.float64)),
+            "loo_rank_correlation": rank_correlation(
+                loo.expected_error.astype(np.float64), sample_mean
+            ),
+            "index": index,
+        }
+        inputs = hasher.records()
+        artifact.finish(
+            parameters=parameters,
+            inputs=inputs,
+            summary=summary,
+            model_fingerprint=_fingerprint(parameters, inputs[1], log),
+        )
+    return summary
+
+
+def _fingerprint(
+    parameters: Mapping[str, Any], descriptors: Mapping[str, Any], log: ErrorsFile
+) -> str:
+    """Return what is the same for models of the same inputs and options."""
+    parts = to_json([parameters, descriptors, log.parameters, log.inputs])
+    return hashlib.sha256(parts.encode()).hexdigest()
+
+
+def _check_sizes(n: int, k: int, shards: int, errors: Path) -> None:
     if n < 2:
         raise InputError(
             f"{errors} has a single sample, which has no neighbor",
@@ -239,21 +249,12 @@ def _check_sizes(
         )
 
 
-def _spread(
-    values: npt.NDArray[Any], at: npt.NDArray[np.int64], n: int, fill: float
-) -> npt.NDArray[Any]:
-    """Values of the logged samples among all ``n``."""
-    out = np.full(n, fill, dtype=values.dtype)
-    out[at] = values
-    return out
-
-
-def _loo_group(log: Artifact, settings: Settings, errors: Path) -> npt.NDArray[np.int64] | None:
+def _loo_group(log: ErrorsFile, settings: FitSettings) -> npt.NDArray[np.int64] | None:
     if settings.loo == "sample":
         return None
     if not log.has("structure"):
         raise InputError(
-            f"{errors} does not say which structure a sample belongs to, which --loo structure "
+            f"{log.path} does not say which structure a sample belongs to, which --loo structure "
             "needs",
             hint="ingest again with --natoms or --frames",
         )
@@ -262,13 +263,15 @@ def _loo_group(log: Artifact, settings: Settings, errors: Path) -> npt.NDArray[n
 
 
 def _grid(
-    kept: KeptLog, settings: Settings
+    epochs: LateEpochs, settings: FitSettings
 ) -> tuple[npt.NDArray[np.float64], npt.NDArray[np.float64]]:
     """Thresholds and bin edges."""
-    limits = np.array(sorted(set(settings.thresholds)) or [last_mean(kept.log)], dtype=np.float64)
+    limits = np.array(
+        sorted(set(settings.thresholds)) or [epochs.log.last_mean()], dtype=np.float64
+    )
     low, high = settings.error_range or default_range(
-        smallest=_finite(kept.per_epoch("epoch_min"), np.nanmin),
-        largest=_finite(kept.per_epoch("epoch_max"), np.nanmax),
+        smallest=_finite(epochs.per_epoch("epoch_min"), np.nanmin),
+        largest=_finite(epochs.per_epoch("epoch_max"), np.nanmax),
         threshold=float(limits[0]),
         grid=settings.grid,
     )
@@ -290,72 +293,66 @@ class _Statistics:
     ----------
     sample_mean : (n_samples,) float64
         Mean error of each sample; 0 where it was never logged.
-    mean_error : (n_points,) float32
-    uncertainty : (n_points, n_thresholds) float32
+    points : PooledPoints
     n_errors, n_underflow, n_overflow : int
         Logged errors, and those outside the bins.
     """
 
     sample_mean: npt.NDArray[np.float64]
-    mean_error: npt.NDArray[np.float32]
-    uncertainty: npt.NDArray[np.float32]
+    points: PooledPoints
     n_errors: int = 0
     n_underflow: int = 0
     n_overflow: int = 0
 
 
 def _count(
-    kept: KeptLog,
+    epochs: LateEpochs,
     artifact: ArtifactWriter,
     edges: npt.NDArray[np.float64],
     limits: npt.NDArray[np.float64],
-    training: Training,
+    training: TrainingSet,
     threads: int,
     progress: Progress,
 ) -> _Statistics:
     """Stream the log once, pooling the samples of each point, and write what comes of it."""
-    n_epochs, n = len(kept.rows), kept.n_samples
-    n_points, multiplicity = training.n_points, training.points.multiplicity
-    result = _Statistics(
-        sample_mean=np.zeros(n),
+    n, n_points, multiplicity = epochs.n_samples, training.n_points, training.points.multiplicity
+    points = PooledPoints(
         mean_error=np.zeros(n_points, dtype=np.float32),
+        max_error=np.zeros(n_points, dtype=np.float32),
         uncertainty=np.zeros((n_points, len(limits)), dtype=np.float32),
+        multiplicity=multiplicity,
+        of_sample=training.of_all(training.points.of_sample, NEVER_LOGGED),
     )
-    max_error = np.zeros(n_points, dtype=np.float32)
-    point = _spread(training.points.of_sample, training.logged, n, NEVER_LOGGED)
-    dtype = np.min_scalar_type(n_epochs * int(multiplicity.max()))
-    counts = artifact.create(
-        # A shard's counts are read by ranges of points, for which compressed chunks are slow.
-        "counts", (n_points, len(edges) + 1), dtype=dtype, compress=training.count == 1
-    )  # fmt: skip
+    result = _Statistics(np.zeros(n), points)
+    largest = len(epochs.rows) * int(multiplicity.max())
+    dtype = np.min_scalar_type(largest)
+    counts = create_counts(
+        artifact, n_points, len(edges), largest=largest, sharded=training.count > 1
+    )
     with progress("counting errors", n) as advance:
         for shard in range(training.count):
             first, last = training.point_start[shard : shard + 2]
             own = np.zeros((last - first, len(edges) + 1), dtype=dtype)
             mean_error = np.zeros(last - first)
             uncertainty = np.zeros((last - first, len(limits)))
-            for start, stop in kept.blocks(*training.sample_start[shard : shard + 2]):
-                part = summarize_samples(kept.read(start, stop), edges, limits, threads=threads)
+            for start, stop in epochs.blocks(*training.sample_start[shard : shard + 2]):
+                part = summarize_samples(epochs.read(start, stop), edges, limits, threads=threads)
                 result.sample_mean[start:stop] = part.mean_error
-                used = point[start:stop] != NEVER_LOGGED
-                target = point[start:stop][used] - first
+                used = points.of_sample[start:stop] != NEVER_LOGGED
+                target = points.of_sample[start:stop][used] - first
                 pool(own, target, part.counts[used].astype(dtype, copy=False))
                 pool(mean_error, target, part.mean_error[used])
                 pool(uncertainty, target, part.uncertainty[used])
-                np.maximum.at(max_error, target + first, part.max_error[used])
+                np.maximum.at(points.max_error, target + first, part.max_error[used])
                 advance(stop - start)
             samples = multiplicity[first:last]
-            result.mean_error[first:last] = mean_error / samples
-            result.uncertainty[first:last] = uncertainty / samples[:, None]
+            points.mean_error[first:last] = mean_error / samples
+            points.uncertainty[first:last] = uncertainty / samples[:, None]
             result.n_errors += int(own.sum(dtype=np.int64))
             result.n_underflow += int(own[:, 0].sum(dtype=np.int64))
             result.n_overflow += int(own[:, -1].sum(dtype=np.int64))
             counts[first:last] = own
-    artifact.put("mean_error", result.mean_error)
-    artifact.put("max_error", max_error)
-    artifact.put("uncertainty", result.uncertainty)
-    artifact.put("multiplicity", multiplicity, compress=True)
-    artifact.put("point", point, compress=True)
+    write_points(artifact, points)
     return result
 
 
@@ -368,15 +365,17 @@ def pool(totals: npt.NDArray[Any], target: npt.NDArray[np.int64], values: npt.ND
 
 
 def _index_shards(
-    artifact: ArtifactWriter, training: Training, k: int, settings: Settings, progress: Progress
+    artifact: ArtifactWriter,
+    training: TrainingSet,
+    k: int,
+    settings: FitSettings,
+    progress: Progress,
 ) -> tuple[Shards, dict[str, Any]]:
     """Build and write the search structure of each shard; the shards and what is to be told."""
     many = training.count > 1
     if many:
         artifact.put("shard_start", training.point_start)
-    artifact.put("descriptor_shift", training.scaling.shift)
-    if training.scaling.transform is not None:
-        artifact.put("descriptor_transform", training.scaling.transform)
+    write_scaling(artifact, training.scaling)
     width, summaries = training.scaling.width, []
     descriptors = artifact.create("descriptors", (training.n_points, width))
     for number in range(training.count):
@@ -384,8 +383,7 @@ def _index_shards(
         unique = training.read_points(number)
         descriptors[first:last] = unique
         searcher, arrays, summary = _build_index(unique, k, settings, progress)
-        for name, values in arrays.items():
-            artifact.put(f"index/{number}/{name}" if many else f"index/{name}", values)
+        write_index(artifact, arrays, number if many else None)
         summaries.append(summary)
         if not many:
             return OneShard(unique, searcher), summary
@@ -407,23 +405,8 @@ def _join_summaries(indexes: list[dict[str, Any]]) -> dict[str, Any]:
     return joined
 
 
-def _write_samples(
-    artifact: ArtifactWriter,
-    training: Training,
-    loo: LeaveOneOut,
-    group: npt.NDArray[np.int64] | None,
-) -> None:
-    n = training.source.n
-    for name, values in (
-        ("loo_distance", loo.distance), ("loo_expected_error", loo.expected_error)
-    ):  # fmt: skip
-        artifact.put(name, _spread(values, training.logged, n, np.nan), compress=True)
-    if group is not None:
-        artifact.put("loo_group", group, compress=True)
-
-
 def _build_index(
-    unique: npt.NDArray[np.float32], k: int, settings: Settings, progress: Progress
+    unique: npt.NDArray[np.float32], k: int, settings: FitSettings, progress: Progress
 ) -> tuple[nn.Searcher, dict[str, npt.NDArray[Any]], dict[str, Any]]:
     """Build the search structure, raising its effort until the recall holds."""
     n, width = unique.shape

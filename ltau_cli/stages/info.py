@@ -2,31 +2,54 @@
 
 from __future__ import annotations
 
+import os
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 from ltau_cli.artifacts.read import open_artifact
+from ltau_cli.artifacts.views import VIEWS
+from ltau_cli.stages.results import Result
 
 
-def run(path: Path) -> dict[str, Any]:
+@dataclass(frozen=True, repr=False)
+class InfoResult(Result):
+    """What an artifact is; ``datasets`` tells shape, dimensions, dtype, units of each."""
+
+    file: str
+    kind: str
+    description: str
+    made_by: str
+    created: str
+    format_version: int
+    units: str
+    bytes: int
+    model_fingerprint: str | None
+    parameters: dict[str, Any]
+    inputs: list[dict[str, Any]]
+    summary: dict[str, Any]
+    datasets: dict[str, dict[str, Any]]
+
+
+def run(path: str | os.PathLike[str]) -> InfoResult:
     """Describe any artifact.
 
     Parameters
     ----------
-    path : Path
+    path : path
         The artifact.
 
     Returns
     -------
-    dict
-        Kind, versions, datasets with shapes and units, parameters, inputs and summary.
+    InfoResult
 
     Raises
     ------
     InputError, ArtifactError
         If it is not a usable artifact.
     """
-    with open_artifact(path) as artifact:
+    path = Path(path)
+    with open_artifact(path, *VIEWS) as artifact:
         datasets = {}
         for spec in artifact.present():
             dataset = artifact.dataset(spec.name)
@@ -38,18 +61,18 @@ def run(path: Path) -> dict[str, Any]:
                 "description": spec.description,
             }
         attributes = artifact.attributes
-        return {
-            "file": str(path),
-            "kind": artifact.kind,
-            "description": artifact.spec.description,
-            "made_by": f"ltau {artifact.spec.made_by}, version {attributes['ltau_version']}",
-            "created": attributes["created"],
-            "format_version": int(attributes["format_version"]),
-            "units": artifact.units,
-            "bytes": path.stat().st_size,
-            "model_fingerprint": artifact.model_fingerprint,
-            "parameters": artifact.parameters,
-            "inputs": artifact.inputs,
-            "summary": artifact.summary,
-            "datasets": datasets,
-        }
+        return InfoResult(
+            file=str(path),
+            kind=artifact.kind,
+            description=artifact.spec.description,
+            made_by=f"ltau {artifact.spec.made_by}, version {attributes['ltau_version']}",
+            created=attributes["created"],
+            format_version=int(attributes["format_version"]),
+            units=artifact.units,
+            bytes=path.stat().st_size,
+            model_fingerprint=artifact.model_fingerprint,
+            parameters=artifact.parameters,
+            inputs=artifact.inputs,
+            summary=artifact.summary,
+            datasets=datasets,
+        )

@@ -2,48 +2,92 @@
 
 from __future__ import annotations
 
+import os
+import warnings
 from collections.abc import Sequence
-from dataclasses import asdict
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
-from ltau_cli.artifacts.errors import chunk_epochs, copy_log, sample_chunk, write_rows
+from ltau_cli.artifacts.errors import create_errors, write_log
 from ltau_cli.artifacts.provenance import Hasher
 from ltau_cli.artifacts.write import create_artifact
-from ltau_cli.core.checkup import COMPARED_SAMPLES, check_up
-from ltau_cli.errors import ComputeError, UsageError
+from ltau_cli.errors import ComputeError, LtauWarning, UsageError
 from ltau_cli.output import check_target
 from ltau_cli.progress import Progress, silent
-from ltau_cli.readers.logs.open import ErrorLog, open_log
+from ltau_cli.readers.logs.labels import LabelFiles, read_all_labels
+from ltau_cli.readers.logs.open import open_log
+from ltau_cli.readers.logs.options import LogOptions, Stored
+from ltau_cli.readers.logs.run import ErrorLog
 from ltau_cli.readers.place import Place
-from ltau_cli.stages.append import append_epochs
-from ltau_cli.stages.copying import note_inputs, refuse_never_logged, tell
-from ltau_cli.stages.reading import Labels, Reading, read_all_labels
+from ltau_cli.stages.append import append_epochs, note_inputs
+from ltau_cli.stages.results import Result
+
+
+@dataclass(frozen=True, repr=False)
+class IngestResult(Result):
+    """The check-up of a log; see :func:`ltau_cli.core.checkup.check_up`.
+
+    Attributes
+    ----------
+    output : Path
+    units : str
+        Error units.
+    format : str
+        What the log was taken for.
+    n_new : int
+        Epochs that were not there before.
+    warnings : list of str
+        What looks wrong, one line each.
+    """
+
+    output: Path
+    units: str
+    format: str
+    n_samples: int
+    n_epochs: int
+    n_new: int
+    n_runs: int
+    runs: list[dict[str, Any]]
+    n_missing: int
+    missing_by_epoch: Any
+    n_never_logged: int
+    n_constant: int
+    n_zero: int
+    n_infinite: int
+    n_duplicated_ids: int
+    smallest_positive: float | None
+    largest: float | None
+    mean_first: float
+    mean_last: float
+    mean_by_epoch: Any
+    notes: dict[str, int]
+    warnings: list[str]
 
 
 def run(
-    logs: Sequence[str],
-    output: Path,
+    logs: str | os.PathLike[str] | Sequence[str | os.PathLike[str]],
+    output: str | os.PathLike[str] = "errors.h5",
     *,
-    reading: Reading | None = None,
-    labels: Labels | None = None,
+    options: LogOptions | None = None,
+    labels: LabelFiles | None = None,
     units: str = "",
     allow_missing: bool = False,
     append: bool = False,
     force: bool = False,
     progress: Progress = silent,
-) -> dict[str, Any]:
+) -> IngestResult:
     """Read an error log and write the errors artifact.
 
     Parameters
     ----------
-    logs : sequence of str
+    logs : path or sequence of paths
         One log, or one per run of an ensemble.
-    output : Path
+    output : path
         The errors artifact.
-    reading : Reading
+    options : LogOptions
         How to read the log.
-    labels : Labels
+    labels : LabelFiles
         Per-sample labels to attach.
     units : str
         Error units, such as ``eV/Å``.
@@ -58,8 +102,7 @@ def run(
 
     Returns
     -------
-    dict
-        The check-up; see :func:`ltau_cli.core.checkup.check_up`.
+    IngestResult
 
     Raises
     ------
@@ -68,46 +111,69 @@ def run(
     OutputError
         If the artifact cannot be written.
     """
-    places = [Place.parse(log) for log in logs]
+    output = Path(output)
+    several = [logs] if isinstance(logs, str | os.PathLike) else logs
+    places = [Place.parse(os.fspath(log)) for log in several]
+    labels = labels or LabelFiles()
     if append and output.exists():
-        if labels is not None and any(labels.places()):
+        if any(labels.places()):
             raise UsageError(
                 f"labels cannot be added to {output} with --append",
                 hint="leave them out, or ingest the whole log with --force",
             )
-        return append_epochs(places, output, reading, units, allow_missing, progress)
-    check_target(output, force=force)
-    reading = reading or Reading()
-    labels = labels or Labels()
-    with open_log(places, reading.options(append=append)) as log, Hasher() as hasher:
-        _refuse_empty(log, places)
-        note_inputs(hasher, places, log)
-        for role, place in labels.places():
-            hasher.add(role, place.path, "labels", key=place.key)
-        columns = read_all_labels(labels, log)
-        n = max([log.n_samples, *map(len, columns.values())])
-        chunk = sample_chunk(len(log.epochs), n)
-        with create_artifact(output, "errors", units=units, force=force) as artifact:
-            errors = artifact.create(
-                "errors", (len(log.epochs), n),
-                chunks=(chunk_epochs(len(log.epochs)), chunk), growing=True,
+        report, units, log = append_epochs(
+            places, output, options, units, allow_missing=allow_missing, progress=progress
+        )
+    else:
+        check_target(output, force=force)
+        with open_log(places, _first_time(options, append)) as log, Hasher() as hasher:
+            report = _write(
+                log, places, output, options or LogOptions(), labels, hasher,
+                units=units, allow_missing=allow_missing, force=force, progress=progress,
             )  # fmt: skip
-            survey = copy_log(log, errors, 0, n, chunk, progress)
-            data = {"epoch": log.epochs, "run": log.runs} | survey.datasets()
-            refuse_never_logged(data["n_logged"], places[0], allow_missing)
-            log.notes["infinite"] += int(survey.infinite.sum())
-            report = check_up(data, notes=log.notes, some_errors=errors[:, :COMPARED_SAMPLES])
-            report |= {"format": log.format, "notes": dict(log.notes)}
-            write_rows(artifact, data)
-            for name, values in columns.items():
-                artifact.put(name, values, compress=True)
-            parameters = asdict(reading) | {"units": units, "allow_missing": allow_missing}
-            artifact.finish(parameters=parameters, inputs=hasher.records(), summary=report)
-    return tell(report, log) | {"units": units, "n_new": len(log.epochs)}
+    for line in [*log.warnings, *report["warnings"]]:
+        warnings.warn(line, LtauWarning, stacklevel=2)
+    return IngestResult(output=output, units=units, n_new=len(log.epochs), **report)
 
 
-def _refuse_empty(log: ErrorLog, places: Sequence[Place]) -> None:
+def _first_time(options: LogOptions | None, append: bool) -> LogOptions:
+    """Let the first call of a series of appending ones leave out an epoch that is being written."""
+    options = options or LogOptions()
+    return replace(options, stored=Stored()) if append else options
+
+
+def _write(
+    log: ErrorLog,
+    places: Sequence[Place],
+    output: Path,
+    options: LogOptions,
+    labels: LabelFiles,
+    hasher: Hasher,
+    *,
+    units: str,
+    allow_missing: bool,
+    force: bool,
+    progress: Progress,
+) -> dict[str, Any]:
     if len(log.epochs) == 0:
         raise ComputeError(
             f"{places[0]}: no epoch is left to read", hint="check --epochs and --every"
         )
+    note_inputs(hasher, places, log)
+    for role, place in labels.places():
+        hasher.add(role, place.path, "labels", key=place.key)
+    columns = read_all_labels(labels, log)
+    n_samples = max([log.n_samples, *map(len, columns.values())])
+    with create_artifact(output, "errors", units=units, force=force) as artifact:
+        errors = create_errors(artifact, len(log.epochs), n_samples)
+        report = write_log(
+            artifact, errors, log, notes=log.notes, allow_missing=allow_missing, progress=progress
+        )
+        for name, values in columns.items():
+            artifact.put(name, values, compress=True)
+        artifact.finish(
+            parameters=options.parameters() | {"units": units, "allow_missing": allow_missing},
+            inputs=hasher.records(),
+            summary=report,
+        )
+    return report

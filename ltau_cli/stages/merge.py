@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import itertools
+import os
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -11,11 +12,12 @@ from typing import Any
 import numpy as np
 
 from ltau_cli.artifacts.read import damaged, open_artifact
-from ltau_cli.artifacts.scores import ROW_DIM, WRITE_ROWS, Frame, Shard, find_shard, write_scores
+from ltau_cli.artifacts.scores import ROW_DIM, WRITE_ROWS, Header, Part, ScoresFile, write_scores
 from ltau_cli.core.structures import Block
 from ltau_cli.errors import ArtifactError
 from ltau_cli.output import check_target
 from ltau_cli.progress import Advance, Progress, silent
+from ltau_cli.stages.score import ScoreResult
 
 
 @dataclass(frozen=True)
@@ -23,20 +25,24 @@ class _Part:
     """What one part says of itself; ``common`` is what all parts must agree on."""
 
     path: Path
-    shard: Shard
+    range: Part
     common: dict[str, Any]
 
 
 def run(
-    parts: Sequence[Path], output: Path, *, force: bool = False, progress: Progress = silent
-) -> dict[str, Any]:
+    parts: Sequence[str | os.PathLike[str]],
+    output: str | os.PathLike[str] = "scores.h5",
+    *,
+    force: bool = False,
+    progress: Progress = silent,
+) -> ScoreResult:
     """Join the parts of ``score --shard``: the same bytes as scoring all rows at once.
 
     Parameters
     ----------
-    parts : sequence of Path
+    parts : sequence of paths
         Scores artifacts of all shards, in any order.
-    output : Path
+    output : path
         The scores artifact.
     force : bool
         Replace an existing artifact.
@@ -45,8 +51,7 @@ def run(
 
     Returns
     -------
-    dict
-        The summary.
+    ScoreResult
 
     Raises
     ------
@@ -56,40 +61,42 @@ def run(
     InputError, OutputError
         If a file is not there or cannot be written.
     """
+    output = Path(output)
     check_target(output, force=force)
-    found = [_read_part(path) for path in parts]
+    found = [_read_part(Path(path)) for path in parts]
     for part in found[1:]:
         _check_same_job(found[0], part)
-    ordered = sorted(found, key=lambda part: part.shard.index)
+    ordered = sorted(found, key=lambda part: part.range.index)
     _check_complete(ordered)
-    frame = _read_frame(ordered[0])
-    with progress("merging", frame.n) as advance:
+    header, inputs = _read_header(ordered[0])
+    with progress("merging", header.n) as advance:
         blocks = _regroup(_read_blocks(ordered, advance))
-        return write_scores(output, frame, blocks, force=force)
+        summary = write_scores(output, header, blocks, inputs=lambda: inputs, force=force)
+    return ScoreResult(output=output, units=header.units, **summary)
 
 
 def _read_part(path: Path) -> _Part:
-    with open_artifact(path, "scores") as artifact:
-        found = find_shard(artifact)
+    with open_artifact(path, ScoresFile) as artifact:
+        found = artifact.part()
         if found is None:
             raise ArtifactError(
                 f"{path} is not a shard, it holds all of its rows",
                 hint="merge joins the results of ltau score --shard",
             )
-        shard, n_structures = found
+        part, n_structures = found
         common = {
             "model": artifact.model_fingerprint,
             "ltau version": artifact.attributes["ltau_version"],
             "inputs": artifact.inputs,
-            "number of shards": shard.count,
-            "number of rows": shard.n_rows,
+            "number of shards": part.count,
+            "number of rows": part.n_rows,
             "structures": n_structures,
             "options": {**artifact.parameters, "shard": None},
             "datasets": [spec.name for spec in artifact.present()],
         }
-        if artifact.sizes[ROW_DIM] != shard.n:
-            raise damaged(path, f"it has {artifact.sizes[ROW_DIM]:,} rows, not {shard.n:,}")
-    return _Part(path, shard, common)
+        if artifact.n != part.n:
+            raise damaged(path, f"it has {artifact.n:,} rows, not {part.n:,}")
+    return _Part(path, part, common)
 
 
 def _check_same_job(first: _Part, part: _Part) -> None:
@@ -104,22 +111,22 @@ def _check_same_job(first: _Part, part: _Part) -> None:
 def _check_complete(parts: Sequence[_Part]) -> None:
     """Check that the parts, sorted, hold every shard once."""
     for part, following in itertools.pairwise(parts):
-        if part.shard.index == following.shard.index:
+        if part.range.index == following.range.index:
             raise ArtifactError(
-                f"{part.path} and {following.path} are both shard {part.shard.index}",
+                f"{part.path} and {following.path} are both shard {part.range.index}",
                 hint="leave one of them out",
             )
-    count = parts[0].shard.count
-    missing = sorted(set(range(count)) - {part.shard.index for part in parts})
+    count = parts[0].range.count
+    missing = sorted(set(range(count)) - {part.range.index for part in parts})
     if missing:
         raise ArtifactError(
             f"{len(missing):,} of {count:,} shards are missing: {_as_ranges(missing)}",
             hint=f"run them again (sbatch --array={_as_ranges(missing)}), then merge all parts",
         )
-    ends = [0, *(part.shard.last for part in parts)]
+    ends = [0, *(part.range.last for part in parts)]
     for end, part in zip(ends, parts, strict=False):
-        if part.shard.first != end:
-            raise damaged(part.path, f"it begins at row {part.shard.first:,}, not {end:,}")
+        if part.range.first != end:
+            raise damaged(part.path, f"it begins at row {part.range.first:,}, not {end:,}")
 
 
 def _as_ranges(numbers: Sequence[int]) -> str:
@@ -133,12 +140,12 @@ def _as_ranges(numbers: Sequence[int]) -> str:
     )
 
 
-def _read_frame(first: _Part) -> Frame:
-    with open_artifact(first.path, "scores") as artifact:
+def _read_header(first: _Part) -> tuple[Header, list[dict[str, Any]]]:
+    with open_artifact(first.path, ScoresFile) as artifact:
         columns = [spec for spec in artifact.present() if ROW_DIM not in spec.dims]
-        return Frame(
+        header = Header(
             first=0,
-            n=first.shard.n_rows,
+            n=first.range.n_rows,
             n_structures=first.common["structures"],
             columns={spec.name: artifact.read(spec.name) for spec in columns},
             label_dtypes={
@@ -147,19 +154,19 @@ def _read_frame(first: _Part) -> Frame:
                 if ROW_DIM in spec.dims and spec.dtype == "label"
             },
             parameters={k: v for k, v in artifact.parameters.items() if k != "shard"},
-            inputs=artifact.inputs,
             units=artifact.units,
             model_fingerprint=artifact.model_fingerprint or "",
         )
+        return header, artifact.inputs
 
 
 def _read_blocks(parts: Sequence[_Part], advance: Advance) -> Iterator[Block]:
     """Yield the rows of one part after the other."""
     n_structures = parts[0].common["structures"]
     for part in parts:
-        with open_artifact(part.path, "scores") as artifact:
+        with open_artifact(part.path, ScoresFile) as artifact:
             names = [spec.name for spec in artifact.present() if ROW_DIM in spec.dims]
-            for start in range(0, part.shard.n, WRITE_ROWS):
+            for start in range(0, part.range.n, WRITE_ROWS):
                 block = {name: artifact.read(name, start, start + WRITE_ROWS) for name in names}
                 structure = block.get("structure", np.zeros(1, dtype=np.int64))
                 if not 0 <= structure.min() <= structure.max() < max(1, n_structures):

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import os
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -11,14 +12,18 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
+from ltau_cli.artifacts.model import ModelFile
 from ltau_cli.artifacts.provenance import Hasher
 from ltau_cli.artifacts.read import open_artifact
+from ltau_cli.artifacts.views import VIEWS
 from ltau_cli.errors import UsageError
-from ltau_cli.figures.style import Data, Panel, draw_page, looks, read_style, save_figure
+from ltau_cli.figures.style import Data, Panel, draw_page, draw_png, looks, read_style, save_figure
 from ltau_cli.output import STDOUT, check_target, open_text, replace_atomically
 from ltau_cli.progress import Progress, silent
 from ltau_cli.stages.panels import accuracy, cdf, dynamics, scored
-from ltau_cli.stages.panels.sources import Given, NotGivenError
+from ltau_cli.stages.panels.sources import NotGivenError, Sources
+from ltau_cli.stages.results import Result
+from ltau_cli.stages.settings import PlotSettings
 from ltau_cli.stages.true_errors import Truth
 from ltau_cli.writers.tables import write_table
 
@@ -27,7 +32,7 @@ OVERVIEW = "overview"
 
 
 @dataclass(frozen=True)
-class Kind:
+class Figure:
     """A kind of figure.
 
     Attributes
@@ -42,63 +47,80 @@ class Kind:
         Artifacts in all.
     """
 
-    panels: Callable[[Given], list[Panel]]
+    panels: Callable[[Sources], list[Panel]]
     artifacts: tuple[str, ...]
     options: tuple[str, ...] = ()
     at_most: int | None = 1
 
 
-_KNOWN = ("calibration", "scores")
-KINDS: dict[str, Kind] = {
-    "reliability": Kind(accuracy.reliability_panels, _KNOWN, ("--true", "--group")),
-    "parity": Kind(accuracy.parity_panels, _KNOWN, ("--true",)),
-    "cdf": Kind(cdf.cdf_panels, ("model", "scores"), ("--rows",), at_most=2),
-    "trajectories": Kind(dynamics.trajectories_panels, ("errors",), ("--rows",)),
-    "map": Kind(dynamics.map_panels, ("errors",)),
-    "ood": Kind(scored.ood_panels, ("model", "scores"), ("--ood-labels",), at_most=None),
-    "sparsification": Kind(accuracy.sparsification_panels, _KNOWN, ("--true",)),
-    "trace": Kind(scored.trace_panels, ("scores",), at_most=None),
-    "coverage": Kind(accuracy.coverage_panels, _KNOWN, ("--true", "--group")),
+_JUDGED = ("calibration", "scores")
+FIGURES: dict[str, Figure] = {
+    "reliability": Figure(accuracy.reliability_panels, _JUDGED, ("--true", "--group")),
+    "parity": Figure(accuracy.parity_panels, _JUDGED, ("--true",)),
+    "cdf": Figure(cdf.cdf_panels, ("model", "scores"), ("--rows",), at_most=2),
+    "trajectories": Figure(dynamics.trajectories_panels, ("errors",), ("--rows",)),
+    "map": Figure(dynamics.map_panels, ("errors",)),
+    "ood": Figure(scored.ood_panels, ("model", "scores"), ("--ood-labels",), at_most=None),
+    "sparsification": Figure(accuracy.sparsification_panels, _JUDGED, ("--true",)),
+    "trace": Figure(scored.trace_panels, ("scores",), at_most=None),
+    "coverage": Figure(accuracy.coverage_panels, _JUDGED, ("--true", "--group")),
 }
+KINDS = (*FIGURES, OVERVIEW)
 _FITTING = {"errors": "trajectories", "model": "cdf", "calibration": "reliability"}
 
 
+@dataclass(frozen=True, repr=False)
+class PlotResult(Result):
+    """What was drawn.
+
+    Attributes
+    ----------
+    output : Path or None
+    kind : str
+    titles : list of str
+        The finding of each panel.
+    figure : matplotlib.figure.Figure
+        Shown by a notebook.
+    """
+
+    output: Path | None
+    kind: str
+    titles: list[str]
+    figure: Any
+
+    def to_dict(self) -> dict[str, Any]:
+        """Return all but the figure."""
+        return {name: v for name, v in super().to_dict().items() if name != "figure"}
+
+    def _repr_png_(self) -> bytes:
+        """Show the figure in a notebook."""
+        return draw_png(self.figure)
+
+
 def run(
-    kind: str | None,
-    paths: Sequence[Path],
-    output: Path,
+    artifacts: str | os.PathLike[str] | Sequence[str | os.PathLike[str]],
+    output: str | os.PathLike[str] | None = None,
     *,
-    true_errors: Truth | None = None,
-    group: str | None = None,
-    ood_labels: str | None = None,
-    rows: tuple[int, ...] = (),
-    style: Path | None = None,
-    data: Path | None = None,
+    kind: str | None = None,
+    truth: Truth | str | os.PathLike[str] | None = None,
+    settings: PlotSettings | None = None,
     force: bool = False,
     progress: Progress = silent,
-) -> dict[str, Any]:
+) -> PlotResult:
     """Draw one figure.
 
     Parameters
     ----------
-    kind : str or None
-        A key of :data:`KINDS`, or ``overview``; None takes what fits the artifacts.
-    paths : sequence of Path
-        The artifacts.
-    output : Path
-        Figure file; its ending sets the format.
-    true_errors : Truth, optional
+    artifacts : path or sequence of paths
+        What to draw from.
+    output : path, optional
+        Figure file; its ending sets the format. None only returns the figure.
+    kind : str, optional
+        One of :data:`KINDS`; None takes what fits the artifacts.
+    truth : Truth or path, optional
         True errors of the rows of the scores artifact.
-    group : str, optional
-        Labels of its rows, see :func:`ltau_cli.stages.true_errors.read_rows`.
-    ood_labels : str, optional
-        File that says of each of its rows whether it is out of domain (1) or not (0).
-    rows : tuple of int
-        Samples or rows to draw, from 0.
-    style : Path, optional
-        Style file of matplotlib.
-    data : Path, optional
-        CSV file that gets what was drawn; ``-`` is standard output.
+    settings : PlotSettings
+        What to draw, and how.
     force : bool
         Replace existing files.
     progress : Progress
@@ -106,8 +128,7 @@ def run(
 
     Returns
     -------
-    dict
-        ``output``, ``kind`` and the ``titles`` of the panels.
+    PlotResult
 
     Raises
     ------
@@ -118,82 +139,103 @@ def run(
     OutputError
         If a file may not or cannot be written.
     """
-    check_target(output, force=force)
+    several = [artifacts] if isinstance(artifacts, str | os.PathLike) else artifacts
+    settings, data = settings or PlotSettings(), None if settings is None else settings.data
+    target = None if output is None else _Target(Path(output), force)
     if data is not None and data != STDOUT:
         check_target(data, force=force)
-    file_format = output.suffix.lower().lstrip(".")
-    if file_format not in FORMATS:
-        raise UsageError(
-            f"cannot tell the format of {output}", hint="end it in " + ", ".join(FORMATS)
-        )
-    settings = {} if style is None else read_style(style)
+    looked = {} if settings.style is None else read_style(settings.style)
     with contextlib.ExitStack() as stack:
-        artifacts = [stack.enter_context(open_artifact(path)) for path in paths]
-        given = Given(
-            artifacts, true_errors, group, ood_labels, rows, stack.enter_context(Hasher()), progress
+        sources = Sources(
+            [stack.enter_context(open_artifact(Path(path), *VIEWS)) for path in several],
+            None if truth is None else Truth.at(truth),
+            settings.group,
+            settings.ood_labels,
+            settings.rows,
+            stack.enter_context(Hasher()),
+            progress,
         )
-        chosen = kind or _fitting_kind(given)
-        _check_options(chosen, given)
-        panels = _overview(given) if chosen == OVERVIEW else _panels(chosen, given)
-        with looks(settings):
+        chosen = kind or _fitting_kind(sources)
+        _check_options(chosen, sources)
+        panels = _overview(sources) if chosen == OVERVIEW else _panels(chosen, sources)
+        with looks(looked):
             page = draw_page(panels, columns=min(3, len(panels)) if chosen == OVERVIEW else 1)
-            with replace_atomically(output, force=force) as temporary:
-                save_figure(page.figure, temporary, file_format)
+            if target is not None:
+                target.save(page.figure)
     if data is not None:
         with open_text(data, force=force) as stream:
             names, blocks = _fill_in(page.data)
             write_table(stream, names, blocks)
-    return {"output": output, "kind": chosen, "titles": page.titles}
+    return PlotResult(None if target is None else target.path, chosen, page.titles, page.figure)
 
 
-def _fitting_kind(given: Given) -> str:
+class _Target:
+    """A figure file that may be written."""
+
+    def __init__(self, path: Path, force: bool) -> None:
+        check_target(path, force=force)
+        self.path = path
+        self._force = force
+        self._format = path.suffix.lower().lstrip(".")
+        if self._format not in FORMATS:
+            raise UsageError(
+                f"cannot tell the format of {path}", hint="end it in " + ", ".join(FORMATS)
+            )
+
+    def save(self, figure: Any) -> None:
+        """Write the figure."""
+        with replace_atomically(self.path, force=self._force) as temporary:
+            save_figure(figure, temporary, self._format)
+
+
+def _fitting_kind(sources: Sources) -> str:
     """Return the kind that fits the artifacts."""
-    kinds = {artifact.kind for artifact in given.artifacts}
-    if len(given.artifacts) == 1 and kinds != {"scores"}:
+    kinds = {artifact.kind for artifact in sources.artifacts}
+    if len(sources.artifacts) == 1 and kinds != {"scores"}:
         return _FITTING[kinds.pop()]
     if kinds == {"model", "scores"}:
         return "ood"
     if kinds == {"scores"}:
-        return "trace" if given.truth is None else "parity"
+        return "trace" if sources.truth is None else "parity"
     return OVERVIEW
 
 
-def _panels(name: str, given: Given) -> list[Panel]:
-    kind = KINDS[name]
-    for artifact in given.artifacts:
+def _panels(name: str, sources: Sources) -> list[Panel]:
+    kind = FIGURES[name]
+    for artifact in sources.artifacts:
         if artifact.kind not in kind.artifacts:
             raise UsageError(
                 f"no {name} can be drawn from {artifact.path}, which is of kind {artifact.kind}",
                 hint="give an artifact of kind " + " or ".join(kind.artifacts),
             )
-    if kind.at_most == 1 and len(given.artifacts) > 1:
-        raise UsageError(f"{name} is drawn from one artifact, not {len(given.artifacts)}")
-    _check_single(name, given, "model", *(("scores",) if kind.at_most is not None else ()))
-    return kind.panels(given)
+    if kind.at_most == 1 and len(sources.artifacts) > 1:
+        raise UsageError(f"{name} is drawn from one artifact, not {len(sources.artifacts)}")
+    _check_single(name, sources, "model", *(("scores",) if kind.at_most is not None else ()))
+    return kind.panels(sources)
 
 
-def _overview(given: Given) -> list[Panel]:
+def _overview(sources: Sources) -> list[Panel]:
     """Return the panels of every kind that the artifacts allow."""
-    _check_single(OVERVIEW, given, "errors", "model", "calibration")
+    _check_single(OVERVIEW, sources, "errors", "model", "calibration")
     panels = []
-    for name, kind in KINDS.items():
-        if {artifact.kind for artifact in given.artifacts}.isdisjoint(kind.artifacts):
+    for name, kind in FIGURES.items():
+        if {artifact.kind for artifact in sources.artifacts}.isdisjoint(kind.artifacts):
             continue
         with contextlib.suppress(NotGivenError):
-            panels += kind.panels(_for_overview(name, given))
+            panels += kind.panels(_for_overview(name, sources))
     return panels
 
 
-def _for_overview(name: str, given: Given) -> Given:
+def _for_overview(name: str, sources: Sources) -> Sources:
     """Let the CDFs be those of the training set, or of the first scores where it is not given."""
     if name != "cdf":
-        return given
-    return replace(given, artifacts=given.of("model") or given.of("scores")[:1])
+        return sources
+    return replace(sources, artifacts=sources.of(ModelFile) or sources.scores[:1])
 
 
-def _check_single(name: str, given: Given, *kinds: str) -> None:
+def _check_single(name: str, sources: Sources, *kinds: str) -> None:
     for kind in kinds:
-        found = given.of(kind)
+        found = [artifact for artifact in sources.artifacts if artifact.kind == kind]
         if len(found) > 1:
             raise UsageError(
                 f"{name} takes one artifact of kind {kind}, not both {found[0].path} and "
@@ -201,24 +243,24 @@ def _check_single(name: str, given: Given, *kinds: str) -> None:
             )
 
 
-def _check_options(name: str, given: Given) -> None:
+def _check_options(name: str, sources: Sources) -> None:
     """Refuse options that mean nothing here."""
     named = {
-        "--true": given.truth is not None,
-        "--group": given.group is not None,
-        "--ood-labels": given.ood_labels is not None,
-        "--rows": bool(given.rows),
+        "--true": sources.truth is not None,
+        "--group": sources.group is not None,
+        "--ood-labels": sources.ood_labels is not None,
+        "--rows": bool(sources.rows),
     }
     for option in (option for option, there in named.items() if there):
-        takers = [kind for kind, spec in KINDS.items() if option in spec.options]
+        takers = [kind for kind, spec in FIGURES.items() if option in spec.options]
         if name not in takers and (name != OVERVIEW or option == "--rows"):
             raise UsageError(f"{option} belongs to {' and '.join(takers)}, not to {name}")
-        if option != "--rows" and len(given.of("scores")) != 1:
+        if option != "--rows" and len(sources.scores) != 1:
             raise UsageError(
                 f"{option} is about the rows of one scores artifact, and "
-                f"{len(given.of('scores')) or 'none'} {_were(len(given.of('scores')))} given"
+                f"{len(sources.scores) or 'none'} {_were(len(sources.scores))} given"
             )
-    if given.group is not None and given.truth is None:
+    if sources.group is not None and sources.truth is None:
         raise UsageError("--group needs the true errors too", hint="give them with --true FILE")
 
 

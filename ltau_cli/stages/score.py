@@ -10,6 +10,7 @@ from __future__ import annotations
 import contextlib
 import itertools
 import logging
+import os
 import warnings
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import asdict, dataclass
@@ -20,15 +21,15 @@ import numpy as np
 import numpy.typing as npt
 
 from ltau_cli import __version__
-from ltau_cli.artifacts.calibration import from_artifact, to_datasets
-from ltau_cli.artifacts.model import load_model
+from ltau_cli.artifacts.calibration import CalibrationFile, FittedOn, to_datasets
+from ltau_cli.artifacts.model import ModelFile
 from ltau_cli.artifacts.provenance import Hasher
-from ltau_cli.artifacts.read import Artifact, open_artifact
+from ltau_cli.artifacts.read import open_artifact
 from ltau_cli.artifacts.scores import (
     PER_ROW,
     WRITE_ROWS,
-    Frame,
-    Shard,
+    Header,
+    ScoresFile,
     cut,
     in_order,
     row_dtype,
@@ -43,19 +44,61 @@ from ltau_cli.core.calibration.apply import Calibrator
 from ltau_cli.core.scoring import Model, Scorer
 from ltau_cli.core.structures import Block, log_structure_distance
 from ltau_cli.core.summary import Summary
+from ltau_cli.core.threads import available_threads
 from ltau_cli.errors import ArtifactError, InputError, LtauWarning, OutputError, UsageError
 from ltau_cli.output import STDOUT, check_target, open_text
 from ltau_cli.progress import Advance, Progress, silent
-from ltau_cli.readers.descriptors import (
-    Descriptors,
-    find_labels,
-    find_structures,
-    open_descriptors,
-)
+from ltau_cli.readers.descriptors import Descriptors, find_labels, find_structures, open_descriptors
 from ltau_cli.readers.place import Place
+from ltau_cli.stages.results import Result, only_if_asked
+from ltau_cli.stages.settings import ScoreSettings
 from ltau_cli.writers.tables import write_table
 
 log = logging.getLogger("ltau")
+
+
+@dataclass(frozen=True, repr=False)
+class ScoreResult(Result):
+    """What is told of all scored rows.
+
+    Attributes
+    ----------
+    output : Path
+    units : str
+        Error units.
+    n_queries, n_structures, k : int
+    thresholds, mean_uncertainty : (n_thresholds,) float64
+        Error units, and the mean probability of an error above.
+    levels, mean_bound : (n_levels,) float64
+        Coverage levels and the mean error bound; empty without a calibration.
+    mean_expected_error, mean_calibrated_error : float
+        Error units; the latter with a calibration only.
+    mean_neighbor_distance, mean_relative_distance : float
+    flagged_share, flagged_below : float
+        Share of the rows with a p-value below.
+    riskiest : list of dict
+        The rows with the largest errors.
+    up_to_date : bool
+        Whether there was nothing to do.
+    """
+
+    output: Path
+    units: str
+    n_queries: int
+    n_structures: int
+    k: int
+    thresholds: npt.NDArray[np.float64]
+    mean_uncertainty: npt.NDArray[np.float64]
+    levels: npt.NDArray[np.float64]
+    mean_bound: npt.NDArray[np.float64]
+    mean_expected_error: float
+    mean_neighbor_distance: float
+    mean_relative_distance: float
+    flagged_share: float
+    flagged_below: float
+    riskiest: list[dict[str, Any]]
+    mean_calibrated_error: float | None = only_if_asked()
+    up_to_date: bool | None = only_if_asked()
 
 
 @dataclass(frozen=True)
@@ -81,7 +124,7 @@ class Job:
 
 
 def jobs_in_folder(
-    descriptors: Sequence[str], folder: Path, shard: tuple[int, int] | None
+    descriptors: Sequence[str], folder: Path, part: tuple[int, int] | None
 ) -> list[Job]:
     """Name a result in ``folder`` after the stem of each input, and make the folder.
 
@@ -96,7 +139,7 @@ def jobs_in_folder(
     """
     jobs: dict[Path, Job] = {}
     for text in descriptors:
-        output = folder / result_name(f"{Place.parse(text).path.stem}.scores", shard)
+        output = folder / result_name(f"{Place.parse(text).path.stem}.scores", part)
         if output in jobs:
             raise UsageError(
                 f"{jobs[output].descriptors} and {text} would both be scored to {output}",
@@ -112,27 +155,43 @@ def jobs_in_folder(
     return list(jobs.values())
 
 
-def result_name(stem: str, shard: tuple[int, int] | None) -> str:
-    """``scores.h5``, or ``scores.0-of-8.h5`` for a shard."""
-    return f"{stem}.h5" if shard is None else f"{stem}.{shard[0]}-of-{shard[1]}.h5"
+def result_name(stem: str, part: tuple[int, int] | None) -> str:
+    """``scores.h5``, or ``scores.0-of-8.h5`` for a part."""
+    return f"{stem}.h5" if part is None else f"{stem}.{part[0]}-of-{part[1]}.h5"
 
 
 def run(
-    jobs: Sequence[Job],
-    model: Path,
+    descriptors: str | os.PathLike[str],
+    model: str | os.PathLike[str] = "model.h5",
+    output: str | os.PathLike[str] = "scores.h5",
     *,
-    k: int | None = None,
-    thresholds: Sequence[float] = (),
-    quantiles: Sequence[float] = (0.5, 0.9, 0.95),
-    calibration: Path | None = None,
-    with_cdf: bool = False,
-    shard: tuple[int, int] | None = None,
-    block_rows: int | None = None,
-    threads: int = 1,
+    natoms: str | None = None,
+    group: str | None = None,
+    settings: ScoreSettings | None = None,
+    threads: int | None = None,
     resume: bool = False,
     force: bool = False,
     progress: Progress = silent,
-) -> Iterator[dict[str, Any]]:
+) -> ScoreResult:
+    """Score one descriptor file; see :class:`Job` and :func:`run_many`."""
+    job = Job(os.fspath(descriptors), Path(output), natoms, group)
+    (result,) = run_many(
+        [job], Path(model), settings=settings, threads=threads, resume=resume, force=force,
+        progress=progress,
+    )  # fmt: skip
+    return result
+
+
+def run_many(
+    jobs: Sequence[Job],
+    model: Path,
+    *,
+    settings: ScoreSettings | None = None,
+    threads: int | None = None,
+    resume: bool = False,
+    force: bool = False,
+    progress: Progress = silent,
+) -> Iterator[ScoreResult]:
     """Score one descriptor file after the other; the model is loaded once.
 
     Parameters
@@ -141,22 +200,10 @@ def run(
         What to score.
     model : Path
         Model artifact.
-    k : int, optional
-        Neighbors; default the model's.
-    thresholds : sequence of float
-        In error units; default the model's.
-    quantiles : sequence of float
-        Levels in (0, 1).
-    calibration : Path, optional
-        Calibration artifact of the same model.
-    with_cdf : bool
-        Also store each row's CDF.
-    shard : (int, int), optional
-        Score part I of N of the rows of each file, I from 0.
-    block_rows : int, optional
-        Rows per block; sets the memory, not the result. Default what suits the model.
+    settings : ScoreSettings
+        How to score.
     threads : int
-        Threads; the result does not depend on it.
+        Threads, all by default; the result does not depend on it.
     resume : bool
         Skip a result that is there and up to date; make one that is out of date again.
     force : bool
@@ -166,9 +213,8 @@ def run(
 
     Yields
     ------
-    dict
-        The summary of each job when it is done, with ``output``, and ``up_to_date`` if it was
-        skipped.
+    ScoreResult
+        Of each job when it is done.
 
     Raises
     ------
@@ -176,51 +222,37 @@ def run(
         What is wrong with which file. Files that are missing, of another width or in the way are
         refused before any work is done.
     """
+    settings = settings or ScoreSettings()
     for job in jobs:
         if job.output != STDOUT:
             check_target(job.output, force=force or resume)
-    with open_artifact(model, "model") as artifact, Hasher() as hasher:
+    with open_artifact(model, ModelFile) as artifact, Hasher() as hasher:
         for job in jobs:
-            _check_input(job, artifact, shard)
+            _check_input(job, artifact, settings.part)
         hasher.add("model", model, "model")
-        if calibration is not None:
-            hasher.add("calibration", calibration, "calibration")
-        fitted = load_model(artifact)
-        k = _check_k(k, fitted, model)
-        limits = np.array(sorted(set(thresholds)) or fitted.thresholds, dtype=np.float64)
-        calibrator, fitted_on = _load_calibration(calibration, fitted, model, k, limits)
-        scorer = Scorer(
-            fitted,
-            k=k,
-            thresholds=limits,
-            quantiles=np.array(sorted(set(quantiles)), dtype=np.float64),
-            threshold_scale=_threshold_scale(calibrator),
-            with_cdf=with_cdf,
-            threads=threads,
-        )
-        rows = block_rows or fitted.shards.rows
-        shared = _Shared(scorer, artifact.units, hasher, calibration, calibrator, fitted_on)
+        if settings.calibration is not None:
+            hasher.add("calibration", settings.calibration, "calibration")
+        shared = _prepare(artifact, settings, hasher, threads or available_threads())
         for job in jobs:
-            with _open_work(job, shared, shard) as work:
+            with _open_work(job, shared) as work:
                 if job.output == STDOUT:
-                    summary = _score_to_csv(work, rows, progress)
+                    summary = _score_to_csv(work, progress)
                 else:
-                    summary = _score_to_file(
-                        work, block_rows=rows, resume=resume, force=force, progress=progress
-                    )
-            yield summary | {"output": job.output}
+                    summary = _score_to_file(work, resume=resume, force=force, progress=progress)
+            yield ScoreResult(output=job.output, units=artifact.units, **summary)
 
 
 @dataclass(frozen=True)
 class _Shared:
     """What all jobs of a call have in common."""
 
+    settings: ScoreSettings
     scorer: Scorer
+    block_rows: int
     units: str
     hasher: Hasher  # of the model and the calibration
-    calibration: Path | None
     calibrator: Calibrator | None
-    fitted_on: dict[str, Any]  # the descriptors of the calibration, and which of their rows
+    fitted_on: list[FittedOn]
 
 
 @dataclass(frozen=True)
@@ -230,11 +262,9 @@ class _Work:
     job: Job
     shared: _Shared
     source: Descriptors
-    part: Shard
     structure: npt.NDArray[np.int64] | None
     labels: dict[str, npt.NDArray[Any]]  # group and sample_id of each row, where they are known
-    n_structures: int
-    parameters: dict[str, Any]
+    header: Header
     hasher: Hasher  # of the descriptors and what belongs to them
 
     def inputs(self) -> list[dict[str, Any]]:
@@ -242,19 +272,40 @@ class _Work:
         return self.hasher.records() + self.shared.hasher.records()
 
 
-def _check_input(job: Job, model: Artifact, shard: tuple[int, int] | None) -> None:
+def _prepare(artifact: ModelFile, settings: ScoreSettings, hasher: Hasher, threads: int) -> _Shared:
+    """Read the model and the calibration."""
+    fitted = artifact.load()
+    k = _check_k(settings.k, fitted, artifact.path)
+    limits = np.array(sorted(set(settings.thresholds)) or fitted.thresholds, dtype=np.float64)
+    calibrator, fitted_on = _load_calibration(
+        settings.calibration, fitted, artifact.path, k, limits
+    )
+    scorer = Scorer(
+        fitted,
+        k=k,
+        thresholds=limits,
+        quantiles=np.array(sorted(set(settings.quantiles)), dtype=np.float64),
+        threshold_scale=_threshold_scale(calibrator),
+        with_cdf=settings.with_cdf,
+        threads=threads,
+    )
+    rows = settings.block_rows or fitted.shards.rows
+    return _Shared(settings, scorer, rows, artifact.units, hasher, calibrator, fitted_on)
+
+
+def _check_input(job: Job, model: ModelFile, part: tuple[int, int] | None) -> None:
     """Refuse early what could not be scored."""
     with open_descriptors(Place.parse(job.descriptors)) as source:
         _check_width(source, model)
-        if shard is not None and shard[1] > source.n:
+        if part is not None and part[1] > source.n:
             raise UsageError(
-                f"{source.source.place} has {source.n:,} rows, too few for {shard[1]:,} shards",
+                f"{source.source.place} has {source.n:,} rows, too few for {part[1]:,} shards",
                 hint=f"use --shard I/{source.n} or fewer shards",
             )
 
 
 @contextlib.contextmanager
-def _open_work(job: Job, shared: _Shared, shard: tuple[int, int] | None) -> Iterator[_Work]:
+def _open_work(job: Job, shared: _Shared) -> Iterator[_Work]:
     with open_descriptors(Place.parse(job.descriptors)) as source, Hasher() as hasher:
         place = source.source.place
         hasher.add("descriptors", place.path, "descriptors", key=place.key, rows=source.n)
@@ -262,29 +313,50 @@ def _open_work(job: Job, shared: _Shared, shard: tuple[int, int] | None) -> Iter
         structure = find_structures(place, counts, source.n)
         if counts is not None:
             hasher.add("natoms", counts.path, "natoms", key=counts.key)
-        n_structures = 0 if structure is None else int(structure.max()) + 1
         labels = _find_labels(job, place, source.n, hasher)
-        _check_calibration(shared, place, structure, labels, shard)
-        if shard is not None and 0 < n_structures < shard[1]:
-            raise UsageError(
-                f"{place} has {n_structures:,} structures, too few for {shard[1]:,} shards",
-                hint=f"use --shard I/{n_structures} or fewer shards",
-            )
-        part = cut(*(shard or (0, 1)), source.n, structure)
-        scorer = shared.scorer
-        parameters = {
-            "k": scorer.k,
-            "thresholds": scorer.thresholds,
-            "quantiles": scorer.quantiles,
-            "cdf": scorer.with_cdf,
-            "labels": sorted(labels),
-        }
-        if shared.calibrator is not None:
-            parameters["calibration_method"] = shared.calibrator.calibration.method
-        if shard is not None:
-            parameters["shard"] = asdict(part) | {"n_structures": n_structures}
-            n_structures = 0  # a structure may go on in the next part: merge aggregates
-        yield _Work(job, shared, source, part, structure, labels, n_structures, parameters, hasher)
+        _check_calibration(shared, place, structure, labels)
+        header = _header(shared, place, source.n, structure, labels)
+        yield _Work(job, shared, source, structure, labels, header, hasher)
+
+
+def _header(
+    shared: _Shared,
+    place: Place,
+    n_rows: int,
+    structure: npt.NDArray[np.int64] | None,
+    labels: Mapping[str, npt.NDArray[Any]],
+) -> Header:
+    """Say what stands beside the rows."""
+    scorer, wanted = shared.scorer, shared.settings.part
+    n_structures = 0 if structure is None else int(structure.max()) + 1
+    if wanted is not None and 0 < n_structures < wanted[1]:
+        raise UsageError(
+            f"{place} has {n_structures:,} structures, too few for {wanted[1]:,} shards",
+            hint=f"use --shard I/{n_structures} or fewer shards",
+        )
+    part = cut(*(wanted or (0, 1)), n_rows, structure)
+    parameters = {
+        "k": scorer.k,
+        "thresholds": scorer.thresholds,
+        "quantiles": scorer.quantiles,
+        "cdf": scorer.with_cdf,
+        "labels": sorted(labels),
+    }
+    if shared.calibrator is not None:
+        parameters["calibration_method"] = shared.calibrator.calibration.method
+    if wanted is not None:
+        parameters["shard"] = asdict(part) | {"n_structures": n_structures}
+        n_structures = 0  # a structure may go on in the next part: merge aggregates
+    return Header(
+        first=part.first,
+        n=part.n,
+        n_structures=n_structures,
+        columns=_columns(shared),
+        label_dtypes={name: as_stored(values).dtype for name, values in labels.items()},
+        parameters=parameters,
+        units=shared.units,
+        model_fingerprint=scorer.model.fingerprint,
+    )
 
 
 def _find_labels(job: Job, place: Place, n: int, hasher: Hasher) -> dict[str, npt.NDArray[Any]]:
@@ -303,54 +375,53 @@ def _check_calibration(
     place: Place,
     structure: npt.NDArray[np.int64] | None,
     labels: Mapping[str, npt.NDArray[Any]],
-    shard: tuple[int, int] | None,
 ) -> None:
     """Refuse rows that do not come with what the calibration needs to know of them."""
     if shared.calibrator is None:
         return
-    calibration = shared.calibrator.calibration
+    calibration, path = shared.calibrator.calibration, shared.settings.calibration
     if calibration.predictor.map.needs_structures:
         if structure is None:
             raise InputError(
-                f"{shared.calibration} uses each structure's mean distance, but {place} does not "
+                f"{path} uses each structure's mean distance, but {place} does not "
                 "say which structure a row belongs to",
                 hint="give --natoms, or calibrate on scores without structures",
             )
-        if shard is not None and not in_order(structure):
+        if shared.settings.part is not None and not in_order(structure):
             raise InputError(
                 f"{place}: the rows of a structure do not stand together, so --shard would cut it",
                 hint="score the file in one call, or sort its rows by structure",
             )
     if len(calibration.cells.groups) and "group" not in labels:
         raise InputError(
-            f"{shared.calibration} has bounds for each group, but {place} does not say which group "
+            f"{path} has bounds for each group, but {place} does not say which group "
             "a row belongs to",
             hint="give the labels with --group, such as the species of each atom",
         )
     known = calibration.cells.groups.astype(np.str_)
     if len(known) and not np.isin(labels["group"].astype(np.str_), known).any():
         warnings.warn(
-            f"no row of {place} is in a group that has bounds of its own in {shared.calibration}; "
+            f"no row of {place} is in a group that has bounds of its own in {path}; "
             "the bounds of all are used",
             LtauWarning,
             stacklevel=2,
         )
 
 
-def _score_to_csv(work: _Work, block_rows: int, progress: Progress) -> dict[str, Any]:
+def _score_to_csv(work: _Work, progress: Progress) -> dict[str, Any]:
     """Write the rows to standard output as the blocks come in, or when all are there."""
     scorer, calibrator = work.shared.scorer, work.shared.calibrator
     summary = Summary(
-        work.part.n,
+        work.header.n,
         k=scorer.k,
         thresholds=scorer.thresholds,
-        levels=_columns(work.shared).get("levels", np.zeros(0)),
-        n_structures=work.n_structures,
+        levels=work.header.columns.get("levels", np.zeros(0)),
+        n_structures=work.header.n_structures,
     )
     with contextlib.ExitStack() as stack:
-        advance = stack.enter_context(progress("scoring", work.part.n))
+        advance = stack.enter_context(progress("scoring", work.header.n))
         stream = stack.enter_context(open_text(STDOUT))
-        blocks = _score_blocks(work, work.part.first, block_rows, advance)
+        blocks = _score_blocks(work, work.header.first, advance)
         if calibrator is not None and calibrator.calibration.predictor.map.needs_structures:
             spool = stack.enter_context(open_temporary_spool(row_dtype(scorer)))
             for _, rows in blocks:
@@ -360,10 +431,10 @@ def _score_to_csv(work: _Work, block_rows: int, progress: Progress) -> dict[str,
             finished = _complete((rows for _, rows in blocks), work, None)
         first = next(finished)
         order = dict.fromkeys(name for name in (*ROW_LABELS, *PER_ROW) if name in first)
-        names = name_columns(["row", *order], _columns(work.shared))
+        names = name_columns(["row", *order], work.header.columns)
 
         def columns() -> Iterator[Columns]:
-            start = work.part.first
+            start = work.header.first
             for block in itertools.chain([first], finished):
                 summary.add(start, block)
                 stop = start + len(block["expected_error"])
@@ -371,12 +442,10 @@ def _score_to_csv(work: _Work, block_rows: int, progress: Progress) -> dict[str,
                 start = stop
 
         write_table(stream, [name for of in names.values() for name in of], columns())
-    return summary.result() | {"units": work.shared.units}
+    return summary.result()
 
 
-def _score_to_file(
-    work: _Work, *, block_rows: int, resume: bool, force: bool, progress: Progress
-) -> dict[str, Any]:
+def _score_to_file(work: _Work, *, resume: bool, force: bool, progress: Progress) -> dict[str, Any]:
     """Write the artifact, or skip it if it is up to date."""
     output = work.job.output
     if resume and output.exists():
@@ -387,15 +456,17 @@ def _score_to_file(
         force = True
     with open_spool(output, _identify(work), row_dtype(work.shared.scorer)) as spool:
         try:
-            _fill(spool, work, block_rows, progress)
-            return write_scores(output, _frame(work), _finished_blocks(spool, work), force=force)
+            _fill(spool, work, progress)
+            return write_scores(
+                output, work.header, _finished_blocks(spool, work), inputs=work.inputs, force=force
+            )
         except InputError:
             raise
         except BaseException:
             if spool.rows:
                 log.warning(
                     "%s: %s of %s rows are done and kept; the same command goes on from there",
-                    output, f"{spool.rows:,}", f"{work.part.n:,}",
+                    output, f"{spool.rows:,}", f"{work.header.n:,}",
                 )  # fmt: skip
             raise
 
@@ -409,13 +480,13 @@ def _read_up_to_date(work: _Work, *, force: bool) -> dict[str, Any] | None:
         If the file is no scores artifact and may not be replaced.
     """
     try:
-        with open_artifact(work.job.output, "scores") as old:
+        with open_artifact(work.job.output, ScoresFile) as old:
             same = (
                 old.model_fingerprint == work.shared.scorer.model.fingerprint
-                and to_json(old.parameters) == to_json(work.parameters)
+                and to_json(old.parameters) == to_json(work.header.parameters)
                 and _without_model(old.inputs) == _without_model(work.inputs())
             )
-            found = old.summary | {"units": old.units, "up_to_date": True}
+            found = old.summary | {"up_to_date": True}
     except ArtifactError:
         if not force:
             raise
@@ -431,14 +502,14 @@ def _without_model(inputs: Sequence[Mapping[str, Any]]) -> list[Mapping[str, Any
 def _identify(work: _Work) -> dict[str, Any]:
     """All that the rows depend on, without reading whole files."""
     files = [work.source.source.place]
-    if work.shared.calibration is not None:
-        files.append(Place(work.shared.calibration))
+    if work.shared.settings.calibration is not None:
+        files.append(Place(work.shared.settings.calibration))
     stats = [place.path.stat() for place in files]
     return {
         "ltau_version": __version__,
         "model_fingerprint": work.shared.scorer.model.fingerprint,
-        "parameters": work.parameters,
-        "n_rows": work.part.n,
+        "parameters": work.header.parameters,
+        "n_rows": work.header.n,
         "files": [
             [place.path.name, place.key, stat.st_size, stat.st_mtime_ns]
             for place, stat in zip(files, stats, strict=True)
@@ -446,25 +517,28 @@ def _identify(work: _Work) -> dict[str, Any]:
     }
 
 
-def _fill(spool: Spool, work: _Work, block_rows: int, progress: Progress) -> None:
+def _fill(spool: Spool, work: _Work, progress: Progress) -> None:
     """Score the rows that the spool does not have yet."""
     if spool.rows:
         log.warning(
-            "%s: continuing at row %s of %s", work.job.output, f"{spool.rows:,}", f"{work.part.n:,}"
+            "%s: continuing at row %s of %s",
+            work.job.output,
+            f"{spool.rows:,}",
+            f"{work.header.n:,}",
         )
-    with progress("scoring", work.part.n) as advance:
+    with progress("scoring", work.header.n) as advance:
         advance(spool.rows)
-        for _, rows in _score_blocks(work, work.part.first + spool.rows, block_rows, advance):
+        for _, rows in _score_blocks(work, work.header.first + spool.rows, advance):
             spool.append(rows)
 
 
 def _score_blocks(
-    work: _Work, first: int, block_rows: int, advance: Advance
+    work: _Work, first: int, advance: Advance
 ) -> Iterator[tuple[int, npt.NDArray[Any]]]:
     """Yield (first row, structured rows) from row ``first`` on."""
     scorer = work.shared.scorer
-    dtype = row_dtype(scorer)
-    for start, block in work.source.blocks(block_rows, first, work.part.last):
+    dtype, last = row_dtype(scorer), work.header.first + work.header.n
+    for start, block in work.source.blocks(work.shared.block_rows, first, last):
         yield start, to_rows(scorer.score(block), dtype)
         advance(len(block))
 
@@ -475,7 +549,7 @@ def _finished_blocks(spool: Spool, work: _Work) -> Iterator[Block]:
     log_distance = None
     if calibrator is not None and calibrator.calibration.predictor.map.needs_structures:
         assert structure is not None, "checked when the file was opened"
-        first = work.part.first
+        first = work.header.first
         log_distance = log_structure_distance(
             (
                 (structure[first + done : first + done + len(rows)], rows["relative_distance"])
@@ -497,7 +571,7 @@ def _complete(
 
 def _with_labels(parts: Iterable[npt.NDArray[Any]], work: _Work) -> Iterator[Block]:
     used = _rows_of_calibration(work)
-    start = work.part.first
+    start = work.header.first
     for rows in parts:
         stop = start + len(rows)
         block = to_block(rows)
@@ -515,23 +589,9 @@ def _rows_of_calibration(work: _Work) -> npt.NDArray[np.int64] | None:
     fitted_on = work.shared.fitted_on
     if not fitted_on:
         return None
-    same = same_rows(work.inputs()[0], fitted_on["descriptors"])
-    return np.asarray(fitted_on["rows"] if same else [], dtype=np.int64)
-
-
-def _frame(work: _Work) -> Frame:
-    """Say what stands beside the rows."""
-    return Frame(
-        first=work.part.first,
-        n=work.part.n,
-        n_structures=work.n_structures,
-        columns=_columns(work.shared),
-        label_dtypes={name: as_stored(labels).dtype for name, labels in work.labels.items()},
-        parameters=work.parameters,
-        inputs=work.inputs(),
-        units=work.shared.units,
-        model_fingerprint=work.shared.scorer.model.fingerprint,
-    )
+    own = work.inputs()[0]
+    same = [known.rows for known in fitted_on if same_rows(own, known.descriptors)]
+    return np.concatenate([np.zeros(0, dtype=np.int64), *same])
 
 
 def _columns(shared: _Shared) -> dict[str, npt.NDArray[Any]]:
@@ -545,7 +605,7 @@ def _columns(shared: _Shared) -> dict[str, npt.NDArray[Any]]:
     return columns
 
 
-def _check_width(source: Descriptors, artifact: Artifact) -> None:
+def _check_width(source: Descriptors, artifact: ModelFile) -> None:
     width = artifact.sizes["d"]
     if source.width != width:
         raise InputError(
@@ -585,11 +645,11 @@ def _load_calibration(
     model_path: Path,
     k: int,
     thresholds: npt.NDArray[np.float64],
-) -> tuple[Calibrator | None, dict[str, Any]]:
+) -> tuple[Calibrator | None, list[FittedOn]]:
     """Read the maps, and which rows of which descriptors they were fitted on."""
     if path is None:
-        return None, {}
-    with open_artifact(path, "calibration") as artifact:
+        return None, []
+    with open_artifact(path, CalibrationFile) as artifact:
         if artifact.model_fingerprint != model.fingerprint:
             raise ArtifactError(
                 f"{path} was fitted on scores of another model than {model_path}",
@@ -600,7 +660,7 @@ def _load_calibration(
                 f"{path} was fitted on scores with -k {artifact.summary['k']}, these have -k {k}",
                 hint="use the same -k, or calibrate again",
             )
-        calibration = from_artifact(artifact)
+        calibration = artifact.calibration()
         new = set(thresholds) - set(calibration.thresholds)
         for threshold in sorted(new) if calibration.method == "threshold" else ():
             warnings.warn(
@@ -608,6 +668,4 @@ def _load_calibration(
                 LtauWarning,
                 stacklevel=2,
             )
-        source = next(record for record in artifact.inputs if record["role"] == "descriptors")
-        fitted_on = {"descriptors": source, "rows": artifact.read("fit_row")}
-    return Calibrator(calibration, thresholds), fitted_on
+        return Calibrator(calibration, thresholds), artifact.fitted_on()

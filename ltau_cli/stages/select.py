@@ -3,14 +3,16 @@
 from __future__ import annotations
 
 import logging
+import os
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import numpy.typing as npt
 
-from ltau_cli.artifacts.read import Artifact, open_artifact
-from ltau_cli.artifacts.scores import WRITE_ROWS, refuse_shard
+from ltau_cli.artifacts.read import open_artifact
+from ltau_cli.artifacts.scores import WRITE_ROWS, ScoresFile
 from ltau_cli.artifacts.table import ScoreTable
 from ltau_cli.core.conditions import check_columns
 from ltau_cli.core.selection import (
@@ -26,52 +28,82 @@ from ltau_cli.progress import Progress, silent
 from ltau_cli.readers.descriptors import open_descriptors
 from ltau_cli.readers.frames import read_frames
 from ltau_cli.readers.place import Place
-from ltau_cli.stages.score_frames import count_structures, match_frames, read_structure
+from ltau_cli.stages.frame_rows import count_structures, match_frames, read_structure
+from ltau_cli.stages.results import Result, only_if_asked
+from ltau_cli.stages.settings import SelectSettings
 from ltau_cli.writers.frames import annotate, write_frames
 
 log = logging.getLogger("ltau")
 
 
+@dataclass(frozen=True, repr=False)
+class SelectResult(Result):
+    """The chosen frames.
+
+    Attributes
+    ----------
+    output : Path
+    n, wanted, n_frames, n_in_bounds : int
+        Frames chosen, asked for, in the pool, and within the trust bounds.
+    rows_are_frames : bool
+        Whether nothing says which rows belong together.
+    column, by, trust_low, trust_high
+        See :class:`ltau_cli.stages.settings.SelectSettings`.
+    units : str
+        Of the uncertainty.
+    pool_min, pool_max, mean_in_bounds, min, max, mean : float
+        Uncertainty in the pool, within the bounds, and of the chosen.
+    chosen : list of dict
+        ``frame`` and ``uncertainty``, in the order of choice.
+    mean_distance, random_distance : float
+        Between the chosen, and between random frames; with descriptors only.
+    """
+
+    output: Path
+    n: int
+    wanted: int
+    n_frames: int
+    rows_are_frames: bool
+    n_in_bounds: int
+    column: str
+    by: str | float
+    trust_low: float | None
+    trust_high: float | None
+    units: str
+    pool_min: float
+    pool_max: float
+    mean_in_bounds: float
+    min: float
+    max: float
+    mean: float
+    chosen: list[dict[str, Any]]
+    mean_distance: float | None = only_if_asked()
+    random_distance: float | None = only_if_asked()
+
+
 def run(
-    scores: Path,
-    output: Path,
+    scores: str | os.PathLike[str],
+    output: str | os.PathLike[str],
     n: int,
     *,
-    column: str | None = None,
-    by: str | float = "max",
-    trust_low: float | None = None,
-    trust_high: float | None = None,
-    descriptors: str | None = None,
-    frames: Path | None = None,
-    chosen_frames: Path | None = None,
+    settings: SelectSettings | None = None,
     force: bool = False,
     progress: Progress = silent,
-) -> dict[str, Any]:
+) -> SelectResult:
     """Choose frames by their uncertainty, and with descriptors also by their diversity.
 
     Parameters
     ----------
-    scores : Path
+    scores : path
         Scores artifact of the pool. Without structures, and without frames that tell them, every
         row is a frame, as for energy errors.
-    output : Path
+    output : path
         Text file of frame numbers from 0, one per line in the order of choice; ``-`` is standard
         output.
     n : int
         Frames to choose.
-    column : str, optional
-        What the uncertainty of an atom is; default ``calibrated_error``, or ``expected_error``
-        without a calibration.
-    by : {"max", "mean"} or float
-        The uncertainty of a frame from those of its atoms; a float is a quantile.
-    trust_low, trust_high : float, optional
-        Choose among frames with ``trust_low <= uncertainty < trust_high`` only.
-    descriptors : str, optional
-        The descriptors that were scored; without them the most uncertain frames are chosen.
-    frames : Path, optional
-        Frames of the pool.
-    chosen_frames : Path, optional
-        Extxyz file that gets copies of the chosen frames.
+    settings : SelectSettings
+        How to choose.
     force : bool
         Replace existing files.
     progress : Progress
@@ -79,8 +111,7 @@ def run(
 
     Returns
     -------
-    dict
-        ``chosen``, the table of frames with their uncertainty, and what the summary shows.
+    SelectResult
 
     Raises
     ------
@@ -89,55 +120,64 @@ def run(
     ComputeError
         If no frame is within the bounds.
     """
-    for target in (output, chosen_frames):
+    scores, output = Path(scores), Path(output)
+    settings = settings or SelectSettings()
+    for target in (output, settings.chosen_frames):
         if target is not None and target != STDOUT:
             check_target(target, force=force)
-    with open_artifact(scores, "scores") as artifact:
-        refuse_shard(artifact)
+    with open_artifact(scores, ScoresFile) as artifact:
+        artifact.require_whole()
         table = ScoreTable.open(artifact)
-        calibrated = artifact.has("calibrated_error")
-        blind = column is None and not calibrated
-        column = column or ("calibrated_error" if calibrated else "expected_error")
+        column = settings.column or (
+            "calibrated_error" if artifact.calibrated else "expected_error"
+        )
         check_columns([column], table.columns, scores)
         if table.dtype(column).kind == "U":
             raise UsageError(
                 f"{column} of {scores} holds text", hint="choose frames by a column of numbers"
             )
-        rows = None if frames is None else match_frames(frames, artifact)
+        rows = None if settings.frames is None else match_frames(settings.frames, artifact)
         n_frames = count_structures(artifact, rows)
         structure = read_structure(artifact, rows, 0, table.n)
         values = table.read(0, table.n, [column])[column]
-        uncertainty = summarize(structure, values, n_frames, by)
-        inside = _within(uncertainty, trust_low, trust_high, scores)
-        wanted = min(n, len(inside))
-        result = {
-            "output": output, "n": wanted, "wanted": n, "n_frames": n_frames,
-            "rows_are_frames": rows is None and not artifact.has("structure"),
-            "n_in_bounds": len(inside), "column": column, "by": by,
-            "trust_low": trust_low, "trust_high": trust_high,
-            "units": artifact.units if column.endswith("error") else "",
-            "pool_min": uncertainty.min(), "pool_max": uncertainty.max(),
-            "mean_in_bounds": uncertainty[inside].mean(),
-        }  # fmt: skip
-        if descriptors is None:
+        uncertainty = summarize(structure, values, n_frames, settings.by)
+        inside = _within(uncertainty, settings.trust_low, settings.trust_high, scores)
+        wanted, distances = min(n, len(inside)), {}
+        if settings.descriptors is None:
             chosen = inside[choose_uncertain(uncertainty[inside], wanted)]
         else:
-            means = _frame_means(descriptors, artifact, structure, n_frames, progress)[inside]
-            points = standardize(means)
+            means = _frame_means(settings.descriptors, artifact, structure, n_frames, progress)
+            points = standardize(means[inside])
             picked = choose_diverse(uncertainty[inside], points, wanted)
             chosen = inside[picked]
-            result |= {
+            distances = {
                 "mean_distance": mean_distance(points[picked]),
                 "random_distance": mean_distance(points),
             }
-    result |= {
-        "min": uncertainty[chosen].min(),
-        "max": uncertainty[chosen].max(),
-        "mean": uncertainty[chosen].mean(),
-        "chosen": [{"frame": int(i), "uncertainty": float(uncertainty[i])} for i in chosen],
-    }
-    if frames is not None and chosen_frames is not None:
-        _copy_frames(frames, chosen_frames, chosen, force=force)
+        result = SelectResult(
+            output=output,
+            n=wanted,
+            wanted=n,
+            n_frames=n_frames,
+            rows_are_frames=rows is None and not artifact.has("structure"),
+            n_in_bounds=len(inside),
+            column=column,
+            by=settings.by,
+            trust_low=settings.trust_low,
+            trust_high=settings.trust_high,
+            units=artifact.units if column.endswith("error") else "",
+            pool_min=float(uncertainty.min()),
+            pool_max=float(uncertainty.max()),
+            mean_in_bounds=float(uncertainty[inside].mean()),
+            min=float(uncertainty[chosen].min()),
+            max=float(uncertainty[chosen].max()),
+            mean=float(uncertainty[chosen].mean()),
+            chosen=[{"frame": int(i), "uncertainty": float(uncertainty[i])} for i in chosen],
+            **distances,
+        )
+        blind = settings.column is None and not artifact.calibrated
+    if settings.frames is not None and settings.chosen_frames is not None:
+        _copy_frames(settings.frames, settings.chosen_frames, chosen, force=force)
     with open_text(output, force=force) as stream:
         stream.writelines(f"{i}\n" for i in chosen)
     if blind:
@@ -168,7 +208,7 @@ def _within(
 
 def _frame_means(
     descriptors: str,
-    artifact: Artifact,
+    artifact: ScoresFile,
     structure: npt.NDArray[np.int64],
     n_frames: int,
     progress: Progress,

@@ -4,13 +4,17 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
 
 import numpy as np
 import numpy.typing as npt
 
+from ltau_cli.core.choices import Metric, Scale
 from ltau_cli.core.search.points import Points, find_points
-from ltau_cli.core.search.scaling import Metric, Scale, Scaling, fit_scaling
+from ltau_cli.core.search.scaling import Scaling, fit_scaling
 from ltau_cli.core.search.shards import cut_evenly
+from ltau_cli.errors import InputError
 from ltau_cli.readers.descriptors import Descriptors
 
 BLOCK_VALUES = 1 << 22  # read at a time; changes the last digits of the scaling
@@ -19,7 +23,7 @@ Integers = npt.NDArray[np.int64]
 
 
 @dataclass
-class Training:
+class TrainingSet:
     """The logged samples of a training set and the points they coincide on.
 
     Attributes
@@ -56,6 +60,12 @@ class Training:
         """Points of all shards."""
         return self.point_start[-1]
 
+    def of_all(self, values: npt.NDArray[Any], missing: float) -> npt.NDArray[Any]:
+        """Values of the logged samples among those of all samples, of which the rest is missing."""
+        out = np.full(self.source.n, missing, dtype=values.dtype)
+        out[self.logged] = values
+        return out
+
     def read_points(self, shard: int) -> npt.NDArray[np.float32]:
         """Read the descriptors of the points of a shard, (n, d_search) float32, scaled."""
         part = slice(self.point_start[shard], self.point_start[shard + 1])
@@ -64,7 +74,22 @@ class Training:
         return np.ascontiguousarray(self.scaling.apply(chosen, threads=self.threads))
 
 
-def read_training(
+def check_samples(source: Descriptors, n_samples: int, errors: Path) -> None:
+    """Refuse descriptors of other samples than those that were logged.
+
+    Raises
+    ------
+    InputError
+        If their number differs.
+    """
+    if source.n != n_samples:
+        raise InputError(
+            f"{source.source.place} has {source.n:,} rows, {errors} has {n_samples:,} samples",
+            hint="give the descriptors of the very samples that were logged, in the same order",
+        )
+
+
+def read_training_set(
     source: Descriptors,
     n_logged: npt.NDArray[np.int32],
     *,
@@ -73,7 +98,7 @@ def read_training(
     metric: Metric,
     merge_within: float,
     threads: int,
-) -> Training:
+) -> TrainingSet:
     """Find the scaling and the points, shard by shard.
 
     Parameters
@@ -125,4 +150,4 @@ def read_training(
         np.concatenate([part.of_sample for part in parts]),
         np.concatenate([part.multiplicity for part in parts]),
     )
-    return Training(source, scaling, logged, sample_start, point_start, joined, threads)
+    return TrainingSet(source, scaling, logged, sample_start, point_start, joined, threads)

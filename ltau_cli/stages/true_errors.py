@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from dataclasses import dataclass
 from typing import Any
 
@@ -9,14 +10,13 @@ import numpy as np
 import numpy.typing as npt
 
 from ltau_cli.artifacts.provenance import Hasher
-from ltau_cli.artifacts.read import Artifact
-from ltau_cli.artifacts.scores import ROW_DIM
+from ltau_cli.artifacts.scores import ScoresFile
 from ltau_cli.core.calibration.apply import rows_of
 from ltau_cli.core.calibration.maps import Rows
 from ltau_cli.core.structures import Block, log_structure_distance
 from ltau_cli.errors import InputError
 from ltau_cli.readers.labels import check_count, read_label_column
-from ltau_cli.readers.logs.run import LogOptions
+from ltau_cli.readers.logs.options import LogOptions
 from ltau_cli.readers.place import Place
 from ltau_cli.readers.truth import TrueErrors, read_true_errors
 
@@ -39,7 +39,12 @@ class Truth:
     reference: str | None = None
     prediction: str | None = None
 
-    def read(self, scores: Artifact, hasher: Hasher) -> TrueErrors:
+    @classmethod
+    def at(cls, given: Truth | str | os.PathLike[str]) -> Truth:
+        """Return what is given, or the true errors at a path."""
+        return given if isinstance(given, Truth) else cls(os.fspath(given))
+
+    def read(self, scores: ScoresFile, hasher: Hasher) -> TrueErrors:
         """Read the true error of each row of ``scores``.
 
         Raises
@@ -51,19 +56,56 @@ class Truth:
         hasher.add("true errors", place.path, "true errors", key=place.key)
         return read_true_errors(
             place,
-            scores.sizes[ROW_DIM],
+            scores.n,
             str(scores.path),
             sample_id=scores.read("sample_id") if scores.has("sample_id") else None,
             keys=LogOptions(reference=self.reference, prediction=self.prediction),
         )
 
 
-def read_rows(scores: Artifact, truth: TrueErrors, group: str | None, hasher: Hasher) -> Rows:
+@dataclass(frozen=True)
+class JudgedRows:
+    """Rows of known error that the calibration in the scores was not fitted on.
+
+    Attributes
+    ----------
+    rest : (n_queries,) bool
+        Which rows of the scores they are.
+    rows : Rows
+        What the scores say of them.
+    true_error : (n,) float64
+        Error units.
+    """
+
+    rest: npt.NDArray[np.bool_]
+    rows: Rows
+    true_error: npt.NDArray[np.float64]
+
+
+def read_judged_rows(
+    scores: ScoresFile, truth: Truth, group: str | None, hasher: Hasher
+) -> JudgedRows:
+    """Put the rows to judge and their true errors together; see :func:`read_rows`.
+
+    Raises
+    ------
+    InputError
+        If the true errors or labels cannot be used or do not match.
+    ComputeError
+        If no row is left.
+    """
+    true_errors = truth.read(scores, hasher)
+    rows = read_rows(scores, true_errors, group, hasher)
+    rest = scores.rows_to_judge()
+    return JudgedRows(rest, rows.take(rest), true_errors.values[rest])
+
+
+def read_rows(scores: ScoresFile, truth: TrueErrors, group: str | None, hasher: Hasher) -> Rows:
     """Read what a calibration needs to know of all rows of a scores artifact.
 
     Parameters
     ----------
-    scores : Artifact
+    scores : ScoresFile
         Open scores.
     truth : TrueErrors
         Its frames may know the species.
@@ -90,14 +132,30 @@ def read_rows(scores: Artifact, truth: TrueErrors, group: str | None, hasher: Ha
     return rows_of(block, distance)
 
 
+def read_clusters(place: Place, rows: Rows, scores: ScoresFile, hasher: Hasher) -> npt.NDArray[Any]:
+    """Read which rows were drawn together: one label per row, or per structure.
+
+    Raises
+    ------
+    InputError
+        If there are as many labels as neither rows nor structures.
+    """
+    hasher.add("cluster", place.path, "labels", key=place.key)
+    labels = read_label_column(place)
+    if rows.structure is not None and len(labels) == int(rows.structure.max()) + 1:
+        return np.asarray(labels[rows.structure])
+    check_count(labels, scores.n, place, str(scores.path), "rows")
+    return labels
+
+
 def _read_group(
-    scores: Artifact, truth: TrueErrors, group: str | None, hasher: Hasher
+    scores: ScoresFile, truth: TrueErrors, group: str | None, hasher: Hasher
 ) -> npt.NDArray[Any] | None:
     if group is not None and group not in STORED_LABELS:
         place = Place.parse(group)
         hasher.add("group", place.path, "labels", key=place.key)
         labels = read_label_column(place)
-        check_count(labels, scores.sizes[ROW_DIM], group, str(scores.path), "rows")
+        check_count(labels, scores.n, group, str(scores.path), "rows")
         return labels
     if scores.has("group"):
         return scores.read("group")

@@ -3,21 +3,24 @@
 from __future__ import annotations
 
 import logging
+import os
 from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 
 import numpy as np
 import numpy.typing as npt
 
-from ltau_cli.artifacts.errors import KeptLog
+from ltau_cli.artifacts.errors import ErrorsFile, LateEpochs
 from ltau_cli.artifacts.read import open_artifact
+from ltau_cli.core.threads import available_threads
 from ltau_cli.core.tuning import SCALES, Queries, Trial, tune
 from ltau_cli.errors import InputError
 from ltau_cli.progress import Progress, silent
 from ltau_cli.readers.descriptors import Descriptors, find_structures, open_descriptors
 from ltau_cli.readers.place import Place
 from ltau_cli.readers.truth import read_true_errors
-from ltau_cli.stages.fit import Settings
+from ltau_cli.stages.settings import FitSettings
+from ltau_cli.stages.training_set import check_samples
 
 LARGEST = 50_000  # training samples that are compared, in whole structures
 BURN_INS = (0.0, 0.25, 0.5, 0.75)  # shares of the epochs
@@ -26,7 +29,7 @@ log = logging.getLogger("ltau")
 
 
 @dataclass(frozen=True)
-class HeldOut:
+class ValidationRows:
     """Rows of known error that were not trained on.
 
     Attributes
@@ -43,12 +46,12 @@ class HeldOut:
 
 
 def run(
-    errors: Path,
-    descriptors: str,
+    errors: str | os.PathLike[str],
+    descriptors: str | os.PathLike[str],
     *,
-    settings: Settings,
-    held_out: HeldOut | None = None,
-    threads: int = 1,
+    settings: FitSettings,
+    held_out: ValidationRows | None = None,
+    threads: int | None = None,
     progress: Progress = silent,
 ) -> list[Trial]:
     """Compare scalings, k, weightings and burn-ins by cross-validated CRPS.
@@ -58,13 +61,13 @@ def run(
 
     Parameters
     ----------
-    errors : Path
+    errors : path
         Errors artifact.
-    descriptors : str
+    descriptors : path
         Training descriptors.
-    settings : Settings
+    settings : FitSettings
         Metric and seed are taken from here.
-    held_out : HeldOut, optional
+    held_out : ValidationRows, optional
         Better than the training samples, whose errors were trained down.
     threads : int
     progress : Progress
@@ -79,35 +82,31 @@ def run(
     InputError
         If the descriptors or errors cannot be used or do not match.
     """
+    errors = Path(errors)
     with (
-        open_artifact(errors, "errors") as artifact,
-        open_descriptors(Place.parse(descriptors)) as source,
+        open_artifact(errors, ErrorsFile) as artifact,
+        open_descriptors(Place.parse(os.fspath(descriptors))) as source,
     ):
-        kept = KeptLog(artifact)
-        if source.n != kept.n_samples:
-            raise InputError(
-                f"{source.source.place} has {source.n:,} rows, {errors} has "
-                f"{kept.n_samples:,} samples",
-                hint="give the descriptors of the very samples that were logged, in the same order",
-            )
+        epochs = artifact.after()
+        check_samples(source, epochs.n_samples, errors)
         structure = artifact.read("structure") if artifact.has("structure") else None
         if structure is None and held_out is None:
             log.warning(
                 "%s does not say which structure a sample belongs to; samples of one frame may "
                 "stand for each other in the comparison (ingest with --natoms)", errors,
             )  # fmt: skip
-        rows = _choose_rows(kept.n_logged(), structure, settings.seed)
-        n_epochs = len(kept.rows)
+        rows = _choose_rows(epochs.n_logged(), structure, settings.seed)
+        n_epochs = len(epochs.rows)
         burn_ins = sorted({int(share * n_epochs) for share in BURN_INS})
-        means, last = _read_errors(kept, rows, burn_ins)
+        means, last = _read_errors(epochs, rows, burn_ins)
         group = np.arange(len(rows)) if structure is None else _numbered(structure[rows])
         queries = Queries(None, last, group if structure is not None else None)
         if held_out is not None:
             queries = _read_held_out(held_out, source)
         with progress("comparing scalings", len(SCALES)) as advance:
             return tune(
-                source.take(rows, 0, source.n), group, means, queries,
-                metric=settings.metric, threads=threads, advance=advance,
+                source.take(rows, 0, source.n), group, means, queries, metric=settings.metric,
+                threads=threads or available_threads(), advance=advance,
             )  # fmt: skip
 
 
@@ -132,17 +131,17 @@ def _numbered(labels: npt.NDArray[np.int64]) -> npt.NDArray[np.int64]:
 
 
 def _read_errors(
-    kept: KeptLog, rows: npt.NDArray[np.int64], burn_ins: list[int]
+    epochs: LateEpochs, rows: npt.NDArray[np.int64], burn_ins: list[int]
 ) -> tuple[dict[int, npt.NDArray[np.float64]], npt.NDArray[np.float64]]:
     """Mean error of the samples after each burn-in, and their errors in the last epoch."""
     means = {burn_in: np.empty(len(rows)) for burn_in in burn_ins}
-    parts = {burn_in: KeptLog(kept.log, burn_in).rows for burn_in in burn_ins}
+    parts = {burn_in: epochs.log.after(burn_in).rows for burn_in in burn_ins}
     last = np.empty(len(rows))
-    for start, stop in kept.blocks(0, kept.n_samples):
+    for start, stop in epochs.blocks(0, epochs.n_samples):
         part = slice(*np.searchsorted(rows, [start, stop]))
-        block = kept.read(start, stop)[:, rows[part] - start].astype(np.float64)
-        for burn_in, epochs in parts.items():
-            means[burn_in][part] = _mean_logged(block[epochs], block)
+        block = epochs.read(start, stop)[:, rows[part] - start].astype(np.float64)
+        for burn_in, late in parts.items():
+            means[burn_in][part] = _mean_logged(block[late], block)
         last[part] = block[-1]
     return means, last
 
@@ -157,7 +156,7 @@ def _mean_logged(
     return np.asarray(np.where(n > 0, mean, np.nanmean(whole, axis=0)))
 
 
-def _read_held_out(held_out: HeldOut, training: Descriptors) -> Queries:
+def _read_held_out(held_out: ValidationRows, training: Descriptors) -> Queries:
     place = Place.parse(held_out.descriptors)
     natoms = None if held_out.natoms is None else Place.parse(held_out.natoms)
     with open_descriptors(place) as source:
@@ -171,6 +170,6 @@ def _read_held_out(held_out: HeldOut, training: Descriptors) -> Queries:
         return Queries(everything, truth.values, find_structures(place, natoms, source.n))
 
 
-def apply_best(settings: Settings, best: Trial) -> Settings:
+def apply_best(settings: FitSettings, best: Trial) -> FitSettings:
     """Return the settings with the knobs of the best trial."""
     return replace(settings, **asdict(best.choice))

@@ -2,88 +2,111 @@
 
 from __future__ import annotations
 
+import os
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, Literal
+from typing import Any
 
 import numpy as np
 import numpy.typing as npt
 
-from ltau_cli.artifacts.model import load_model
-from ltau_cli.artifacts.read import Artifact, open_artifact
+from ltau_cli.artifacts.model import ModelFile
+from ltau_cli.artifacts.read import open_artifact
 from ltau_cli.core.scoring import Model
 from ltau_cli.core.search.loo import leave_one_out
 from ltau_cli.core.suspects import OUTLIER, explain, own_quartile, robust_score
-from ltau_cli.core.weights import Emphasis, effective_size, keep, weigh
+from ltau_cli.core.threads import available_threads
+from ltau_cli.core.weights import effective_size, keep, weigh
 from ltau_cli.errors import InputError, UsageError
 from ltau_cli.output import STDOUT, check_target, open_binary, open_text
 from ltau_cli.progress import Progress, silent
 from ltau_cli.readers.arrays import read_array
 from ltau_cli.readers.descriptors import structures_from_natoms
 from ltau_cli.readers.place import Place
+from ltau_cli.stages.results import Result, only_if_asked
+from ltau_cli.stages.settings import WeightSettings
 
 NEIGHBORS_SHOWN = 5
 BLOCK_POINTS = 65_536
 
 
-@dataclass(frozen=True)
-class Settings:
-    """How to weigh.
+@dataclass(frozen=True, repr=False)
+class WeightsResult(Result):
+    """What was written, and the suspects.
 
     Attributes
     ----------
-    emphasis : {"hard", "easy"}
-        What gets the larger weights, or is kept.
-    per : {"sample", "structure"}
-        What gets a weight. The uncertainty of a structure is the mean of its samples'.
-    threshold : float or None
-        Threshold of the uncertainty, one of the model's; None takes its first.
-    temperature, floor, ceiling : float
-        See :func:`ltau_cli.core.weights.weigh`.
-    keep : float or None
-        Share to keep, in (0, 1]: a keep-list instead of weights.
-    suspects : int
-        Suspects to list at most; 0 looks for none, which needs no search.
+    output : Path
+    per, emphasis, temperature, floor, ceiling, keep
+        See :class:`ltau_cli.stages.settings.WeightSettings`; those that were used.
+    threshold : float
+        Error units.
+    units : str
+    n, n_never_logged : int
+        Samples or structures.
+    uncertainty_mean, uncertainty_std : float
+    min, max, mean, effective_size : float
+        Of the weights.
+    n_at_floor, n_at_ceiling : int
+    n_kept : int
+    kept_uncertainty_mean : float
+        Of the keep-list.
+    suspects : list of dict
+        The worst of ``n_suspects``, with their nearest training samples.
+    outlier : float
+        Robust standard deviations from which on a sample is suspect.
     """
 
-    emphasis: Emphasis = "hard"
-    per: Literal["sample", "structure"] = "sample"
-    threshold: float | None = None
-    temperature: float = 3.0
-    floor: float = 0.1
-    ceiling: float = 10.0
-    keep: float | None = None
-    suspects: int = 10
+    output: Path
+    per: str
+    emphasis: str
+    threshold: float
+    units: str
+    n: int
+    n_never_logged: int
+    uncertainty_mean: float
+    uncertainty_std: float
+    temperature: float | None = only_if_asked()
+    floor: float | None = only_if_asked()
+    ceiling: float | None = only_if_asked()
+    min: float | None = only_if_asked()
+    max: float | None = only_if_asked()
+    mean: float | None = only_if_asked()
+    n_at_floor: int | None = only_if_asked()
+    n_at_ceiling: int | None = only_if_asked()
+    effective_size: float | None = only_if_asked()
+    keep: float | None = only_if_asked()
+    n_kept: int | None = only_if_asked()
+    kept_uncertainty_mean: float | None = only_if_asked()
+    outlier: float | None = only_if_asked()
+    n_suspects: int | None = only_if_asked()
+    suspects: list[dict[str, Any]] | None = only_if_asked()
 
 
 def run(
-    model: Path,
-    output: Path,
+    model: str | os.PathLike[str],
+    output: str | os.PathLike[str],
     *,
-    settings: Settings,
-    natoms: str | None = None,
-    threads: int = 1,
+    settings: WeightSettings | None = None,
+    threads: int | None = None,
     force: bool = False,
     progress: Progress = silent,
-) -> dict[str, Any]:
+) -> WeightsResult:
     """Weigh training samples, or the structures they belong to, by their own trajectories.
 
     What was never logged gets weight 1 and is always kept.
 
     Parameters
     ----------
-    model : Path
+    model : path
         Model artifact.
-    output : Path
+    output : path
         ``.npy`` or ``.txt``; ``-`` is standard output, as text. Weights are float64, a keep-list
         holds increasing int64 numbers from 0.
-    settings : Settings
+    settings : WeightSettings
         How to weigh.
-    natoms : str, optional
-        File with the samples of each structure. Without it, the structures are those that ``fit``
-        left out together, if it did.
     threads : int
-        Threads; the result does not depend on it.
+        Threads, all by default; the result does not depend on it.
     force : bool
         Replace an existing file.
     progress : Progress
@@ -91,24 +114,23 @@ def run(
 
     Returns
     -------
-    dict
-        What the summary shows, and ``suspects`` with their nearest training samples, if asked
-        for.
+    WeightsResult
 
     Raises
     ------
     InputError, ArtifactError, UsageError, OutputError
         What is wrong with which file or option.
     """
+    model, output = Path(model), Path(output)
+    settings = settings or WeightSettings()
     if output != STDOUT:
         check_target(output, force=force)
-    with open_artifact(model, "model") as artifact:
+    with open_artifact(model, ModelFile) as artifact:
         point = artifact.read("point")
         logged = np.flatnonzero(point >= 0)
-        structure = _structure(artifact, natoms)
+        structure = _structure(artifact, settings.natoms)
         threshold, column = _threshold(artifact, settings.threshold)
-        uncertainty = np.full(len(point), np.nan)
-        uncertainty[logged] = artifact.read("uncertainty")[point[logged], column]
+        uncertainty = artifact.of_samples(artifact.read("uncertainty")[:, column])
         if settings.per == "structure":
             if structure is None:
                 raise InputError(
@@ -116,50 +138,65 @@ def run(
                     hint="give the atoms per structure with --natoms, or fit with --loo structure",
                 )
             uncertainty = _mean_of_structures(uncertainty, structure)
-        result = {
+        told: dict[str, Any] = {
             "output": output, "per": settings.per, "emphasis": settings.emphasis,
             "threshold": threshold, "units": artifact.units,
         }  # fmt: skip
         if settings.suspects:
-            result |= _suspects(artifact, logged, structure, settings.suspects, threads, progress)
+            told |= _suspects(
+                artifact, logged, structure, settings.suspects,
+                threads or available_threads(), progress,
+            )  # fmt: skip
     known = np.flatnonzero(np.isfinite(uncertainty))
     own = uncertainty[known]
-    result |= {
+    told |= {
         "n": len(uncertainty),
         "n_never_logged": len(uncertainty) - len(known),
         "uncertainty_mean": own.mean(),
         "uncertainty_std": own.std(),
     }
-    if settings.keep is None:
-        values = np.ones(len(uncertainty))
-        values[known] = weigh(
-            own, emphasis=settings.emphasis, temperature=settings.temperature,
-            floor=settings.floor, ceiling=settings.ceiling,
-        )  # fmt: skip
-        result |= {
-            "temperature": settings.temperature,
-            "floor": settings.floor,
-            "ceiling": settings.ceiling,
-            "min": values.min(),
-            "max": values.max(),
-            "mean": values.mean(),
-            "n_at_floor": int((values[known] <= settings.floor).sum()),
-            "n_at_ceiling": int((values[known] >= settings.ceiling).sum()),
-            "effective_size": effective_size(values),
-        }
-    else:
-        kept = known[keep(own, max(1, round(settings.keep * len(own))), emphasis=settings.emphasis)]
-        result |= {
-            "keep": settings.keep,
-            "kept_uncertainty_mean": uncertainty[kept].mean(),
-        }
-        values = np.union1d(kept, np.flatnonzero(np.isnan(uncertainty)))
-        result["n_kept"] = len(values)
+    values, more = (_weights if settings.keep is None else _keep_list)(uncertainty, known, settings)
     _write(output, values, force=force)
-    return result
+    return WeightsResult(**told | more)
 
 
-def _structure(artifact: Artifact, natoms: str | None) -> npt.NDArray[np.int64] | None:
+def _weights(
+    uncertainty: npt.NDArray[np.float64], known: npt.NDArray[np.int64], settings: WeightSettings
+) -> tuple[npt.NDArray[np.float64], dict[str, Any]]:
+    """Return the weight of each sample or structure, and what to tell of them."""
+    values = np.ones(len(uncertainty))
+    limits = {
+        "temperature": settings.temperature,
+        "floor": settings.floor,
+        "ceiling": settings.ceiling,
+    }
+    values[known] = weigh(uncertainty[known], emphasis=settings.emphasis, **limits)
+    return values, limits | {
+        "min": values.min(),
+        "max": values.max(),
+        "mean": values.mean(),
+        "n_at_floor": int((values[known] <= settings.floor).sum()),
+        "n_at_ceiling": int((values[known] >= settings.ceiling).sum()),
+        "effective_size": effective_size(values),
+    }
+
+
+def _keep_list(
+    uncertainty: npt.NDArray[np.float64], known: npt.NDArray[np.int64], settings: WeightSettings
+) -> tuple[npt.NDArray[np.int64], dict[str, Any]]:
+    """Return the samples or structures to keep, increasing, and what to tell of them."""
+    assert settings.keep is not None
+    own = uncertainty[known]
+    kept = known[keep(own, max(1, round(settings.keep * len(own))), emphasis=settings.emphasis)]
+    values = np.union1d(kept, np.flatnonzero(np.isnan(uncertainty)))
+    return values, {
+        "keep": settings.keep,
+        "kept_uncertainty_mean": uncertainty[kept].mean(),
+        "n_kept": len(values),
+    }
+
+
+def _structure(artifact: ModelFile, natoms: str | None) -> npt.NDArray[np.int64] | None:
     """Structure of each sample from 0; None if nobody says."""
     if natoms is not None:
         place = Place.parse(natoms)
@@ -168,7 +205,7 @@ def _structure(artifact: Artifact, natoms: str | None) -> npt.NDArray[np.int64] 
     return artifact.read("loo_group") if artifact.has("loo_group") else None
 
 
-def _threshold(artifact: Artifact, wanted: float | None) -> tuple[float, int]:
+def _threshold(artifact: ModelFile, wanted: float | None) -> tuple[float, int]:
     """Return the threshold and its column."""
     thresholds = artifact.read("thresholds")
     if wanted is None:
@@ -197,7 +234,7 @@ def _mean_of_structures(
 
 
 def _suspects(
-    artifact: Artifact,
+    artifact: ModelFile,
     logged: npt.NDArray[np.int64],
     structure: npt.NDArray[np.int64] | None,
     n: int,
@@ -205,7 +242,7 @@ def _suspects(
     progress: Progress,
 ) -> dict[str, Any]:
     """Find the samples that stand out most, each with its nearest training samples."""
-    model = load_model(artifact)
+    model = artifact.load()
     points, group = model.points, model.loo_group
     own = _own_quartiles(model, threads)[points.of_sample]
     with progress("comparing with the neighbors", len(own)) as advance:

@@ -10,10 +10,12 @@ import numpy as np
 import numpy.typing as npt
 
 from ltau_cli.core.calibration import maps
-from ltau_cli.core.calibration.maps import ErrorMap, Floats, Method, Rows
+from ltau_cli.core.calibration.maps import ErrorMap, Floats, Rows
 from ltau_cli.core.calibration.metrics import crps
 from ltau_cli.core.calibration.model import GROUP_MEAN, RATIO_LEVELS, Calibration, Cells, Predictor
 from ltau_cli.core.calibration.predicted import widening
+from ltau_cli.core.calibration.threshold import StoredCdf, threshold_scale
+from ltau_cli.core.choices import Method
 from ltau_cli.errors import ComputeError
 
 # In order of preference: the first is taken unless another's cross-validated CRPS is clearly
@@ -25,6 +27,7 @@ METHODS: Mapping[Method, Callable[[Rows, Floats], ErrorMap]] = {
     "isotonic": maps.fit_isotonic,
     "threshold": maps.fit_scale,
 }
+TRIED: tuple[Method, ...] = ("distance", "scale", "isotonic")  # where the user names none
 NEARLY = 0.05
 FOLDS = 10
 SMALLEST_CELL = 50  # rows of a group or distance bin that has bounds of its own
@@ -66,7 +69,7 @@ def fit_calibration(
     methods: Sequence[Method],
     levels: Floats,
     thresholds: Floats,
-    uncertainty: Floats,
+    cdf: StoredCdf | None = None,
     by_group: bool = False,
     distance_bins: int = 1,
     seed: int = 0,
@@ -89,8 +92,8 @@ def fit_calibration(
         Coverage of the bounds, in (0, 1).
     thresholds : (n_thresholds,) float64
         Error units.
-    uncertainty : (n, n_thresholds) float64
-        Of the scores.
+    cdf : StoredCdf
+        Of the scores; for the method ``threshold`` only.
     by_group : bool
         Give each group that is large enough bounds of its own (Mondrian conformal prediction).
     distance_bins : int
@@ -133,10 +136,7 @@ def fit_calibration(
             groups=groups,
             group_error=group_error,
             thresholds=thresholds,
-            threshold_scale=np.array([
-                threshold_scale(true_error, uncertainty[:, j], threshold)
-                for j, threshold in enumerate(thresholds)
-            ]),
+            threshold_scale=_threshold_scales(method, true_error, thresholds, cdf),
         ),
         {name: {"crps": float(v.mean()), "standard_error": _standard_error(v)}
          for name, v in compared.items()},
@@ -145,6 +145,16 @@ def fit_calibration(
         n_draws,
         {float(level): n - n_draws for level, n in zip(levels, needed, strict=True) if n > n_draws},
     )  # fmt: skip
+
+
+def _threshold_scales(
+    method: Method, true_error: Floats, thresholds: Floats, cdf: StoredCdf | None
+) -> Floats:
+    if method != "threshold":
+        return np.ones(len(thresholds))
+    if cdf is None:
+        raise ValueError("the method threshold needs the CDFs of the rows")
+    return np.array([threshold_scale(true_error, cdf, float(t)) for t in thresholds])
 
 
 def _folds(draw: npt.NDArray[np.int64], *, seed: int) -> npt.NDArray[np.int64]:
@@ -297,11 +307,20 @@ class Ratios:
     weight: Floats
     draw: npt.NDArray[np.int64]
 
-    def quantile(self, level: float, part: npt.NDArray[np.bool_], *, conformal: bool) -> float:
-        """Quantile of the ratios of some rows, each less the widening of its own spread."""
-        ratio = self.ratio[part] * np.exp(-widening(np.array([level])) * self.spread[part])
+    def quantiles(
+        self, levels: Floats, part: npt.NDArray[np.bool_], *, conformal: bool
+    ) -> list[float]:
+        """Quantiles of the ratios of some rows, each less the widening of its own spread."""
+        ratio, spread, weight = self.ratio[part], self.spread[part], self.weight[part]
         draws = len(np.unique(self.draw[part])) if conformal else None
-        return weighted_quantile(ratio, level, self.weight[part], draws)
+        if not spread.any():
+            return weighted_quantiles(ratio, levels, weight, draws).tolist()
+        return [
+            float(
+                weighted_quantiles(ratio * np.exp(-z * spread), levels[i : i + 1], weight, draws)[0]
+            )
+            for i, z in enumerate(widening(levels))
+        ]
 
 
 def _fit_predictor(
@@ -310,10 +329,8 @@ def _fit_predictor(
     """Find the bounds of each cell from its rows ``parts``."""
     return Predictor(
         error_map,
-        np.array([[ratios.quantile(u, part, conformal=True) for u in levels] for part in parts]),
-        np.array(
-            [[ratios.quantile(u, part, conformal=False) for u in RATIO_LEVELS] for part in parts]
-        ),
+        np.array([ratios.quantiles(levels, part, conformal=True) for part in parts]),
+        np.array([ratios.quantiles(RATIO_LEVELS, part, conformal=False) for part in parts]),
     )
 
 
@@ -349,12 +366,14 @@ def _group_means(groups: npt.NDArray[Any], rows: Rows, true_error: Floats) -> Fl
     return np.maximum([*means, true_error.mean()], float(np.finfo(np.float32).tiny))
 
 
-def weighted_quantile(values: Floats, level: float, weight: Floats, n_draws: int | None) -> float:
-    """Smallest value that rows of weight ``level`` do not exceed.
+def weighted_quantiles(
+    values: Floats, levels: Floats, weight: Floats, n_draws: int | None
+) -> Floats:
+    """Smallest values that rows of weight ``levels`` do not exceed.
 
     With ``n_draws`` S the weights count as S / (S + 1) of the whole, the rest is a draw to come,
     of any size. Where every draw weighs the same, a row of a new draw then stays under the value
-    with probability at least ``level``, if the draws are exchangeable (hierarchical conformal
+    with probability at least its level, if the draws are exchangeable (hierarchical conformal
     prediction, Lee, Barber & Willett 2023, arXiv 2306.06342; Dunn, Wasserman & Ramdas 2022, doi
     10.1080/01621459.2022.2060112). With fewer than :func:`draws_needed` draws nothing can be said
     of it; the largest value is returned.
@@ -362,15 +381,19 @@ def weighted_quantile(values: Floats, level: float, weight: Floats, n_draws: int
     Parameters
     ----------
     values, weight : (n,) float64
-    level : float
+    levels : (n_levels,) float64
         In (0, 1).
     n_draws : int or None
+
+    Returns
+    -------
+    (n_levels,) float64
     """
     order = np.argsort(values, kind="stable")
     share = np.cumsum(weight[order])
     share *= (1.0 if n_draws is None else n_draws / (n_draws + 1)) / share[-1]
-    place = int(np.searchsorted(share, level - 1e-9))
-    return float(values[order[min(place, len(order) - 1)]])
+    place = np.minimum(np.searchsorted(share, levels - 1e-9), len(order) - 1)
+    return values[order[place]]
 
 
 def draws_needed(level: float) -> int:
@@ -414,33 +437,3 @@ def split_rows(rows: Rows, *, fit_fraction: float, seed: int) -> npt.NDArray[np.
         n_fit = min(max(1, round(fit_fraction * len(names))), len(names) - 1)
         chosen |= own & np.isin(draw, random.permutation(names)[:n_fit])
     return chosen
-
-
-def threshold_scale(true_error: Floats, uncertainty: Floats, threshold: float) -> float:
-    """Scale s for which P(error > s * threshold) matches the predicted uncertainty.
-
-    Rows are sorted into ten bins of equal size by uncertainty; s minimizes the mean square
-    difference between the bins' mean uncertainty and observed share of errors above
-    ``s * threshold`` (the calibration of Vita et al., doi 10.1088/2632-2153/adb4b9).
-
-    Parameters
-    ----------
-    true_error, uncertainty : (n,) float64
-        Error units, and probability.
-    threshold : float
-        In error units, above 0.
-
-    Returns
-    -------
-    float
-    """
-    order = np.argsort(uncertainty, kind="stable")
-    bins = np.array_split(order, min(10, len(order)))
-    predicted = np.array([uncertainty[rows].mean() for rows in bins])
-    errors = [np.sort(true_error[rows]) for rows in bins]
-    trials = np.unique(np.quantile(true_error, np.linspace(0.0, 1.0, 1001)))
-    misfit = np.zeros(len(trials))
-    for p, sorted_errors in zip(predicted, errors, strict=True):
-        above = 1 - np.searchsorted(sorted_errors, trials, side="right") / len(sorted_errors)
-        misfit += (above - p) ** 2 * len(sorted_errors)
-    return float(max(trials[np.argmin(misfit)], np.finfo(np.float32).tiny) / threshold)

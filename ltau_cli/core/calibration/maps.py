@@ -2,15 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
-from typing import Any, Literal
+from typing import Any
 
 import numpy as np
 import numpy.typing as npt
 
 Floats = npt.NDArray[np.float64]
-Method = Literal["distance", "scale", "isotonic", "threshold"]
 
 FAR = 2.0  # a relative distance up to which the power law was seen to hold
 FEATURES = (
@@ -44,7 +43,7 @@ PRIOR_BY_ROW = {
 SEVERAL_SETS = 1.0  # spread of the exponents of distances where the rows come from several sets
 # No power law holds exactly: its logarithm may be off by this much (one standard deviation) within
 # the calibration rows. So the exponents never rest on them alone, however many there are.
-MISFIT = 0.1
+MISFIT = 0.15
 _STEPS = 100
 _LEAST = 1e-6  # penalty, so that a feature that does not vary has an exponent
 # A feature below this share of its median over the calibration rows counts as that share: an atom
@@ -97,7 +96,8 @@ class Rows:
         label = self.structure if self.cluster is None else self.cluster
         if label is None:
             return np.arange(len(self))
-        return np.asarray(np.unique(label, return_inverse=True)[1], dtype=np.int64)
+        place: npt.NDArray[np.int64] = np.unique(label, return_inverse=True)[1]
+        return place
 
     @property
     def weight(self) -> Floats:
@@ -110,7 +110,8 @@ class Rows:
             _, place, n = np.unique(draw[own], return_inverse=True, return_counts=True)
             total[own] = 1 / n[place]
             total[own] /= total[own].sum()
-        return total / total.sum()
+        out: Floats = total / total.sum()
+        return out
 
     @property
     def by_structure(self) -> bool:
@@ -138,6 +139,37 @@ class Rows:
             elif len(values):
                 found[i] = FLOORS[feature] * np.median(values)
         return found
+
+
+def join_rows(sets: Sequence[Rows]) -> Rows:
+    """Put the rows of several sets one after the other; their structures and clusters differ.
+
+    Parameters
+    ----------
+    sets : sequence of Rows
+        All know the same of their rows.
+    """
+
+    def numbered(labels: Sequence[npt.NDArray[Any] | None]) -> npt.NDArray[np.int64] | None:
+        found, n = [], 0
+        for label in labels:
+            if label is None:
+                return None
+            names, place = np.unique(label, return_inverse=True)
+            found.append(place + n)
+            n += len(names)
+        return np.concatenate(found)
+
+    def joined(name: str) -> npt.NDArray[Any] | None:
+        values = [getattr(rows, name) for rows in sets]
+        return None if values[0] is None else np.concatenate(values)
+
+    return replace(
+        Rows(*(joined(field) for field in vars(sets[0]))),  # type: ignore[arg-type]
+        structure=numbered([rows.structure for rows in sets]),
+        cluster=numbered([rows.cluster for rows in sets]),
+        dataset=np.repeat(np.arange(len(sets)), [len(rows) for rows in sets]),
+    )
 
 
 @dataclass(frozen=True)
@@ -250,6 +282,8 @@ def _fit_power_law(rows: Rows, true_error: Floats, prior: Mapping[str, Belief]) 
     together never for more than :data:`MISFIT` allows.
     """
     floors, weight = rows.floors(), rows.weight
+    if not prior:
+        return fit_constant(rows, true_error)
     place = np.array([FEATURES.index(f) for f in prior])
     logs = np.stack([rows.log(f, floors[i]) for f, i in zip(prior, place, strict=True)], axis=1)
     center = weight @ logs
@@ -257,19 +291,18 @@ def _fit_power_law(rows: Rows, true_error: Floats, prior: Mapping[str, Belief]) 
     mean = np.array([belief.mean for belief in prior.values()])
     precision = np.array([belief.spread**-2.0 for belief in prior.values()])
     information = away.T @ (weight[:, None] * away)
-    misfit = np.array([0.0 if f == "expected_error" else MISFIT**2 for f in prior])
     n = int(rows.draw.max()) + 1
     exponents = mean.copy()
     for _ in range(_STEPS):
         ratio = true_error * np.exp(-away @ exponents)
         ratio /= weight @ ratio
-        variance = float(weight @ (ratio - 1) ** 2) / n + misfit
+        variance = float(weight @ (ratio - 1) ** 2) / n + MISFIT**2
         penalty = np.maximum(variance * precision, _LEAST)
         slope = away.T @ (weight * (ratio - 1)) - penalty * (exponents - mean)
         step = np.linalg.solve(information + np.diag(penalty), slope)
         step /= max(1.0, float(np.abs(step).max()))
         exponents += step
-        if np.abs(step).max() < 1e-9:
+        if np.abs(step).max() < 1e-8:
             break
     falling = [f for f, e in zip(prior, exponents, strict=True) if f.endswith("distance") and e < 0]
     if falling:  # errors do not shrink with a distance
@@ -277,7 +310,7 @@ def _fit_power_law(rows: Rows, true_error: Floats, prior: Mapping[str, Belief]) 
         return _fit_power_law(rows, true_error, kept)
     found = power_law(floors, **dict(zip(prior, exponents.tolist(), strict=True)))
     return _scaled(
-        replace(found, **_doubt(information / variance.max(), center, prior)), rows, true_error
+        replace(found, **_doubt(information / variance, center, prior)), rows, true_error
     )
 
 

@@ -9,8 +9,9 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
-from ltau_cli.core.calibration.maps import ErrorMap, Floats, Method, Rows
+from ltau_cli.core.calibration.maps import ErrorMap, Floats, Rows
 from ltau_cli.core.calibration.predicted import Predicted
+from ltau_cli.core.choices import Method
 
 RATIO_LEVELS: Floats = (np.arange(100) + 0.5) / 100
 

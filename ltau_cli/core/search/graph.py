@@ -259,3 +259,10 @@ def choose_effort(
             break
     effort = {"leaves": leaves, "epsilon": epsilon, "recall": float(reached.mean()), "lost": lost}
     return searcher, effort
+
+
+def graph_library_version() -> str:
+    """Version of pynndescent, without importing it."""
+    from importlib.metadata import version
+
+    return version("pynndescent")

@@ -9,7 +9,7 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
-from ltau_cli.core.search.neighbors import Weighting
+from ltau_cli.core.choices import Weighting
 from ltau_cli.core.search.points import Points
 from ltau_cli.core.search.shards import Shards, find_in_shards
 from ltau_cli.errors import ComputeError

@@ -8,16 +8,14 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import dataclass
-from typing import Literal, Protocol
+from typing import Protocol
 
 import numpy as np
 import numpy.typing as npt
 
 from ltau_cli.core import kernels
+from ltau_cli.core.choices import Weighting
 from ltau_cli.core.threads import share_rows
-
-Kind = Literal["exact", "nndescent"]
-Weighting = Literal["uniform", "inverse-distance"]
 
 # Exact search is quadratic; NN-descent compiles for about 30 s in the process that builds it. On
 # two cores scikit-learn's brute force takes 4 s for the leave-one-out pass over 50,000 x 32 and

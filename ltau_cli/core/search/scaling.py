@@ -4,16 +4,13 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass
-from typing import Literal
 
 import numpy as np
 import numpy.typing as npt
 
 from ltau_cli.core import kernels
+from ltau_cli.core.choices import Metric, Scale
 from ltau_cli.core.threads import share_rows
-
-Scale = Literal["none", "standard", "whiten"]
-Metric = Literal["euclidean", "cosine"]
 
 SMALLEST_VARIANCE = 1e-6  # of the largest; directions below it hold rounding noise
 

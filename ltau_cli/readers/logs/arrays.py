@@ -15,10 +15,10 @@ import numpy as np
 from ltau_cli.errors import InputError
 from ltau_cli.readers.arrays import ArraySource, list_arrays, open_array
 from ltau_cli.readers.logs.numbered import NumberedFiles
+from ltau_cli.readers.logs.options import LogOptions
 from ltau_cli.readers.logs.run import (
     Errors,
     LoggedRun,
-    LogOptions,
     check_lengths,
     empty_run,
     left_for_next_time,

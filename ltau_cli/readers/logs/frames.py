@@ -12,9 +12,9 @@ import numpy.typing as npt
 from ltau_cli.errors import InputError
 from ltau_cli.readers.frames import FrameLabels, label_atoms, read_frames
 from ltau_cli.readers.logs.numbered import NumberedFiles
+from ltau_cli.readers.logs.options import LogOptions
 from ltau_cli.readers.logs.run import (
     LoggedRun,
-    LogOptions,
     check_lengths,
     empty_run,
     left_for_next_time,

@@ -9,7 +9,8 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
-from ltau_cli.readers.logs.run import LogOptions, magnitudes
+from ltau_cli.readers.logs.options import LogOptions
+from ltau_cli.readers.logs.run import magnitudes
 from ltau_cli.readers.scratch import Cells, Scratch
 
 _BLOCK = 1 << 20  # rows that are put in their cells together

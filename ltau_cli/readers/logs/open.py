@@ -4,8 +4,7 @@ from __future__ import annotations
 
 import contextlib
 from collections import Counter
-from collections.abc import Callable, Iterator, Sequence
-from dataclasses import dataclass
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -17,7 +16,8 @@ from ltau_cli.readers.arrays import HDF5_ENDINGS
 from ltau_cli.readers.logs.arrays import is_per_epoch, open_arrays, open_epoch_arrays
 from ltau_cli.readers.logs.frames import open_evaluated
 from ltau_cli.readers.logs.numbered import NumberedFiles, find_numbered
-from ltau_cli.readers.logs.run import Errors, LoggedRun, LogOptions
+from ltau_cli.readers.logs.options import LogOptions
+from ltau_cli.readers.logs.run import ErrorLog, Errors, LoggedRun
 from ltau_cli.readers.logs.tables import has_epochs, open_epoch_tables, open_table
 from ltau_cli.readers.place import Place
 
@@ -37,46 +37,6 @@ _ENDINGS = {
 _MAGIC = {b"\x93NUMPY": "array", b"PK\x03\x04": "array", b"\x89HDF\r\n\x1a\n": "array"}
 
 
-@dataclass
-class ErrorLog:
-    """All runs of a log, read by ranges of samples.
-
-    Attributes
-    ----------
-    files : list of Path
-        Everything that is read.
-    format : str
-        What it was taken for.
-    epochs, runs : (n_epochs,) int32
-        Of each row.
-    names : list of str
-        Where each row stands, for messages.
-    n_samples : int
-    read : callable
-        ``read(start, stop)`` gives (n_epochs, stop - start) float32; NaN or infinite where nothing
-        was logged.
-    ends_early : bool
-        Whether the log may end before the last sample of the data.
-    labels : dict
-        Per-sample labels that came along.
-    notes : Counter
-        Findings of the readers.
-    warnings : list of str
-    """
-
-    files: list[Path]
-    format: str
-    epochs: npt.NDArray[np.int32]
-    runs: npt.NDArray[np.int32]
-    names: list[str]
-    n_samples: int
-    read: Callable[[int, int], Errors]
-    ends_early: bool
-    labels: dict[str, npt.NDArray[Any]]
-    notes: Counter[str]
-    warnings: list[str]
-
-
 @contextlib.contextmanager
 def open_log(places: Sequence[Place], options: LogOptions) -> Iterator[ErrorLog]:
     """Open one log, or several that are the runs of an ensemble.
@@ -93,7 +53,7 @@ def open_log(places: Sequence[Place], options: LogOptions) -> Iterator[ErrorLog]
             kind = options.format or detect(group)
             kinds.append(kind)
             runs += _open(group, kind, len(runs), options, stack)
-        yield _join(runs, kinds[0])
+        yield _join(runs, places[0], kinds[0])
 
 
 def detect(group: Sequence[Place]) -> str:
@@ -188,7 +148,7 @@ def _with_endings(folder: Path, endings: tuple[str, ...]) -> Iterator[Path]:
     return (path for path in folder.iterdir() if path.name.lower().endswith(endings))
 
 
-def _join(runs: list[LoggedRun], kind: str) -> ErrorLog:
+def _join(runs: list[LoggedRun], place: Place, kind: str) -> ErrorLog:
     filled = [run for run in runs if run.epochs]
     labels: dict[str, npt.NDArray[Any]] = {}
     for run in filled:
@@ -215,9 +175,10 @@ def _join(runs: list[LoggedRun], kind: str) -> ErrorLog:
     rows = [(number, run, i) for number, run in enumerate(runs) for i in range(len(run.epochs))]
     return ErrorLog(
         files=list(dict.fromkeys(path for run in filled for path in run.files)),
+        place=place,
         format=kind,
-        epochs=np.array([run.epochs[i] for _, run, i in rows], dtype=np.int32),
-        runs=np.array([number for number, _, _ in rows], dtype=np.int32),
+        epochs=[run.epochs[i] for _, run, i in rows],
+        runs=[number for number, _, _ in rows],
         names=[run.names[i] for _, run, i in rows],
         n_samples=filled[0].n_samples if filled else 0,
         read=read,

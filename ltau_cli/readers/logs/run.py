@@ -13,6 +13,8 @@ import numpy as np
 import numpy.typing as npt
 
 from ltau_cli.errors import InputError
+from ltau_cli.readers.logs.options import LogOptions
+from ltau_cli.readers.place import Place
 
 Errors = npt.NDArray[np.float32]
 
@@ -22,49 +24,6 @@ NORMS: Mapping[str, Callable[[npt.NDArray[Any]], npt.NDArray[Any]]] = {
     "max": lambda v: np.abs(v).max(axis=-1),
     "rms": lambda v: np.sqrt(np.einsum("...i,...i->...", v, v) / v.shape[-1]),
 }
-
-
-def keep_all(_run: int, epochs: Sequence[int]) -> list[int]:
-    """Keep every epoch."""
-    return list(range(len(epochs)))
-
-
-@dataclass(frozen=True)
-class LogOptions:
-    """How to read a log.
-
-    Attributes
-    ----------
-    format : str or None
-        Forced format; None detects it.
-    quantity : {"forces", "energy"} or None
-        Which errors, where a log holds both.
-    norm : str
-        A key of :data:`NORMS`, for error vectors.
-    missing : tuple of float
-        Values that stand for "not logged", besides NaN and infinity.
-    columns : mapping
-        Column names of tables: ``epoch``, ``sample``, ``error``, ``run``.
-    reference, prediction : str or None
-        Keys of evaluated frames.
-    select : callable
-        ``select(run, epochs)`` gives the positions of the epochs to read.
-    growing : bool
-        The log may still be written: leave out a last epoch that is not complete.
-    expected : int
-        Samples of a complete epoch, where that is known; else 0.
-    """
-
-    format: str | None = None
-    quantity: str | None = None
-    norm: str = "l2"
-    missing: tuple[float, ...] = ()
-    columns: Mapping[str, str] = field(default_factory=dict)
-    reference: str | None = None
-    prediction: str | None = None
-    select: Callable[[int, Sequence[int]], list[int]] = keep_all
-    growing: bool = False
-    expected: int = 0
 
 
 @dataclass
@@ -102,6 +61,25 @@ class LoggedRun:
     labels: dict[str, npt.NDArray[Any]] = field(default_factory=dict)
     notes: Counter[str] = field(default_factory=Counter)
     warnings: list[str] = field(default_factory=list)
+
+
+@dataclass
+class ErrorLog(LoggedRun):
+    """All runs of a log together.
+
+    Attributes
+    ----------
+    place : Place
+        The first run, for messages.
+    format : str
+        What the log was taken for.
+    runs : list of int
+        Run of each row, from 0.
+    """
+
+    place: Place = field(default_factory=lambda: Place(Path()))
+    format: str = ""
+    runs: list[int] = field(default_factory=list)
 
 
 def empty_run() -> LoggedRun:

@@ -21,11 +21,10 @@ from ltau_cli.errors import InputError
 from ltau_cli.readers.arrays import damage_named
 from ltau_cli.readers.logs.long_rows import LongRows, WordsError, counts_from_zero
 from ltau_cli.readers.logs.numbered import NumberedFiles
+from ltau_cli.readers.logs.options import LogOptions
 from ltau_cli.readers.logs.run import (
     LoggedRun,
-    LogOptions,
     empty_run,
-    keep_all,
     left_for_next_time,
     magnitudes,
     still_written,
@@ -95,7 +94,7 @@ def _epoch_tables(
     files = [numbered.files[row] for row in rows][: len(rows) - len(left)]
     if not files:
         return replace(empty_run(), warnings=left)
-    known = replace(options, select=keep_all, growing=False)
+    known = replace(options, epochs=LogOptions.epochs, every=1, stored=None)
     (result,) = _pivot(long, files, run, known, where=str(files[0].parent))
     result.warnings += left
     return result

@@ -24,39 +24,38 @@ from ltau_cli.figures import parity as parity_figure
 from ltau_cli.figures import reliability as reliability_figure
 from ltau_cli.figures import sparsification as sparsification_figure
 from ltau_cli.figures.style import Panel
-from ltau_cli.stages.calibrate import of_threshold
-from ltau_cli.stages.panels.sources import Given, Known, NotGivenError
+from ltau_cli.stages.panels.sources import Judged, NotGivenError, Sources
 
 SMALLEST_GROUP = 100  # rows of a group with a reliability curve of its own
 MOST_GROUPS = 8  # of a coverage figure: the largest ones
 
 
-def reliability_panels(given: Given) -> list[Panel]:
+def reliability_panels(sources: Sources) -> list[Panel]:
     """Prepare predicted against observed probability, of thresholds and of intervals."""
-    known = given.known
-    names = _largest(known.group, reliability_figure.MOST_GROUPS)
-    whole = np.ones(len(known.true), dtype=bool)
-    before, after, scale = _curves(known, whole)
+    judged = sources.judged
+    names = _largest(judged.group, reliability_figure.MOST_GROUPS)
+    whole = np.ones(len(judged.true), dtype=bool)
+    before, after = _curves(judged, whole)
     groups = {}
     for name in names:
-        own_before, own_after, _ = _curves(known, known.group == name)
+        own_before, own_after = _curves(judged, judged.group == name)
         groups[_label(name)] = _plain(own_after or own_before)
-    threshold = float(known.artifact.read("thresholds")[0])
+    threshold = float(judged.artifact.read("thresholds")[0])
     panels = [
         Panel(
             "reliability",
             lambda axes: reliability_figure.draw_thresholds(
                 axes, _plain(before), None if after is None else _plain(after), groups,
-                threshold=threshold, scale=scale,
+                threshold=threshold,
                 errors=(before.error, None if after is None else after.error),
-                units=known.artifact.units,
+                units=judged.artifact.units,
             ),
         )
     ]  # fmt: skip
-    calibrated = known.predicted
-    own = None if calibrated is None else observed_shares(known.true, calibrated)
+    calibrated = judged.predicted
+    own = None if calibrated is None else observed_shares(judged.true, calibrated)
     areas = (
-        miscalibration_area(*known.plain),
+        miscalibration_area(*judged.plain),
         None if own is None else miscalibration_area(RATIO_LEVELS, own),
     )
     of_groups = {}
@@ -64,7 +63,7 @@ def reliability_panels(given: Given) -> list[Panel]:
         of_groups = {
             _label(name): (
                 RATIO_LEVELS,
-                observed_shares(known.true, calibrated, known.group == name),
+                observed_shares(judged.true, calibrated, judged.group == name),
             )
             for name in names
         }
@@ -72,94 +71,82 @@ def reliability_panels(given: Given) -> list[Panel]:
         Panel(
             "interval coverage",
             lambda axes: reliability_figure.draw_intervals(
-                axes, known.plain, None if own is None else (RATIO_LEVELS, own), of_groups,
-                n=len(known.true), areas=areas,
+                axes, judged.plain, None if own is None else (RATIO_LEVELS, own), of_groups,
+                n=len(judged.true), areas=areas,
             ),
         )
     )  # fmt: skip
     return panels
 
 
-def _curves(
-    known: Known, rows: npt.NDArray[np.bool_]
-) -> tuple[Reliability, Reliability | None, float]:
-    """Reliability of the first threshold before and after calibration, and its scale."""
-    true, plain = known.true[rows], known.uncertainty[rows]
-    if known.artifact.kind == "calibration":
-        assert known.calibration is not None
-        assert known.predicted is not None
-        numbers, before, after = of_threshold(
-            known.calibration, 0, true, plain, known.predicted.mean[rows],
-            known.predicted.cell[rows],
-        )  # fmt: skip
-        scaled = known.calibration.method == "threshold"
-        return before, after, numbers["scale"] if scaled else 1.0
-    threshold = float(known.artifact.read("thresholds")[0])
+def _curves(judged: Judged, rows: npt.NDArray[np.bool_]) -> tuple[Reliability, Reliability | None]:
+    """Reliability of the first threshold before and after calibration."""
+    true, plain = judged.true[rows], judged.uncertainty[rows]
+    threshold = float(judged.artifact.read("thresholds")[0])
     before = reliability(plain[:, 0], true > threshold)
-    after_of_scores = known.calibrated_uncertainty
-    if after_of_scores is None:
-        return before, None, 1.0
-    return before, reliability(after_of_scores[rows, 0], true > threshold), 1.0
+    if judged.calibrated_uncertainty is None:
+        return before, None
+    return before, reliability(judged.calibrated_uncertainty[rows, 0], true > threshold)
 
 
 def _plain(curve: Reliability) -> reliability_figure.Curve:
     return curve.predicted, curve.observed, curve.n
 
 
-def parity_panels(given: Given) -> list[Panel]:
+def parity_panels(sources: Sources) -> list[Panel]:
     """Prepare expected against true error."""
-    known = given.known
-    best = known.best
+    judged = sources.judged
+    best = judged.best
     return [
         Panel(
             "parity",
             lambda axes: parity_figure.draw(
-                axes, best, known.true,
-                plain=None if known.predicted is None else known.expected,
-                rank_correlation=rank_correlation(best, known.true),
-                units=known.artifact.units,
+                axes, best, judged.true,
+                plain=None if judged.predicted is None else judged.expected,
+                rank_correlation=rank_correlation(best, judged.true),
+                units=judged.artifact.units,
             ),
         )
     ]  # fmt: skip
 
 
-def sparsification_panels(given: Given) -> list[Panel]:
+def sparsification_panels(sources: Sources) -> list[Panel]:
     """Prepare the error of what remains without the most uncertain rows."""
-    known = given.known
-    label = "expected error" if known.predicted is None else "calibrated error"
+    judged = sources.judged
+    label = "expected error" if judged.predicted is None else "calibrated error"
     return [
         Panel(
             "sparsification",
             lambda axes: sparsification_figure.draw(
                 axes,
-                sparsification(known.true, known.best),
-                sparsification(known.true, known.true),
-                ause=ause(known.true, known.best),
+                sparsification(judged.true, judged.best),
+                sparsification(judged.true, judged.true),
+                ause=ause(judged.true, judged.best),
                 label=label,
-                units=known.artifact.units,
+                units=judged.artifact.units,
             ),
         )
     ]
 
 
-def coverage_panels(given: Given) -> list[Panel]:
+def coverage_panels(sources: Sources) -> list[Panel]:
     """Prepare coverage and width of the bounds by group and by distance bin."""
-    known = given.known
-    if known.calibration is None:
+    judged = sources.judged
+    if judged.calibration is None:
         raise NotGivenError(
-            f"{known.artifact.path} has no bounds",
+            f"{judged.artifact.path} has no bounds",
             hint="score again with --calibration, or plot the calibration artifact",
         )
-    if known.rows is None:
-        result = known.artifact.summary["heldout"]
+    if judged.rows is None:
+        result = judged.artifact.summary["heldout"]
     else:
-        result = evaluate(known.rows, known.true, known.calibration)
+        result = evaluate(judged.rows, judged.true, judged.calibration)
     parts: dict[str, Any] = {"all": result["predictors"]["ltau"]}
     groups = sorted(result["groups"], key=lambda part: -part["n_rows"])[:MOST_GROUPS]
     parts |= {_label(part["group"]): part for part in sorted(groups, key=lambda p: p["group"])}
     parts |= {_distance_label(part): part for part in result["distance_bins"]}
-    levels = [f"{level:g}" for level in known.calibration.levels]
-    units = known.artifact.units
+    levels = [f"{level:g}" for level in judged.calibration.levels]
+    units = judged.artifact.units
     return [
         Panel("coverage", lambda axes: coverage_figure.draw(axes, parts, levels)),
         Panel("width", lambda axes: coverage_figure.draw_width(axes, parts, levels, units=units)),

@@ -5,21 +5,22 @@ from __future__ import annotations
 import numpy as np
 import numpy.typing as npt
 
-from ltau_cli.artifacts.read import Artifact
-from ltau_cli.artifacts.scores import refuse_shard
+from ltau_cli.artifacts.errors import ErrorsFile
+from ltau_cli.artifacts.model import ModelFile
+from ltau_cli.artifacts.scores import ScoresFile
 from ltau_cli.errors import UsageError
 from ltau_cli.figures import cdf as cdf_figure
 from ltau_cli.figures.style import Panel, shorten
-from ltau_cli.stages.panels.sources import Given, NotGivenError
+from ltau_cli.stages.panels.sources import NotGivenError, Sources
 
 BLOCK_ROWS = 16_384
 
 Floats = npt.NDArray[np.float64]
 
 
-def cdf_panels(given: Given) -> list[Panel]:
+def cdf_panels(sources: Sources) -> list[Panel]:
     """Prepare error CDFs of the training set, and of chosen samples or scored rows."""
-    models, scores = given.of("model"), given.of("scores")
+    models, scores = sources.of(ModelFile), sources.scores
     overall: dict[str, cdf_figure.Cdf] = {}
     rows: dict[str, cdf_figure.Cdf] = {}
     if models:
@@ -30,21 +31,21 @@ def cdf_panels(given: Given) -> list[Panel]:
             raise NotGivenError(
                 f"{artifact.path} holds no CDFs", hint="score again with --cdf, or plot the model"
             )
-        refuse_shard(artifact)
+        artifact.require_whole()
         edges = artifact.read("cdf_edges")
         overall[f"all rows of {shorten(artifact.path.stem)}"] = edges, _mean_of_scores(artifact)
         order_by = artifact.read("expected_error")
-        for label, row in choose(given.rows, order_by, "row", artifact).items():
+        for label, row in choose(sources.rows, order_by, "row", artifact).items():
             rows[label] = edges, artifact.read("cdf", row, row + 1)[0].astype(np.float64)
     if models and not scores:
-        rows = _rows_of_model(models[0], given.rows)
-    artifact = (models or scores)[0]
-    threshold = float(artifact.read("thresholds")[0])
+        rows = _rows_of_model(models[0], sources.rows)
+    first = models[0] if models else scores[0]
+    threshold = float(first.read("thresholds")[0])
     return [
         Panel(
             "cdf",
             lambda axes: cdf_figure.draw(
-                axes, overall, rows, threshold=threshold, units=artifact.units
+                axes, overall, rows, threshold=threshold, units=first.units
             ),
         )
     ]
@@ -54,7 +55,7 @@ def choose(
     rows: tuple[int, ...],
     order_by: npt.NDArray[np.floating],
     what: str,
-    artifact: Artifact,
+    artifact: ErrorsFile | ModelFile | ScoresFile,
 ) -> dict[str, int]:
     """Return the chosen rows by label: those that are named, or the lowest, median and highest.
 
@@ -93,10 +94,9 @@ def choose(
     return {f"{label} ({what} {row})": int(row) for label, row in chosen.items()}
 
 
-def _rows_of_model(model: Artifact, rows: tuple[int, ...]) -> dict[str, cdf_figure.Cdf]:
+def _rows_of_model(model: ModelFile, rows: tuple[int, ...]) -> dict[str, cdf_figure.Cdf]:
     edges, point = model.read("bin_edges"), model.read("point")
-    mean = model.read("mean_error")[point]
-    mean[point < 0] = np.nan
+    mean = model.of_samples(model.read("mean_error"))
     chosen = choose(rows, mean, "sample", model)
     return {
         label: (edges, _cumulate(model.read("counts", point[row], point[row] + 1))[0])
@@ -111,7 +111,7 @@ def _cumulate(counts: npt.NDArray[np.unsignedinteger]) -> Floats:
     return shares
 
 
-def _mean_of_model(model: Artifact) -> Floats:
+def _mean_of_model(model: ModelFile) -> Floats:
     """Mean of the CDFs of all training samples."""
     weights = model.read("multiplicity")
     total = np.zeros(len(model.read("bin_edges")))
@@ -121,8 +121,8 @@ def _mean_of_model(model: Artifact) -> Floats:
     return np.asarray(total / weights.sum())
 
 
-def _mean_of_scores(scores: Artifact) -> Floats:
-    n = scores.sizes["n_queries"]
+def _mean_of_scores(scores: ScoresFile) -> Floats:
+    n = scores.n
     total = np.zeros(scores.sizes["n_edges"])
     for start in range(0, n, BLOCK_ROWS):
         total += scores.read("cdf", start, start + BLOCK_ROWS).sum(axis=0, dtype=np.float64)

@@ -5,8 +5,8 @@ from __future__ import annotations
 import numpy as np
 import numpy.typing as npt
 
-from ltau_cli.artifacts.read import Artifact
-from ltau_cli.artifacts.scores import refuse_shard
+from ltau_cli.artifacts.model import ModelFile
+from ltau_cli.artifacts.scores import ScoresFile
 from ltau_cli.core.selection import summarize
 from ltau_cli.core.summary import FLAGGED_BELOW
 from ltau_cli.errors import UsageError
@@ -15,19 +15,19 @@ from ltau_cli.figures import trace as trace_figure
 from ltau_cli.figures.style import Panel, shorten
 from ltau_cli.readers.place import Place
 from ltau_cli.stages.evaluate import read_ood_labels
-from ltau_cli.stages.panels.sources import Given, NotGivenError
+from ltau_cli.stages.panels.sources import NotGivenError, Sources
 
 
-def ood_panels(given: Given) -> list[Panel]:
+def ood_panels(sources: Sources) -> list[Panel]:
     """Prepare neighbor distances of the training set and of each scored file."""
-    scores = given.of("scores")
-    if not scores or not given.of("model"):
-        there = given.artifacts[0]
+    scores = sources.scores
+    if not scores or not sources.of(ModelFile):
+        there = sources.artifacts[0]
         raise NotGivenError(
             f"ood is drawn from a model and scores, {there.path} alone is not enough",
             hint="ltau plot ood model.h5 scores.h5",
         )
-    model = given.one("model")
+    model = sources.one(ModelFile)
     distance = model.read("loo_distance")
     training = np.sort(distance[np.isfinite(distance)])
     for artifact in scores:
@@ -56,8 +56,8 @@ def ood_panels(given: Given) -> list[Panel]:
             ),
         )
     ]
-    if given.ood_labels is not None:
-        panels.append(_roc_panel(scores[0], given.ood_labels))
+    if sources.ood_labels is not None:
+        panels.append(_roc_panel(scores[0], sources.ood_labels))
     return panels
 
 
@@ -68,12 +68,10 @@ def _line(training: npt.NDArray[np.float32]) -> float | None:
     return float(training[n - beyond - 1]) if beyond >= 0 else None
 
 
-def _roc_panel(scores: Artifact, labels_place: str) -> Panel:
+def _roc_panel(scores: ScoresFile, labels_place: str) -> Panel:
     from sklearn.metrics import auc, roc_curve
 
-    rest = np.ones(scores.sizes["n_queries"], dtype=bool)
-    if scores.has("in_calibration"):
-        rest = ~scores.read("in_calibration")
+    rest = scores.rows_to_judge()
     labels = read_ood_labels(scores, Place.parse(labels_place), rest)
     false, true, _ = roc_curve(labels, -scores.read("ood_pvalue")[rest])
     area = float(auc(false, true))
@@ -82,11 +80,11 @@ def _roc_panel(scores: Artifact, labels_place: str) -> Panel:
     )
 
 
-def trace_panels(given: Given) -> list[Panel]:
+def trace_panels(sources: Sources) -> list[Panel]:
     """Prepare the uncertainty along the frames of each scored file."""
-    scores = given.of("scores")
+    scores = sources.scores
     if not scores:
-        given.one("scores")
+        sources.one(ScoresFile)
     calibrated = [artifact.has("calibrated_error") for artifact in scores]
     if len(set(calibrated)) > 1:
         without = scores[calibrated.index(False)]
@@ -113,8 +111,8 @@ def trace_panels(given: Given) -> list[Panel]:
     ]  # fmt: skip
 
 
-def _trace(name: str, artifact: Artifact, column: str) -> trace_figure.Trace:
-    refuse_shard(artifact)
+def _trace(name: str, artifact: ScoresFile, column: str) -> trace_figure.Trace:
+    artifact.require_whole()
     values = artifact.read(column)
     if not artifact.has("structure"):
         rows = values.astype(np.float64)
@@ -124,7 +122,7 @@ def _trace(name: str, artifact: Artifact, column: str) -> trace_figure.Trace:
     return trace_figure.Trace(name, frame, median, worst)
 
 
-def name_files(artifacts: list[Artifact]) -> list[str]:
+def name_files(artifacts: list[ScoresFile]) -> list[str]:
     """Return a short name of each file that no other one has."""
     stems = [shorten(artifact.path.stem) for artifact in artifacts]
     if len(set(stems)) == len(stems):

@@ -9,18 +9,18 @@ from functools import cached_property
 import numpy as np
 import numpy.typing as npt
 
-from ltau_cli.artifacts.calibration import from_artifact
-from ltau_cli.artifacts.errors import last_mean
+from ltau_cli.artifacts.calibration import CalibrationFile
+from ltau_cli.artifacts.errors import ErrorsFile
 from ltau_cli.artifacts.provenance import Hasher
-from ltau_cli.artifacts.read import Artifact
-from ltau_cli.artifacts.scores import rows_to_judge
+from ltau_cli.artifacts.read import Artifact, View
+from ltau_cli.artifacts.scores import ScoresFile
 from ltau_cli.core.calibration.maps import Floats, Rows
-from ltau_cli.core.calibration.metrics import Predicted
-from ltau_cli.core.calibration.model import RATIO_LEVELS, Calibration
+from ltau_cli.core.calibration.model import Calibration
+from ltau_cli.core.calibration.predicted import Predicted
 from ltau_cli.core.dynamics import Dynamics, join_dynamics, summarize_dynamics
 from ltau_cli.errors import UsageError
 from ltau_cli.progress import Progress
-from ltau_cli.stages.true_errors import Truth, read_rows
+from ltau_cli.stages.true_errors import Truth, read_judged_rows
 
 FAN_SAMPLES = 20_000  # that stand for the whole training set in a quantile fan
 SEED = 0
@@ -31,7 +31,7 @@ class NotGivenError(UsageError):
 
 
 @dataclass(frozen=True)
-class Known:
+class Judged:
     """Rows whose true errors are known and that no calibration was fitted on.
 
     Attributes
@@ -50,10 +50,10 @@ class Known:
     predicted : Predicted or None
         The calibrated error distributions.
     calibrated_uncertainty : (n, n_thresholds) float64 or None
-        From scores; a calibration artifact gives its own reliability.
+        Of the calibration.
     """
 
-    artifact: Artifact
+    artifact: CalibrationFile | ScoresFile
     calibration: Calibration | None
     true: Floats
     expected: Floats
@@ -71,7 +71,7 @@ class Known:
 
 
 @dataclass(frozen=True)
-class Training:
+class LoggedErrors:
     """What an error log says of its samples.
 
     Attributes
@@ -93,12 +93,12 @@ class Training:
 
 
 @dataclass(frozen=True)
-class Given:
+class Sources:
     """Open artifacts and what the user said about them.
 
     Attributes
     ----------
-    artifacts : sequence of Artifact
+    artifacts : sequence of artifacts
     truth : Truth or None
         True errors of the one scores artifact.
     group, ood_labels : str or None
@@ -118,25 +118,31 @@ class Given:
     hasher: Hasher
     progress: Progress
 
-    def of(self, kind: str) -> list[Artifact]:
+    def of(self, view: type[View]) -> list[View]:
         """Artifacts of a kind."""
-        return [artifact for artifact in self.artifacts if artifact.kind == kind]
+        return [artifact for artifact in self.artifacts if isinstance(artifact, view)]
 
-    def one(self, kind: str) -> Artifact:
+    def one(self, view: type[View]) -> View:
         """Return the artifact of a kind."""
-        found = self.of(kind)
+        found = self.of(view)
         if not found:
+            kind = view.kind
             raise NotGivenError(f"no artifact of kind {kind} was given", hint=f"name {kind}.h5")
         return found[0]
 
+    @property
+    def scores(self) -> list[ScoresFile]:
+        """The scores."""
+        return self.of(ScoresFile)
+
     @cached_property
-    def known(self) -> Known:
+    def judged(self) -> Judged:
         """Rows whose true errors are known."""
-        scores, calibrations = self.of("scores"), self.of("calibration")
+        scores, calibrations = self.scores, self.of(CalibrationFile)
         if self.truth is not None:
-            return _known_of_scores(scores[0], self.truth, self.group, self.hasher)
+            return _of_scores(scores[0], self.truth, self.group, self.hasher)
         if calibrations:
-            return _known_of_calibration(calibrations[0])
+            return _of_calibration(calibrations[0])
         name = scores[0].path if scores else "this figure"
         raise NotGivenError(
             f"{name} needs its true errors here",
@@ -144,34 +150,32 @@ class Given:
         )
 
     @cached_property
-    def training(self) -> Training:
+    def logged(self) -> LoggedErrors:
         """What the error log says of its samples, streamed once."""
-        log = self.one("errors")
-        dataset, threshold = log.dataset("errors"), last_mean(log)
-        n_epochs, n = dataset.shape
+        log = self.one(ErrorsFile)
+        threshold, (n_epochs, n) = log.last_mean(), log.shape
         chosen = np.arange(n)
         if n > FAN_SAMPLES:
             generator = np.random.default_rng(SEED)
             chosen = np.sort(generator.choice(n, FAN_SAMPLES, replace=False))
         errors = np.empty((n_epochs, len(chosen)), dtype=np.float32)
         parts: list[Dynamics] = []
-        block = dataset.chunks[1]
+        epochs = log.after()
         with self.progress("reading errors", n) as advance:
-            for start in range(0, n, block):
-                stop = min(start + block, n)
-                values = dataset[:, start:stop]
+            for start, stop in epochs.blocks(0, n):
+                values = epochs.read(start, stop)
                 parts.append(summarize_dynamics(values, threshold))
                 first, last = np.searchsorted(chosen, [start, stop])
                 errors[:, first:last] = values[:, chosen[first:last] - start]
                 advance(stop - start)
-        return Training(join_dynamics(parts), threshold, chosen, errors)
+        return LoggedErrors(join_dynamics(parts), threshold, chosen, errors)
 
 
-def _known_of_calibration(artifact: Artifact) -> Known:
-    calibration = from_artifact(artifact)
+def _of_calibration(artifact: CalibrationFile) -> Judged:
+    calibration = artifact.calibration()
     quantiles = artifact.summary["heldout"]["quantiles"]
     plain = [np.array([entry[key] for entry in quantiles]) for key in ("level", "coverage")]
-    return Known(
+    return Judged(
         artifact=artifact,
         calibration=calibration,
         true=artifact.read("heldout_true_error").astype(np.float64),
@@ -180,27 +184,21 @@ def _known_of_calibration(artifact: Artifact) -> Known:
         group=artifact.read("heldout_group") if artifact.has("heldout_group") else None,
         rows=None,
         plain=(plain[0], plain[1]),
-        predicted=_predicted(
-            calibration,
-            artifact.read("heldout_calibrated_error").astype(np.float64),
-            artifact.read("heldout_cell"),
-        ),
+        predicted=artifact.predicted(),
+        calibrated_uncertainty=artifact.calibrated_uncertainty(),
     )
 
 
-def _known_of_scores(artifact: Artifact, truth: Truth, group: str | None, hasher: Hasher) -> Known:
-    true_errors = truth.read(artifact, hasher)
-    rows = read_rows(artifact, true_errors, group, hasher)
-    rest = rows_to_judge(artifact)
-    rows, true = rows.take(rest), true_errors.values[rest]
-    calibration = predicted = after = None
-    if artifact.has("calibration/coefficients"):
-        calibration = from_artifact(artifact, "calibration/")
-        mean = artifact.read("calibrated_error")[rest].astype(np.float64)
-        predicted = _predicted(calibration, mean, calibration.cells.of(rows))
+def _of_scores(artifact: ScoresFile, truth: Truth, group: str | None, hasher: Hasher) -> Judged:
+    judged = read_judged_rows(artifact, truth, group, hasher)
+    rows, true, rest = judged.rows, judged.true_error, judged.rest
+    calibration = artifact.calibration()
+    predicted = after = None
+    if calibration is not None:
+        predicted = calibration.predict(rows)
         after = artifact.read("calibrated_uncertainty")[rest].astype(np.float64)
     quantiles = artifact.read("quantiles")[rest]
-    return Known(
+    return Judged(
         artifact=artifact,
         calibration=calibration,
         true=true,
@@ -211,11 +209,4 @@ def _known_of_scores(artifact: Artifact, truth: Truth, group: str | None, hasher
         plain=(artifact.read("quantile_levels"), (true[:, None] <= quantiles).mean(axis=0)),
         predicted=predicted,
         calibrated_uncertainty=after,
-    )
-
-
-def _predicted(calibration: Calibration, mean: Floats, cell: npt.NDArray[np.int64]) -> Predicted:
-    own = calibration.predictor
-    return Predicted(
-        mean, cell, own.ratio_quantiles, RATIO_LEVELS, own.bound_ratio, calibration.levels
     )

@@ -1,0 +1,78 @@
+"""Labels of the samples of a log: those that came along, and those of the user's own files."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import asdict, dataclass
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+
+from ltau_cli.readers.arrays import read_array
+from ltau_cli.readers.descriptors import structures_from_natoms
+from ltau_cli.readers.frames import read_labels
+from ltau_cli.readers.labels import check_count, read_label_column, read_magnitudes
+from ltau_cli.readers.logs.run import LoggedRun
+from ltau_cli.readers.place import Place
+
+
+@dataclass(frozen=True)
+class LabelFiles:
+    """Files with per-sample labels.
+
+    Attributes
+    ----------
+    natoms, frames, group, sample_id, magnitude : str or None
+        Atoms per frame; the training frames; a label, a name and the target's magnitude of each
+        sample.
+    """
+
+    natoms: str | None = None
+    frames: str | None = None
+    group: str | None = None
+    sample_id: str | None = None
+    magnitude: str | None = None
+
+    def places(self) -> Iterator[tuple[str, Place]]:
+        """Yield the role and place of each file that was given."""
+        for role, text in asdict(self).items():
+            if text is not None:
+                yield role, Place.parse(text)
+
+
+def read_all_labels(files: LabelFiles, log: LoggedRun) -> dict[str, npt.NDArray[Any]]:
+    """Read the labels of the log and of the user.
+
+    Returns
+    -------
+    dict of str to (n,) array
+        All of one length, that of the log unless it ends early.
+
+    Raises
+    ------
+    InputError
+        If a file cannot be read or has another number of samples.
+    """
+    columns = dict(log.labels)
+    places = dict(files.places())
+    name = log.names[0]
+    if "frames" in places:
+        columns |= read_labels(places["frames"].path).as_dict()
+    if "natoms" in places:
+        natoms = read_array(places["natoms"], names=("natoms",), ndim=1)
+        total = max(log.n_samples, int(np.sum(natoms))) if log.ends_early else log.n_samples
+        columns["structure"] = structures_from_natoms(natoms, total, str(places["natoms"]))
+    if "group" in places:
+        columns["group"] = read_label_column(places["group"])
+    if "sample_id" in places:
+        columns["sample_id"] = read_label_column(places["sample_id"])
+    if "magnitude" in places:
+        columns["magnitude"] = read_magnitudes(places["magnitude"])
+    # A log may end at the largest id that was seen; the frames then tell how many there are.
+    n = log.n_samples
+    if log.ends_early:
+        n = max([n, *(len(v) for k, v in columns.items() if k in ("structure", "species"))])
+    for label, values in columns.items():
+        check_count(values, n, places.get(label) or places.get("frames") or label, name)
+    return columns

@@ -1,0 +1,133 @@
+"""Which rows of a scores artifact belong to which of the user's frames."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+import numpy.typing as npt
+
+from ltau_cli.artifacts.read import damaged
+from ltau_cli.artifacts.scores import WRITE_ROWS, ScoresFile
+from ltau_cli.errors import InputError
+from ltau_cli.readers.frames import read_natoms
+
+STRUCTURE_DIM = "n_structures"
+_HINT = "give the very frames whose descriptors were scored, in the same order"
+
+
+@dataclass(frozen=True)
+class FrameRows:
+    """The rows of some frames: those of frame i are ``ends[i - 1]..ends[i]``.
+
+    Attributes
+    ----------
+    ends : (n_frames,) int64
+        The row after the last one of each frame.
+    per_atom : bool
+        Whether a row is an atom; otherwise it is a whole frame.
+    """
+
+    ends: npt.NDArray[np.int64]
+    per_atom: bool
+
+    def structure(self, start: int, stop: int) -> npt.NDArray[np.int64]:
+        """Return the frame of each of the rows ``start..stop``."""
+        return np.searchsorted(self.ends, np.arange(start, stop), side="right")
+
+
+def match_frames(path: Path, artifact: ScoresFile) -> FrameRows:
+    """Match the frames of a file with the rows of the scores, by the number of their atoms.
+
+    Without structures in the scores, rows are atoms if there are as many, else frames.
+
+    Raises
+    ------
+    InputError
+        If the file cannot be read or its frames do not match.
+    """
+    natoms = read_natoms(path)
+    n = artifact.n
+    ends = np.cumsum(natoms)
+    if artifact.has("structure"):
+        rows = FrameRows(ends, per_atom=True)
+        _check_structure(path, artifact, natoms, rows)
+        return rows
+    if ends[-1] == n:
+        return FrameRows(ends, per_atom=True)
+    if len(natoms) == n:
+        return FrameRows(np.arange(1, n + 1), per_atom=False)
+    raise InputError(
+        f"{path} has {len(natoms):,} frames with {ends[-1]:,} atoms, "
+        f"{artifact.path} has {n:,} rows",
+        hint=_HINT,
+    )
+
+
+def read_structure(
+    artifact: ScoresFile, rows: FrameRows | None, start: int, stop: int
+) -> npt.NDArray[np.int64]:
+    """Return the structure of the rows ``start..stop``, from 0.
+
+    Without frames and without structures in the scores, every row is a structure.
+    """
+    if rows is not None:
+        return rows.structure(start, stop)
+    if artifact.has("structure"):
+        return artifact.read("structure", start, stop)
+    return np.arange(start, stop)
+
+
+def count_structures(artifact: ScoresFile, rows: FrameRows | None) -> int:
+    """Return the number of structures; see :func:`read_structure`.
+
+    Raises
+    ------
+    ArtifactError
+        If the structures of the scores are not numbered from 0 without gaps.
+    """
+    if rows is not None:
+        return len(rows.ends)
+    n = artifact.n
+    if not artifact.has("structure"):
+        return n
+    seen = np.zeros(n, dtype=bool)
+    for start in range(0, n, WRITE_ROWS):
+        block = artifact.read("structure", start, start + WRITE_ROWS)
+        if block.min() < 0 or block.max() >= n:
+            raise damaged(artifact.path, f"it has structures beyond its {n:,} rows")
+        seen[block] = True
+    n_structures = int(seen.sum())
+    if not seen[:n_structures].all() or artifact.sizes.get(STRUCTURE_DIM) not in (
+        None,
+        n_structures,
+    ):
+        raise damaged(artifact.path, "its structures are not numbered from 0 without gaps")
+    return n_structures
+
+
+def _check_structure(
+    path: Path, artifact: ScoresFile, natoms: npt.NDArray[np.int64], rows: FrameRows
+) -> None:
+    """Check that the structures of the scores are the frames, in their order."""
+    n, n_structures = artifact.n, count_structures(artifact, None)
+    if len(natoms) != n_structures:
+        raise InputError(
+            f"{path} has {len(natoms):,} frames, {artifact.path} has {n_structures:,} structures",
+            hint=_HINT,
+        )
+    for start in range(0, n, WRITE_ROWS):
+        stored = artifact.read("structure", start, start + WRITE_ROWS)
+        expected = rows.structure(start, start + len(stored))
+        if not np.array_equal(stored, expected):
+            frame = int(min(np.minimum(stored, expected)[stored != expected]))
+            raise InputError(
+                f"{path}, frame {frame}: it has {natoms[frame]:,} atoms, which are not the rows of "
+                f"structure {frame} in {artifact.path}",
+                hint=_HINT,
+            )
+    if rows.ends[-1] != n:
+        raise InputError(
+            f"{path} has {rows.ends[-1]:,} atoms, {artifact.path} has {n:,} rows", hint=_HINT
+        )

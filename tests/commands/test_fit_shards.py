@@ -1,0 +1,145 @@
+"""``ltau fit --shards``: the same results as in one piece."""
+
+from __future__ import annotations
+
+import json
+
+import h5py
+import numpy as np
+import pytest
+
+from tests.helpers import ARTIFACT, USAGE, check
+
+SCORED = ("expected_error", "uncertainty", "quantiles", "neighbor_distance", "relative_distance",
+          "ood_pvalue")  # fmt: skip
+
+
+def make(folder, ltau, *, duplicates, n=90, d=3):
+    """A log with missing values and samples that were never logged, descriptors and queries."""
+    rng = np.random.default_rng(5)
+    log = rng.random((6, n)).astype(np.float32)
+    log[2, rng.random(n) < 0.3] = np.nan
+    log[:, [0, 30, 31, 89]] = np.nan
+    x, q = rng.normal(size=(n, d)), rng.normal(size=(40, d))
+    if duplicates:
+        x, q = np.round(x), np.round(q)
+    np.save(folder / "log.npy", log)
+    np.save(folder / "x.npy", x.astype(np.float32))
+    np.save(folder / "q.npy", q.astype(np.float32))
+    np.save(folder / "natoms.npy", np.full(n // 5, 5))
+    words = ("--allow-missing", "--natoms", folder / "natoms.npy", "-o", folder / "e.h5")
+    assert ltau("ingest", folder / "log.npy", *words).code == 0
+
+
+def fit(folder, ltau, shards, *options):
+    path = folder / f"m{shards}.h5"
+    words = ("fit", folder / "e.h5", folder / "x.npy", "-o", path, "-f", "--shards", shards)
+    result = ltau(*words, *options)
+    assert result.code == 0, result.err
+    return path
+
+
+def scores(folder, ltau, model, *options):
+    out = folder / "s.h5"
+    result = ltau("score", folder / "q.npy", "-m", model, "-o", out, "-f", "-q", *options)
+    assert result.code == 0, result.err
+    with h5py.File(out) as file:
+        return {name: file[name][...] for name in SCORED}
+
+
+OPTIONS = [
+    (),
+    ("-k", 85),  # all others
+    ("--loo", "structure", "--scale", "whiten"),
+    ("--scale", "standard", "--metric", "cosine", "--threshold", 0.2, "--threshold", 0.7),
+]
+
+
+@pytest.mark.parametrize("options", OPTIONS)
+@pytest.mark.parametrize("late", [(), ("-k", 4, "--threshold", 0.4)])
+def test_shards_change_no_bit(options, late, tmp_path, ltau):
+    make(tmp_path, ltau, duplicates=False)
+    models = [fit(tmp_path, ltau, shards, *options) for shards in (1, 2, 7)]
+    whole = scores(tmp_path, ltau, models[0], *late)
+    for model in models[1:]:
+        for name, values in scores(tmp_path, ltau, model, *late).items():
+            np.testing.assert_array_equal(values, whole[name], name)
+        with h5py.File(model) as got, h5py.File(models[0]) as wanted:
+            for name in wanted:
+                np.testing.assert_array_equal(got[name], wanted[name], name)
+
+
+@pytest.mark.parametrize("options", OPTIONS)
+def test_duplicates_across_shards_change_rounding_at_most(options, tmp_path, ltau):
+    """Means of a point's samples are stored in float32, so pooling them rounds otherwise."""
+    make(tmp_path, ltau, duplicates=True)
+    models = [fit(tmp_path, ltau, shards, *options) for shards in (1, 2, 3)]
+    pooled = [h5py.File(model)["multiplicity"].shape[0] for model in models]
+    assert pooled[0] < pooled[1] < pooled[2] < 86
+    for late in ((), ("-k", 4)):
+        whole = scores(tmp_path, ltau, models[0], *late)
+        for model in models[1:]:
+            for name, values in scores(tmp_path, ltau, model, *late).items():
+                np.testing.assert_allclose(values, whole[name], 1e-6, 1e-9, err_msg=name)
+
+
+def test_bytes_depend_neither_on_threads_nor_on_blocks(tmp_path, ltau):
+    make(tmp_path, ltau, duplicates=True, n=900)
+    models = [fit(tmp_path, ltau, 3, "--threads", n).read_bytes() for n in (1, 2)]
+    assert models[0] == models[1]
+    words = ("score", tmp_path / "q.npy", "-m", tmp_path / "m3.h5", "-q", "-o")
+    made = []
+    for i, options in enumerate([(), ("--block-rows", 7), ("--block-rows", 40, "--threads", 1)]):
+        assert ltau(*words, tmp_path / f"{i}.h5", *options).code == 0
+        made.append((tmp_path / f"{i}.h5").read_bytes())
+    parts = [tmp_path / f"part{i}.h5" for i in range(3)]
+    for i, part in enumerate(parts):
+        assert ltau(*words, part, "--shard", f"{i}/3").code == 0
+    assert ltau("merge", *parts, "-o", tmp_path / "merged.h5").code == 0
+    with h5py.File(tmp_path / "merged.h5") as merged, h5py.File(tmp_path / "0.h5") as whole:
+        np.testing.assert_array_equal(merged["quantiles"], whole["quantiles"])
+    assert made[0] == made[1] == made[2]
+
+
+def test_a_model_in_shards_is_described_and_drawn(tmp_path, ltau):
+    make(tmp_path, ltau, duplicates=True)
+    words = ("fit", tmp_path / "e.h5", tmp_path / "x.npy", "-o", tmp_path / "m.h5")
+    told = ltau(*words, "--shards", 3).out
+    assert "exact index in 3 shards, k = 30" in told
+    info = json.loads(ltau("info", tmp_path / "m.h5", "--json").out)
+    assert info["parameters"]["shards"] == 3
+    assert info["datasets"]["shard_start"]["shape"] == [4]
+    assert "shard_start" in ltau("info", tmp_path / "m.h5").out
+    assert ltau("plot", tmp_path / "m.h5", "-o", tmp_path / "m.png").code == 0
+
+
+def test_unusable_numbers_of_shards(tmp_path, ltau):
+    make(tmp_path, ltau, duplicates=False)
+    words = ("fit", tmp_path / "e.h5", tmp_path / "x.npy", "-o", tmp_path / "m.h5", "--shards")
+    check(ltau(*words, 0), USAGE, "--shards")
+    check(ltau(*words, 87), USAGE, "--shards 87", "86 training samples", tmp_path / "e.h5")
+    assert not (tmp_path / "m.h5").exists()
+
+
+def spoil_start(file, values):
+    del file["shard_start"]
+    file["shard_start"] = np.array(values)
+
+
+@pytest.mark.parametrize("start", [[0, 30, 40], [0, 40, 30, 86], [1, 40, 50, 86], [0, 30, 60, 80]])
+def test_shards_that_do_not_fit_the_model(start, tmp_path, ltau):
+    make(tmp_path, ltau, duplicates=False)
+    model = fit(tmp_path, ltau, 3)
+    with h5py.File(model, "r+") as file:
+        spoil_start(file, start)
+    result = ltau("score", tmp_path / "q.npy", "-m", model, "-o", tmp_path / "s.h5")
+    check(result, ARTIFACT, model, "shard_start")
+
+
+def test_a_link_in_the_place_of_a_shard_is_not_followed(tmp_path, ltau):
+    make(tmp_path, ltau, duplicates=False)
+    model = fit(tmp_path, ltau, 3)
+    with h5py.File(model, "r+") as file:
+        file["index/0"] = h5py.ExternalLink("/etc/passwd", "/")
+    result = ltau("score", tmp_path / "q.npy", "-m", model, "-o", tmp_path / "s.h5")
+    check(result, ARTIFACT, model, "index/0/graph_indptr", "link")

@@ -1,0 +1,122 @@
+"""``ltau fit``: weighting of neighbors, burn-in, and the choice of the knobs."""
+
+from __future__ import annotations
+
+import json
+
+import h5py
+import numpy as np
+
+from ltau_cli.artifacts.errors import KeptLog
+from ltau_cli.artifacts.read import open_artifact
+from tests.helpers import SAMPLE
+
+
+def same(one, other, names):
+    with h5py.File(one) as a, h5py.File(other) as b:
+        for name in names:
+            np.testing.assert_array_equal(a[name][()], b[name][()], err_msg=name)
+
+
+def test_inverse_distance_gives_the_weighted_mean(pipeline, tmp_path, ltau):
+    model, scores = tmp_path / "m.h5", tmp_path / "s.h5"
+    options = ("-k", 5, "--scale", "none", "--weighting", "inverse-distance")
+    assert ltau("fit", pipeline.errors, pipeline.train, "-o", model, *options).code == 0
+    assert ltau("score", pipeline.descriptors, "-m", model, "-o", scores).code == 0
+    train, queries = np.load(pipeline.train), np.load(pipeline.descriptors)[:20]
+    log = np.stack([np.load(path) for path in sorted(pipeline.logs.iterdir())])
+    distance = np.linalg.norm(queries[:, None].astype(float) - train, axis=2)
+    near = np.argsort(distance, axis=1)[:, :5]
+    weight = 1 / np.take_along_axis(distance, near, axis=1)
+    mean = log.mean(axis=0, dtype=float)[near]
+    with h5py.File(scores) as file:
+        expected = (weight * mean).sum(axis=1) / weight.sum(axis=1)
+        np.testing.assert_allclose(file["expected_error"][:20], expected, rtol=1e-5)
+        plain = np.take_along_axis(distance, near, axis=1).mean(axis=1)
+        np.testing.assert_allclose(file["neighbor_distance"][:20], plain, rtol=1e-5)
+
+
+def test_burn_in_is_as_if_the_epochs_had_not_been_ingested(pipeline, tmp_path, ltau):
+    late, one, other = (tmp_path / name for name in ("late.h5", "one.h5", "other.h5"))
+    assert ltau("ingest", pipeline.logs, "--epochs", "20:", "-o", late).code == 0
+    assert ltau("fit", late, pipeline.train, "-o", one).code == 0
+    done = ltau("fit", pipeline.errors, pipeline.train, "--burn-in", 20, "-o", other)
+    assert done.code == 0
+    same(one, other, ("counts", "mean_error", "uncertainty", "bin_edges", "loo_expected_error"))
+
+
+def write_log(folder, runs, ltau, *options):
+    paths = []
+    for i, run in enumerate(runs):
+        paths.append(folder / f"run{i}.npy")
+        np.save(paths[-1], run)
+    assert ltau("ingest", *paths, "-o", folder / "errors.h5", *options).code == 0
+    return folder / "errors.h5"
+
+
+def test_burn_in_of_each_run_and_of_missing_values(tmp_path, ltau):
+    rng = np.random.default_rng(0)
+    first, second = rng.random((6, 40)), rng.random((5, 40))
+    first[2:, 3], second[2:, 3] = np.nan, np.nan  # logged in the first two epochs only
+    second[4, 5] = np.nan
+    errors = write_log(tmp_path, (first, second), ltau)
+    with open_artifact(errors, "errors") as artifact:
+        kept = KeptLog(artifact, 2)
+        assert kept.rows.tolist() == [2, 3, 4, 5, 8, 9, 10]
+        rest = np.concatenate([first[2:], second[2:]]).astype(np.float32)
+        np.testing.assert_array_equal(kept.read(0, 40), rest)
+        np.testing.assert_array_equal(kept.n_logged(), np.isfinite(rest).sum(axis=0))
+        np.testing.assert_array_equal(kept.n_logged()[[3, 5, 0]], [0, 6, 7])
+        assert len(KeptLog(artifact).rows) == 11
+
+
+def test_burn_in_that_leaves_nothing(pipeline, tmp_path, ltau):
+    done = ltau("fit", pipeline.errors, pipeline.train, "--burn-in", 60, "-o", tmp_path / "m.h5")
+    assert done.code == 2
+    assert f"--burn-in 60 leaves no epoch; {pipeline.errors} has 60 epochs" in done.err
+    assert "hint: use --burn-in 59 or less" in done.err
+
+
+def test_tune_on_held_out_rows(pipeline, tmp_path, ltau):
+    errors, model = tmp_path / "errors.h5", tmp_path / "model.h5"
+    natoms = SAMPLE / "train_natoms.npy"
+    assert ltau("ingest", pipeline.logs, "--natoms", natoms, "-o", errors).code == 0
+    done = ltau(
+        "fit", errors, pipeline.train, "--tune", "--held-out", pipeline.descriptors,
+        pipeline.true_errors, "--held-out-natoms", pipeline.natoms, "-o", model, "--json",
+    )  # fmt: skip
+    assert done.code == 0, done.err
+    trials = json.loads(done.out)["trials"]
+    assert len(trials) == 3 * 5 * 2 * 4
+    best = trials[0]["choice"]
+    assert best["scale"] == "whiten"
+    with h5py.File(model) as file:
+        chosen = json.loads(file.attrs["parameters"])
+    assert {name: chosen[name] for name in best} == best
+    assert trials[0]["crps"] <= min(trial["crps"] for trial in trials)
+
+
+def test_tune_on_the_training_samples_shows_its_table(pipeline, tmp_path, ltau):
+    done = ltau("fit", pipeline.errors, pipeline.train, "--tune", "-o", tmp_path / "m.h5")
+    assert done.code == 0, done.err
+    assert "compared 120 choices by cross-validation" in done.out
+    assert "does not say which structure a sample belongs to" in done.err
+
+
+def test_refusals(pipeline, tmp_path, ltau):
+    words = ("fit", pipeline.errors, pipeline.train, "-o", tmp_path / "m.h5")
+    rows = (pipeline.descriptors, pipeline.true_errors)
+    done = ltau(*words, "--held-out", *rows)
+    assert done.code == 2
+    assert "--held-out is for --tune" in done.err
+    narrow = tmp_path / "narrow.npy"
+    np.save(narrow, np.load(pipeline.descriptors)[:, :3])
+    done = ltau(*words, "--tune", "--held-out", narrow, pipeline.true_errors)
+    assert done.code == 3
+    assert f"{narrow} has 3 columns, {pipeline.train} has 16" in done.err
+    done = ltau("fit", pipeline.errors, narrow, "--tune", "-o", tmp_path / "m.h5")
+    assert done.code == 3
+    assert "has 1,375 rows" in done.err
+    done = ltau(*words, "--tune", "--held-out", pipeline.descriptors, tmp_path / "none.npy")
+    assert done.code == 3
+    assert not (tmp_path / "m.h5").exists()

@@ -1,0 +1,566 @@
+"""Every log that people have goes in, value for value, or is refused with a reason."""
+
+from __future__ import annotations
+
+import gzip
+import os
+import pickle
+import resource
+
+import ase.io
+import h5py
+import numpy as np
+import pytest
+
+from ltau_cli.readers.logs.open import FORMATS
+from tests.helpers import (
+    COMPUTE,
+    INPUT,
+    SAMPLE,
+    USAGE,
+    check,
+    contents,
+    evaluated,
+    finish,
+    frames_of,
+    long_rows,
+    norm_of,
+    random_log,
+    same,
+    save,
+    start,
+    stored,
+    write_folder,
+    write_long,
+)
+
+# Several runs
+
+
+def test_folders_are_runs(tmp_path, ingest):
+    runs = [random_log(n, 6, seed=n) for n in (3, 5)]
+    folders = [write_folder(tmp_path / f"seed{i}/logs", run) for i, run in enumerate(runs)]
+    got = ingest(*folders)
+    same(got["errors"], stored(np.concatenate(runs)))
+    assert got["run"].tolist() == [0] * 3 + [1] * 5
+    assert got["epoch"].tolist() == [0, 1, 2, 0, 1, 2, 3, 4]
+
+
+def test_files_of_different_formats_are_runs(tmp_path, ingest):
+    runs = [random_log(n, 6, seed=n) for n in (3, 4, 5)]
+    got = ingest(
+        write_folder(tmp_path / "a", runs[0]),
+        save(tmp_path / "b.npy", runs[1]),
+        write_long(tmp_path / "c.csv", long_rows(runs[2])),
+    )
+    same(got["errors"], stored(np.concatenate(runs)))
+    assert got["run"].tolist() == [0] * 3 + [1] * 4 + [2] * 5
+
+
+def test_runs_with_other_counts(tmp_path, refused):
+    a = write_folder(tmp_path / "a", np.ones((2, 6)))
+    b = write_folder(tmp_path / "b", np.ones((2, 7)))
+    refused([a, b], ["b/errors_epoch_0.npy has 7 samples", "has 6"])
+    np.savez(tmp_path / "log.npz", a=np.ones((2, 6)), b=np.ones((3, 7)))
+    refused([tmp_path / "log.npz"], ["log.npz:b", "7 samples", "6"])
+
+
+@pytest.mark.parametrize("ids", [([1, 2, 3], [1, 2, 4]), ([0, 1, 2], [5, 6, 7]),
+                                 ([5, 6, 7], [0, 1, 2])])  # fmt: skip
+def test_runs_with_other_ids(ids, tmp_path, refused):
+    paths = [
+        write_long(tmp_path / f"{i}.csv", long_rows(random_log(3, 3), own))
+        for i, own in enumerate(ids)
+    ]
+    refused(paths, ["1.csv", "0.csv", "sample_id"], hint=None)
+
+
+def test_runs_with_the_same_ids(tmp_path, ingest):
+    log = random_log(3, 3)
+    paths = [write_long(tmp_path / f"{i}.csv", long_rows(log, [4, 5, 6])) for i in range(2)]
+    got = ingest(*paths)
+    same(got["errors"], stored(np.r_[log, log]))
+    assert got["sample_id"].tolist() == [4, 5, 6]
+
+
+def test_no_file_is_left_out_where_a_format_is_forced(tmp_path, ingest):
+    """Logs of three samples look like per-epoch vectors."""
+    logs = [np.random.default_rng(i).random((5, 3)) for i in range(2)]
+    paths = [save(tmp_path / f"run_{i}.npy", log) for i, log in enumerate(logs)]
+    got = ingest(*paths, "--format", "array")
+    same(got["errors"], stored(np.concatenate(logs)))
+    assert got["run"].tolist() == [0] * 5 + [1] * 5
+
+
+# Options
+
+EPOCHS = [0, 1, 2, 3, 5, 8, 10, 12, 20, 21]
+
+
+@pytest.mark.parametrize(
+    ("bounds", "kept"),
+    [
+        (":", EPOCHS),
+        ("2:", EPOCHS[2:]),
+        (":8", [0, 1, 2, 3, 5]),
+        ("3:12", [3, 5, 8, 10]),
+        ("0::5", [0, 5, 10, 20]),
+        ("2:21:3", [2, 5, 8, 20]),
+        ("-2:", [20, 21]),
+        ("-10:-1", [12, 20]),
+        (":-10", [0, 1, 2, 3, 5, 8, 10]),
+    ],
+)
+def test_epochs(bounds, kept, tmp_path, ingest):
+    log = random_log(len(EPOCHS), 4, holes=0)
+    folder = write_folder(tmp_path / "logs", log, epochs=EPOCHS)
+    got = ingest(folder, "--epochs", bounds)
+    assert got["epoch"].tolist() == kept
+    same(got["errors"], stored(log[[EPOCHS.index(e) for e in kept]]))
+    table = write_long(tmp_path / "log.csv", long_rows(log, epochs=EPOCHS))
+    assert ingest(table, f"--epochs={bounds}")["epoch"].tolist() == kept
+
+
+def test_every(tmp_path, ingest):
+    log = random_log(10, 4, holes=0)
+    folder = write_folder(tmp_path / "logs", log)
+    got = ingest(folder, "--every", 3)
+    assert got["epoch"].tolist() == [0, 3, 6, 9]
+    same(got["errors"], stored(log[::3]))
+    got = ingest(save(tmp_path / "log.npy", log), "--epochs", "1:", "--every", 4)
+    assert got["epoch"].tolist() == [1, 5, 9]
+
+
+def test_epochs_of_each_run(tmp_path, ingest):
+    np.savez(tmp_path / "log.npz", a=np.ones((4, 3)), b=np.ones((6, 3)))
+    got = ingest(tmp_path / "log.npz", "--epochs", "-2:")
+    assert got["epoch"].tolist() == [2, 3, 4, 5]
+    assert got["run"].tolist() == [0, 0, 1, 1]
+
+
+@pytest.mark.parametrize("value", ["5", "a:b", "1:2:0", "1:2:-1", "1:2:3:4", ""])
+def test_epochs_that_cannot_be_meant(value, tmp_path, refused):
+    path = save(tmp_path / "log.npy", np.ones((3, 3)))
+    refused([path, "--epochs", value], "START:STOP:STEP", code=USAGE)
+
+
+def test_no_epoch_is_left(tmp_path, refused):
+    path = save(tmp_path / "log.npy", np.ones((3, 3)))
+    refused([path, "--epochs", "7:"], "no epoch is left", code=COMPUTE)
+
+
+def test_missing_values_by_name(tmp_path, ingest, refused):
+    log = np.array([[1, 2, 99], [-1, 3, 0.1], [4, 0.1, 5]], dtype=np.float32)
+    path = save(tmp_path / "log.npy", log)
+    refused([path], "negative (-1)")
+    got = ingest(path, "--missing", -1, "--missing", 99, "--missing", 0.1)
+    same(got["errors"], [[1, 2, np.nan], [np.nan, 3, np.nan], [4, np.nan, 5]])
+    table = write_long(tmp_path / "log.csv", long_rows(log.astype(float)))
+    got = ingest(table, "--missing", -1, "--missing", 99)
+    same(got["errors"], stored(log, missing=(-1, 99)))
+
+
+def test_missing_vectors(tmp_path, ingest):
+    """A vector of sentinels is missing, whatever its norm."""
+    vectors = np.random.default_rng(0).normal(size=(3, 5, 3))
+    vectors[1, 2] = -99
+    wanted = stored([[norm_of(v) for v in row] for row in vectors])
+    wanted[1, 2] = np.nan
+    same(ingest(save(tmp_path / "log.npy", vectors), "--missing", -99)["errors"], wanted)
+    folder = write_folder(tmp_path / "logs", vectors)
+    same(ingest(folder, "--missing", -99)["errors"], wanted)
+
+
+def test_labels_from_files(tmp_path, ingest):
+    path = save(tmp_path / "log.npy", random_log(3, 5))
+    (tmp_path / "group.txt").write_text("a\nb\na\nb\nÅ\n", encoding="utf-8")
+    got = ingest(
+        path,
+        "--natoms", save(tmp_path / "natoms.npy", [2, 3]),
+        "--group", tmp_path / "group.txt",
+        "--sample-id", save(tmp_path / "id.npy", [5, 4, 3, 2, 1]),
+        "--magnitude", save(tmp_path / "y.npy", [-1.5, 2, 0, 1, 3]),
+        "--units", "meV/Å",
+    )  # fmt: skip
+    same(got["structure"], [0, 0, 1, 1, 1])
+    assert got["group"].tolist() == ["a", "b", "a", "b", "Å"]
+    same(got["sample_id"], [5, 4, 3, 2, 1])
+    same(got["magnitude"], np.float32([1.5, 2, 0, 1, 3]))
+    with h5py.File(tmp_path / "out/errors.h5") as file:
+        assert file.attrs["units"] == "meV/Å"
+        assert file["errors"].attrs["units"] == "meV/Å"
+        assert file["magnitude"].attrs["units"] == "meV/Å"
+
+
+def test_labels_inside_files(tmp_path, ingest):
+    path = save(tmp_path / "log.npy", random_log(3, 4))
+    vectors = np.random.default_rng(0).normal(size=(4, 3))
+    with h5py.File(tmp_path / "labels.h5", "w") as file:
+        file["y"] = vectors
+        file["kind"] = ["bulk", "slab", "slab", "bulk"]
+    np.savez(tmp_path / "labels.npz", id=[9, 8, 7, 6], other=[0])
+    got = ingest(path, "--magnitude", f"{tmp_path / 'labels.h5'}:y",
+                 "--group", f"{tmp_path / 'labels.h5'}:/kind",
+                 "--sample-id", f"{tmp_path / 'labels.npz'}:id")  # fmt: skip
+    np.testing.assert_allclose(got["magnitude"], np.linalg.norm(vectors, axis=1), rtol=1e-6)
+    assert got["group"].tolist() == ["bulk", "slab", "slab", "bulk"]
+    same(got["sample_id"], [9, 8, 7, 6])
+
+
+def test_frames_give_structures_and_species(tmp_path, ingest):
+    frames = frames_of((3, 2))
+    ase.io.write(tmp_path / "train.xyz", frames)
+    got = ingest(save(tmp_path / "log.npy", random_log(3, 5)), "--frames", tmp_path / "train.xyz")
+    same(got["structure"], [0, 0, 0, 1, 1])
+    assert got["species"].tolist() == [s for f in frames for s in f.get_chemical_symbols()]
+    assert got["config_type"].tolist() == ["bulk"] * 3 + ["slab"] * 2
+
+
+def test_frames_tell_how_many_samples_there_are(tmp_path, ingest, refused):
+    """NequIP's log ends at the largest training id; the atoms behind it were held out."""
+    ase.io.write(tmp_path / "train.xyz", frames_of((3, 4)))
+    folder = write_folder(tmp_path / "logs", np.ones((2, 5)), "train_force_errors_epoch_{}.npy")
+    for words in (["--frames", tmp_path / "train.xyz"],
+                  ["--natoms", save(tmp_path / "natoms.npy", [3, 4])]):  # fmt: skip
+        refused([folder, *words], ["2 of 7 samples", "sample 5"])
+        got = ingest(folder, *words, "--allow-missing")
+        assert got["errors"].shape == (2, 7)
+        assert got["n_logged"].tolist() == [2] * 5 + [0] * 2
+        same(got["structure"], [0] * 3 + [1] * 4)
+
+
+@pytest.mark.parametrize(
+    ("words", "said"),
+    [
+        (["--group", "four.npy"], ["four.npy", "4 rows", "5 samples"]),
+        (["--sample-id", "four.npy"], ["four.npy", "4 rows", "5 samples"]),
+        (["--magnitude", "four.npy"], ["four.npy", "4 rows", "5 samples"]),
+        (["--natoms", "four.npy"], ["four.npy", "4 atoms", "5"]),
+        (["--natoms", "six.npy"], ["six.npy", "6", "5"]),
+        (["--frames", "six.xyz"], ["six.xyz", "6", "5"]),
+    ],
+)
+def test_labels_of_another_count(words, said, tmp_path, refused):
+    """A plain array does not end early: more atoms than samples are a mistake."""
+    save(tmp_path / "four.npy", [1, 1, 1, 1])
+    save(tmp_path / "six.npy", [2, 4])
+    ase.io.write(tmp_path / "six.xyz", frames_of((2, 4)))
+    path = save(tmp_path / "log.npy", random_log(3, 5))
+    refused([path, words[0], tmp_path / words[1]], said, hint=None)
+
+
+def test_labels_that_cannot_be_meant(tmp_path, refused):
+    path = save(tmp_path / "log.npy", random_log(3, 5))
+    bad = save(tmp_path / "bad.npy", [1, 2, np.nan, 4, 5])
+    wide = save(tmp_path / "wide.npy", np.ones((5, 2)))
+    refused([path, "--magnitude", bad], [bad, "NaN"], hint=False)
+    refused([path, "--magnitude", wide], [wide, "(5, 2)"], hint=False)
+    refused([path, "--group", wide], [wide, "(5, 2)"], hint=False)
+    refused([path, "--group", tmp_path / "none.txt"], "none.txt: no such file", hint=False)
+    refused([path, "--natoms", save(tmp_path / "n.npy", [2.5, 2.5])], "whole", hint=False)
+
+
+def test_list_formats(ltau):
+    result = ltau("ingest", "--list-formats")
+    assert result.code == 0
+    assert [line.split()[0] for line in result.out.splitlines()] == list(FORMATS)
+
+
+def test_forced_format(tmp_path, ingest, refused):
+    path = write_long(tmp_path / "log.csv", [(0, 1, 2), (3, 4, 5)])
+    same(ingest(path, "--format", "wide-table")["errors"], [[1, 2], [4, 5]])
+    refused([path, "--format", "parquet"], "parquet", code=USAGE)
+    folder = tmp_path / "logs"
+    write_folder(folder, np.ones((2, 3)), "errors_{}.npy")
+    for epoch in range(2):
+        write_long(folder / f"table_{epoch}.csv", [(0, 7), (1, 8)], ("sample", "error"))
+    same(ingest(folder)["errors"], np.ones((2, 3)))
+    same(ingest(folder, "--format", "long-table")["errors"], [[7, 8], [7, 8]])
+
+
+@pytest.mark.parametrize("kind", ["array", "epoch-arrays", "frames", "long-table", "wide-table"])
+def test_a_forced_format_that_is_wrong_is_refused(kind, tmp_path, ltau):
+    evaluated(tmp_path / "eval", ("MACE_forces", "REF_forces"))
+    write_folder(tmp_path / "logs", np.ones((2, 3)))
+    for path, right in (
+        (tmp_path / "logs", "epoch-arrays"),
+        (save(tmp_path / "log.npy", np.ones((2, 3))), "array"),
+        (tmp_path / "eval", "frames"),
+    ):
+        result = ltau("ingest", path, "--format", kind, "-o", tmp_path / "o.h5", "--force")
+        if kind == right:
+            assert result.code == 0
+        else:
+            assert result.code == INPUT, result.err
+            assert result.err.startswith("error: ")
+
+
+# Refusals
+
+
+def npy_folder(rows, name="errors_epoch_{}.npy"):
+    def write(folder):
+        return write_folder(folder / "logs", [np.asarray(row) for row in rows], name)
+
+    return write
+
+
+def text_file(name, text):
+    def write(folder):
+        path = folder / name
+        path.write_bytes(text if isinstance(text, bytes) else text.encode())
+        return path
+
+    return write
+
+
+def hdf5(**data):
+    def write(folder):
+        with h5py.File(folder / "log.h5", "w") as file:
+            for name, values in data.items():
+                file[name] = values
+        return folder / "log.h5"
+
+    return write
+
+
+GZ = gzip.compress(b"epoch,sample,error\n" + b"0,0,1\n" * 2000)
+REFUSALS = {
+    "shape of an epoch": (npy_folder([np.ones((3, 4))] * 2), ["epoch_0.npy", "(3, 4)"], False),
+    "dimensions of an epoch": (npy_folder([np.ones((3, 3, 3))] * 2), ["(3, 3, 3)"], False),
+    "empty epochs": (npy_folder([[], []]), ["epoch_0.npy", "empty"], False),
+    "negative id": (npy_folder([[[0, 1.0], [-1, 1]]] * 2), ["epoch_0.npy", "row 1", "-1"], True),
+    "broken id": (npy_folder([[[0.5, 1.0], [1, 1]]] * 2), ["row 0", "0.5"], True),
+    "NaN id": (npy_folder([[[0, 1.0], [np.nan, 1]]] * 2), ["row 1", "nan"], True),
+    "huge id": (npy_folder([[[0, 1.0], [1e12, 1]]] * 2), ["1,000,000,000,000", "2 rows"], True),
+    "everything missing": (npy_folder([[np.nan, np.inf]] * 2), ["every error is missing"], False),
+    "text": (npy_folder([["a", "b"]] * 2), ["epoch_0.npy", "not numbers"], False),
+    "complex": (npy_folder([[1j, 2j]] * 2), ["complex128", "not numbers"], False),
+    "no such quantity": (npy_folder([[1.0]] * 2), ["of energy errors"], False),
+    "no column": (text_file("a.csv", "epoch,sample,value\n0,0,1\n"), ["a.csv", "error"], True),
+    "not a number": (text_file("a.csv", "epoch,sample,error\n0,0,1\n0,1,big\n"),
+                     ["a.csv, line 3", "error", "'big'"], False),
+    "broken epoch": (text_file("a.csv", "epoch,sample,error\n0.5,0,1\n"),
+                     ["line 2", "epoch", "0.5", "whole"], False),
+    "no epoch in a row": (text_file("a.csv", "epoch,sample,error\n,0,1\n"),
+                          ["line 2", "epoch"], False),
+    "ragged": (text_file("a.csv", "epoch,sample,error\n0,0,1\n0,1\n"),
+               ["line 3", "2 columns"], False),
+    "no id": (text_file("a.csv", "epoch,sample,error\n0,0,1\n0,,1\n"), ["line 3", "sample"], None),
+    "negative": (text_file("a.csv", "epoch,sample,error\n4,0,1\n4,1,-2\n"),
+                 ["a.csv, epoch 4", "sample 1", "-2"], True),
+    "no header": (text_file("a.csv", "0,0,1\n0,1,2\n"), ["a.csv", "no header"], True),
+    "empty table": (text_file("a.csv", ""), ["a.csv", "empty"], False),
+    "only a header": (text_file("a.csv", "epoch,sample,error\n"), ["a.csv", "empty"], False),
+    "only a wide header": (text_file("a.csv", "epoch,s0,s1,s2\n"), ["a.csv", "empty"], False),
+    "not text": (text_file("a.csv", b"\x80\x81,\xff\n"), ["a.csv", "not a table"], False),
+    "NUL": (text_file("a.csv", b"epoch,sample,error\n0,0,\0\n"), ["a.csv"], False),
+    "not gzip": (text_file("a.csv.gz", b"epoch"), ["a.csv.gz", "not a table"], False),
+    "gzip cut short": (text_file("a.csv.gz", GZ[: len(GZ) // 2]), ["a.csv.gz", "cut short"], False),
+    "not JSON": (text_file("a.jsonl", '{"epoch":0,"sample":0,"error":1}\n{"epo'),
+                 ["a.jsonl, line 2", "not JSON"], False),
+    "no object": (text_file("a.jsonl", "[1, 2]\n"), ["a.jsonl, line 1", "object"], False),
+    "no list": (text_file("a.jsonl", '{"epoch":0,"errors":[1]}\n{"epoch":1,"errors":2}\n'),
+                ["line 2", "list"], False),
+    "other length": (text_file("a.jsonl", '{"epoch":0,"errors":[1]}\n{"epoch":1,"errors":[2,3]}'),
+                     ["line 2", "2 errors", "1"], False),
+    "unknown file": (text_file("a.pt", b"\x80\x02}q"), ["a.pt", "cannot tell"], True),
+    "not HDF5": (text_file("a.h5", b"HDF"), ["a.h5", "not an HDF5"], False),
+    "several arrays": (hdf5(a=np.ones((2, 3)), b=np.ones((2, 3))),
+                       ["log.h5", "2 arrays", "a, b"], True),
+    "no array": (hdf5(), ["log.h5", "no array"], False),
+}  # fmt: skip
+
+
+@pytest.mark.parametrize("name", REFUSALS)
+def test_refusals(name, tmp_path, refused):
+    write, said, hint = REFUSALS[name]
+    words = ["--quantity", "energy"] if name == "no such quantity" else []
+    refused([write(tmp_path), *words], said, hint=hint)
+
+
+def test_per_epoch_tables_that_do_not_say_what_they_hold(tmp_path, refused):
+    folder = tmp_path / "logs"
+    folder.mkdir()
+    for epoch in range(2):
+        write_long(folder / f"e{epoch}.csv", [(1, 2)], ("sample", "value"))
+    refused([folder], ["e0.csv", "no column error"], hint=None)
+
+
+def test_hdf5_place_that_is_not_there(tmp_path, refused):
+    path = hdf5(a=np.ones((2, 3)))(tmp_path)
+    refused([f"{path}:/b"], [path, "no array /b"])
+
+
+def test_the_sample_data_goes_in_with_no_option(ingest, log):
+    same(ingest(SAMPLE / "logs")["errors"], log)
+
+
+# Samples that were never logged
+
+
+def test_never_logged_samples_carry_no_weight(tmp_path, ltau):
+    """Scores are those of a model that was fitted without these rows."""
+    rng = np.random.default_rng(0)
+    log, x, queries = rng.random((6, 60)), rng.normal(size=(60, 3)), rng.normal(size=(30, 3))
+    x[50:] = x[:10]  # identical descriptors too
+    held = np.array([0, 5, 17, 50, 52])
+    log[:, held] = np.nan
+    log[2, 3] = np.nan
+    q = save(tmp_path / "q.npy", queries)
+    scores = []
+    kept = np.delete(np.arange(60), held)
+    for name, part in (("all", np.arange(60)), ("kept", kept)):
+        errors, model, out = (tmp_path / f"{name}_{kind}.h5" for kind in ("e", "m", "s"))
+        train = save(tmp_path / f"{name}_x.npy", x[part])
+        words = ["--allow-missing"] if name == "all" else []
+        path = save(tmp_path / f"{name}.npy", log[:, part])
+        assert ltau("ingest", path, "-o", errors, *words).code == 0
+        assert ltau("fit", errors, train, "-o", model).code == 0
+        assert ltau("score", q, "-m", model, "-o", out).code == 0
+        scores.append(contents(out))
+    for name in scores[0]:
+        np.testing.assert_array_equal(scores[0][name], scores[1][name], err_msg=name)
+    with h5py.File(tmp_path / "all_m.h5") as file:
+        assert (file["point"][...][held] == -1).all()
+        assert (file["point"][...][kept] >= 0).all()
+
+
+def test_more_epochs_than_open_files(tmp_path):
+    def limit():
+        resource.setrlimit(resource.RLIMIT_NOFILE, (64, 64))
+
+    log = np.random.default_rng(0).random((200, 5)).astype(np.float32)
+    (tmp_path / "logs").mkdir()
+    for epoch, row in enumerate(log):
+        np.save(tmp_path / "logs" / f"errors_epoch_{epoch}.npy", row)
+    words = ("ingest", tmp_path / "logs", "-o", tmp_path / "e.h5")
+    result = finish(start(*words, preexec_fn=limit))
+    assert result.code == 0, result.err
+    with h5py.File(tmp_path / "e.h5") as file:
+        np.testing.assert_array_equal(file["errors"], log)
+
+
+# Arrays and folders that cannot be meant
+
+
+@pytest.mark.parametrize("name", ["nowhere.npy", "nowhere/", "nowhere"])
+def test_missing_log(name, tmp_path, ltau):
+    check(ltau("ingest", tmp_path / name, "-o", tmp_path / "o.h5"), INPUT, "no such", hint=False)
+
+
+def test_truncated_npy(tmp_path, ltau):
+    path = save(tmp_path / "log.npy", np.ones((5, 100)))
+    path.write_bytes(path.read_bytes()[:-8])
+    result = ltau("ingest", path, "-o", tmp_path / "o.h5")
+    check(result, INPUT, path, "cut short", "4,128", "4,120")
+
+
+@pytest.mark.parametrize("cut", [0, 4, 60])
+def test_npy_with_a_damaged_header(cut, tmp_path, ltau):
+    path = save(tmp_path / "log.npy", np.ones((5, 100)))
+    path.write_bytes(path.read_bytes()[:cut])
+    check(ltau("ingest", path, "-o", tmp_path / "o.h5"), INPUT, path, "header", hint=False)
+
+
+def test_pickled_npy_is_never_loaded(tmp_path, ltau):
+    class Bomb:
+        def __reduce__(self):
+            return (os.mkdir, (str(tmp_path / "exploded"),))
+
+    path = save(tmp_path / "log.npy", np.array([Bomb()], dtype=object))
+    check(ltau("ingest", path, "-o", tmp_path / "o.h5"), INPUT, path, "pickled")
+    np.savez(tmp_path / "log.npz", run=np.array([Bomb()], dtype=object))
+    check(ltau("ingest", tmp_path / "log.npz", "-o", tmp_path / "o.h5"), INPUT, "pickled")
+    assert not (tmp_path / "exploded").exists()
+    bare = tmp_path / "bare.npy"
+    bare.write_bytes(pickle.dumps([1, 2]))
+    check(ltau("ingest", bare, "-o", tmp_path / "o.h5"), INPUT, bare, hint=False)
+
+
+@pytest.mark.parametrize(
+    ("shape", "words"),
+    [((0, 5), "empty"), ((5, 0), "empty"), ((5,), "shape (5,)"), ((2, 5, 4), "shape (2, 5, 4)")],
+)
+def test_logs_of_impossible_shape(shape, words, tmp_path, ltau):
+    path = save(tmp_path / "log.npy", np.ones(shape))
+    result = ltau("ingest", path, "-o", tmp_path / "o.h5")
+    check(result, INPUT, path, words, hint="empty" not in words)
+
+
+def test_text_is_no_number(tmp_path, ltau):
+    path = save(tmp_path / "log.npy", np.array([["a", "b"]]))
+    check(ltau("ingest", path, "-o", tmp_path / "o.h5"), INPUT, path, "not numbers", hint=False)
+
+
+def test_empty_folder(tmp_path, ltau):
+    (tmp_path / "logs").mkdir()
+    check(ltau("ingest", tmp_path / "logs", "-o", tmp_path / "o.h5"), INPUT, "no per-epoch")
+
+
+def test_empty_npz(tmp_path, ltau):
+    np.savez(tmp_path / "log.npz")
+    result = ltau("ingest", tmp_path / "log.npz", "-o", tmp_path / "o.h5")
+    check(result, INPUT, "log.npz", hint=False)
+
+
+def test_damaged_npz(tmp_path, ltau):
+    path = tmp_path / "log.npz"
+    np.savez(path, a=np.ones((50, 60)))
+    path.write_bytes(path.read_bytes()[:2000])
+    check(ltau("ingest", path, "-o", tmp_path / "o.h5"), INPUT, path, "cut short", hint=False)
+
+
+def test_two_sets_of_files_in_one_folder(tmp_path, ltau):
+    for name in ("force_0", "force_1", "energy_0", "energy_1"):
+        save(tmp_path / f"{name}.npy", np.ones(3))
+    check(ltau("ingest", tmp_path, "-o", tmp_path / "o.h5"), INPUT, "force_#.npy", "energy_#.npy")
+
+
+def test_two_numbers_that_vary(tmp_path, ltau):
+    for name in ("run1_epoch0", "run1_epoch1", "run2_epoch0"):
+        save(tmp_path / f"{name}.npy", np.ones(3))
+    check(ltau("ingest", tmp_path, "-o", tmp_path / "o.h5"), INPUT, "more than one number")
+
+
+def test_epochs_of_different_length(tmp_path, ltau):
+    save(tmp_path / "epoch_9.npy", np.ones(3))
+    save(tmp_path / "epoch_10.npy", np.ones(4))
+    result = ltau("ingest", tmp_path, "-o", tmp_path / "o.h5")
+    check(result, INPUT, "epoch_9.npy has 3", "epoch_10.npy has 4 samples")
+
+
+def test_negative_error_names_file_and_sample(tmp_path, ltau):
+    (tmp_path / "logs").mkdir()
+    save(tmp_path / "logs/e_0.npy", np.ones(5))
+    save(tmp_path / "logs/e_1.npy", [1, 1, 1, -0.5, 1])
+    result = ltau("ingest", tmp_path / "logs", "-o", tmp_path / "o.h5")
+    check(result, INPUT, "e_1.npy", "sample 3", "negative (-0.5)")
+
+
+def test_sample_without_any_error(tmp_path, ltau):
+    log = np.ones((4, 6))
+    log[:, [2, 5]] = np.nan, np.inf
+    result = ltau("ingest", save(tmp_path / "log.npy", log), "-o", tmp_path / "o.h5")
+    check(result, INPUT, "2 of 6 samples", "first is sample 2")
+
+
+@pytest.mark.parametrize("form", ["array", "vectors", "runs"])
+def test_ingest_reads_every_form(form, log, tmp_path, ltau):
+    rng = np.random.default_rng(0)
+    if form == "array":
+        path, wanted, runs = tmp_path / "log.npy", log, [0] * 60
+        np.save(path, log.astype(np.float64))
+    elif form == "vectors":
+        vectors = rng.normal(size=(4, 30, 3))
+        path, wanted, runs = tmp_path / "log.npy", np.linalg.norm(vectors, axis=2), [0] * 4
+        np.save(path, vectors)
+    else:
+        path, wanted = tmp_path / "log.npz", np.concatenate([log[:5], log[20:30]])
+        runs = [0] * 5 + [1] * 10
+        np.savez(path, run_2=log[:5], run_10=log[20:30])
+    result = ltau("ingest", path, "-o", tmp_path / "errors.h5")
+    assert result.code == 0, result.err
+    with h5py.File(tmp_path / "errors.h5") as file:
+        np.testing.assert_array_equal(file["errors"], wanted.astype(np.float32))
+        assert file["run"][...].tolist() == runs

@@ -1,0 +1,371 @@
+"""Scores with a calibration: the same whatever the blocks and shards; structures and groups."""
+
+from __future__ import annotations
+
+import csv
+import io
+import json
+import signal
+import time
+
+import h5py
+import numpy as np
+import pytest
+
+from ltau_cli.cli import main
+from tests.helpers import ARTIFACT, INPUT, USAGE, check, finish, start
+
+N, N_STRUCTURES = 40_000, 1_000  # more than two blocks
+WIDTH = 3
+pytestmark = pytest.mark.xdist_group("calibrated")  # one process makes the scores
+
+
+@pytest.fixture(scope="module")
+def made(tmp_path_factory):
+    """A model, rows in structures of many sizes, and calibrations by structure and by group."""
+    folder = tmp_path_factory.mktemp("made")
+    rng = np.random.default_rng(0)
+    np.save(folder / "log.npy", rng.random((6, 300)))
+    np.save(folder / "train.npy", rng.normal(size=(300, WIDTH)))
+    ends = np.sort(rng.choice(np.arange(1, N), N_STRUCTURES - 1, replace=False))
+    natoms = np.diff(ends, prepend=0, append=N)
+    spread = rng.uniform(0.5, 2, N_STRUCTURES).repeat(natoms)[:, None]
+    rows = (rng.normal(size=(N, WIDTH)) * spread).astype(np.float32)
+    species, ids = rng.choice(["Cu", "O"], N), np.array([f"id{i}" for i in range(N)])
+    np.savez(folder / "rows.npz", descriptors=rows, natoms=natoms, species=species, sample_id=ids)
+    np.savez(folder / "bare.npz", descriptors=rows)
+    np.save(folder / "species.npy", species)
+    np.save(folder / "true.npy", rng.gamma(2.0, 0.2, N) * spread[:, 0])
+    paths = {name: folder / f"{name}.h5" for name in (
+        "errors", "model", "scores", "calibration", "groups", "whole",
+    )}  # fmt: skip
+    words = ("calibrate", paths["scores"], folder / "true.npy", "--method", "distance", "-o")
+    for step in (
+        ["ingest", folder / "log.npy", "-o", paths["errors"]],
+        ["fit", paths["errors"], folder / "train.npy", "-o", paths["model"]],
+        ["score", folder / "rows.npz", "-m", paths["model"], "-o", paths["scores"]],
+        [*words, paths["calibration"], "--group", "species", "--distance-bins", 3],
+        ["calibrate", paths["scores"], folder / "true.npy", "--method", "scale", "--group",
+         "species", "-o", paths["groups"]],
+        ["score", folder / "rows.npz", "-m", paths["model"], "--calibration",
+         paths["calibration"], "-o", paths["whole"]],
+    ):  # fmt: skip
+        assert main.run([*map(str, step), "-q"]) == 0, step
+    return folder
+
+
+@pytest.fixture
+def score(made, ltau):
+    """Run ``ltau score`` on the made rows with the calibration."""
+    words = ("score", made / "rows.npz", "-m", made / "model.h5", "--calibration",
+             made / "calibration.h5")  # fmt: skip
+    return lambda *more: ltau(*words, *more)
+
+
+def read(path, *names):
+    with h5py.File(path) as file:
+        found = [file[name][...] for name in names]
+    return found[0] if len(names) == 1 else found
+
+
+@pytest.mark.parametrize(
+    "how", [["--block-rows", 777, "--threads", 1], ["--block-rows", 50_000, "--threads", 2]]
+)
+def test_blocks_and_threads_do_not_matter(how, score, made, tmp_path):
+    assert score(*how, "-o", tmp_path / "s.h5").code == 0
+    assert (tmp_path / "s.h5").read_bytes() == (made / "whole.h5").read_bytes()
+
+
+@pytest.mark.parametrize("count", [2, 7])
+def test_shards_are_merged_to_the_same_bytes(count, score, made, ltau, tmp_path):
+    parts = [tmp_path / f"{i}.h5" for i in range(count)]
+    structures = []
+    for i, part in enumerate(parts):
+        assert score("--shard", f"{i}/{count}", "-o", part, "--block-rows", 1234 + i).code == 0
+        structures.append(set(read(part, "structure")))
+    assert sum(map(len, structures)) == N_STRUCTURES == len(set.union(*structures))
+    assert ltau("merge", *parts[::-1], "-o", tmp_path / "all.h5").code == 0
+    assert (tmp_path / "all.h5").read_bytes() == (made / "whole.h5").read_bytes()
+
+
+def test_an_interrupted_job_ends_with_the_same_bytes(made, tmp_path):
+    target, spool = tmp_path / "s.h5", tmp_path / ".s.h5.part"
+    words = ("score", made / "rows.npz", "-m", made / "model.h5", "--calibration",
+             made / "calibration.h5", "--block-rows", 200, "-o", target)  # fmt: skip
+    for sent in (signal.SIGTERM, signal.SIGKILL):
+        process = start(*words)
+        for _ in range(6000):
+            if spool.exists() and int(spool.read_bytes()[:20] or b"0") > 0:
+                break
+            assert process.poll() is None, process.stderr.read()
+            time.sleep(0.01)
+        process.send_signal(sent)
+        finish(process)
+        assert not target.exists()
+    result = finish(start(*words))
+    assert "continuing at row" in result.err
+    assert target.read_bytes() == (made / "whole.h5").read_bytes()
+
+
+def test_standard_output_has_the_same_numbers(score, made, ltau):
+    streamed = score("-o", "-", "--block-rows", 999, "-q").out
+    assert ltau("export", made / "whole.h5").out == streamed
+    rows = list(csv.DictReader(io.StringIO(streamed)))
+    assert list(rows[0])[:4] == ["row", "structure", "group", "sample_id"]
+    bound, mean = read(made / "whole.h5", "error_bound", "calibrated_error")
+    np.testing.assert_allclose([float(r["error_bound_0.9"]) for r in rows], bound[:, 2], rtol=1e-6)
+    np.testing.assert_allclose([float(r["calibrated_error"]) for r in rows], mean, rtol=1e-6)
+    part = score("-o", "-", "--shard", "1/2", "-q").out.splitlines()
+    whole = streamed.splitlines()
+    assert part == [whole[0], *whole[len(whole) - len(part) + 1 :]]
+
+
+def test_scores_follow_the_stored_numbers(made):
+    names = ("expected_error", "relative_distance", "structure", "group")
+    m, r, structure, group = read(made / "whole.h5", *names)
+    with h5py.File(made / "calibration.h5") as file:
+        maps = {name: file[name][...] for name in file if isinstance(file[name], h5py.Dataset)}
+    log_r = np.log(r.astype(float))
+    of_structure = np.exp(np.bincount(structure, log_r) / np.bincount(structure))[structure]
+    a, b, c, g, _ = maps["coefficients"]
+    floors = maps["feature_floors"]
+    mean = (
+        np.exp(a) * np.maximum(m, floors[0]) ** b * np.maximum(r, floors[1]) ** c
+        * np.maximum(of_structure, floors[2]) ** g
+    )  # fmt: skip
+    np.testing.assert_allclose(read(made / "whole.h5", "calibrated_error"), mean, rtol=1e-5)
+    assert maps["bound_groups"].tolist() == [b"Cu", b"O"]
+    cell = 3 * (group == b"O") + np.digitize(r, maps["distance_edges"])
+    np.testing.assert_allclose(
+        read(made / "whole.h5", "error_bound"), mean[:, None] * maps["bound_ratio"][cell], rtol=1e-5
+    )
+
+
+def test_more_shards_than_structures(score, made, ltau, tmp_path):
+    out = tmp_path / "s.h5"
+    result = score("--shard", f"0/{N_STRUCTURES + 1}", "-o", out)
+    check(result, USAGE, "has 1,000 structures, too few for 1,001 shards")
+    assert "--shard I/1000" in result.err
+    assert score("--shard", f"0/{N_STRUCTURES}", "-o", out).code == 0
+    assert set(read(out, "structure")) == {0}
+
+
+@pytest.fixture
+def interleaved(made, tmp_path):
+    """The made rows in another order, so that those of a structure do not stand together."""
+    whole = np.load(made / "rows.npz")
+    order = np.random.default_rng(1).permutation(N)
+    structure = np.repeat(np.arange(N_STRUCTURES), whole["natoms"])[order]
+    path = tmp_path / "mixed.npz"
+    np.savez(path, descriptors=whole["descriptors"][order], structure=structure,
+             group=whole["species"][order])  # fmt: skip
+    return path, order
+
+
+def test_rows_of_a_structure_need_not_stand_together(interleaved, made, ltau, tmp_path):
+    path, order = interleaved
+    words = ("score", path, "-m", made / "model.h5", "--calibration", made / "calibration.h5")
+    out = tmp_path / "s.h5"
+    assert ltau(*words, "-o", out).code == 0
+    for name in ("calibrated_error", "error_bound"):
+        wanted = read(made / "whole.h5", name)[order]
+        np.testing.assert_allclose(read(out, name), wanted, rtol=1e-5)
+    result = ltau(*words, "--shard", "0/2", "-o", tmp_path / "part.h5")
+    check(result, INPUT, path, "do not stand together", "--shard would cut it")
+    plain = ("score", path, "-m", made / "model.h5")
+    parts = [tmp_path / f"{i}.h5" for i in range(3)]
+    for i, part in enumerate(parts):
+        assert ltau(*plain, "--shard", f"{i}/3", "-o", part).code == 0
+    assert ltau(*plain, "-o", tmp_path / "plain.h5").code == 0
+    assert ltau("merge", *parts, "-o", tmp_path / "all.h5").code == 0
+    assert (tmp_path / "all.h5").read_bytes() == (tmp_path / "plain.h5").read_bytes()
+
+
+def test_a_calibration_by_structure_needs_structures(made, ltau, tmp_path):
+    words = ("score", made / "bare.npz", "-m", made / "model.h5", "-o", tmp_path / "s.h5")
+    result = ltau(*words, "--calibration", made / "calibration.h5")
+    check(result, INPUT, made / "calibration.h5", "each structure's mean distance", "bare.npz")
+    assert "--natoms" in result.err
+
+
+# Groups
+
+
+def test_groups_come_beside_the_descriptors_or_in_a_file(made, ltau, tmp_path):
+    words = ("-m", made / "model.h5", "--calibration", made / "groups.h5", "-o")
+    beside, given = tmp_path / "beside.h5", tmp_path / "given.h5"
+    assert ltau("score", made / "rows.npz", *words, beside).code == 0
+    labels = tmp_path / "labels.txt"
+    labels.write_text("\n".join(np.load(made / "species.npy")))
+    for path in (made / "species.npy", labels):
+        result = ltau("score", made / "bare.npz", "--group", path, *words, given, "-f")
+        assert result.code == 0, result.err
+        for name in ("group", "error_bound", "calibrated_error"):
+            np.testing.assert_array_equal(read(given, name), read(beside, name))
+    assert read(beside, "group")[:2].tolist() == [
+        s.encode() for s in np.load(made / "species.npy")[:2]
+    ]
+    told = json.loads(ltau("info", given, "--json").out)
+    assert [record["file"] for record in told["inputs"] if record["role"] == "group"] == [
+        "labels.txt"
+    ]
+
+
+def test_labels_that_lack(made, ltau, tmp_path):
+    words = ("score", made / "bare.npz", "-m", made / "model.h5", "-o", tmp_path / "s.h5")
+    result = ltau(*words, "--calibration", made / "groups.h5")
+    check(result, INPUT, made / "groups.h5", "bounds for each group", "bare.npz")
+    assert "--group" in result.err
+    np.save(tmp_path / "few.npy", np.load(made / "species.npy")[:-1])
+    result = ltau(*words, "--group", tmp_path / "few.npy")
+    check(result, INPUT, "few.npy", "39,999 rows", "40,000 rows")
+    result = ltau(*words, "--group", tmp_path / "none.npy")
+    check(result, INPUT, "none.npy: no such file", hint=False)
+    result = ltau("score", made / "bare.npz", made / "rows.npz", "-m", made / "model.h5", "-O",
+                  tmp_path / "out", "--group", made / "species.npy")  # fmt: skip
+    check(result, USAGE, "--group belongs to a single input")
+
+
+def test_arrays_of_another_shape_are_no_labels(made, ltau, tmp_path):
+    """A list of the elements, or one column for each of them."""
+    rows = np.load(made / "bare.npz")["descriptors"][:50]
+    for species in (np.array(["Cu", "O"]), np.eye(2)[np.zeros(50, int)]):
+        np.savez(tmp_path / "x.npz", descriptors=rows, species=species)
+        out = tmp_path / "s.h5"
+        assert ltau("score", tmp_path / "x.npz", "-m", made / "model.h5", "-o", out, "-f").code == 0
+        with h5py.File(out) as file:
+            assert "group" not in file
+
+
+def test_groups_that_the_calibration_does_not_know(made, ltau, tmp_path):
+    np.save(tmp_path / "other.npy", np.full(N, "Xe"))
+    words = ("score", made / "bare.npz", "-m", made / "model.h5", "-o", tmp_path / "s.h5")
+    result = ltau(*words, "--group", tmp_path / "other.npy", "--calibration", made / "groups.h5")
+    assert result.code == 0
+    assert "warning: no row of" in result.err
+    assert "the bounds of all are used" in result.err
+    bound, mean = read(tmp_path / "s.h5", "error_bound", "calibrated_error")
+    of_all = read(made / "groups.h5", "bound_ratio")[-1]
+    np.testing.assert_allclose(bound, mean[:, None] * of_all, rtol=1e-6)
+
+
+# Calibrate
+
+
+def test_small_groups_are_warned_about(made, ltau, tmp_path):
+    labels = np.load(made / "species.npy").astype("U9")
+    labels[::1000] = "rare"
+    np.save(tmp_path / "g.npy", labels)
+    words = ("calibrate", made / "scores.h5", made / "true.npy", "-o", tmp_path / "c.h5")
+    result = ltau(*words, "--group", tmp_path / "g.npy", "--method", "scale")
+    assert result.code == 0, result.err
+    assert "warning: 1 group with too few rows" in result.err
+    assert "share the bounds of all: rare" in result.err
+
+
+def test_groups_that_nobody_knows(made, ltau, tmp_path):
+    words = ("score", made / "bare.npz", "-m", made / "model.h5", "-o", tmp_path / "s.h5")
+    assert ltau(*words).code == 0
+    words = ("calibrate", tmp_path / "s.h5", made / "true.npy", "-o", tmp_path / "c.h5", "--group")
+    result = ltau(*words, "species")
+    check(result, INPUT, tmp_path / "s.h5", "does not say which species")
+    np.save(tmp_path / "few.npy", np.ones(5, int))
+    check(ltau(*words, tmp_path / "few.npy"), INPUT, "few.npy has 5 rows", "40,000 rows")
+    check(ltau(*words, "nowhere.npy"), INPUT, "nowhere.npy: no such file", hint=False)
+
+
+def test_scores_of_a_calibration_by_another_model(made, pipeline, ltau, tmp_path):
+    words = ("score", pipeline.descriptors, "-m", pipeline.model, "-o", tmp_path / "s.h5")
+    check(ltau(*words, "--calibration", made / "groups.h5"), ARTIFACT, "another model")
+
+
+def resized(name, size):
+    def edit(file):
+        values = np.resize(file[name][...], (size, *file[name].shape[1:]))
+        attributes = dict(file[name].attrs)
+        del file[name]
+        file[name] = values
+        file[name].attrs.update(attributes)
+
+    return edit
+
+
+@pytest.mark.parametrize(
+    ("edit", "words"),
+    [
+        (resized("coefficients", 3), "coefficients"),
+        (resized("feature_floors", 3), "feature_floors has size 3"),
+        (resized("bound_ratio", 2), "along n_cells"),
+        (resized("distance_edges", 1), "bound_ratio has size"),
+        (resized("bound_groups", 1), "bound_ratio has size"),
+        (resized("group_error", 9), "group_error"),
+        (lambda f: f.pop("coefficients"), "coefficients is missing"),
+        (lambda f: f["feature_floors"].__setitem__(0, np.nan), "not finite"),
+    ],
+)
+def test_damaged_calibrations(edit, words, made, ltau, tmp_path):
+    path = tmp_path / "c.h5"
+    path.write_bytes((made / "calibration.h5").read_bytes())
+    with h5py.File(path, "r+") as file:
+        edit(file)
+    words_of = ("score", made / "rows.npz", "-m", made / "model.h5", "-o", tmp_path / "s.h5")
+    check(ltau(*words_of, "--calibration", path), ARTIFACT, path, words)
+    assert not (tmp_path / "s.h5").exists()
+
+
+def test_calibration_of_another_model(small, pipeline, tmp_path, ltau):
+    result = ltau("score", small["x"], "-m", small["model"], "--calibration",
+                  pipeline.calibration, "-o", tmp_path / "o.h5")  # fmt: skip
+    check(result, ARTIFACT, pipeline.calibration, "another model", small["model"])
+
+
+def test_calibration_with_another_k(pipeline, tmp_path, ltau):
+    words = ("score", pipeline.descriptors, "-m", pipeline.model, "-o", tmp_path / "o.h5")
+    result = ltau(*words, "--calibration", pipeline.calibration, "-k", 20)
+    check(result, USAGE, "-k 10", "-k 20")
+
+
+# Warnings
+
+
+def test_out_of_domain_rows_and_unknown_thresholds_are_warned_about(pipeline, tmp_path, ltau):
+    hot = pipeline.hot_descriptors
+    fitted = tmp_path / "c.h5"
+    words = ("calibrate", pipeline.scores, pipeline.true_errors, "-o", fitted)
+    assert ltau(*words, "--method", "threshold").code == 0
+    words = ("score", hot, "-m", pipeline.model, "--calibration", fitted)
+    result = ltau(*words, "-o", tmp_path / "a.h5", "--threshold", 0.5)
+    assert result.code == 0
+    assert "warning: " in result.err
+    assert "has no threshold 0.5" in result.err
+    assert "out of domain; the bounds are extrapolated there" in result.err
+
+
+def test_rows_of_another_array_of_the_file_are_not_left_out(pipeline, tmp_path, ltau):
+    both = tmp_path / "all.h5"
+    with h5py.File(both, "w") as file:
+        file["cold"] = np.load(pipeline.descriptors)
+        file["hot"] = np.load(pipeline.descriptors.with_name("test_900K_descriptors.npy"))[:900]
+    words = ("-m", pipeline.model, "-o")
+    cold, fitted = tmp_path / "cold.h5", tmp_path / "c.h5"
+    assert ltau("score", f"{both}:/cold", *words, cold).code == 0
+    assert ltau("calibrate", cold, pipeline.true_errors, "-o", fitted).code == 0
+    for name, used in (("hot", 0), ("cold", 688)):
+        out = tmp_path / f"{name}2.h5"
+        assert ltau("score", f"{both}:/{name}", *words, out, "--calibration", fitted).code == 0
+        with h5py.File(out) as file:
+            assert file["in_calibration"][...].sum() == used
+
+
+def test_the_threshold_is_scaled_on_request(pipeline, tmp_path, ltau):
+    """P(error > eps) after calibration is the mixture's P(error > eps / s)."""
+    fitted, out = tmp_path / "c.h5", tmp_path / "s.h5"
+    words = ("calibrate", pipeline.scores, pipeline.true_errors, "-o", fitted)
+    assert ltau(*words, "--method", "threshold").code == 0
+    words = ("score", pipeline.descriptors, "-m", pipeline.model, "--calibration", fitted)
+    assert ltau(*words, "--cdf", "-o", out).code == 0
+    with h5py.File(out) as scores, h5py.File(fitted) as maps:
+        edges, cdf = scores["cdf_edges"][...], scores["cdf"][...]
+        at = scores["thresholds"][0] / maps["threshold_scale"][0]
+        wanted = [1 - np.interp(at, edges, row) for row in cdf]
+        np.testing.assert_allclose(scores["calibrated_uncertainty"][:, 0], wanted, atol=1e-6)

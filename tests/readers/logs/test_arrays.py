@@ -1,0 +1,186 @@
+"""Logs in arrays: folders of per-epoch arrays, arrays of all epochs."""
+
+from __future__ import annotations
+
+import math
+
+import h5py
+import numpy as np
+import pytest
+
+from tests.helpers import INPUT, norm_of, random_log, same, save, stored, write_folder
+
+# Folders of per-epoch arrays
+
+
+@pytest.mark.parametrize("dtype", [np.float32, np.float64])
+def test_nequip_logger(dtype, tmp_path, ingest):
+    """Epochs from 0 without padding; NaN is unseen, inf held by no rank; the end may be missing."""
+    log = random_log(12, 9, dtype=dtype)
+    log[:, 8] = np.nan
+    log[[0, 10], 8] = 0.5  # the largest training id is seen in two epochs only
+    folder = tmp_path / "logs"
+    rows = [row[:8] if math.isnan(row[8]) else row for row in log]
+    write_folder(folder, rows, "train_force_errors_epoch_{}.npy")
+    (folder / "config.yaml").write_text("seed: 1\n")
+    np.save(folder / "train_natoms.npy", [9])
+    got = ingest(folder)
+    same(got["errors"], stored(log))
+    assert got["epoch"].tolist() == list(range(12))
+    assert got["run"].tolist() == [0] * 12
+    same(got["n_logged"], np.isfinite(log).sum(axis=0))
+
+
+def test_nequip_logger_with_held_out_atoms(tmp_path, ingest, refused):
+    log = random_log(4, 10)
+    log[:, [2, 5, 6]] = np.nan
+    folder = write_folder(tmp_path / "logs", log, "train_force_errors_epoch_{}.npy")
+    refused([folder], ["3 of 10 samples were never logged", "sample 2"])
+    got = ingest(folder, "--allow-missing")
+    same(got["errors"], stored(log))
+    assert np.flatnonzero(got["n_logged"] == 0).tolist() == [2, 5, 6]
+    assert np.isnan(got["sample_min"][[2, 5, 6]]).all()
+
+
+def test_id_tables_in_any_order(tmp_path, ingest):
+    log = random_log(6, 15)
+    rng = np.random.default_rng(1)
+    rows = []
+    for row in log:
+        seen = rng.permutation(np.flatnonzero(~np.isnan(row)))
+        rows.append(np.stack([seen, row[seen]], axis=1))
+    folder = write_folder(tmp_path / "logs", rows, "train_force_errors_epoch_{}.npy")
+    same(ingest(folder)["errors"], stored(log))
+    folder = write_folder(tmp_path / "other", rows, "step{}.npy")
+    same(ingest(folder)["errors"], stored(log))
+
+
+def test_patched_nequip(tmp_path, ingest, refused):
+    """Forces and energies in one folder; -1 was NaN or infinite, 0 was not visited."""
+    forces, energies = random_log(4, 12), random_log(4, 3, seed=1)
+    for log in (forces, energies):
+        log[1, 1], log[2, 2] = 0, -1
+    folder = write_folder(
+        tmp_path / "logs",
+        np.where(np.isfinite(forces), forces, -1),
+        "epoch_{}_forces_errors.npy",
+    )
+    write_folder(folder, np.where(np.isfinite(energies), energies, -1),
+                 "epoch_{}_energy_errors.npy")  # fmt: skip
+    refused([folder], ["epoch_#_energy_errors.npy", "epoch_#_forces_errors.npy"])
+    for quantity, log in (("forces", forces), ("energy", energies)):
+        got = ingest(folder, "--quantity", quantity)
+        same(got["errors"], stored(log, missing=(-1, 0)))
+        assert got["epoch_zeros"].sum() == 0
+
+
+def test_the_hint_names_the_quantities(tmp_path, ltau):
+    for name in ("epoch_{}_forces_errors.npy", "epoch_{}_energy_errors.npy"):
+        write_folder(tmp_path / "logs", np.ones((2, 3)), name)
+    result = ltau("ingest", tmp_path / "logs", "-o", tmp_path / "o.h5")
+    assert "--quantity forces or --quantity energy" in result.err
+    result = ltau("ingest", tmp_path / "logs", "-o", tmp_path / "o.h5", "--quantity", "energy")
+    assert result.code == 0
+
+
+@pytest.mark.parametrize(
+    "name",
+    ["{}.npy", "e{:03d}.npy", "epoch={}-step=7.npy", "loss.epoch.{}.npy", "2024_run_{}_x.npy"],
+)
+def test_any_other_numbered_set(name, tmp_path, ingest):
+    log = random_log(3, 5)
+    epochs = [9, 10, 101]
+    got = ingest(write_folder(tmp_path / "logs", log, name, epochs))
+    same(got["errors"], stored(log))
+    assert got["epoch"].tolist() == epochs
+
+
+def test_files_of_one_run_named_one_by_one(tmp_path, ingest):
+    log = random_log(12, 5)
+    folder = write_folder(tmp_path / "logs", log)
+    got = ingest(*sorted(folder.iterdir()))
+    same(got["errors"], stored(log))
+    assert got["run"].tolist() == [0] * 12
+
+
+def test_a_folder_with_a_single_epoch(tmp_path, ingest):
+    got = ingest(write_folder(tmp_path / "logs", [[1.0, 2.0]], epochs=[7]))
+    assert got["epoch"].tolist() == [7]
+
+
+@pytest.mark.parametrize("dtype", ["f2", ">f4", ">f8", "i4", "u1", "?"])
+def test_per_epoch_dtypes(dtype, tmp_path, ingest):
+    log = (np.random.default_rng(0).random((3, 9)) * 3).astype(dtype)
+    same(ingest(write_folder(tmp_path / "logs", log))["errors"], stored(log))
+
+
+@pytest.mark.parametrize("norm", ["l2", "l1", "max", "rms"])
+def test_per_epoch_vectors(norm, tmp_path, ingest):
+    log = np.random.default_rng(0).normal(size=(3, 9, 3)).astype(np.float32)
+    log[1, 4, 2] = np.nan
+    wanted = stored([[norm_of(v, norm) for v in row] for row in log])
+    folder = write_folder(tmp_path / "logs", log)
+    same(ingest(folder, "--norm", norm)["errors"], wanted)
+
+
+def test_timestamps_are_no_crash(tmp_path, ltau):
+    """Numbers beyond int32 are refused or taken, never a traceback."""
+    folder = write_folder(tmp_path / "logs", np.ones((2, 3)), epochs=[1712345678901, 1712345678999])
+    assert ltau("ingest", folder, "-o", tmp_path / "o.h5").code in (0, INPUT)
+
+
+# Arrays of all epochs
+
+
+@pytest.mark.parametrize("order", ["C", "F"])
+@pytest.mark.parametrize("dtype", ["f2", "f4", "f8", ">f4", "i8", "u2"])
+def test_one_npy(dtype, order, tmp_path, ingest):
+    log = (np.random.default_rng(0).random((5, 11)) * 9).astype(dtype)
+    got = ingest(save(tmp_path / "log.npy", np.asarray(log, order=order)))
+    same(got["errors"], stored(log))
+    assert got["epoch"].tolist() == list(range(5))
+
+
+@pytest.mark.parametrize("norm", ["l2", "l1", "max", "rms"])
+def test_one_npy_of_vectors(norm, tmp_path, ingest):
+    log = np.random.default_rng(0).normal(size=(4, 7, 3))
+    wanted = stored([[norm_of(v, norm) for v in row] for row in log])
+    same(ingest(save(tmp_path / "log.npy", log), "--norm", norm)["errors"], wanted)
+
+
+def test_npz_with_runs_of_different_length(tmp_path, ingest):
+    runs = [random_log(n, 6, seed=n) for n in (3, 5, 2)]
+    path = tmp_path / "log.npz"
+    np.savez_compressed(path, run_10=runs[2], run_2=runs[1], run_1=runs[0])
+    got = ingest(path)
+    same(got["errors"], stored(np.concatenate(runs)))
+    assert got["run"].tolist() == [0] * 3 + [1] * 5 + [2] * 2
+    assert got["epoch"].tolist() == [*range(3), *range(5), *range(2)]
+    same(ingest(f"{path}:run_2")["errors"], stored(runs[1]))
+
+
+@pytest.mark.parametrize("options", [{}, {"chunks": (2, 7), "compression": "gzip"}])
+def test_hdf5_dataset(options, tmp_path, ingest):
+    log = random_log(5, 40)
+    path = tmp_path / "train.h5"
+    with h5py.File(path, "w") as file:
+        file.create_dataset("logs/force/errors", data=log, **options)
+        file["logs/energy"] = np.ones((2, 3), dtype=">i2")
+    same(ingest(f"{path}:/logs/force/errors")["errors"], stored(log))
+    same(ingest(f"{path}:logs/energy")["errors"], np.ones((2, 3)))
+    with h5py.File(path, "a") as file:
+        file["errors"] = log[:2]
+    same(ingest(path)["errors"], stored(log[:2]))
+
+
+def test_more_samples_than_a_block(tmp_path, ingest):
+    log = np.random.default_rng(0).random((3, 40_000)).astype(np.float32)
+    log[1, ::7] = np.nan
+    with h5py.File(tmp_path / "log.h5", "w") as file:
+        file["errors"] = log
+    write_folder(tmp_path / "logs", log)
+    for place in (save(tmp_path / "log.npy", log), tmp_path / "log.h5", tmp_path / "logs"):
+        got = ingest(place)
+        same(got["errors"], log)
+        np.testing.assert_allclose(got["epoch_mean"], np.nanmean(log, axis=1, dtype=float))
+        same(got["sample_max"], np.nanmax(log, axis=0))

@@ -1,0 +1,227 @@
+"""True errors in every form, matched to the scored rows; every refusal through the command."""
+
+from __future__ import annotations
+
+import json
+
+import ase.io
+import h5py
+import numpy as np
+import pytest
+from scipy.stats import spearmanr
+
+from tests.helpers import INPUT, SAMPLE, check, save
+
+FRAMES = SAMPLE / "test_300K.xyz"
+
+
+@pytest.fixture
+def scored(tmp_path, ltau):
+    """A model of 40 samples, 60 rows with ids, their scores and true errors."""
+    rng = np.random.default_rng(0)
+    log, x = save(tmp_path / "log.npy", rng.random((5, 40))), rng.random((40, 3))
+    errors, model = tmp_path / "errors.h5", tmp_path / "model.h5"
+    assert ltau("ingest", log, "-o", errors).code == 0
+    assert ltau("fit", errors, save(tmp_path / "x.npy", x), "-o", model).code == 0
+    ids = np.array([f"atom {i}" for i in range(60)])
+    np.savez(tmp_path / "rows.npz", descriptors=rng.random((60, 3)), sample_id=ids)
+    scores = tmp_path / "scores.h5"
+    assert ltau("score", tmp_path / "rows.npz", "-m", model, "-o", scores).code == 0
+    return scores, rng.random(60) + 0.1, ids
+
+
+@pytest.fixture
+def evaluate(scored, ltau):
+    """Mean true error and rank correlation with these true errors."""
+
+    def run(path):
+        result = ltau("evaluate", scored[0], path, "--json")
+        assert result.code == 0, result.err
+        metrics = json.loads(result.out)[0]["predictors"]["ltau"]
+        return metrics["mean_true_error"], metrics["rank_correlation"]
+
+    return run
+
+
+def write_csv(path, header, *columns):
+    lines = [header, *(",".join(map(str, row)) for row in zip(*columns, strict=True))]
+    path.write_text("\n".join(lines) + "\n")
+    return path
+
+
+def test_every_form_holds_the_same_errors(scored, evaluate, tmp_path):
+    _, truth, ids = scored
+    rng = np.random.default_rng(1)
+    vectors = rng.normal(size=(60, 3))
+    vectors *= (truth / np.linalg.norm(vectors, axis=1))[:, None]
+    wanted = evaluate(save(tmp_path / "t.npy", truth))
+    assert wanted[0] == pytest.approx(truth.mean())
+    with h5py.File(tmp_path / "t.h5", "w") as file:
+        file["deep/down"] = truth
+        file["other"] = np.zeros(3)
+    with h5py.File(tmp_path / "one.h5", "w") as file:
+        file["error"] = vectors
+        file["weights"] = np.zeros(3)
+    np.savez(tmp_path / "t.npz", errors=truth, more=np.zeros(2))
+    (tmp_path / "plain.csv").write_text("".join(f"{v!r}\n" for v in truth.tolist()))
+    (tmp_path / "bom.csv").write_text(
+        "﻿row, force_error\n" + "".join(f"{i}, {v!r}\n\n" for i, v in enumerate(truth.tolist())),
+        encoding="utf-8",
+    )
+    other = truth[::-1] + 1
+    write_csv(tmp_path / "t.csv", "id,error,mine", ids, other.tolist(), truth.tolist())
+    forms = [
+        save(tmp_path / "v.npy", vectors), save(tmp_path / "c.npy", truth[:, None]),
+        f"{tmp_path}/t.h5:/deep/down", f"{tmp_path}/t.npz:errors", tmp_path / "plain.csv",
+        tmp_path / "bom.csv", f"{tmp_path}/t.csv:mine",
+    ]  # fmt: skip
+    for form in forms:
+        assert evaluate(form) == pytest.approx(wanted, rel=1e-6), form
+    assert evaluate(tmp_path / "t.csv")[0] == pytest.approx(other.mean())
+
+
+@pytest.mark.parametrize("form", ["csv", "npz", "h5"])
+def test_errors_are_matched_by_id_in_any_order(form, scored, evaluate, tmp_path):
+    _, truth, ids = scored
+    wanted = evaluate(save(tmp_path / "t.npy", truth))
+    order = np.random.default_rng(2).permutation(60)
+    more = np.r_[ids[order], ["of another set"]], np.r_[truth[order], 99.0]
+    path = tmp_path / f"shuffled.{form}"
+    if form == "csv":
+        write_csv(path, "sample_id,error", more[0], more[1].tolist())
+    elif form == "npz":
+        np.savez(path, sample_id=more[0], errors=more[1])
+        path = f"{path}:errors"
+    else:
+        with h5py.File(path, "w") as file:
+            file["errors"], file["sample_id"] = more[1], more[0].astype("S")
+        path = f"{path}:/errors"
+    assert evaluate(path) == pytest.approx(wanted)
+
+
+def test_ids_that_are_numbers(scored, tmp_path, ltau):
+    rows = dict(np.load(tmp_path / "rows.npz"))
+    np.savez(tmp_path / "n.npz", descriptors=rows["descriptors"], sample_id=np.arange(60) + 100)
+    out = tmp_path / "n.h5"
+    assert ltau("score", tmp_path / "n.npz", "-m", tmp_path / "model.h5", "-o", out).code == 0
+    path = write_csv(tmp_path / "t.csv", "sample_id,error", range(159, 99, -1), range(60))
+    result = ltau("evaluate", out, path, "--json")
+    with h5py.File(out) as file:
+        expected = file["expected_error"][...]
+    wanted = spearmanr(expected, np.arange(59, -1, -1)).statistic
+    (found,) = json.loads(result.out)
+    assert found["predictors"]["ltau"]["rank_correlation"] == pytest.approx(wanted, abs=1e-6)
+
+
+def test_ids_that_lack_or_are_there_twice(scored, tmp_path, ltau):
+    scores, truth, ids = scored
+    path = write_csv(tmp_path / "t.csv", "sample_id,error", ids[:58], truth[:58].tolist())
+    check(ltau("evaluate", scores, path), INPUT, path, "2 rows", scores, "sample_id atom 58")
+    path = write_csv(tmp_path / "t.csv", "sample_id,error", [*ids, "atom 7"], [*truth, 1.0])
+    check(ltau("evaluate", scores, path), INPUT, path, "atom 7 is there more than once", hint=False)
+    np.savez(tmp_path / "t.npz", errors=truth, sample_id=ids[:59])
+    result = ltau("evaluate", scores, f"{tmp_path}/t.npz:errors")
+    check(result, INPUT, "sample_id", "t.npz has 59 rows", "60 true errors")
+    np.savez(tmp_path / "t.npz", errors=truth, sample_id=ids.reshape(30, 2))
+    result = ltau("evaluate", scores, f"{tmp_path}/t.npz:errors")
+    check(result, INPUT, "sample_id", "shape (30, 2)", hint=False)
+
+
+@pytest.mark.parametrize(
+    ("text", "words", "hint"),
+    [
+        ("", "is empty", False),
+        ("id,e\na,1\n", "no column error; it has: id, e", True),
+        ("id,error\na,1\n\nb,much\n", "line 4: column error holds no number", False),
+        ("id,error\na,1\nb\n", "line 3: column error holds no number", False),
+        ("1\n2\nx\n", "line 3: column error holds no number", False),
+        ("error\n1\n2\n", "has 2 true errors", True),
+        ("error\n", "has 0 true errors", True),
+        ("error\n" + "1\n" * 58 + "-1\n1\n", "negative, the first is row 58", True),
+        ("error\n" + "1\n" * 58 + "nan\ninf\n", "2 true errors are NaN or infinite", False),
+    ],
+)  # fmt: skip
+def test_csv_that_cannot_be_meant(text, words, hint, scored, tmp_path, ltau):
+    path = tmp_path / "t.csv"
+    path.write_text(text)
+    check(ltau("evaluate", scored[0], path), INPUT, path, words, hint=hint)
+    check(ltau("calibrate", scored[0], path, "-o", tmp_path / "o.h5"), INPUT, path, hint=hint)
+    assert not (tmp_path / "o.h5").exists()
+
+
+def test_csv_that_is_no_text(scored, tmp_path, ltau):
+    path = tmp_path / "t.csv"
+    path.write_bytes(b"\xff\xfe\x00")
+    check(ltau("evaluate", scored[0], path), INPUT, path, "cannot read it as CSV", hint=False)
+    path.write_text("error\n1\n")
+    check(ltau("evaluate", scored[0], f"{path}:forces"), INPUT, path, "no column forces")
+
+
+@pytest.mark.parametrize(
+    ("values", "words", "hint"),
+    [(np.ones(59), "59 true errors", True), (np.ones((60, 2)), "shape (60, 2)", False),
+     (np.ones((3, 20, 1)), "shape (3, 20, 1)", False), (np.full(60, -1.0), "negative", True)],
+)  # fmt: skip
+def test_arrays_that_cannot_be_meant(values, words, hint, scored, tmp_path, ltau):
+    path = save(tmp_path / "t.npy", values)
+    check(ltau("evaluate", scored[0], path), INPUT, path, words, hint=hint)
+
+
+def test_errors_that_are_nowhere(scored, tmp_path, ltau):
+    path = tmp_path / "none.npy"
+    check(ltau("evaluate", scored[0], path), INPUT, f"{path}: no such file", hint=False)
+    np.savez(tmp_path / "t.npz", a=np.ones(60), b=np.ones(60))
+    check(ltau("evaluate", scored[0], tmp_path / "t.npz"), INPUT, "t.npz", "which one")
+
+
+# Frames
+
+
+@pytest.fixture
+def evaluated(pipeline, tmp_path):
+    """The frames of the sample data with predicted forces that are off by the true errors."""
+    truth = np.load(pipeline.true_errors).astype(float)
+    rng = np.random.default_rng(0)
+    frames, start = ase.io.read(FRAMES, ":"), 0
+    for frame in frames:
+        own = truth[start : start + len(frame)]
+        start += len(frame)
+        direction = rng.normal(size=(len(frame), 3))
+        direction /= np.linalg.norm(direction, axis=1)[:, None]
+        reference = rng.normal(size=(len(frame), 3))
+        frame.calc = None
+        frame.arrays["dft_forces"] = reference
+        frame.arrays["nn_forces"] = reference + own[:, None] * direction
+    path = tmp_path / "evaluated.xyz"
+    ase.io.write(path, frames, format="extxyz")
+    return path
+
+
+KEYS = ("--reference-key", "dft_forces", "--prediction-key", "nn_forces")
+
+
+def test_frames_hold_the_errors_and_the_species(evaluated, pipeline, ltau, tmp_path):
+    (wanted,) = json.loads(ltau("evaluate", pipeline.scores, pipeline.true_errors, "--json").out)
+    result = ltau("evaluate", pipeline.scores, evaluated, *KEYS, "--json")
+    assert result.code == 0, result.err
+    (found,) = json.loads(result.out)
+    for name in ("mean_true_error", "rank_correlation", "ause"):
+        assert found["predictors"]["ltau"][name] == pytest.approx(
+            wanted["predictors"]["ltau"][name], rel=1e-4
+        )
+    assert "rank_correlation_within_groups" in found["predictors"]["ltau"]
+    fitted = tmp_path / "c.h5"
+    words = ("calibrate", pipeline.scores, evaluated, *KEYS, "--group", "species", "-o", fitted)
+    assert ltau(*words).code == 0
+    species = sorted({symbol for frame in ase.io.iread(FRAMES) for symbol in frame.symbols})
+    with h5py.File(fitted) as file:
+        assert file["groups"].asstr()[...].tolist() == species
+
+
+def test_frames_that_cannot_be_meant(evaluated, scored, pipeline, ltau, tmp_path):
+    result = ltau("evaluate", pipeline.scores, evaluated, "--reference-key", "none")
+    check(result, INPUT, evaluated, "found no predicted and reference forces")
+    check(ltau("evaluate", scored[0], evaluated, *KEYS), INPUT, "1,375 true errors", "60 rows")
+    path = tmp_path / "t.xyz"
+    path.write_text("nonsense\n")
+    assert ltau("evaluate", pipeline.scores, path).code == INPUT

@@ -1,0 +1,258 @@
+"""Whatever ends a stage, no half-written file stands under the target's name."""
+
+from __future__ import annotations
+
+import os
+import resource
+import shutil
+import signal
+import time
+
+import h5py
+import numpy as np
+import pytest
+
+from ltau_cli.artifacts.read import open_artifact
+from tests.helpers import SAMPLE, finish, small_disk, start, write_folder
+
+
+@pytest.fixture(scope="module")
+def queries(tmp_path_factory):
+    """Enough rows to keep `score` busy for some seconds."""
+    path = tmp_path_factory.mktemp("many") / "descriptors.npy"
+    np.save(path, np.tile(np.load(SAMPLE / "test_900K_descriptors.npy"), (90, 1)))
+    return path
+
+
+def commands(pipeline):
+    return {
+        "ingest": ["ingest", pipeline.logs],
+        "fit": ["fit", pipeline.errors, pipeline.train],
+        "score": ["score", pipeline.descriptors, "-m", pipeline.model, "--cdf"],
+        "calibrate": ["calibrate", pipeline.scores, pipeline.true_errors],
+        "export": ["export", pipeline.calibrated, "--format", "csv"],
+        "plot": ["plot", pipeline.calibration],
+    }
+
+
+@pytest.mark.parametrize("stage", ["ingest", "fit", "score", "calibrate", "export", "plot"])
+def test_sigkill_at_any_moment(stage, pipeline, tmp_path):
+    target = tmp_path / "result.png"
+    words = [*commands(pipeline)[stage], "-o", target, "--force"]
+    began = time.perf_counter()
+    assert finish(start(*words)).code == 0
+    whole = time.perf_counter() - began
+    complete = target.read_bytes()
+    target.unlink()
+    rng = np.random.default_rng(len(stage))
+    for old in (None, b"an older result"):
+        for moment in whole * rng.uniform(0.3, 1.0, 3):
+            target.unlink(missing_ok=True)
+            if old:
+                target.write_bytes(old)
+            process = start(*words)
+            time.sleep(moment)
+            process.kill()
+            finish(process)
+            found = target.read_bytes() if target.exists() else None
+            assert found in (old, complete)
+
+
+def wait_for_work(folder, process):
+    """Wait until the stage has its temporary file open."""
+    for _ in range(600):
+        if any(path.name.endswith((".tmp", ".part")) for path in folder.iterdir()):
+            return
+        assert process.poll() is None, process.stderr.read()
+        time.sleep(0.02)
+    raise AssertionError("the stage never began to write")
+
+
+@pytest.mark.parametrize(
+    ("sent", "code", "word"),
+    [(signal.SIGINT, 130, "interrupted"), (signal.SIGTERM, 143, "terminated")],
+)
+def test_signals_clean_up_and_say_so(sent, code, word, pipeline, queries, tmp_path):
+    target = tmp_path / "scores.h5"
+    target.write_bytes(b"an older result")
+    process = start("score", queries, "-m", pipeline.model, "-o", target, "-f", "--cdf")
+    wait_for_work(tmp_path, process)
+    process.send_signal(sent)
+    result = finish(process)
+    assert result.code == code, result.err
+    lines = result.err.splitlines()
+    assert lines[-1].startswith(f"error: {word}")
+    assert "Traceback" not in result.err
+    kept = [".scores.h5.part"] if "are done and kept" in lines[0] else []
+    assert sorted(path.name for path in tmp_path.iterdir()) == [*kept, "scores.h5"]
+    assert target.read_bytes() == b"an older result"
+
+
+def finished_rows(spool):
+    """Rows that a spool says are finished."""
+    return int(spool.read_bytes()[:20] or b"0") if spool.exists() else 0
+
+
+def wait_for_rows(spool, process, more_than):
+    for _ in range(3000):
+        if finished_rows(spool) > more_than:
+            return
+        assert process.poll() is None, process.stderr.read()
+        time.sleep(0.01)
+    raise AssertionError("no block was ever finished")
+
+
+def test_a_job_that_is_ended_again_and_again_goes_on(pipeline, queries, tmp_path):
+    """SIGTERM ends it within a second, SIGKILL at once; either way finished blocks count."""
+    rows = tmp_path / "rows.npy"
+    np.save(rows, np.load(queries)[:20_000])
+    words = ["score", rows, "-m", pipeline.model, "--block-rows", 500]
+    whole, target = tmp_path / "whole.h5", tmp_path / "scores.h5"
+    assert finish(start(*words, "-o", whole)).code == 0
+    spool, done = tmp_path / ".scores.h5.part", 0
+    for sent in (signal.SIGTERM, signal.SIGKILL, signal.SIGTERM):
+        process = start(*words, "-o", target)
+        wait_for_rows(spool, process, done)
+        before, sent_at = finished_rows(spool), time.perf_counter()
+        process.send_signal(sent)
+        process.wait()
+        took = time.perf_counter() - sent_at
+        result = finish(process)
+        done = finished_rows(spool)
+        assert done >= before
+        assert took < 1.0
+        if sent == signal.SIGTERM:
+            assert f"{done:,} of 20,000 rows are done and kept" in result.err
+    result = finish(start(*words, "-o", target, "--threads", 1))
+    assert f"continuing at row {done:,} of 20,000" in result.err
+    assert target.read_bytes() == whole.read_bytes()
+    assert not spool.exists()
+
+
+def test_a_job_ends_at_once_though_its_large_input_is_being_hashed(pipeline, tmp_path):
+    rows, target = tmp_path / "rows.npy", tmp_path / "scores.h5"
+    np.lib.format.open_memmap(rows, "w+", np.float32, (100_000_000, 16))  # takes no space on disk
+    process = start("score", rows, "-m", pipeline.model, "-o", target, "--block-rows", 100)
+    wait_for_rows(tmp_path / ".scores.h5.part", process, 0)
+    sent_at = time.perf_counter()
+    process.send_signal(signal.SIGTERM)
+    assert finish(process).code == 143
+    assert time.perf_counter() - sent_at < 2.0
+
+
+@pytest.mark.parametrize("stage", ["ingest", "fit", "score", "calibrate", "plot"])
+def test_a_file_that_may_not_grow(stage, pipeline, tmp_path):
+    """A limit on the file size fails writes the way a quota does."""
+
+    def limit():
+        resource.setrlimit(resource.RLIMIT_FSIZE, (9000, 9000))
+
+    target = tmp_path / "result.png"
+    environment = os.environ | {"PYTHONDONTWRITEBYTECODE": "1"}
+    result = finish(
+        start(*commands(pipeline)[stage], "-o", target, preexec_fn=limit, env=environment)
+    )
+    assert result.code == 5, (result.code, result.err)
+    assert result.err.startswith(f"error: cannot write {target}: File too large")
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_full_disk(pipeline, tmp_path):
+    with small_disk(tmp_path / "disk", 200_000) as mounted:
+        target = tmp_path / "disk" / "errors.h5"
+        result = finish(start("ingest", pipeline.logs, "-o", target))
+        if mounted:
+            assert result.code == 5, (result.code, result.err)
+            assert result.err.startswith(f"error: cannot write {target}: No space left on device")
+            assert list(target.parent.iterdir()) == []
+        else:  # no right to mount: at least the command works there
+            assert result.code == 0
+
+
+def test_a_target_that_appears_meanwhile_is_kept(pipeline, queries, tmp_path):
+    target = tmp_path / "scores.h5"
+    process = start("score", queries, "-m", pipeline.model, "-o", target, "--cdf")
+    wait_for_work(tmp_path, process)
+    target.write_bytes(b"of another job")
+    result = finish(process)
+    assert result.code == 5
+    assert "exists already" in result.err or "appeared" in result.err
+    assert "123,750 of 123,750 rows are done and kept" in result.err
+    assert target.read_bytes() == b"of another job"
+
+
+def test_finished_artifacts_are_whole(pipeline):
+    for name in ("errors", "model", "scores", "calibration"):
+        with open_artifact(getattr(pipeline, name), name) as artifact:
+            for spec in artifact.present():
+                artifact.read(spec.name)
+        with h5py.File(getattr(pipeline, name)) as file:
+            assert file.attrs["created"] == "2023-11-14T22:13:20Z"
+
+
+# While appending
+
+
+@pytest.fixture(scope="module")
+def large(tmp_path_factory):
+    """An artifact of some size, its log with one epoch more, and the result of appending it."""
+    folder = tmp_path_factory.mktemp("large")
+    log = np.random.default_rng(0).random((9, 400_000), dtype=np.float32)
+    write_folder(folder / "logs", log[:8])
+    result = finish(start("ingest", folder / "logs", "-o", folder / "errors.h5"))
+    assert result.code == 0, result.err
+    write_folder(folder / "logs", log[8:], epochs=[8])
+    return folder
+
+
+def append_to(large, target, **options):
+    shutil.copy(large / "errors.h5", target)
+    return start("ingest", large / "logs", "-o", target, "--append", **options)
+
+
+def test_sigkill_at_any_moment_of_an_append(large, tmp_path):
+    target = tmp_path / "errors.h5"
+    began = time.perf_counter()
+    result = finish(append_to(large, target))
+    whole = time.perf_counter() - began
+    assert result.code == 0, result.err
+    old, complete = (large / "errors.h5").read_bytes(), target.read_bytes()
+    assert old != complete
+    for moment in whole * np.random.default_rng(0).uniform(0.4, 1.0, 5):
+        process = append_to(large, target)
+        time.sleep(moment)
+        process.kill()
+        finish(process)
+        assert target.read_bytes() in (old, complete)
+
+
+def test_sigterm_during_an_append(large, tmp_path):
+    target = tmp_path / "errors.h5"
+    process = append_to(large, target)
+    for _ in range(600):
+        if any(path.name.endswith(".tmp") for path in tmp_path.iterdir()):
+            break
+        assert process.poll() is None, process.stderr.read()
+        time.sleep(0.01)
+    process.terminate()
+    result = finish(process)
+    if result.code != 0:  # else it was done already
+        assert result.code == 143, result.err
+        assert result.err.startswith("error: terminated")
+        assert target.read_bytes() == (large / "errors.h5").read_bytes()
+    assert [path.name for path in tmp_path.iterdir()] == ["errors.h5"]
+
+
+def test_a_file_that_may_not_grow_during_an_append(large, tmp_path):
+    size = (large / "errors.h5").stat().st_size + 100_000
+
+    def limit():
+        resource.setrlimit(resource.RLIMIT_FSIZE, (size, size))
+
+    target = tmp_path / "errors.h5"
+    environment = os.environ | {"PYTHONDONTWRITEBYTECODE": "1"}
+    result = finish(append_to(large, target, preexec_fn=limit, env=environment))
+    assert result.code == 5, (result.code, result.err)
+    assert result.err.startswith(f"error: cannot write {target}: File too large")
+    assert target.read_bytes() == (large / "errors.h5").read_bytes()
+    assert [path.name for path in tmp_path.iterdir()] == ["errors.h5"]

@@ -1,0 +1,42 @@
+"""Targets of any command: nothing is overwritten unasked."""
+
+from __future__ import annotations
+
+import os
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from tests.helpers import OUTPUT, check, save
+
+
+@pytest.mark.parametrize("stage", ["ingest", "fit", "score", "calibrate", "plot"])
+def test_existing_output_is_kept_without_force(stage, pipeline, tmp_path, ltau):
+    there = tmp_path / "there.png"
+    there.write_bytes(b"precious")
+    words = {
+        "ingest": ["ingest", pipeline.logs],
+        "fit": ["fit", pipeline.errors, pipeline.train],
+        "score": ["score", pipeline.descriptors, "-m", pipeline.model],
+        "calibrate": ["calibrate", pipeline.scores, pipeline.true_errors],
+        "plot": ["plot", pipeline.calibration],
+    }[stage]
+    result = ltau(*words, "-o", there)
+    check(result, OUTPUT, there, "exists")
+    assert "--force" in result.err
+    assert there.read_bytes() == b"precious"
+    assert ltau(*words, "-o", there, "--force").code == 0
+    assert there.read_bytes() != b"precious"
+    check(ltau(*words, "-o", tmp_path / "no/way.png"), OUTPUT, "no folder")
+    check(ltau(*words, "-o", tmp_path), OUTPUT, "is a folder")
+    assert [path.name for path in tmp_path.iterdir()] == ["there.png"]
+
+
+def test_unwritable_folder(tmp_path, ltau):
+    folder = Path("/sys/kernel") if os.getuid() == 0 else tmp_path  # root may write anywhere else
+    log = save(tmp_path / "log.npy", np.ones((2, 3)))
+    tmp_path.chmod(0o555)
+    path = folder / "o.h5"
+    check(ltau("ingest", log, "-o", path), OUTPUT, f"cannot write {path}: ")
+    tmp_path.chmod(0o755)
