@@ -155,10 +155,10 @@ def _score(
             searcher, scaling.apply(queries.descriptors, threads=threads), unique,
             points.multiplicity, neighbors[-1], threads=threads,
         )  # fmt: skip
-    floor = distance_floor([(unique, points.multiplicity)])
     results = []
     for k, weighting in itertools.product(neighbors, WEIGHTINGS):
         of_sample = pairs.to_samples(_nearest(own, k).mean_distance())
+        floor = distance_floor([(unique, points.multiplicity)], of_sample)
         of_point = np.bincount(points.of_sample, weights=of_sample) / points.multiplicity
         near = _nearest(found, k)
         distance = near.mean_distance()

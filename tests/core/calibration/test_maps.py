@@ -36,7 +36,7 @@ def exponents(error_map):
     return dict(zip(FEATURES, error_map.coefficients[1:], strict=True))
 
 
-@pytest.mark.parametrize(("b", "c", "g"), [(1.0, 0.6, 2.0), (0.7, 0.3, 1.5), (1.5, 1.0, 2.4)])
+@pytest.mark.parametrize(("b", "c", "g"), [(1.0, 0.6, 2.0), (0.8, 0.4, 1.7), (1.3, 0.9, 2.3)])
 def test_exponents_are_found_where_the_rows_tell(b, c, g):
     rows = make_rows(1000, spread=0.5)
     found = exponents(maps.fit_distance(rows, errors_of(rows, b=b, c=c, g=g)))
