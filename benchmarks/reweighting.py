@@ -22,9 +22,19 @@ import time
 from concurrent.futures import ProcessPoolExecutor
 from multiprocessing import get_context
 from pathlib import Path
+from typing import Any
 
 import numpy as np
-from selection import SEED, TEMPERATURES, force_errors, load_sample, make_all, run_ltau
+from selection import (
+    SEED,
+    TEMPERATURES,
+    Floats,
+    Rows,
+    force_errors,
+    load_sample,
+    make_all,
+    run_ltau,
+)
 
 EPOCHS = 300
 N_STARTS, N_VALIDATION_STARTS = 4, 5  # at each temperature; one frame of each is trained on
@@ -38,7 +48,7 @@ CONTROL = "--emphasis hard"
 HOTTEST = TEMPERATURES[-1]
 
 
-def frame_sets(sample):
+def frame_sets(sample: Any) -> dict[str, list[Any]]:
     """How all frames are drawn; the streams are not those of the sample data."""
     return {
         name: [
@@ -51,7 +61,7 @@ def frame_sets(sample):
     }  # fmt: skip
 
 
-def mislabel(frames, later, n):
+def mislabel(frames: list[Any], later: list[Any], n: int) -> tuple[list[Any], Rows]:
     """Give ``n`` frames the forces of ``later``; return which."""
     wrong = np.sort(np.random.default_rng(SEED).permutation(len(frames))[:n])
     labeled = [frame.copy() for frame in frames]
@@ -60,7 +70,9 @@ def mislabel(frames, later, n):
     return labeled, wrong
 
 
-def weigh(sample, model, errors, frames, temperature):
+def weigh(
+    sample: Any, model: Any, errors: list[Floats], frames: list[Any], temperature: float
+) -> dict[str, Floats]:
     """Weights (n_frames,) by each strategy, from the errors logged while training."""
     here = Path.cwd()
     with tempfile.TemporaryDirectory() as folder:
@@ -86,17 +98,17 @@ def weigh(sample, model, errors, frames, temperature):
             os.chdir(here)
 
 
-def first_training(job):
+def first_training(job: tuple[Any, ...]) -> tuple[tuple[Floats, Floats], dict[str, Floats]]:
     """Train plainly; return the errors of both sets, and the weights."""
     seed, training, true, validation, temperature = job
     sample = load_sample()
-    errors = []
+    errors: list[Floats] = []
     model = sample.train(training, EPOCHS, seed, on_epoch=lambda _, e: errors.append(e.copy()))
     result = force_errors(sample, model, true), force_errors(sample, model, validation)
     return result, weigh(sample, model, errors, training, temperature)
 
 
-def retraining(job):
+def retraining(job: tuple[Any, ...]) -> tuple[Floats, Floats]:
     seed, training, true, validation, weights = job
     sample = load_sample()
     kept = np.flatnonzero(weights)
@@ -104,7 +116,15 @@ def retraining(job):
     return force_errors(sample, model, true), force_errors(sample, model, validation)
 
 
-def experiment(workers, seeds, temperature, training, true, validation, wrong):
+def experiment(
+    workers: ProcessPoolExecutor,
+    seeds: range,
+    temperature: float,
+    training: list[Any],
+    true: list[Any],
+    validation: list[Any],
+    wrong: Rows,
+) -> None:
     """Train and retrain with all seeds, and print one table."""
     data = training, true, validation
     first = list(workers.map(first_training, [(seed, *data, temperature) for seed in seeds]))
@@ -125,7 +145,7 @@ def experiment(workers, seeds, temperature, training, true, validation, wrong):
         print(f"weights by {name}: {all_seeds.min():.2f} to {all_seeds.max():.2f}; mean", end=" ")
         print(", ".join(parts))
 
-    def gaps(errors):
+    def gaps(errors: tuple[Floats, Floats]) -> list[float]:
         """Training and validation error and their difference, of all and of the hottest."""
         of_all = [e.mean() for e in errors]
         of_hot = [e[t == HOTTEST].mean() for e, t in zip(errors, kelvin, strict=True)]
@@ -142,7 +162,7 @@ def experiment(workers, seeds, temperature, training, true, validation, wrong):
         show(name, np.array([gaps(errors) for errors in own]), plain)
 
 
-def show(name, table, plain):
+def show(name: str, table: Floats, plain: Floats) -> None:
     cells = []
     for first in (0, 3):
         cells += [f"{c.mean():.4f} ± {c.std(ddof=1):.4f}" for c in table[:, first : first + 3].T]
@@ -152,7 +172,7 @@ def show(name, table, plain):
     print(f"| {name} | " + " | ".join(cells) + " |", flush=True)
 
 
-def main():
+def main() -> None:
     parser = argparse.ArgumentParser()
     parser.add_argument("--seeds", type=int, default=3, help="of the training")
     parser.add_argument("--temperature", type=float, default=3.0, help="of ltau weights")

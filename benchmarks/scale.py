@@ -20,13 +20,18 @@ import resource
 import subprocess
 import sys
 import time
+from collections.abc import Callable
+from typing import Any
 
 import numpy as np
+import numpy.typing as npt
+
+Array = npt.NDArray[Any]
 
 WIDTH, K, RECALL, BINS = 32, 10, 0.99, 100
 
 
-def make_descriptors(n: int, seed: int) -> np.ndarray:
+def make_descriptors(n: int, seed: int) -> Array:
     """Points on a curved sheet of 8 dimensions in 32, with a little noise."""
     shape = np.random.default_rng(0)
     first, second = shape.normal(size=(8, 64)), shape.normal(size=(64, WIDTH)) / 8
@@ -35,7 +40,7 @@ def make_descriptors(n: int, seed: int) -> np.ndarray:
     return (points + 0.01 * rng.normal(size=(n, WIDTH))).astype(np.float32)
 
 
-def make_log(n_epochs: int, n: int) -> np.ndarray:
+def make_log(n_epochs: int, n: int) -> Array:
     rng = np.random.default_rng(1)
     base = rng.lognormal(-2, 0.7, n).astype(np.float32)
     return np.stack([base * rng.random(n, dtype=np.float32) * 3 for _ in range(n_epochs)])
@@ -45,7 +50,7 @@ def peak_mb() -> float:
     return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024
 
 
-def best(work, runs: int = 3):
+def best(work: Callable[[], Any], runs: int = 3) -> tuple[float, Any]:
     """Shortest of some runs, and the last result."""
     times = []
     for _ in range(runs):
@@ -55,7 +60,7 @@ def best(work, runs: int = 3):
     return min(times), result
 
 
-def count_ltau(n_epochs: int, n: int, threads: int) -> dict:
+def count_ltau(n_epochs: int, n: int, threads: int) -> dict[str, Any]:
     from ltau_cli.core.histogram import summarize_samples
 
     log = make_log(n_epochs, n)
@@ -63,7 +68,7 @@ def count_ltau(n_epochs: int, n: int, threads: int) -> dict:
     summarize_samples(log[:, :100], edges, edges[50:51])  # compile
     before = peak_mb()
 
-    def work():
+    def work() -> Array:
         counts = np.zeros((n, BINS + 2), np.uint8)
         for start in range(0, n, 16_384):  # as fit reads the artifact
             part = log[:, start : start + 16_384]
@@ -77,12 +82,12 @@ def count_ltau(n_epochs: int, n: int, threads: int) -> dict:
     return {"seconds": seconds, "mb": peak_mb() - before, "read": read, "sum": int(counts.sum())}
 
 
-def count_numpy(n_epochs: int, n: int, threads: int) -> dict:
+def count_numpy(n_epochs: int, n: int, threads: int) -> dict[str, Any]:
     log = make_log(n_epochs, n)
     edges = np.geomspace(1e-3, 2, BINS + 1)
     before = peak_mb()
 
-    def work():
+    def work() -> Array:
         bins = np.searchsorted(edges, log.ravel())
         flat = np.tile(np.arange(n) * (BINS + 2), n_epochs) + bins
         return np.bincount(flat, minlength=n * (BINS + 2)).reshape(n, BINS + 2)
@@ -91,25 +96,25 @@ def count_numpy(n_epochs: int, n: int, threads: int) -> dict:
     return {"seconds": seconds, "mb": peak_mb() - before, "sum": int(counts.sum())}
 
 
-def make_search(n: int, n_queries: int):
+def make_search(n: int, n_queries: int) -> tuple[Array, Array, Array]:
     points, queries = make_descriptors(n, 2), make_descriptors(n_queries, 3)
     counts = np.random.default_rng(4).integers(0, 3, (n, BINS + 2)).astype(np.uint8)
     counts[:, 50] += 1
     return points, queries, counts
 
 
-def exact_neighbors(points, queries) -> np.ndarray:
+def exact_neighbors(points: Array, queries: Array) -> Array:
     from sklearn.neighbors import NearestNeighbors
 
     search = NearestNeighbors(algorithm="brute").fit(points)
-    return search.kneighbors(queries[:2000], K, return_distance=False)
+    return np.asarray(search.kneighbors(queries[:2000], K, return_distance=False))
 
 
-def recall(found: np.ndarray, exact: np.ndarray) -> float:
+def recall(found: Array, exact: Array) -> float:
     return float((found[:2000, :K, None] == exact[:, None, :]).any(axis=1).mean())
 
 
-def search_ltau(n: int, n_queries: int, threads: int) -> dict:
+def search_ltau(n: int, n_queries: int, threads: int) -> dict[str, Any]:
     from ltau_cli.core.mixture import average_cdfs, average_values
     from ltau_cli.core.search import graph
     from ltau_cli.core.search import neighbors as nn
@@ -126,10 +131,10 @@ def search_ltau(n: int, n_queries: int, threads: int) -> dict:
     largest = np.full(n, 2, np.float32)
     edges = np.geomspace(1e-3, 2, BINS + 1)
 
-    def search():
+    def search() -> nn.Neighbors:
         return nn.find_neighbors(searcher, queries, points, one, K, threads=threads)
 
-    def average(found):
+    def average(found: nn.Neighbors) -> Any:
         average_values(found, largest[:, None], threads=threads)
         return average_cdfs(
             found, counts, largest, edges, levels=np.array([0.5, 0.9, 0.95]),
@@ -143,7 +148,7 @@ def search_ltau(n: int, n_queries: int, threads: int) -> dict:
             "build": built, "effort": effort}  # fmt: skip
 
 
-def search_faiss(n: int, n_queries: int, threads: int) -> dict:
+def search_faiss(n: int, n_queries: int, threads: int) -> dict[str, Any]:
     import faiss
 
     faiss.omp_set_num_threads(threads)
@@ -161,7 +166,7 @@ def search_faiss(n: int, n_queries: int, threads: int) -> dict:
     seconds, (_, found) = best(lambda: index.search(queries, K))
     density = counts / counts.sum(axis=1, keepdims=True, dtype=np.float32)
 
-    def average():
+    def average() -> Array:
         return np.concatenate(
             [density[found[i : i + 1000]].mean(axis=1) for i in range(0, n_queries, 1000)]
         )
@@ -174,7 +179,7 @@ def search_faiss(n: int, n_queries: int, threads: int) -> dict:
 PARTS = {f.__name__: f for f in (count_ltau, count_numpy, search_ltau, search_faiss)}
 
 
-def measure(part: str, *numbers: int) -> dict:
+def measure(part: str, *numbers: int) -> dict[str, Any]:
     """Run one part in a process of its own."""
     threads = str(numbers[-1])
     environment = os.environ | dict.fromkeys(("NUMBA_NUM_THREADS", "OMP_NUM_THREADS"), threads)
@@ -184,7 +189,8 @@ def measure(part: str, *numbers: int) -> dict:
     )  # fmt: skip
     if done.returncode:
         raise SystemExit(done.stderr)
-    return json.loads(done.stdout.splitlines()[-1])
+    measured: dict[str, Any] = json.loads(done.stdout.splitlines()[-1])
+    return measured
 
 
 def main() -> None:

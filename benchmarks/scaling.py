@@ -16,6 +16,7 @@ import sys
 import tempfile
 import time
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 from scale import make_descriptors, make_log
@@ -54,16 +55,28 @@ def measure(n: int, folder: Path) -> dict[str, float]:
 
 
 def draw(rows: list[dict[str, float]], path: Path) -> None:
-    from ltau_cli.figures.style import BLUE, GREEN, ORANGE, new_figure, save_figure
+    from ltau_cli.figures.style import (
+        BLUE,
+        GREEN,
+        ORANGE,
+        Data,
+        Panel,
+        draw_page,
+        looks,
+        save_figure,
+    )
 
-    with new_figure() as (figure, axes):
+    def lines(axes: Any) -> Data:
         sizes = [row["samples"] for row in rows]
         for name, color in (("ingest s", GREEN), ("fit s", ORANGE), ("score s", BLUE)):
             label = {"score s": "score 100,000"}.get(name, name.removesuffix(" s"))
             axes.loglog(sizes, [row[name] for row in rows], "o-", color=color, label=label)
         axes.set(xlabel="training samples", ylabel="wall time (s)", title="32 columns, 50 epochs")
         axes.legend(fontsize=7)
-        save_figure(figure, path, path.suffix[1:])
+        return []
+
+    with looks({}):
+        save_figure(draw_page([Panel("scaling", lines)]).figure, path, path.suffix[1:])
 
 
 def main() -> None:
@@ -85,4 +98,5 @@ def main() -> None:
         draw(rows, options.plot)
 
 
-main()
+if __name__ == "__main__":
+    main()

@@ -25,10 +25,16 @@ from concurrent.futures import ProcessPoolExecutor
 from dataclasses import astuple
 from multiprocessing import get_context
 from pathlib import Path
+from typing import Any
 
 import numpy as np
+import numpy.typing as npt
 
 from ltau_cli.cli import main as ltau
+
+Floats = npt.NDArray[np.float64]
+Rows = npt.NDArray[np.int64]
+Frames = dict[str, list[Any]]
 
 ROOT = Path(__file__).resolve().parent.parent
 SEED = 0
@@ -48,10 +54,12 @@ STRATEGIES = {
 }  # fmt: skip
 
 
-def load_sample():
+def load_sample() -> Any:
     path = ROOT / "sample_data" / "make_sample_data.py"
     spec = importlib.util.spec_from_file_location("make_sample_data", path)
-    module = importlib.util.module_from_spec(spec)
+    assert spec is not None
+    assert spec.loader is not None
+    module: Any = importlib.util.module_from_spec(spec)
     sys.modules[spec.name] = module
     spec.loader.exec_module(module)
     module.torch.set_num_threads(1)
@@ -59,9 +67,13 @@ def load_sample():
     return module
 
 
-def frame_sets(sample):
+def frame_sets(sample: Any) -> dict[str, list[Any]]:
     """How all frames are drawn; the streams are not those of the sample data."""
-    sets = {"start": [sample.FrameSet("start", 10, 300, 6, 3)], "pool": [], "test": []}
+    sets: dict[str, list[Any]] = {
+        "start": [sample.FrameSet("start", 10, 300, 6, 3)],
+        "pool": [],
+        "test": [],
+    }
     sets["validation"] = [sample.FrameSet("validation", 40, 300, 6, 2)]
     for i, temperature in enumerate(TEMPERATURES):
         sets["pool"].append(sample.FrameSet("pool", 20 + i, temperature, 6, 10))
@@ -69,22 +81,30 @@ def frame_sets(sample):
     return sets
 
 
-def make_all(workers, sets):
+def make_all(workers: ProcessPoolExecutor, sets: dict[str, list[Any]]) -> Frames:
     """Frames of each set of `frame_sets`, made by worker processes."""
     jobs = [(name, frame_set) for name, of in sets.items() for frame_set in of]
-    frames = {name: [] for name in sets}
+    frames: Frames = {name: [] for name in sets}
     made = workers.map(make, [astuple(frame_set) for _, frame_set in jobs])
     for (name, _), own in zip(jobs, made, strict=True):
         frames[name] += own
     return frames
 
 
-def make(fields):
+def make(fields: tuple[Any, ...]) -> list[Any]:
     sample = load_sample()  # a worker cannot unpickle a FrameSet before this
-    return sample.make_frames(SEED, sample.FrameSet(*fields))
+    frames: list[Any] = sample.make_frames(SEED, sample.FrameSet(*fields))
+    return frames
 
 
-def choose(sample, model, errors, start, validation, pool):
+def choose(
+    sample: Any,
+    model: Any,
+    errors: list[Floats],
+    start: list[Any],
+    validation: list[Any],
+    pool: list[Any],
+) -> dict[str, Rows]:
     """Frames that each strategy chooses, with the errors logged while `model` was trained."""
     here = Path.cwd()
     with tempfile.TemporaryDirectory() as folder:
@@ -114,43 +134,42 @@ def choose(sample, model, errors, start, validation, pool):
             os.chdir(here)
 
 
-def run_ltau(*words):
+def run_ltau(*words: str) -> None:
     code = ltau.run([*words, "-q"])
     assert code == 0, f"{words}: exit code {code}"
 
 
-def force_errors(sample, model, frames):
+def force_errors(sample: Any, model: Any, frames: list[Any]) -> Floats:
     """Mean norm of the force error of each frame, in eV/Å."""
     forces = sample.evaluate(model, frames)[1]
     errors = np.linalg.norm(forces - sample.reference_forces(frames), axis=1)
-    return errors.reshape(len(frames), -1).mean(axis=1)
+    return np.asarray(errors.reshape(len(frames), -1).mean(axis=1))
 
 
-def first_training(job):
+def first_training(job: tuple[Any, ...]) -> tuple[Floats, Floats, dict[str, Rows]]:
     """Train on the start; return the errors before, and the choice of each strategy."""
     seed, start, validation, pool, test = job
     sample = load_sample()
-    errors = []
+    errors: list[Floats] = []
     model = sample.train(start, EPOCHS, seed, on_epoch=lambda _, e: errors.append(e.copy()))
     chosen = choose(sample, model, errors, start, validation, pool)
     return force_errors(sample, model, pool), force_errors(sample, model, test), chosen
 
 
-def retraining(job):
+def retraining(job: tuple[Any, ...]) -> tuple[float, Floats]:
     seed, start, pool, test, chosen = job
     sample = load_sample()
     model = sample.train([*start, *(pool[i] for i in chosen)], EPOCHS, seed)
     rest = np.setdiff1d(np.arange(len(pool)), chosen)
-    return force_errors(sample, model, [pool[i] for i in rest]).mean(), force_errors(
-        sample, model, test
-    )
+    of_rest = force_errors(sample, model, [pool[i] for i in rest])
+    return float(of_rest.mean()), force_errors(sample, model, test)
 
 
-def report(began, what):
+def report(began: float, what: str) -> None:
     print(f"{time.perf_counter() - began:.0f} s: {what}", file=sys.stderr, flush=True)
 
 
-def main():
+def main() -> None:
     parser = argparse.ArgumentParser()
     parser.add_argument("--seeds", type=int, default=3, help="of the training")
     parser.add_argument("--processes", type=int, default=2)
@@ -189,7 +208,7 @@ def main():
     print("| choice | " + " | ".join(columns) + " |")
     print("| --- " * (len(columns) + 1) + "|")
 
-    def show(name, rest, of_test, numbers):
+    def show(name: str, rest: list[float], of_test: list[Floats], numbers: str) -> None:
         table = np.array([
             [r, e.mean(), *(e[tested == t].mean() for t in TEMPERATURES)]
             for r, e in zip(rest, of_test, strict=True)

@@ -11,10 +11,13 @@ errors (what `ltau weights` compares) and by their mean.
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from pathlib import Path
+from typing import Any
 
 import ase.io
 import numpy as np
+import numpy.typing as npt
 
 from ltau_cli.core.histogram import make_edges, summarize_samples
 from ltau_cli.core.search.loo import leave_one_out
@@ -24,13 +27,15 @@ from ltau_cli.core.search.scaling import fit_scaling
 from ltau_cli.core.search.shards import OneShard
 from ltau_cli.core.suspects import OUTLIER, own_quartile, robust_score
 
+Array = npt.NDArray[Any]
+
 SAMPLE = Path(__file__).resolve().parent.parent / "sample_data"
 K = 30
 N_PLANTED, N_DRAWS = 10, 10
 NATOMS = 55
 
 
-def read():
+def read() -> tuple[Array, Array, Array]:
     """The log (n_epochs, n), the descriptors and the forces of the training atoms."""
     n_epochs = len(list((SAMPLE / "logs").iterdir()))
     logs = [np.load(SAMPLE / "logs" / f"force_errors_epoch_{e}.npy") for e in range(n_epochs)]
@@ -39,16 +44,16 @@ def read():
     return np.stack(logs), np.load(SAMPLE / "train_descriptors.npy"), forces
 
 
-def plant(log, rows, wrong, rng):
+def plant(log: Array, rows: Array, wrong: Array, rng: np.random.Generator) -> Array:
     """Errors as they would be if the labels of these rows were wrong by ``wrong`` (n_rows,)."""
     own = log[:, rows].astype(float)
     cosine = rng.uniform(-1, 1, own.shape)
-    planted = log.copy()
+    planted: Array = log.copy()
     planted[:, rows] = np.sqrt(own**2 + wrong**2 + 2 * own * wrong * cosine)
     return planted
 
 
-def main():
+def main() -> None:
     log, descriptors, forces = read()
     final = float(log[-1].mean())
     scaling = fit_scaling(
@@ -61,7 +66,7 @@ def main():
         bins=100, low=0.01 * final, high=float(log.max()), grid="log", thresholds=[final]
     )
 
-    def scores(errors):
+    def scores(errors: Array) -> Iterator[tuple[str, Array]]:
         summary = summarize_samples(errors, edges, np.array([final]))
         statistics = {
             "lower quartile": own_quartile(summary.counts, summary.max_error, edges),

@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import contextlib
 import os
+import shutil
 from collections.abc import Callable
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -16,6 +18,11 @@ from tests.helpers import INPUT, SAMPLE, Pipeline, Result, check, contents, save
 os.environ["SOURCE_DATE_EPOCH"] = "1700000000"  # the same date in every artifact
 settings.register_profile("ltau", deadline=None, max_examples=60)
 settings.load_profile("ltau")
+
+
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """Begin with what takes long, so that no process is left alone with it at the end."""
+    items.sort(key=lambda item: item.get_closest_marker("slow") is None)
 
 
 @pytest.fixture
@@ -69,17 +76,27 @@ def _fixed_surroundings(monkeypatch: pytest.MonkeyPatch) -> None:
             monkeypatch.delenv(name)
 
 
-@pytest.fixture
-def small(tmp_path, ltau):
-    """A log of 20 samples with its artifacts, as paths."""
+@pytest.fixture(scope="session")
+def small_files(tmp_path_factory):
+    """See :func:`small`; made once."""
+    folder = tmp_path_factory.mktemp("small")
     rng = np.random.default_rng(0)
-    log = save(tmp_path / "log.npy", rng.random((6, 20)))
-    x = save(tmp_path / "x.npy", rng.random((20, 3)))
-    errors, model, scores = (tmp_path / f"{name}.h5" for name in ("errors", "model", "scores"))
-    assert ltau("ingest", log, "-o", errors).code == 0
-    assert ltau("fit", errors, x, "-o", model).code == 0
-    assert ltau("score", x, "-m", model, "-o", scores).code == 0
-    return {"log": log, "x": x, "errors": errors, "model": model, "scores": scores}
+    log = save(folder / "log.npy", rng.random((6, 20)))
+    x = save(folder / "x.npy", rng.random((20, 3)))
+    errors, model, scores = (folder / f"{name}.h5" for name in ("errors", "model", "scores"))
+    for step in (
+        ["ingest", log, "-o", errors],
+        ["fit", errors, x, "-o", model],
+        ["score", x, "-m", model, "-o", scores],
+    ):
+        assert run([str(word) for word in [*step, "-q"]]) == 0, step
+    return folder
+
+
+@pytest.fixture
+def small(small_files, tmp_path):
+    """A log of 20 samples with its artifacts, as paths, in a folder of one's own."""
+    return {path.stem: Path(shutil.copy(path, tmp_path)) for path in small_files.iterdir()}
 
 
 @pytest.fixture

@@ -37,10 +37,11 @@ class Result:
     err: str
 
 
-def start(*arguments: object, **options: object) -> subprocess.Popen[str]:
-    """Start ``ltau ARGUMENTS`` in a new process."""
+def start(*arguments: object, before: str = "", **options: object) -> subprocess.Popen[str]:
+    """Start ``ltau ARGUMENTS`` in a new process, which first runs the code ``before``."""
+    code = f"{before}\nfrom ltau_cli.cli.main import main; main()"
     return subprocess.Popen(
-        [sys.executable, "-m", "ltau_cli", *map(str, arguments)],
+        [sys.executable, *(["-c", code] if before else ["-m", "ltau_cli"]), *map(str, arguments)],
         stdout=subprocess.PIPE,
         stderr=subprocess.PIPE,
         text=True,
@@ -94,6 +95,11 @@ def save(path, values):
 
 
 LABELS = ("sample_id", "structure", "species", "config_type", "group", "magnitude")
+
+
+def names(folder):
+    """File names in a folder, in order."""
+    return sorted(path.name for path in folder.iterdir())
 
 
 def contents(path):
@@ -231,22 +237,6 @@ def peak_memory(*words):
     command = [sys.executable, "-c", code, *map(str, words), "-q"]
     done = subprocess.run(command, capture_output=True, text=True, check=True)
     return int(done.stdout) * 1024
-
-
-@contextlib.contextmanager
-def small_disk(folder, size):
-    """Mount a tmpfs of ``size`` bytes where this user may; else an ordinary folder that is full.
-
-    Yields whether the disk is really small.
-    """
-    folder.mkdir()
-    mount = ["mount", "-t", "tmpfs", "-o", f"size={size}", "tmpfs", str(folder)]
-    mounted = subprocess.run(mount, capture_output=True, check=False).returncode == 0
-    try:
-        yield mounted
-    finally:
-        if mounted:
-            subprocess.run(["umount", str(folder)], check=True)
 
 
 @contextlib.contextmanager

@@ -17,7 +17,7 @@ import numpy as np
 import pytest
 
 from ltau_cli.stages.export import property_name
-from tests.helpers import ARTIFACT, INPUT, OUTPUT, SAMPLE, USAGE, check, finish, start
+from tests.helpers import ARTIFACT, INPUT, OUTPUT, SAMPLE, USAGE, check, finish, names, start
 
 FRAMES = SAMPLE / "test_300K.xyz"
 N, N_FRAMES, NATOMS = 1375, 25, 55
@@ -29,10 +29,6 @@ def values(pipeline):
     with h5py.File(pipeline.calibrated) as file:
         found = {name: item[...] for name, item in file.items() if isinstance(item, h5py.Dataset)}
         return found | {f"structures/{name}": v[...] for name, v in file["structures"].items()}
-
-
-def names(folder):
-    return sorted(path.name for path in folder.iterdir())
 
 
 def read_csv(text, delimiter=","):

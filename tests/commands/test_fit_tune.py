@@ -7,7 +7,7 @@ import json
 import h5py
 import numpy as np
 
-from ltau_cli.artifacts.errors import KeptLog
+from ltau_cli.artifacts.errors import ErrorsFile
 from ltau_cli.artifacts.read import open_artifact
 from tests.helpers import SAMPLE
 
@@ -60,14 +60,14 @@ def test_burn_in_of_each_run_and_of_missing_values(tmp_path, ltau):
     first[2:, 3], second[2:, 3] = np.nan, np.nan  # logged in the first two epochs only
     second[4, 5] = np.nan
     errors = write_log(tmp_path, (first, second), ltau)
-    with open_artifact(errors, "errors") as artifact:
-        kept = KeptLog(artifact, 2)
+    with open_artifact(errors, ErrorsFile) as artifact:
+        kept = artifact.after(2)
         assert kept.rows.tolist() == [2, 3, 4, 5, 8, 9, 10]
         rest = np.concatenate([first[2:], second[2:]]).astype(np.float32)
         np.testing.assert_array_equal(kept.read(0, 40), rest)
         np.testing.assert_array_equal(kept.n_logged(), np.isfinite(rest).sum(axis=0))
         np.testing.assert_array_equal(kept.n_logged()[[3, 5, 0]], [0, 6, 7])
-        assert len(KeptLog(artifact).rows) == 11
+        assert len(artifact.after().rows) == 11
 
 
 def test_burn_in_that_leaves_nothing(pipeline, tmp_path, ltau):

@@ -8,7 +8,7 @@ import h5py
 import numpy as np
 import pytest
 
-from tests.helpers import INPUT, SAMPLE, check, save
+from tests.helpers import INPUT, SAMPLE, check, save, write_folder
 
 
 @pytest.fixture
@@ -38,13 +38,6 @@ def falling(n_epochs=10, n=30, seed=0):
     return hard / np.arange(1, n_epochs + 1)[:, None] * rng.uniform(0.8, 1.2, (n_epochs, n))
 
 
-def write_folder(folder, log, epochs, name="errors_epoch_{}.npy"):
-    folder.mkdir()
-    for epoch, row in zip(epochs, log, strict=True):
-        np.save(folder / name.format(epoch), row)
-    return folder
-
-
 def test_nothing_is_wrong(logged):
     warnings, out = logged(falling(), "--units", "eV")
     assert warnings == []
@@ -63,7 +56,7 @@ def test_the_numbers_of_the_report(tmp_path, ltau):
     log = falling(6, 12).astype(np.float32)
     log[2, 3] = np.nan
     log[4, [1, 3]] = np.inf, 0
-    folder = write_folder(tmp_path / "logs", log, [0, 1, 2, 3, 6, 7])
+    folder = write_folder(tmp_path / "logs", log, epochs=[0, 1, 2, 3, 6, 7])
     words = ("ingest", folder, "-o", tmp_path / "errors.h5", "--json", "--units", "eV/Å")
     result = ltau(*words)
     assert result.code == 0, result.err
@@ -112,8 +105,8 @@ def test_info_shows_the_report_later(logged, ltau, tmp_path):
 
 
 def test_gaps_and_runs_are_told(logged, tmp_path):
-    write_folder(tmp_path / "a", falling(4), [0, 1, 2, 5])
-    write_folder(tmp_path / "b", falling(4, seed=3), [10, 20, 30, 40])
+    write_folder(tmp_path / "a", falling(4), epochs=[0, 1, 2, 5])
+    write_folder(tmp_path / "b", falling(4, seed=3), epochs=[10, 20, 30, 40])
     warnings, out = logged(tmp_path / "a", tmp_path / "b")
     assert warnings == []
     assert "of 2 runs" in out
@@ -188,10 +181,8 @@ def test_duplicated_ids(form, logged, tmp_path):
         path = tmp_path / "log.csv"
         path.write_text("epoch,sample,error\n" + "".join(f"{t},{i},{e}\n" for t, i, e in rows))
     else:
-        path = write_folder(
-            tmp_path / "logs", [np.array([row[1:] for row in rows if row[0] == t])
-                                for t in range(3)], range(3),
-        )  # fmt: skip
+        tables = [np.array([row[1:] for row in rows if row[0] == t]) for t in range(3)]
+        path = write_folder(tmp_path / "logs", tables)
     (warning,), _ = logged(path)
     assert warning.startswith("3 ids stand twice in an epoch; the last one counts")
     with h5py.File(tmp_path / "errors.h5") as file:
@@ -222,7 +213,7 @@ def test_noise_is_no_jump(logged):
 def test_epochs_that_stand_twice(form, logged, tmp_path):
     log, epochs = falling(5), ["0", "1", "01", "2", "02"]
     if form == "folder":
-        path = write_folder(tmp_path / "logs", log, epochs)
+        path = write_folder(tmp_path / "logs", log, epochs=epochs)
     else:
         path = tmp_path / "log.csv"
         header = "epoch," + ",".join(f"s{i}" for i in range(30))

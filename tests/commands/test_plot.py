@@ -14,13 +14,12 @@ from scipy.stats import spearmanr
 from sklearn.metrics import roc_auc_score
 
 from ltau_cli.cli.main import run
-from ltau_cli.cli.plot import KINDS
 from ltau_cli.figures import map as map_figure
 from ltau_cli.figures import parity, trace
 from ltau_cli.figures.style import Panel, draw_page, looks, save_figure
-from ltau_cli.stages import plot
 from ltau_cli.stages.panels import dynamics as dynamics_panels
 from ltau_cli.stages.panels import sources
+from ltau_cli.stages.plot import KINDS
 from tests.helpers import ARTIFACT, INPUT, OUTPUT, SAMPLE, USAGE, check, save
 
 HOT = {name: SAMPLE / f"test_900K_{name}.npy" for name in ("descriptors", "force_errors", "natoms")}
@@ -445,10 +444,6 @@ def test_scores_with_true_errors_are_a_parity_plot(pipeline, ltau, tmp_path):
     assert json.loads(ltau("plot", *words).out)["kind"] == "parity"
 
 
-def test_kinds_of_the_command_are_those_of_the_stage():
-    assert (*plot.KINDS, plot.OVERVIEW) == KINDS
-
-
 # Large ones
 
 
@@ -544,7 +539,7 @@ def test_nothing_is_clipped_or_overlaps(kind, pipeline, more, tmp_path, ltau, mo
         save_figure(figure, path, file_format)
         figures.append(figure)
 
-    monkeypatch.setattr(plot, "save_figure", keep)
+    monkeypatch.setattr("ltau_cli.stages.plot.save_figure", keep)
     words = ("plot", kind, *words_of(kind, pipeline, more), "-o", tmp_path / "f.png")
     assert ltau(*words).code == 0
     (figure,) = figures

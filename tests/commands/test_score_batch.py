@@ -14,7 +14,7 @@ import pytest
 from ltau_cli.artifacts.spool import open_spool
 from ltau_cli.cli import main
 from ltau_cli.core.scoring import Scorer
-from tests.helpers import ARTIFACT, INPUT, OUTPUT, USAGE, check, finish, start
+from tests.helpers import ARTIFACT, INPUT, OUTPUT, USAGE, check, finish, names, start
 
 N = 40_000  # more than two blocks
 WIDTH = 4
@@ -45,10 +45,6 @@ def made(tmp_path_factory):
 def score(made, ltau):
     """Run ``ltau score`` on the made rows."""
     return lambda *words: ltau("score", made / "rows.npz", "-m", made / "model.h5", *words)
-
-
-def names(folder):
-    return sorted(path.name for path in folder.iterdir())
 
 
 # Shards

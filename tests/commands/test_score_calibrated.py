@@ -17,7 +17,6 @@ from tests.helpers import ARTIFACT, INPUT, USAGE, check, finish, start
 
 N, N_STRUCTURES = 40_000, 1_000  # more than two blocks
 WIDTH = 3
-pytestmark = pytest.mark.xdist_group("calibrated")  # one process makes the scores
 
 
 @pytest.fixture(scope="module")

@@ -9,7 +9,7 @@ import h5py
 import numpy as np
 import pytest
 
-from tests.helpers import ARTIFACT, COMPUTE, INPUT, OUTPUT, SAMPLE, USAGE, check
+from tests.helpers import ARTIFACT, COMPUTE, INPUT, OUTPUT, SAMPLE, USAGE, check, names
 
 FRAMES = SAMPLE / "test_300K.xyz"
 N_FRAMES, NATOMS = 25, 55
@@ -32,10 +32,6 @@ def select(pipeline, ltau, tmp_path):
 def chosen(tmp_path):
     """Read what was chosen."""
     return lambda: np.loadtxt(tmp_path / "chosen.txt", dtype=int, ndmin=1).tolist()
-
-
-def names(folder):
-    return sorted(path.name for path in folder.iterdir())
 
 
 # The command

@@ -18,7 +18,7 @@ with atheris.instrument_imports(include=["ltau_cli", "numpy.lib", "csv", "json"]
     import h5py
     import numpy as np
 
-    from ltau_cli.artifacts.read import open_artifact
+    from ltau_cli.artifacts.views import open_artifact
     from ltau_cli.errors import LtauError
     from ltau_cli.readers.logs.open import open_log
     from ltau_cli.readers.logs.options import LogOptions

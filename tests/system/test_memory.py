@@ -8,6 +8,8 @@ import pytest
 
 from tests.helpers import peak_memory
 
+pytestmark = pytest.mark.slow
+
 
 def test_memory_follows_the_block_and_not_the_file(tmp_path, ltau):
     rng = np.random.default_rng(0)

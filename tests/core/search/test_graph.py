@@ -8,7 +8,7 @@ import h5py
 import numpy as np
 import pytest
 
-from ltau_cli.artifacts.model import load_model
+from ltau_cli.artifacts.model import ModelFile, load_model
 from ltau_cli.artifacts.read import open_artifact
 from ltau_cli.cli.main import run
 from ltau_cli.core import kernels
@@ -17,7 +17,7 @@ from ltau_cli.core.search import neighbors as nn
 from ltau_cli.core.search.shards import find_in_shards
 from tests.helpers import SAMPLE, Pipeline
 
-pytestmark = pytest.mark.xdist_group("nndescent")
+pytestmark = pytest.mark.slow
 OPTIONS = ("--index", "nndescent", "-k", 10, "--scale", "none")
 
 
@@ -46,8 +46,7 @@ def graph_model(pipeline: Pipeline, tmp_path_factory):
 @pytest.fixture(scope="module")
 def both(graph_model, pipeline):
     """The model in memory with either index."""
-    with open_artifact(graph_model, "model") as graph, open_artifact(pipeline.model) as exact:
-        return load_model(graph), load_model(exact)
+    return load_model(graph_model), load_model(pipeline.model)
 
 
 def find(model, queries, k=10):
@@ -98,8 +97,8 @@ def sharded_model(pipeline, tmp_path_factory):
 def test_every_shard_has_an_index(sharded_model, both, ltau):
     queries = np.load(SAMPLE / "test_900K_descriptors.npy")
     exact = find(both[1], queries)
-    with open_artifact(sharded_model, "model") as artifact:
-        shards, multiplicity = load_model(artifact).shards, artifact.read("multiplicity")
+    with open_artifact(sharded_model, ModelFile) as artifact:
+        shards, multiplicity = artifact.load().shards, artifact.read("multiplicity")
         ((_, found),) = find_in_shards(shards, queries, multiplicity, 10)
     shared = [len(set(a[:10]) & set(b[:10])) for a, b in zip(found.point, exact.point, strict=True)]
     assert np.mean(shared) / 10 >= 0.99

@@ -1,0 +1,95 @@
+"""Each script of benchmarks/ runs, on tiny data; what it measures is not looked at."""
+
+from __future__ import annotations
+
+import os
+import shutil
+import subprocess
+import sys
+from pathlib import Path
+
+import ase.io
+import numpy as np
+import pytest
+
+from tests.helpers import SAMPLE
+
+SCRIPTS = SAMPLE.parent / "benchmarks"
+TESTED = {"calibration", "ingest", "reweighting", "scale", "scaling", "selection", "suspects"}
+
+pytestmark = pytest.mark.slow
+
+
+def run(*words, scripts=SCRIPTS):
+    """Run a script, or code that imports it; return what it prints."""
+    environment = os.environ | {"PYTHONPATH": os.pathsep.join([str(scripts), str(SAMPLE.parent)])}
+    command = [sys.executable, *map(str, words)]
+    done = subprocess.run(command, env=environment, capture_output=True, text=True, check=False)
+    assert done.returncode == 0, done.stderr
+    return done.stdout
+
+
+def test_every_script_is_tested():
+    with_help = {path.stem for path in SCRIPTS.glob("*.py") if "ArgumentParser" in path.read_text()}
+    assert with_help | {"suspects"} == TESTED
+
+
+def test_calibration(tmp_path):
+    for name in ("logs", "train_descriptors.npy", "train_natoms.npy"):
+        (tmp_path / name).symlink_to(SAMPLE / name)
+    for name in ("300K", "900K"):
+        for what in ("descriptors", "natoms", "species"):
+            (tmp_path / f"test_{name}_{what}.npy").symlink_to(SAMPLE / f"test_{name}_{what}.npy")
+        frames = ase.io.read(SAMPLE / f"test_{name}.xyz", ":")
+        true = np.concatenate([frame.arrays["REF_forces"] for frame in frames])
+        off = np.load(SAMPLE / f"test_{name}_force_errors.npy")[:, None] * [0, 0.6, 0.8]
+        np.save(tmp_path / f"test_{name}_forces_true.npy", true)
+        np.save(tmp_path / f"test_{name}_forces_pred.npy", true + off)
+    figure = tmp_path / "c.svg"
+    out = run(SCRIPTS / "calibration.py", tmp_path, "--splits", 1, "--plot", figure)
+    assert "\n900K" in out
+    assert "90 % bound covers" in out
+    assert "calibration structures" in figure.read_text()
+
+
+def test_ingest(tmp_path):
+    words = ("--gigabytes", 0.0004, "--runs", 1, "--folder", tmp_path)
+    assert "throughput over the plain copy's" in run(SCRIPTS / "ingest.py", *words)
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_scale():
+    words = ("--samples", 2000, "--epochs", 5, "--queries", 300, "--threads", 1)
+    assert "times FAISS" in run(SCRIPTS / "scale.py", *words)
+
+
+def test_scaling(tmp_path):
+    figure = tmp_path / "s.svg"
+    code = "import scaling; scaling.N_QUERIES = 500; scaling.main()"
+    out = run("-c", code, "--sizes", 500, 1000, "--plot", figure)
+    assert len(out.splitlines()) == 3
+    assert "training samples" in figure.read_text()
+
+
+def test_suspects():
+    out = run("-c", "import suspects; suspects.N_DRAWS = 1; suspects.main()")
+    assert "| force of the next frame | lower quartile |" in out
+
+
+@pytest.fixture
+def without_torch(tmp_path):
+    """The scripts beside a stand-in for the force field."""
+    shutil.copytree(SCRIPTS, tmp_path / "benchmarks")
+    (tmp_path / "sample_data").mkdir()
+    stand_in = Path(__file__).with_name("sample_stand_in.py")
+    shutil.copy(stand_in, tmp_path / "sample_data" / "make_sample_data.py")
+    return tmp_path / "benchmarks"
+
+
+@pytest.mark.parametrize(
+    ("name", "said"),
+    [("selection", "| random |"), ("reweighting", "| --emphasis easy --keep 0.85 |")],
+)
+def test_experiments(name, said, without_torch):
+    words = ("--seeds", 2, "--processes", 1)
+    assert said in run(without_torch / f"{name}.py", *words, scripts=without_torch)

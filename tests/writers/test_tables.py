@@ -1,0 +1,71 @@
+"""Columns to tables of text."""
+
+from __future__ import annotations
+
+import csv
+import io
+import json
+
+import numpy as np
+from hypothesis import given
+from hypothesis import strategies as st
+from hypothesis.extra import numpy as hnp
+
+from ltau_cli.writers.tables import write_json_lines, write_table
+
+NAMES = ("row", "error", "label", "used")
+BLOCKS = [
+    {
+        "used": np.array([True, False]),
+        "label": np.array(["Cu", 'a "b", c']),
+        "error": np.array([0.1, np.nan], np.float32),
+        "row": np.array([0, 1]),
+    },
+    {
+        "row": np.array([12_345_678]),
+        "error": np.array([1 / 3]),
+        "label": np.array([""]),
+        "used": np.array([True]),
+    },
+]
+
+
+def test_csv_by_hand():
+    stream = io.StringIO()
+    assert write_table(stream, NAMES, BLOCKS) == 3
+    assert stream.getvalue() == (
+        "row,error,label,used\n"
+        "0,0.1,Cu,1\n"
+        '1,nan,"a ""b"", c",0\n'
+        "12345678,0.3333333,,1\n"
+    )  # fmt: skip
+
+
+def test_tabs_need_no_quotes_around_commas():
+    stream = io.StringIO()
+    write_table(stream, ("label", "row"), BLOCKS[:1], delimiter="\t")
+    assert stream.getvalue().splitlines()[0] == "label\trow"
+    assert stream.getvalue().splitlines()[1] == "Cu\t0"
+
+
+def test_a_table_without_rows_has_its_header():
+    stream = io.StringIO()
+    assert write_table(stream, NAMES, []) == 0
+    assert stream.getvalue() == "row,error,label,used\n"
+
+
+def test_json_lines_by_hand():
+    stream = io.StringIO()
+    assert write_json_lines(stream, NAMES, BLOCKS) == 3
+    first, _, last = stream.getvalue().splitlines()
+    assert first == '{"row": 0, "error": 0.1, "label": "Cu", "used": true}'
+    assert json.loads(last) == {"row": 12_345_678, "error": 0.3333333, "label": "", "used": True}
+
+
+@given(hnp.arrays(np.float32, st.integers(1, 30), elements=st.floats(0, width=32)), st.data())
+def test_floats_come_back_to_seven_digits_whatever_the_blocks(values, data):
+    cut = data.draw(st.integers(0, len(values)))
+    stream = io.StringIO()
+    write_table(stream, ["x"], [{"x": values[:cut]}, {"x": values[cut:]}])
+    got = [float(row["x"]) for row in csv.DictReader(io.StringIO(stream.getvalue()))]
+    np.testing.assert_allclose(got, values.astype(float), rtol=5.1e-7, atol=0)
