@@ -2,19 +2,20 @@
 
     python benchmarks/calibration.py FOLDER [SET ...]
 
-FOLDER is ``sample_data``, or what ``calibration_data.py`` made, or holds, as numpy files: ``logs/``
-(one array of training errors per epoch), ``train_descriptors``, ``train_natoms``, and for every test
-set ``test_SET_descriptors``, ``test_SET_natoms``, ``test_SET_species`` and ``test_SET_force_errors``
-(or ``test_SET_forces_true`` with ``test_SET_forces_pred``). The first SET, drawn like the training
-set, is calibrated on: half of its structures, the other half is reported; means over the splits of
-``--splits`` seeds.
+FOLDER is ``sample_data``, or what ``calibration_data.py`` made, or holds, as numpy files:
+``logs/`` (one array of training errors per epoch), ``train_descriptors``, ``train_natoms`` and for
+every test set ``test_SET_descriptors``, ``test_SET_natoms``, ``test_SET_species`` and
+``test_SET_force_errors`` (or ``test_SET_forces_true`` with ``test_SET_forces_pred``). The first
+SET, drawn like the training set, is calibrated on: half of its structures, the other half is
+reported; means over the splits of ``--splits`` seeds.
 
 Then the coverage of the 90 % bound against the number of structures that were calibrated on, with
-and without structures known: mean, 5 % and 95 % of the draws of these structures. Then what a few
+and without structures known: mean, 5 % and 95 % of ``--draws`` draws of these structures. Then what a few
 labeled structures of the other sets buy. ``--plot FILE`` draws the first two.
 
-The published method is k = 10, unscaled descriptors, the threshold scaled (Vita et al., doi
-10.1088/2632-2153/adb4b9); its 90 % bound is the scaled quantile of the mixed CDF.
+``last epoch alone`` is ltau with a log of one epoch. The published method is k = 10, unscaled
+descriptors, the threshold scaled (Vita et al., doi 10.1088/2632-2153/adb4b9); its 90 % bound is
+the scaled quantile of the mixed CDF.
 """
 
 from __future__ import annotations
@@ -25,6 +26,7 @@ import warnings
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import numpy.typing as npt
@@ -32,7 +34,7 @@ import numpy.typing as npt
 from ltau_cli.artifacts.provenance import Hasher
 from ltau_cli.artifacts.read import open_artifact
 from ltau_cli.artifacts.scores import ScoresFile
-from ltau_cli.core.calibration.evaluation import evaluate
+from ltau_cli.core.calibration.evaluation import CALIBRATED, evaluate
 from ltau_cli.core.calibration.fit import TRIED, fit_calibration, split_rows
 from ltau_cli.core.calibration.maps import Rows, join_rows
 from ltau_cli.core.calibration.metrics import crps, rank_correlation, rank_within
@@ -68,6 +70,7 @@ def main() -> None:
     parser.add_argument("folder", type=Path)
     parser.add_argument("sets", nargs="*", help="test sets, the one to calibrate on first")
     parser.add_argument("--splits", type=int, default=20)
+    parser.add_argument("--draws", type=int, default=20)
     parser.add_argument("--plot", type=Path)
     arguments = parser.parse_args()
     warnings.simplefilter("ignore")
@@ -77,19 +80,23 @@ def main() -> None:
             arguments.folder, sets, Path(work), FitSettings(k=10, scale="none"), "published"
         )
         default = prepare(arguments.folder, sets, Path(work), FitSettings(), "default")
+        burn_in = len(list((arguments.folder / "logs").iterdir())) - 1
+        last = prepare(
+            arguments.folder, sets, Path(work), FitSettings(burn_in=burn_in), "last_epoch"
+        )
     results: dict[str, dict[str, list[Row]]] = {}
     for seed in range(arguments.splits):
-        for method, by_set in one_split(published, default, sets, seed):
+        for method, by_set in one_split(published, default, last, sets, seed):
             for name, row in by_set.items():
                 results.setdefault(method, {}).setdefault(name, []).append(row)
     show(results, sets)
-    learning = count_structures(default, sets, arguments.splits)
+    learning = count_structures(default, sets, arguments.draws)
     show_learning(learning, sets)
     bare = {s: without_structures(scored) for s, scored in default.items()}
     print("\nStructures not known (every row counts as one)", end="")
-    show_learning(count_structures(bare, sets, arguments.splits, default), sets)
+    show_learning(count_structures(bare, sets, arguments.draws, default), sets)
     for far in sets[1:]:
-        show_far(default[sets[0]], default[far], sets[0], far, arguments.splits)
+        show_far(default[sets[0]], default[far], sets[0], far, arguments.draws)
     if arguments.plot:
         draw(results, learning, sets, arguments.plot)
 
@@ -147,7 +154,11 @@ def read_errors(folder: Path, name: str) -> npt.NDArray[np.float64]:
 
 
 def one_split(
-    published: dict[str, Scored], default: dict[str, Scored], sets: list[str], seed: int
+    published: dict[str, Scored],
+    default: dict[str, Scored],
+    last: dict[str, Scored],
+    sets: list[str],
+    seed: int,
 ) -> Iterator[tuple[str, dict[str, Row]]]:
     """Calibrate on half of the first set; measure the other half and the other sets."""
     first = default[sets[0]]
@@ -160,11 +171,18 @@ def one_split(
     )
     yield "published", {s: of_published(published[s], scale, part) for s, part in parts.items()}
 
-    fitted = calibrate(first.rows.take(chosen), first.true_error[chosen], seed)
-    measured = {
-        s: evaluate(default[s].rows.take(part), default[s].true_error[part], fitted)["predictors"]
-        for s, part in parts.items()
-    }
+    def measure(scored: dict[str, Scored]) -> dict[str, dict[str, dict[str, Any]]]:
+        own = scored[sets[0]]
+        fitted = calibrate(own.rows.take(chosen), own.true_error[chosen], seed)
+        return {
+            s: evaluate(scored[s].rows.take(part), scored[s].true_error[part], fitted)["predictors"]
+            for s, part in parts.items()
+        }
+
+    measured = measure(default)
+    of_last = measure(last)
+    for s in sets:
+        measured[s]["last epoch alone"] = of_last[s][CALIBRATED]
     for name in measured[sets[0]]:
         yield (
             name,

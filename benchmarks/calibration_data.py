@@ -2,10 +2,11 @@
 
     python benchmarks/calibration_data.py FOLDER [--processes N]
 
-The network of sample_data is trained again on ``sample_data/train.xyz`` while its errors are logged.
-Then new frames, EMT as the truth: 1,200 at 300 K (120 trajectories) and 100 at 900 K (20) of the
-particles it was trained on, and 120 at 300 K (40) of another kind: 38 atoms instead of 55, any number
-of them Cu. Needs torch and ase (``pip install ltau[sample]``) and about 20 minutes of one core.
+The network of sample_data is trained again on ``sample_data/train.xyz`` while its errors are
+logged. Then new frames, EMT as the truth: 1,200 at 300 K (120 trajectories) and 100 at 900 K (20)
+of the particles it was trained on, and 120 at 300 K (40) of another kind: 38 atoms instead of 55,
+any number of them Cu. Needs torch and ase (``pip install ltau[sample]``) and about 20 minutes of
+one core.
 """
 
 from __future__ import annotations
@@ -45,8 +46,6 @@ def main() -> None:
     folder = arguments.folder
     logs = sample.prepare_output(folder)
     frames = ase.io.read(SAMPLE_DATA / "train.xyz", ":")
-    for frame in frames:
-        restore_labels(frame)
     model = sample.train(
         frames, on_epoch=lambda epoch, errors: np.save(logs / f"epoch_{epoch}.npy", errors)
     )
@@ -62,12 +61,6 @@ def main() -> None:
         ]
         sample.write_test_set(folder, frame_set.name, own, *sample.evaluate(model, own))
         np.save(folder / f"{frame_set.name}_clusters.npy", [f.info["start"] for f in own])
-
-
-def restore_labels(frame: Atoms) -> None:
-    """Put the energy back where the network looks for it, wherever ASE read it to."""
-    if "REF_energy" not in frame.info:
-        raise SystemExit("sample_data/train.xyz has no REF_energy")
 
 
 def make_start(task: tuple[sample.FrameSet, int]) -> list[Atoms]:

@@ -403,9 +403,9 @@ def _warn(fitted: Fitted, settings: CalibrateSettings) -> None:
         levels = ", ".join(f"{100 * level:g} %" for level in fitted.missing)
         what = "cluster" if settings.clusters else "structure"
         said.append(
-            f"too few to tell a bound of {levels}: fitted on {fitted.n_draws:,} (each {what} counts "
-            f"once), {max(fitted.missing.values()):,} more are needed for the highest; until then "
-            "it is the largest ratio seen"
+            f"too few to tell the bound of {levels}: fitted on {fitted.n_draws:,} (each {what} "
+            f"counts once), {max(fitted.missing.values()):,} more are needed for the highest; "
+            "until then it is the largest ratio seen"
         )
     small, merged = fitted.small_groups, fitted.merged
     if small:

@@ -12,6 +12,7 @@ from ltau_cli.core.calibration.maps import Floats, Rows
 from ltau_cli.core.calibration.metrics import (
     ause,
     measure,
+    rank_ceiling,
     rank_correlation,
     rank_interval,
     rank_within,
@@ -37,6 +38,8 @@ def evaluate(rows: Rows, true_error: Floats, calibration: Calibration) -> dict[s
     Returns
     -------
     dict
+        ``rank_ceiling`` is the best rank correlation that any predictor could reach, where the
+        rows are atoms of structures;
         ``predictors`` maps ``ltau`` and each baseline to its metrics (see
         :func:`ltau_cli.core.calibration.metrics.measure`); ``groups`` and ``distance_bins`` list
         the metrics of ``ltau`` in each part that has rows.
@@ -61,6 +64,7 @@ def evaluate(rows: Rows, true_error: Floats, calibration: Calibration) -> dict[s
         if part.any():
             bins.append({"from": low, "to": high} | of(own, part))
     return {
+        "rank_ceiling": _ceiling(rows, true_error),
         "predictors": {name: of(predicted) for name, predicted in predictors.items()},
         "groups": groups,
         "distance_bins": bins,
@@ -81,4 +85,14 @@ def evaluate_plain(rows: Rows, true_error: Floats) -> dict[str, Any]:
     }
     if rows.group is not None:
         plain["rank_correlation_within_groups"] = rank_within(expected, true_error, rows.group)
-    return {"predictors": {CALIBRATED: plain}, "groups": [], "distance_bins": []}
+    return {
+        "rank_ceiling": _ceiling(rows, true_error),
+        "predictors": {CALIBRATED: plain},
+        "groups": [],
+        "distance_bins": [],
+    }
+
+
+def _ceiling(rows: Rows, true_error: Floats) -> float | None:
+    """Best rank correlation, where the rows are atoms, so that the errors are norms of vectors."""
+    return rank_ceiling(true_error) if rows.by_structure else None

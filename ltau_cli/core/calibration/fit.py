@@ -314,7 +314,7 @@ class Ratios:
         ratio, spread, weight = self.ratio[part], self.spread[part], self.weight[part]
         draws = len(np.unique(self.draw[part])) if conformal else None
         if not spread.any():
-            return weighted_quantiles(ratio, levels, weight, draws).tolist()
+            return [float(v) for v in weighted_quantiles(ratio, levels, weight, draws)]
         return [
             float(
                 weighted_quantiles(ratio * np.exp(-z * spread), levels[i : i + 1], weight, draws)[0]

@@ -10,6 +10,7 @@ import numpy.typing as npt
 
 from ltau_cli.core.calibration.predicted import Floats, Predicted
 
+CHANCE = 0.23370  # variance of the logarithm of the norm of a Gaussian 3-vector
 BOOTSTRAP = 500
 MOST_CLUSTERS = 2000
 
@@ -132,6 +133,27 @@ def rank_correlation(a: Floats, b: Floats) -> float | None:
     if len(a) < 2 or np.ptp(a) == 0 or np.ptp(b) == 0:
         return None
     return float(spearmanr(a, b).statistic)
+
+
+def rank_ceiling(true_error: Floats) -> float | None:
+    """Rank correlation with the norms of Gaussian 3-vectors that the best predictor could reach.
+
+    The logarithm of such a norm has a variance of psi'(3/2) / 4 = 0.234 that no predictor of the
+    vectors' size can know. What is left of the variance of log(true error) is taken for the
+    predictable part, both for normal, and the correlation as that of ranks (6 / pi asin(rho / 2),
+    Pearson 1907). None where all errors are 0 or the same.
+
+    Parameters
+    ----------
+    true_error : (n,) float64
+        Norms; those of 0 are left out.
+    """
+    logs = np.log(true_error[true_error > 0])
+    variance = float(logs.var()) if len(logs) else 0.0
+    if variance == 0:
+        return None
+    known = np.sqrt(max(0.0, 1 - CHANCE / variance))
+    return float(6 / np.pi * np.arcsin(known / 2))
 
 
 def rank_within(a: Floats, b: Floats, group: npt.NDArray[Any]) -> float | None:

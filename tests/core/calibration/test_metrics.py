@@ -21,7 +21,8 @@ def make_predicted(n, *, seed=0, n_cells=2):
     rng = np.random.default_rng(seed)
     quantiles = np.sort(rng.gamma(2.0, 0.5, (n_cells, 100)), axis=1)
     predicted = Predicted(
-        mean=rng.lognormal(size=n), spread=np.zeros(n), cell=rng.integers(0, n_cells, n), ratio_quantiles=quantiles,
+        mean=rng.lognormal(size=n), spread=np.zeros(n), cell=rng.integers(0, n_cells, n),
+        ratio_quantiles=quantiles,
         ratio_levels=LEVELS, bound_ratio=quantiles[:, [49, 79, 89]],
         levels=np.array([0.5, 0.8, 0.9]),
     )  # fmt: skip
@@ -220,3 +221,21 @@ def test_reliability_by_hand():
     curve = metrics.reliability(predicted, np.array([0] * 4 + [1] + [1] * 5, bool))
     assert curve.n.tolist() == [1] * 10
     np.testing.assert_allclose(curve.error, (4 * 0.1 + 0.9 + 5 * 0.1) / 10)
+
+
+@pytest.mark.parametrize("spread", [0.2, 0.5, 1.0])
+def test_the_ceiling_is_what_a_perfect_predictor_of_gaussian_errors_reaches(spread):
+    rng = np.random.default_rng(0)
+    size = rng.lognormal(0, spread, 50_000)
+    error = size * np.linalg.norm(rng.normal(size=(50_000, 3)), axis=1)
+    assert metrics.rank_ceiling(error) == pytest.approx(
+        metrics.rank_correlation(size, error), abs=0.04
+    )
+
+
+def test_no_ceiling_without_variation():
+    assert metrics.rank_ceiling(np.zeros(5)) is None
+    assert metrics.rank_ceiling(np.ones(5)) is None
+    rng = np.random.default_rng(0)
+    noise = np.linalg.norm(rng.normal(size=(100_000, 3)), axis=1)
+    assert metrics.rank_ceiling(noise) < 0.1  # all of it is chance
