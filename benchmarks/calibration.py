@@ -9,9 +9,9 @@ every test set ``test_SET_descriptors``, ``test_SET_natoms``, ``test_SET_species
 SET, drawn like the training set, is calibrated on: half of its structures, the other half is
 reported; means over the splits of ``--splits`` seeds.
 
-Then the coverage of the 90 % bound against the number of structures that were calibrated on, with
-and without structures known: mean, 5 % and 95 % of ``--draws`` draws of these structures. Then what a few
-labeled structures of the other sets buy. ``--plot FILE`` draws the first two.
+Then the coverage of the 90 % bound against the number of structures that were calibrated on,
+with and without structures known: mean, 5 % and 95 % of ``--draws`` draws of these structures.
+Then what a few labeled structures of the other sets buy. ``--plot FILE`` draws the first two.
 
 ``last epoch alone`` is ltau with a log of one epoch. The published method is k = 10, unscaled
 descriptors, the threshold scaled (Vita et al., doi 10.1088/2632-2153/adb4b9); its 90 % bound is
