@@ -11,7 +11,8 @@ reported; means over the splits of ``--splits`` seeds.
 
 Then the coverage of the 90 % bound against the number of structures that were calibrated on,
 with and without structures known: mean, 5 % and 95 % of ``--draws`` draws of these structures.
-Then what a few labeled structures of the other sets buy. ``--plot FILE`` draws the first two.
+Then what a few labeled structures of the other sets buy. ``--splits 0`` leaves out the first table;
+``--plot FILE`` draws the first two.
 
 ``last epoch alone`` is ltau with a log of one epoch. The published method is k = 10, unscaled
 descriptors, the threshold scaled (Vita et al., doi 10.1088/2632-2153/adb4b9); its 90 % bound is
@@ -49,6 +50,7 @@ from ltau_cli.stages.true_errors import read_rows
 LEVELS = (np.arange(100) + 0.5) / 100
 STRUCTURES = (5, 10, 20, 50, 100, 200, 500, 1000)
 FAR_STRUCTURES = (0, 5, 10, 20)
+NEAR_STRUCTURES = 100  # of the first set beside them, or half of those there are
 COLUMNS = ("rank", "within species", "90 % covers", "predicted / true", "CRPS")
 Row = tuple[float, float, float, float, float]
 
@@ -89,7 +91,8 @@ def main() -> None:
         for method, by_set in one_split(published, default, last, sets, seed):
             for name, row in by_set.items():
                 results.setdefault(method, {}).setdefault(name, []).append(row)
-    show(results, sets)
+    if results:
+        show(results, sets)
     learning = count_structures(default, sets, arguments.draws)
     show_learning(learning, sets)
     bare = {s: without_structures(scored) for s, scored in default.items()}
@@ -265,18 +268,21 @@ def spread_of(values: npt.NDArray[np.float64]) -> str:
 
 
 def show_far(near: Scored, far: Scored, near_name: str, far_name: str, splits: int) -> None:
-    """Print what a few structures of a set far away buy among half of those of the first set."""
-    structure = far.rows.structure
+    """Print what a few structures of a set far away buy among those of the first set."""
+    structure, near_structure = far.rows.structure, near.rows.structure
     assert structure is not None
-    names = np.unique(structure)
-    print(f"\nhalf of {near_name} and n structures of {far_name}; on the others of each")
+    assert near_structure is not None
+    names, near_names = np.unique(structure), np.unique(near_structure)
+    n_near = min(NEAR_STRUCTURES, len(near_names) // 2)
+    print(f"\n{n_near} structures of {near_name} and n of {far_name}; on the others of each")
     header = (f"{near_name} covers", f"{far_name} covers", "predicted / true")
     print("n".ljust(12) + "".join(column.rjust(24) for column in header))
     for n in [n for n in FAR_STRUCTURES if n <= len(names) // 2]:
         rows = []
         for seed in range(splits):
-            fit = split_rows(near.rows, fit_fraction=0.5, seed=seed)
-            own = np.isin(structure, np.random.default_rng(seed).permutation(names)[:n])
+            random = np.random.default_rng(seed)
+            fit = np.isin(near_structure, random.permutation(near_names)[:n_near])
+            own = np.isin(structure, random.permutation(names)[:n])
             joined, errors = near.rows.take(fit), near.true_error[fit]
             if n:
                 joined = join_rows([joined, far.rows.take(own)])

@@ -62,7 +62,7 @@ def test_methods_are_compared(pipeline, ltau, tmp_path):
         assert found["method"] == method
         assert list(found["compared"]) == [method]
         coverage = found["heldout"]["predictors"]["ltau"]["coverage"]
-        assert coverage["0.9"] == pytest.approx(0.9, abs=0.08), method
+        assert coverage["0.9"] > 0.85, method  # of 12 structures, each of which counts once
     check(ltau(*words, "--method", "magic"), USAGE, "magic")
     check(ltau(*words, "--distance-bins", 0), USAGE, "0")
 
@@ -150,4 +150,5 @@ def test_the_threshold_method_delivers_what_it_reports(pipeline, ltau, tmp_path)
     assert got < told["calibration_error_before"]
     result = ltau("calibrate", pipeline.scores, pipeline.true_errors, "--method", "threshold",
                   "-o", tmp_path / "o.h5")  # fmt: skip
-    check(result, INPUT, pipeline.scores, "no CDFs", "--cdf")
+    check(result, INPUT, pipeline.scores, "no CDFs")
+    assert "ltau score --cdf" in result.err
