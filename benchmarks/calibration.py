@@ -300,37 +300,53 @@ def draw(
     path: Path,
 ) -> None:
     """Draw the coverage of each method, and against the number of calibration structures."""
-    from ltau_cli.figures.style import BLUE, GREEN, GREY, ORANGE, new_figure, save_figure
+    from ltau_cli.figures.style import (
+        BLUE,
+        GREEN,
+        GREY,
+        ORANGE,
+        Data,
+        Panel,
+        draw_page,
+        looks,
+        save_figure,
+    )  # fmt: skip
 
     shown = {"published": ORANGE, "neighbor distance": GREEN, "ltau": BLUE}
-    with new_figure() as (figure, axes):
-        figure.set_size_inches(6.9, 2.8)
-        figure.delaxes(axes)
-        left, right = figure.subplots(1, 2)
+
+    def by_method(axes: Any) -> Data:
         for i, (method, color) in enumerate(shown.items()):
             covered = [100 * np.mean([row[2] for row in results[method][s]]) for s in sets]
-            left.bar(
+            axes.bar(
                 np.arange(len(sets)) + 0.26 * (i - 1), covered, 0.24, color=color, label=method
             )
-        left.axhline(90, color=GREY, lw=0.8)
-        left.set(xticks=np.arange(len(sets)), xticklabels=sets, ylim=(0, 119),
+        axes.axhline(90, color=GREY, lw=0.8)
+        axes.set(xticks=np.arange(len(sets)), xticklabels=sets, ylim=(0, 119),
                  ylabel="90 % bound covers (%)", title="In and out of domain")  # fmt: skip
-        left.set_yticks([0, 30, 60, 90])
-        left.legend(loc="upper center", ncols=3, fontsize=6.5, columnspacing=1, handlelength=1)
-        looks = zip(sets, (BLUE, ORANGE, GREEN), "os^", (0.96, 1.04, 1.0), strict=False)
-        for s, color, marker, shift in looks:
+        axes.set_yticks([0, 30, 60, 90])
+        axes.legend(loc="upper center", ncols=3, fontsize=6.5, columnspacing=1, handlelength=1)
+        return []
+
+    def by_structures(axes: Any) -> Data:
+        styles = zip(sets, (BLUE, ORANGE, GREEN), "os^", (0.96, 1.04, 1.0), strict=False)
+        for s, color, marker, shift in styles:
             values = np.array([100 * learning[n][s] for n in learning])
-            right.errorbar(
-                shift * np.array(list(learning)), values.mean(axis=1), values.std(axis=1),
-                color=color, capsize=2, label=s, marker=marker, ms=3.5, lw=1,
+            mean = values.mean(axis=1)
+            reach = np.abs(np.quantile(values, [0.05, 0.95], axis=1) - mean)
+            axes.errorbar(
+                shift * np.array(list(learning)), mean, reach, color=color, capsize=2, label=s, marker=marker, ms=3.5, lw=1,
             )  # fmt: skip
-        right.axhline(90, color=GREY, lw=0.8)
-        right.set(xscale="log", xticks=list(learning), xticklabels=list(map(str, learning)),
-                  xlabel="calibration structures", ylabel="90 % bound covers (%)",
-                  title="More structures, no shorter bars")  # fmt: skip
-        right.minorticks_off()
-        right.legend(fontsize=7)
-        save_figure(figure, path, path.suffix.lstrip("."))
+        axes.axhline(90, color=GREY, lw=0.8)
+        axes.set(xscale="log", xticks=list(learning), xticklabels=list(map(str, learning)),
+                 xlabel="calibration structures", ylabel="90 % bound covers (%)",
+                 title="More structures, no shorter bars")  # fmt: skip
+        axes.minorticks_off()
+        axes.legend(fontsize=7)
+        return []
+
+    panels = [Panel("methods", by_method), Panel("structures", by_structures)]
+    with looks({}):
+        save_figure(draw_page(panels, columns=2).figure, path, path.suffix.lstrip("."))
 
 
 def threshold_scale(
