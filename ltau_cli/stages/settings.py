@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, fields
 from pathlib import Path
 from typing import Literal
 
@@ -23,7 +23,18 @@ ExportFormat = Literal["csv", "tsv", "jsonl", "npz", "extxyz", "model-devi"]
 
 
 @dataclass(frozen=True)
-class FitSettings:
+class _Settings:
+    """Options that may name files, by text too."""
+
+    def __post_init__(self) -> None:
+        for field in fields(self):
+            value = getattr(self, field.name)
+            if "Path" in str(field.type) and isinstance(value, str):
+                object.__setattr__(self, field.name, Path(value))
+
+
+@dataclass(frozen=True)
+class FitSettings(_Settings):
     """How to fit; all of it is recorded in the model.
 
     Attributes
@@ -79,7 +90,7 @@ class FitSettings:
 
 
 @dataclass(frozen=True)
-class ScoreSettings:
+class ScoreSettings(_Settings):
     """How to score.
 
     Attributes
@@ -110,7 +121,7 @@ class ScoreSettings:
 
 
 @dataclass(frozen=True)
-class CalibrateSettings:
+class CalibrateSettings(_Settings):
     """How to calibrate.
 
     Attributes
@@ -141,7 +152,7 @@ class CalibrateSettings:
 
 
 @dataclass(frozen=True)
-class ExportSettings:
+class ExportSettings(_Settings):
     """What to export, and how.
 
     Attributes
@@ -167,7 +178,7 @@ class ExportSettings:
 
 
 @dataclass(frozen=True)
-class SelectSettings:
+class SelectSettings(_Settings):
     """How to choose frames.
 
     Attributes
@@ -197,7 +208,7 @@ class SelectSettings:
 
 
 @dataclass(frozen=True)
-class WeightSettings:
+class WeightSettings(_Settings):
     """How to weigh.
 
     Attributes
@@ -231,7 +242,7 @@ class WeightSettings:
 
 
 @dataclass(frozen=True)
-class PlotSettings:
+class PlotSettings(_Settings):
     """What to draw, and how.
 
     Attributes

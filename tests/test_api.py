@@ -1,0 +1,90 @@
+"""The Python API: its names, its loading on first use, and what it returns."""
+
+from __future__ import annotations
+
+import subprocess
+import sys
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+import ltau_cli as ltau
+from ltau_cli.errors import ArtifactError
+
+NAMES = [
+    "CalibrateSettings", "ExportSettings", "FitSettings", "LabelFiles", "LogOptions",
+    "PlotSettings", "ScoreSettings", "Scorer", "SelectSettings", "Truth", "WeightSettings",
+    "calibrate", "evaluate", "export", "fit", "info", "ingest", "load_model", "merge",
+    "open_artifact", "plot", "score", "select", "weights",
+]  # fmt: skip
+
+
+def test_no_public_name_is_lost():
+    assert ltau.__all__ == NAMES
+    assert set(NAMES) <= set(dir(ltau))
+
+
+@pytest.mark.parametrize("name", NAMES)
+def test_every_name_is_there_and_documented(name):
+    assert getattr(ltau, name).__doc__
+
+
+def test_another_name_is_an_attribute_error():
+    with pytest.raises(AttributeError, match="no attribute 'nothing'"):
+        ltau.nothing  # noqa: B018
+
+
+def test_importing_loads_nothing():
+    code = "import sys, ltau_cli; print('numpy' in sys.modules, 'h5py' in sys.modules)"
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
+    assert done.stdout == "False False\n"
+
+
+def test_scorer_gives_the_numbers_of_the_command(pipeline):
+    rows = np.load(pipeline.descriptors)
+    scored = ltau.Scorer(ltau.load_model(str(pipeline.model))).score(rows)
+    with ltau.open_artifact(pipeline.scores) as stored:
+        for name, values in scored.items():
+            wanted = stored.read(name)
+            assert np.array_equal(values.astype(wanted.dtype), wanted), name
+
+
+def test_load_model_names_what_is_no_model(pipeline):
+    with pytest.raises(ArtifactError, match="is of kind scores, but a model artifact is needed"):
+        ltau.load_model(pipeline.scores)
+
+
+def test_artifacts_tell_what_they_are(pipeline):
+    with ltau.open_artifact(pipeline.model) as model:
+        assert repr(model).startswith(f"<ModelFile {pipeline.model}>\n  bin_edges (")
+        assert model.load().n_samples == 3960
+
+
+def test_results_are_readable_and_typed(pipeline, tmp_path):
+    settings = ltau.ScoreSettings(k=5, calibration=None)
+    result = ltau.score(pipeline.descriptors, pipeline.model, tmp_path / "s.h5", settings=settings)
+    assert result.n_queries == len(np.load(pipeline.descriptors))
+    assert result.k == 5
+    text = repr(result)
+    assert text.startswith("ScoreResult\n  output ")
+    assert "up_to_date" not in text
+    assert "mean_calibrated_error" not in result.to_dict()
+
+
+def test_a_path_in_the_settings_may_be_text():
+    assert ltau.ScoreSettings(calibration="c.h5").calibration == Path("c.h5")
+
+
+def test_figures_are_returned_for_a_notebook(pipeline):
+    drawn = ltau.plot(pipeline.calibration)
+    assert drawn.kind == "reliability"
+    assert drawn._repr_png_().startswith(b"\x89PNG")
+    assert "figure" not in drawn.to_dict()
+
+
+def test_true_errors_may_be_a_path(pipeline):
+    judged = ltau.evaluate(pipeline.scores, pipeline.true_errors)
+    assert judged.headline()["rank_correlation"] == pytest.approx(
+        judged.predictors["ltau"]["rank_correlation"]
+    )
