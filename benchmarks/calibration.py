@@ -334,7 +334,8 @@ def draw(
             mean = values.mean(axis=1)
             reach = np.abs(np.quantile(values, [0.05, 0.95], axis=1) - mean)
             axes.errorbar(
-                shift * np.array(list(learning)), mean, reach, color=color, capsize=2, label=s, marker=marker, ms=3.5, lw=1,
+                shift * np.array(list(learning)), mean, reach,
+                color=color, capsize=2, label=s, marker=marker, ms=3.5, lw=1,
             )  # fmt: skip
         axes.axhline(90, color=GREY, lw=0.8)
         axes.set(xscale="log", xticks=list(learning), xticklabels=list(map(str, learning)),

@@ -109,8 +109,8 @@ def _show(results: list[EvaluateResult], by: str | None, console: Console) -> No
     for result in results:
         rows += metric_rows(result.set, result.predictors)
         if result.rank_ceiling is not None:
-            best = [""] * len(predictor_header())
-            best[1], best[5] = "best possible", number(result.rank_ceiling, 2)
+            best = ["", "best possible", *["-"] * (len(predictor_header()) - 2)]
+            best[predictor_header().index("rank correlation")] = number(result.rank_ceiling, 2)
             rows.append(best)
     click.echo("\n".join(table(predictor_header(), rows)))
     for result in results:
