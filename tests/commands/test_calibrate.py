@@ -49,6 +49,7 @@ def test_nothing_to_calibrate_on(small, tmp_path, ltau):
     check(ltau("calibrate", one, truth, "-o", tmp_path / "o.h5"), COMPUTE, "1 structure")
 
 
+@pytest.mark.slow
 def test_methods_are_compared(pipeline, ltau, tmp_path):
     words = ("calibrate", pipeline.scores, pipeline.true_errors, "-f", "-o", tmp_path / "c.h5")
     result = ltau(*words, "--compare")

@@ -223,6 +223,7 @@ def test_every_set_has_to_pass(sets, ltau, tmp_path):
         assert f"{hot}: mean_true_error is " in gate_error(ltau("evaluate", *words, *gate))
 
 
+@pytest.mark.slow
 def test_calibrate_has_gates_too(pipeline, ltau, tmp_path):
     out = tmp_path / "c.h5"
     words = ("calibrate", pipeline.scores, pipeline.true_errors, "-o", out, "-f", "--fail-if")

@@ -52,6 +52,7 @@ def test_csv_is_what_score_writes_to_standard_output(more, pipeline, ltau, tmp_p
     assert result.err == "standard output: 1,375 rows as csv\n"
 
 
+@pytest.mark.slow
 def test_every_table_holds_the_same_rows(pipeline, values, ltau, tmp_path):
     for name in ("a.csv", "a.tsv", "a.CSV.gz", "a.jsonl", "a.jsonl.gz", "a.npz"):
         result = ltau("export", pipeline.calibrated, "-o", tmp_path / name)
@@ -462,6 +463,7 @@ def test_existing_files_need_force(ending, pipeline, ltau, tmp_path):
     assert out.stat().st_size > 1000
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("name", ["a.csv", "a.csv.gz", "a.npz", "a.xyz"])
 def test_a_full_quota_is_one_clear_line(name, pipeline, tmp_path):
     def limit():
@@ -475,6 +477,7 @@ def test_a_full_quota_is_one_clear_line(name, pipeline, tmp_path):
     assert names(tmp_path) == []
 
 
+@pytest.mark.slow
 def test_a_full_standard_output_is_one_clear_line(pipeline):
     for command in (
         f"export {pipeline.scores}",
@@ -489,6 +492,7 @@ def test_a_full_standard_output_is_one_clear_line(pipeline):
         assert hint.startswith("hint: ")
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("more", ["", "--format npz", f"--format extxyz --frames {FRAMES}"])
 def test_a_reader_that_has_seen_enough(more, pipeline):
     line = f"{sys.executable} -m ltau_cli export {pipeline.calibrated} -q {more} | head -c 100"

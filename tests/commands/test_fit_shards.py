@@ -55,6 +55,7 @@ OPTIONS = [
 ]
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("options", OPTIONS)
 @pytest.mark.parametrize("late", [(), ("-k", 4, "--threshold", 0.4)])
 def test_shards_change_no_bit(options, late, tmp_path, ltau):
@@ -69,6 +70,7 @@ def test_shards_change_no_bit(options, late, tmp_path, ltau):
                 np.testing.assert_array_equal(got[name], wanted[name], name)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("options", OPTIONS)
 def test_duplicates_across_shards_change_rounding_at_most(options, tmp_path, ltau):
     """Means of a point's samples are stored in float32, so pooling them rounds otherwise."""
@@ -83,6 +85,7 @@ def test_duplicates_across_shards_change_rounding_at_most(options, tmp_path, lta
                 np.testing.assert_allclose(values, whole[name], 1e-6, 1e-9, err_msg=name)
 
 
+@pytest.mark.slow
 def test_bytes_depend_neither_on_threads_nor_on_blocks(tmp_path, ltau):
     make(tmp_path, ltau, duplicates=True, n=900)
     models = [fit(tmp_path, ltau, 3, "--threads", n).read_bytes() for n in (1, 2)]
@@ -101,6 +104,7 @@ def test_bytes_depend_neither_on_threads_nor_on_blocks(tmp_path, ltau):
     assert made[0] == made[1] == made[2]
 
 
+@pytest.mark.slow
 def test_a_model_in_shards_is_described_and_drawn(tmp_path, ltau):
     make(tmp_path, ltau, duplicates=True)
     words = ("fit", tmp_path / "e.h5", tmp_path / "x.npy", "-o", tmp_path / "m.h5")

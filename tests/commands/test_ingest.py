@@ -426,6 +426,7 @@ def test_never_logged_samples_carry_no_weight(tmp_path, ltau):
         assert (file["point"][...][kept] >= 0).all()
 
 
+@pytest.mark.slow
 def test_more_epochs_than_open_files(tmp_path):
     def limit():
         resource.setrlimit(resource.RLIMIT_NOFILE, (64, 64))

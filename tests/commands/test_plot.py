@@ -156,6 +156,7 @@ def test_reliability(more, drawn):
     assert len(levels) == 4
 
 
+@pytest.mark.slow
 def test_reliability_of_scores_is_that_of_their_calibration(more, pipeline, drawn, ltau, tmp_path):
     scores = tmp_path / "s.h5"
     words = ("score", pipeline.descriptors, "-m", pipeline.model, "--natoms", pipeline.natoms)
@@ -417,6 +418,7 @@ def test_coverage(more, drawn):
     assert f"90 % bound covers {100 * covered:.1f} % of {len(truth)} rows" in titles[0]
 
 
+@pytest.mark.slow
 def test_overview_holds_all_panels(pipeline, more, drawn):
     words = [pipeline.errors, pipeline.model, pipeline.calibration, pipeline.calibrated]
     titles, data = drawn(*words, more["hot"])
@@ -451,6 +453,7 @@ def test_scores_with_true_errors_are_a_parity_plot(pipeline, ltau, tmp_path):
 # Large ones
 
 
+@pytest.mark.slow
 def test_large_logs_are_read_in_blocks_and_sampled(pipeline, drawn, log, tmp_path, monkeypatch):
     path = tmp_path / "blocks.h5"
     shutil.copyfile(pipeline.errors, path)
@@ -493,6 +496,7 @@ def draw_large(kind):
     )
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("kind", ["parity", "map", "trace"])
 def test_a_million_points_are_a_small_file(kind, tmp_path):
     with looks({}):
@@ -519,6 +523,7 @@ def words_of(kind, pipeline, more):
     }[kind]
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("kind", KINDS)
 @pytest.mark.parametrize("ending", ["png", "pdf", "svg"])
 def test_figures_are_drawn_the_same_each_time(kind, ending, pipeline, more, tmp_path, ltau):
@@ -535,6 +540,7 @@ def test_figures_are_drawn_the_same_each_time(kind, ending, pipeline, more, tmp_
     assert len(made[0][0]) < 1e6
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("kind", KINDS)
 def test_nothing_is_clipped_or_overlaps(kind, pipeline, more, tmp_path, ltau, monkeypatch):
     figures = []

@@ -62,6 +62,7 @@ def test_csv_on_standard_output(pipeline, ltau):
     assert "riskiest" in result.err  # the summary moves to standard error
 
 
+@pytest.mark.slow
 def test_a_reader_that_stops_early_is_no_error(pipeline):
     process = start("score", pipeline.descriptors, "-m", pipeline.model, "-o", "-")
     assert process.stdout.readline().startswith("row,")

@@ -50,6 +50,7 @@ def score(made, ltau):
 # Shards
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("count", [1, 3, 7])
 def test_merged_shards_are_the_same_bytes(count, made, score, ltau, tmp_path):
     for index in range(count):
@@ -63,6 +64,7 @@ def test_merged_shards_are_the_same_bytes(count, made, score, ltau, tmp_path):
     assert (tmp_path / "all.h5").read_bytes() == (made / "scores.h5").read_bytes()
 
 
+@pytest.mark.slow
 def test_merged_shards_with_everything_in_them(pipeline, ltau, tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
     words = ("score", pipeline.descriptors, "-m", pipeline.model, "--natoms", pipeline.natoms,
@@ -145,6 +147,7 @@ def test_parts_that_are_missing_or_there_twice(parts, ltau, tmp_path):
     assert not out.exists()
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("words", "what"),
     [
@@ -160,6 +163,7 @@ def test_parts_of_different_jobs(words, what, parts, score, ltau, tmp_path):
     check(result, ARTIFACT, parts[0], parts[1], what)
 
 
+@pytest.mark.slow
 def test_parts_of_other_inputs_and_models(parts, made, score, ltau, tmp_path):
     rows = np.load(made / "rows.npz")
     np.savez(tmp_path / "rows.npz", descriptors=rows["descriptors"] + 1, natoms=rows["natoms"])
@@ -251,6 +255,7 @@ def test_a_stopped_job_goes_on(error, made, score, tmp_path, monkeypatch):
     assert out.read_bytes() == (made / "scores.h5").read_bytes()
 
 
+@pytest.mark.slow
 def test_a_job_stopped_while_it_writes_the_result_goes_on(made, score, tmp_path, monkeypatch):
     out = tmp_path / "scores.h5"
     with monkeypatch.context() as patch:
@@ -273,6 +278,7 @@ def test_nothing_is_left_of_a_job_that_did_nothing(score, tmp_path, monkeypatch)
     assert names(tmp_path) == []
 
 
+@pytest.mark.slow
 def test_the_spool_of_another_job_is_replaced(made, score, tmp_path, monkeypatch):
     out = tmp_path / "scores.h5"
     with monkeypatch.context() as patch:
@@ -308,6 +314,7 @@ def test_bad_input_leaves_no_spool(made, tmp_path, ltau):
     assert names(tmp_path) == ["rows.npy"]
 
 
+@pytest.mark.slow
 def test_a_full_quota_keeps_the_finished_rows(made, tmp_path):
     def limit():
         resource.setrlimit(resource.RLIMIT_FSIZE, (500_000, 500_000))
@@ -388,6 +395,7 @@ def test_resume_sees_other_options(words, many):
     assert many(*words, "--resume").out.count("up to date") == 3
 
 
+@pytest.mark.slow
 def test_resume_sees_another_calibration_and_model(pipeline, tmp_path, ltau):
     out = tmp_path / "s.h5"
     words = (
@@ -441,6 +449,7 @@ def test_many_files_that_cannot_be_scored(many, made, tmp_path, ltau):
     check(ltau("score", a, *words, "-o", "-", "--resume"), USAGE, "resumed")
 
 
+@pytest.mark.slow
 def test_many_files_in_shards(many, made, tmp_path, ltau):
     folder = tmp_path / "deep" / "scores"
     for index in range(2):

@@ -16,6 +16,8 @@ from scipy.stats import norm
 from ltau_cli.cli import main
 from tests.helpers import ARTIFACT, INPUT, USAGE, check, finish, start
 
+pytestmark = pytest.mark.slow
+
 N, N_STRUCTURES = 40_000, 1_000  # more than two blocks
 WIDTH = 3
 

@@ -73,6 +73,7 @@ def test_planted_wrong_labels_are_found_first_in_real_data(find, log, train):
     assert min(scores) > found["outlier"]
 
 
+@pytest.mark.slow
 def test_shards_change_no_suspect(pipeline, ltau, tmp_path, monkeypatch):
     monkeypatch.setattr(weights, "BLOCK_POINTS", 1000)
     out, sharded = tmp_path / "w.npy", tmp_path / "sharded.h5"

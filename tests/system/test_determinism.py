@@ -2,9 +2,12 @@
 
 from __future__ import annotations
 
+import pytest
+
 from tests.helpers import finish, start
 
 
+@pytest.mark.slow
 def test_same_bytes_whatever_the_blocks_and_threads(pipeline, tmp_path, ltau):
     common = ["--natoms", pipeline.natoms, "--calibration", pipeline.calibration, "--cdf"]
     for i, how in enumerate((["--threads", 1, "--block-rows", 100], ["--block-rows", 333])):
@@ -13,6 +16,7 @@ def test_same_bytes_whatever_the_blocks_and_threads(pipeline, tmp_path, ltau):
         assert (tmp_path / f"{i}.h5").read_bytes() == pipeline.calibrated.read_bytes()
 
 
+@pytest.mark.slow
 def test_same_bytes_in_another_process(pipeline, tmp_path):
     steps = [
         ["ingest", pipeline.logs, "-o", tmp_path / "errors.h5", "--units", "eV/Å"],

@@ -87,6 +87,7 @@ def test_dots_stand_for_any_lines() -> None:
     assert not matches(["...", "b"], ["a"])
 
 
+@pytest.mark.slow
 def test_commands_of_the_docs(tmp_path: Path) -> None:
     (tmp_path / "sample_data").symlink_to(ROOT / "sample_data")
     environment = {

@@ -112,6 +112,7 @@ def test_bounds_grow_with_the_level(ratio, level):
     assert bounds == sorted(bounds)
 
 
+@pytest.mark.slow
 def test_bounds_cover_as_promised_on_new_rows():
     shares = []
     for seed in range(12):
@@ -150,6 +151,7 @@ def test_no_bound_is_made_of_a_map_that_saw_the_row():
         assert structures == set(range(10)) - set(rows.structure[fold == number])
 
 
+@pytest.mark.slow
 def test_groups_get_bounds_that_hold_in_each():
     def law(rows, rng):
         return np.where(rows.group == "H", 4.0, 0.5) * rng.gamma(4.0, 0.25, len(rows))
@@ -167,6 +169,7 @@ def test_groups_get_bounds_that_hold_in_each():
         assert abs(of_all - LEVELS)[0] > 0.3
 
 
+@pytest.mark.slow
 def test_small_and_unknown_groups_share_the_bounds_of_all():
     rows, truth = make(2000)
     group = rows.group.astype("U2")
@@ -184,6 +187,7 @@ def test_small_and_unknown_groups_share_the_bounds_of_all():
     np.testing.assert_array_equal(bounds[cells.of(nobody_says)], np.tile(of_all, (4, 1)))
 
 
+@pytest.mark.slow
 def test_a_group_needs_as_many_rows_as_its_highest_level():
     rows, truth = make(1000)
     group = np.where(np.arange(1000) < 98, "Xe", "C")
@@ -239,6 +243,7 @@ def test_labels_match_though_one_file_has_numbers_and_the_other_text():
     assert text.of(rows).tolist() == [1, 2, 3, 0]
 
 
+@pytest.mark.slow
 def test_distance_bins_hold_near_and_far():
     def law(rows, rng):
         spread = np.where(rows.relative_distance > np.exp(0.27), 6.0, 1.0)
@@ -284,6 +289,7 @@ def test_no_method_wins_by_chance():
     assert cal._choose({"distance": noise, "scale": np.full(20, 0.9 * noise.mean())}) == "distance"
 
 
+@pytest.mark.slow
 def test_the_method_of_the_lowest_cross_validated_crps_is_taken():
     def law(rows, rng):  # no power of the expected error
         return np.where(rows.expected_error > 1, 20.0, 1.0) * rng.gamma(20.0, 0.05, len(rows))
@@ -296,6 +302,7 @@ def test_the_method_of_the_lowest_cross_validated_crps_is_taken():
     assert all(entry["standard_error"] > 0 for entry in found.compared.values())
 
 
+@pytest.mark.slow
 def test_the_same_rows_give_the_same_calibration():
     rows, truth = make(500, per_structure=10)
     rows = replace(rows, structure_distance=rows.relative_distance)

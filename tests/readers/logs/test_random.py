@@ -85,6 +85,7 @@ def logs(draw, vectors=False):
     return log, missing
 
 
+@pytest.mark.slow
 @given(logs())
 def test_random_arrays(drawn):
     log, missing = drawn
@@ -93,6 +94,7 @@ def test_random_arrays(drawn):
         agree(got, stored(log, missing))
 
 
+@pytest.mark.slow
 @given(logs(), st.booleans(), st.randoms(use_true_random=False))
 def test_random_epoch_folders(drawn, tables, random):
     log, missing = drawn
@@ -109,6 +111,7 @@ def test_random_epoch_folders(drawn, tables, random):
         agree(ingest_random(folder / "logs", folder, missing), stored(log, missing))
 
 
+@pytest.mark.slow
 @given(logs(vectors=True), st.sampled_from(["l2", "l1", "max", "rms"]), st.booleans())
 def test_random_vectors(drawn, norm, per_epoch):
     log, _ = drawn
@@ -129,6 +132,7 @@ ids_of_samples = st.one_of(
 )  # fmt: skip
 
 
+@pytest.mark.slow
 @given(ids_of_samples, st.data(), st.sampled_from([",", "\t"]))
 def test_random_long_tables(ids, data, delimiter):
     """Rows in any order, cells left out or repeated, words and sentinels for missing values."""
