@@ -357,11 +357,21 @@ _MAPS = (
         "coefficients", ("n_coefficients",), "float64", ONE,
         "calibrated error = exp(coefficients[0]) * product of each feature to the power of its "
         "coefficient; features: expected error, relative distance, geometric mean of the "
-        "structure's relative distances, neighbor distance",
+        "structure's relative distances, neighbor distance, the third and the second again with a "
+        "floor where the law bends (not in version 1)",
     ),
     DatasetSpec(
         "feature_floors", ("n_features",), "float64", ONE,
         "features below these count as these, each in its own units", rules=(Above(0),),
+    ),
+    _optional(
+        "exponent_center", ("n_features",), "float64", ONE,
+        "mean logarithm of each feature over the rows that were fitted on",
+    ),
+    _optional(
+        "exponent_covariance", ("n_features", "n_features"), "float64", ONE,
+        "covariance of the exponents: with the features x of a row as logarithms, less their "
+        "center, the spread of its calibrated error is s = sqrt(x' covariance x)",
     ),
     _optional(
         "knots", ("two", "n_knots"), "float64", ERROR_UNITS,
@@ -370,12 +380,13 @@ _MAPS = (
     ),
     DatasetSpec(
         "bound_ratio", ("n_cells", "n_levels"), "float64", ONE,
-        "conformal bound over calibrated error; a cell is a group and a bin of relative distance, "
-        "the last ones are of rows in no known group", rules=FROM_0,
+        "conformal bound at level p over calibrated error times exp(z(p) s), z the normal's "
+        "quantile and s the spread; a cell is a group and a bin of relative distance, the last "
+        "ones are of rows in no known group", rules=FROM_0,
     ),
     DatasetSpec(
         "ratio_quantiles", ("n_cells", "n_ratio_levels"), "float64", ONE,
-        "quantiles of true over calibrated error, at equally spaced levels",
+        "the same for quantiles at equally spaced levels",
         rules=(Within(0), Growing(strictly=False)),
     ),
     _optional(
@@ -421,7 +432,7 @@ def _rows_of_the_whole(
 
 SCORES = ArtifactSpec(
     kind="scores",
-    version=1,
+    version=2,
     description="Uncertainty of new predictions.",
     made_by="score",
     parameters=attributes.ScoresParameters,
@@ -550,7 +561,7 @@ SCORES = ArtifactSpec(
 
 CALIBRATION = ArtifactSpec(
     kind="calibration",
-    version=1,
+    version=2,
     description="Fitted maps from predicted to observed errors, and how well they hold.",
     made_by="calibrate",
     parameters=attributes.CalibrationParameters,
@@ -562,7 +573,8 @@ CALIBRATION = ArtifactSpec(
         ),
         DatasetSpec(
             "threshold_scale", ("n_thresholds",), "float64", ONE,
-            "s: the predicted uncertainty is the observed P(error > s * threshold)", rules=FROM_0,
+            "of --method threshold: P(error > threshold) is the mixed CDF's at threshold / s",
+            rules=FROM_0,
         ),
         DatasetSpec(
             "levels", ("n_levels",), "float64", ONE, "coverage levels of `bound_ratio`",
@@ -593,6 +605,10 @@ CALIBRATION = ArtifactSpec(
             rules=FROM_0,
         ),
         _optional("heldout_group", _HELD, "label", ONE, "their groups, such as species"),
+        _optional(
+            "heldout_spread", _HELD, "float32", ONE,
+            "standard deviation of the logarithms of their calibrated errors", rules=FROM_0,
+        ),
         DatasetSpec(
             "heldout_cell", _HELD, "int64", ONE, "row of `bound_ratio` of each of them",
             rules=(Number("n_cells"),),
@@ -600,6 +616,10 @@ CALIBRATION = ArtifactSpec(
         DatasetSpec(
             "heldout_uncertainty", ("n_heldout", "n_thresholds"), "float32", ONE,
             "their uncertainties", rules=SHARES,
+        ),
+        _optional(
+            "heldout_calibrated_uncertainty", ("n_heldout", "n_thresholds"), "float32", ONE,
+            "their uncertainties as scores with this calibration have them", rules=SHARES,
         ),
     ),
 )  # fmt: skip

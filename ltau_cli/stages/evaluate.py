@@ -40,6 +40,8 @@ class EvaluateResult(Result):
     predictors : dict
         Metrics of ``ltau`` and of each baseline; see
         :func:`ltau_cli.core.calibration.evaluation.evaluate`.
+    rank_ceiling : float or None
+        Best rank correlation that any predictor could reach, where rows are atoms of structures.
     groups, distance_bins : list of dict
         Metrics of ``ltau`` in each part.
     roc_auc : float
@@ -52,6 +54,7 @@ class EvaluateResult(Result):
     units: str
     flagged_share: float
     flagged_below: float
+    rank_ceiling: float | None
     predictors: dict[str, dict[str, Any]]
     groups: list[dict[str, Any]]
     distance_bins: list[dict[str, Any]]

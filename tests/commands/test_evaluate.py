@@ -43,9 +43,9 @@ def test_baselines_stand_beside(sets, ltau):
     result = ltau("evaluate", *sets)
     assert result.code == 0, result.err
     lines = result.out.splitlines()
-    assert len(lines) == 7
-    assert [line.split()[0] for line in (lines[1], lines[4])] == ["cold", "hot"]
-    for line, name in zip(lines[1:], BASELINES * 2, strict=True):
+    assert len(lines) == 9
+    assert [line.split()[0] for line in (lines[1], lines[5])] == ["cold", "hot"]
+    for line, name in zip(lines[1:], [*BASELINES, "best possible"] * 2, strict=True):
         assert name in line
     assert "out of domain (p < 0.01): " in result.err
     assert " of cold, " in result.err
