@@ -225,11 +225,21 @@ _MAPS = (
         "coefficients", ("n_coefficients",), "float64", ONE,
         "calibrated error = exp(coefficients[0]) * product of each feature to the power of its "
         "coefficient; features: expected error, relative distance, geometric mean of the "
-        "structure's relative distances, neighbor distance",
+        "structure's relative distances, neighbor distance, the third and the second again with a "
+        "floor where the law bends (not in version 1)",
     ),
     DatasetSpec(
         "feature_floors", ("n_features",), "float64", ONE,
         "features below these count as these, each in its own units",
+    ),
+    _optional(
+        "exponent_center", ("n_features",), "float64", ONE,
+        "mean logarithm of each feature over the rows that were fitted on",
+    ),
+    _optional(
+        "exponent_covariance", ("n_features", "n_features"), "float64", ONE,
+        "covariance of the exponents: with the features x of a row as logarithms, less their "
+        "center, the spread of its calibrated error is s = sqrt(x' covariance x)",
     ),
     _optional(
         "knots", ("two", "n_knots"), "float64", ERROR_UNITS,
@@ -237,12 +247,13 @@ _MAPS = (
     ),
     DatasetSpec(
         "bound_ratio", ("n_cells", "n_levels"), "float64", ONE,
-        "conformal bound over calibrated error; a cell is a group and a bin of relative distance, "
-        "the last ones are of rows in no known group",
+        "conformal bound at level p over calibrated error times exp(z(p) s), z the normal's "
+        "quantile and s the spread; a cell is a group and a bin of relative distance, the last "
+        "ones are of rows in no known group",
     ),
     DatasetSpec(
         "ratio_quantiles", ("n_cells", "n_ratio_levels"), "float64", ONE,
-        "quantiles of true over calibrated error, at equally spaced levels",
+        "the same for quantiles at equally spaced levels",
     ),
     _optional("bound_groups", ("n_bound_groups",), "label", ONE, "groups with their own bounds"),
     _optional(
@@ -271,7 +282,7 @@ _MAPS = (
 
 SCORES = ArtifactSpec(
     kind="scores",
-    version=1,
+    version=2,
     description="Uncertainty of new predictions.",
     made_by="score",
     datasets=(
@@ -358,7 +369,7 @@ SCORES = ArtifactSpec(
 
 CALIBRATION = ArtifactSpec(
     kind="calibration",
-    version=1,
+    version=2,
     description="Fitted maps from predicted to observed errors, and how well they hold.",
     made_by="calibrate",
     datasets=(
@@ -367,7 +378,7 @@ CALIBRATION = ArtifactSpec(
         ),
         DatasetSpec(
             "threshold_scale", ("n_thresholds",), "float64", ONE,
-            "s: the predicted uncertainty is the observed P(error > s * threshold)",
+            "of --method threshold: P(error > threshold) is the mixed CDF's at threshold / s",
         ),
         DatasetSpec("levels", ("n_levels",), "float64", ONE, "coverage levels of `bound_ratio`"),
         *_MAPS,
@@ -386,10 +397,18 @@ CALIBRATION = ArtifactSpec(
             "heldout_relative_distance", _HELD, "float32", ONE, "their relative distances"
         ),
         _optional("heldout_group", _HELD, "label", ONE, "their groups, such as species"),
+        _optional(
+            "heldout_spread", _HELD, "float32", ONE,
+            "standard deviation of the logarithms of their calibrated errors",
+        ),
         DatasetSpec("heldout_cell", _HELD, "int64", ONE, "row of `bound_ratio` of each of them"),
         DatasetSpec(
             "heldout_uncertainty", ("n_heldout", "n_thresholds"), "float32", ONE,
             "their uncertainties",
+        ),
+        _optional(
+            "heldout_calibrated_uncertainty", ("n_heldout", "n_thresholds"), "float32", ONE,
+            "their uncertainties as scores with this calibration have them",
         ),
     ),
 )  # fmt: skip

@@ -154,11 +154,15 @@ def _lines(summary: CalibrateResult, compare: bool) -> list[str]:
 
 
 def _method_lines(summary: CalibrateResult) -> list[str]:
+    from ltau_cli.core.calibration.maps import FAR
+
     held = summary.heldout
     words = {
         "expected_error": "expected error",
         "relative_distance": "relative distance",
         "structure_distance": "structure's relative distance",
+        "far_structure": f"that beyond {FAR:g}",
+        "far_row": f"that beyond {FAR:g}",
     }
     powers = [
         words[name] + ("" if value == 1 else f"^{value:.2f}")

@@ -144,10 +144,11 @@ def sort_candidates(queries, points, candidates, offered, found, own, distance):
 
 
 @_compiled
-def share_places(distance, own, k, weight, used):
+def share_places(distance, own, k, most, weight, used):
     """Hand out ``k`` places among the samples of candidates in the order of their distance.
 
     Points tied at the k-th place share what is left in proportion to the samples they offer.
+    Samples at one distance (those of a point, in whatever shards) fill at most ``most`` places.
     ``used`` is how many candidates were looked at. Returns the rows whose tie may go on beyond the
     candidates, or that lack samples, as a boolean array.
     """
@@ -162,7 +163,7 @@ def share_places(distance, own, k, weight, used):
             while stop < width and distance[i, stop] == distance[i, j]:
                 tied += own[i, stop]
                 stop += 1
-            share = min(left, np.float64(tied))
+            share = min(left, np.float64(min(tied, most)))
             for s in range(j, stop):
                 weight[i, s] = share * own[i, s] / tied if tied > 0 else 0.0
             left -= share

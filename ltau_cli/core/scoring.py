@@ -116,13 +116,13 @@ class Scorer:
         self.threshold_scale = threshold_scale
         self.with_cdf = with_cdf
         self.threads = threads
-        self.floor = distance_floor(_blocks_of_points(model))
         self.loo_distance = model.loo_distance
         if k != model.k:
             self.loo_distance = leave_one_out(
                 model.shards, model.points, np.zeros(model.n_samples), model.loo_group, k,
                 threads=threads,
             ).distance  # fmt: skip
+        self.floor = distance_floor(_blocks_of_points(model), self.loo_distance)
         total = np.bincount(model.points.of_sample, weights=self.loo_distance)
         own_distance = (total / model.multiplicity).astype(np.float32)
         self._exact = np.concatenate(

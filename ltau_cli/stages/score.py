@@ -21,7 +21,7 @@ import numpy as np
 import numpy.typing as npt
 
 from ltau_cli import __version__
-from ltau_cli.artifacts.calibration import CalibrationFile, to_datasets
+from ltau_cli.artifacts.calibration import CalibrationFile, FittedOn, to_datasets
 from ltau_cli.artifacts.model import ModelFile
 from ltau_cli.artifacts.provenance import Hasher
 from ltau_cli.artifacts.read import open_artifact
@@ -252,7 +252,7 @@ class _Shared:
     units: str
     hasher: Hasher  # of the model and the calibration
     calibrator: Calibrator | None
-    fitted_on: dict[str, Any]  # the descriptors of the calibration, and which of their rows
+    fitted_on: list[FittedOn]
 
 
 @dataclass(frozen=True)
@@ -589,8 +589,9 @@ def _rows_of_calibration(work: _Work) -> npt.NDArray[np.int64] | None:
     fitted_on = work.shared.fitted_on
     if not fitted_on:
         return None
-    same = same_rows(work.inputs()[0], fitted_on["descriptors"])
-    return np.asarray(fitted_on["rows"] if same else [], dtype=np.int64)
+    own = work.inputs()[0]
+    same = [known.rows for known in fitted_on if same_rows(own, known.descriptors)]
+    return np.concatenate([np.zeros(0, dtype=np.int64), *same])
 
 
 def _columns(shared: _Shared) -> dict[str, npt.NDArray[Any]]:
@@ -644,10 +645,10 @@ def _load_calibration(
     model_path: Path,
     k: int,
     thresholds: npt.NDArray[np.float64],
-) -> tuple[Calibrator | None, dict[str, Any]]:
+) -> tuple[Calibrator | None, list[FittedOn]]:
     """Read the maps, and which rows of which descriptors they were fitted on."""
     if path is None:
-        return None, {}
+        return None, []
     with open_artifact(path, CalibrationFile) as artifact:
         if artifact.model_fingerprint != model.fingerprint:
             raise ArtifactError(
@@ -667,6 +668,4 @@ def _load_calibration(
                 LtauWarning,
                 stacklevel=2,
             )
-        source = next(record for record in artifact.inputs if record["role"] == "descriptors")
-        fitted_on = {"descriptors": source, "rows": artifact.read("fit_row")}
-    return Calibrator(calibration, thresholds), fitted_on
+        return Calibrator(calibration, thresholds), artifact.fitted_on()

@@ -132,6 +132,22 @@ def read_rows(scores: ScoresFile, truth: TrueErrors, group: str | None, hasher: 
     return rows_of(block, distance)
 
 
+def read_clusters(place: Place, rows: Rows, scores: ScoresFile, hasher: Hasher) -> npt.NDArray[Any]:
+    """Read which rows were drawn together: one label per row, or per structure.
+
+    Raises
+    ------
+    InputError
+        If there are as many labels as neither rows nor structures.
+    """
+    hasher.add("cluster", place.path, "labels", key=place.key)
+    labels = read_label_column(place)
+    if rows.structure is not None and len(labels) == int(rows.structure.max()) + 1:
+        return np.asarray(labels[rows.structure])
+    check_count(labels, scores.n, place, str(scores.path), "rows")
+    return labels
+
+
 def _read_group(
     scores: ScoresFile, truth: TrueErrors, group: str | None, hasher: Hasher
 ) -> npt.NDArray[Any] | None:

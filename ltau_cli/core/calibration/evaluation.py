@@ -10,14 +10,14 @@ import numpy.typing as npt
 
 from ltau_cli.core.calibration.maps import Floats, Rows
 from ltau_cli.core.calibration.metrics import (
-    Predicted,
     ause,
     measure,
     rank_correlation,
     rank_interval,
     rank_within,
 )
-from ltau_cli.core.calibration.model import RATIO_LEVELS, Calibration, Predictor
+from ltau_cli.core.calibration.model import Calibration
+from ltau_cli.core.calibration.predicted import Predicted
 
 CALIBRATED = "ltau"
 DISTANCE_EDGES = (1.25, 1.5, 2.0, 3.0)  # of relative distance
@@ -41,17 +41,10 @@ def evaluate(rows: Rows, true_error: Floats, calibration: Calibration) -> dict[s
         :func:`ltau_cli.core.calibration.metrics.measure`); ``groups`` and ``distance_bins`` list
         the metrics of ``ltau`` in each part that has rows.
     """
-    own = predict(
-        calibration.predictor,
-        calibration.predictor.map.apply(rows),
-        calibration.cells.of(rows),
-        calibration.levels,
-    )
-    one = np.zeros(len(rows), dtype=np.int64)
-    predictors = {CALIBRATED: own}
-    for name, baseline in calibration.baselines.items():
-        mean = calibration.baseline_mean(name, rows)
-        predictors[name] = predict(baseline, mean, one, calibration.levels)
+    own = calibration.predict(rows)
+    predictors = {CALIBRATED: own} | {
+        name: calibration.predict(rows, name) for name in calibration.baselines
+    }
 
     def of(predicted: Predicted, part: npt.NDArray[np.bool_] | None = None) -> dict[str, Any]:
         return measure(
@@ -89,12 +82,3 @@ def evaluate_plain(rows: Rows, true_error: Floats) -> dict[str, Any]:
     if rows.group is not None:
         plain["rank_correlation_within_groups"] = rank_within(expected, true_error, rows.group)
     return {"predictors": {CALIBRATED: plain}, "groups": [], "distance_bins": []}
-
-
-def predict(
-    predictor: Predictor, mean: Floats, cell: npt.NDArray[np.int64], levels: Floats
-) -> Predicted:
-    """Return the error distributions of n rows from their calibrated errors and their cells."""
-    return Predicted(
-        mean, cell, predictor.ratio_quantiles, RATIO_LEVELS, predictor.bound_ratio, levels
-    )  # fmt: skip
