@@ -73,9 +73,9 @@ class Summary:
         for column in range(len(self.above)):
             self.above[column] = _running_sum(self.above[column], block["uncertainty"][:, column])
         if "calibrated_uncertainty" in block:
+            after = self.calibrated_above
             for column, values in enumerate(block["calibrated_uncertainty"].T):
-                total = self.calibrated_above[column]
-                self.calibrated_above[column] = _running_sum(total, values)
+                after[column] = _running_sum(after[column], values)
         for column in range(len(self.bounds)):
             self.bounds[column] = _running_sum(self.bounds[column], block["error_bound"][:, column])
         flagged = block["ood_pvalue"] < FLAGGED_BELOW
@@ -106,10 +106,11 @@ class Summary:
     def result(self) -> dict[str, Any]:
         """Return the summary so far."""
         means = {f"mean_{name}": total / self.n for name, total in self.totals.items()}
+        more: dict[str, npt.NDArray[np.float64]] = {}
         if len(self.levels) == 0:
             del means["mean_calibrated_error"]
         else:
-            means["mean_calibrated_uncertainty"] = self.calibrated_above / self.n
+            more = {"mean_calibrated_uncertainty": self.calibrated_above / self.n}
         return {
             "n_queries": self.n,
             "n_structures": self.n_structures,
@@ -121,7 +122,7 @@ class Summary:
             "flagged_share": self.flagged / self.n,
             "flagged_below": FLAGGED_BELOW,
             "riskiest": self.riskiest,
-        } | means
+        } | means | more
 
 
 def _running_sum(total: float, values: npt.NDArray[Any]) -> float:

@@ -44,7 +44,8 @@ class Calibrator:
 
 def _as_stored(values: npt.NDArray[np.float64]) -> npt.NDArray[np.float32]:
     """Round to float32, whose largest number stands for all above."""
-    return np.minimum(values, np.finfo(np.float32).max).astype(np.float32)
+    largest = float(np.finfo(np.float32).max)
+    return np.asarray(np.minimum(values, largest), dtype=np.float32)
 
 
 def rows_of(block: Block, structure_distance: npt.NDArray[np.float64] | None) -> Rows:
