@@ -7,6 +7,7 @@ import numpy as np
 
 def statistics(errors, edges, thresholds):
     """Per sample: counts, n_logged, mean, largest and share above each threshold."""
+    edges, thresholds = ([float(np.float32(v)) for v in values] for values in (edges, thresholds))
     n = errors.shape[1]
     counts = np.zeros((n, len(edges) + 1), int)
     rest = []

@@ -539,6 +539,24 @@ SCORES = ArtifactSpec(
             "share of the structure's rows with ood_pvalue below 0.01", rules=SHARES,
             beside="structures/n_samples",
         ),
+        *(
+            _optional(f"structures/{name}_{short}", dims, "float32", units, f"{word} {what}")
+            for name, dims, units, what in (
+                (
+                    "calibrated_error", _STRUCTURE, ERROR_UNITS,
+                    "calibrated error of the structure",
+                ),
+                (
+                    "error_bound", ("n_structures", "n_levels"), ERROR_UNITS,
+                    "error bound of the structure's rows at each level",
+                ),
+                (
+                    "calibrated_uncertainty", ("n_structures", "n_thresholds"), ONE,
+                    "calibrated uncertainty of the structure",
+                ),
+            )
+            for short, word in (("mean", "mean"), ("max", "largest"))
+        ),
         _optional(
             "cdf", ("n_queries", "n_edges"), "float32", ONE, "P(error <= cdf_edges), with --cdf",
             rules=(Within(0, 1), Growing(strictly=False)),

@@ -284,3 +284,10 @@ def _write_structures(writer: ArtifactWriter, summary: Summary) -> None:
         "structures/relative_distance_mean", totals["relative_distance"].total[:, 0] / n_samples
     )
     writer.put("structures/out_of_domain_share", totals["out_of_domain"].total[:, 0] / n_samples)
+    for name in ("calibrated_error", "error_bound", "calibrated_uncertainty"):
+        if name in totals:
+            wide = name != "calibrated_error"
+            mean = totals[name].total / n_samples[:, None]
+            largest = totals[name].largest
+            writer.put(f"structures/{name}_mean", mean if wide else mean[:, 0])
+            writer.put(f"structures/{name}_max", largest if wide else largest[:, 0])

@@ -109,9 +109,9 @@ def run(
             area = roc_auc(labels, pvalue)
         calibration = artifact.calibration()
         if calibration is None:
-            metrics = evaluate_plain(judged.rows, judged.true_error)
+            metrics = evaluate_plain(judged.rows, judged.true_error, labels=judged.labels)
         else:
-            metrics = evaluate(judged.rows, judged.true_error, calibration)
+            metrics = evaluate(judged.rows, judged.true_error, calibration, labels=judged.labels)
         return EvaluateResult(
             set=scores.stem,
             n_rows=len(judged.rows),

@@ -38,7 +38,7 @@ from ltau_cli.artifacts.scores import (
     write_scores,
 )
 from ltau_cli.artifacts.spool import Spool, open_spool, open_temporary_spool
-from ltau_cli.artifacts.table import ROW_LABELS, Columns, name_columns, to_columns
+from ltau_cli.artifacts.table import LEADING, Columns, name_columns, to_columns
 from ltau_cli.artifacts.write import as_stored, to_json
 from ltau_cli.core.calibration.apply import Calibrator
 from ltau_cli.core.scoring import Model, Scorer
@@ -73,6 +73,8 @@ class ScoreResult(Result):
         Coverage levels and the mean error bound; empty without a calibration.
     mean_expected_error, mean_calibrated_error : float
         Error units; the latter with a calibration only.
+    mean_calibrated_uncertainty : (n_thresholds,) float64
+        With a calibration only; ``mean_uncertainty`` is the plain one.
     mean_neighbor_distance, mean_relative_distance : float
     flagged_share, flagged_below : float
         Share of the rows with a p-value below.
@@ -98,6 +100,7 @@ class ScoreResult(Result):
     flagged_below: float
     riskiest: list[dict[str, Any]]
     mean_calibrated_error: float | None = only_if_asked()
+    mean_calibrated_uncertainty: npt.NDArray[np.float64] | None = only_if_asked()
     up_to_date: bool | None = only_if_asked()
 
 
@@ -433,7 +436,7 @@ def _score_to_csv(work: _Work, progress: Progress) -> dict[str, Any]:
         else:
             finished = _complete((rows for _, rows in blocks), work, None)
         first = next(finished)
-        order = dict.fromkeys(name for name in (*ROW_LABELS, *PER_ROW) if name in first)
+        order = dict.fromkeys(name for name in (*LEADING, *PER_ROW) if name in first)
         names = name_columns(["row", *order], work.header.columns)
 
         def columns() -> Iterator[Columns]:

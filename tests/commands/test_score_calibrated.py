@@ -379,3 +379,24 @@ def test_the_threshold_is_scaled_on_request(pipeline, tmp_path, ltau):
         at = scores["thresholds"][0] / maps["threshold_scale"][0]
         wanted = [1 - np.interp(at, edges, row) for row in cdf]
         np.testing.assert_allclose(scores["calibrated_uncertainty"][:, 0], wanted, atol=1e-6)
+
+
+def test_calibrated_numbers_lead(pipeline, ltau, tmp_path):
+    out = tmp_path / "s.h5"
+    words = ("score", pipeline.descriptors, "-m", pipeline.model, "--natoms", pipeline.natoms,
+             "--calibration", pipeline.calibration, "-o", out)  # fmt: skip
+    told = json.loads(ltau(*words, "--json").out)
+    with h5py.File(out) as file:
+        after, plain = file["calibrated_uncertainty"][:, 0], file["uncertainty"][:, 0]
+        structure, error = file["structure"][()], file["calibrated_error"][()]
+        means = np.bincount(structure, error) / np.bincount(structure)
+        np.testing.assert_allclose(file["structures/calibrated_error_mean"], means, rtol=1e-6)
+        bounds = [file["error_bound"][structure == i].max(axis=0) for i in range(25)]
+        np.testing.assert_allclose(file["structures/error_bound_max"], bounds, rtol=1e-6)
+    assert told["mean_calibrated_uncertainty"] == pytest.approx([after.mean()], rel=1e-6)
+    assert told["mean_uncertainty"] == pytest.approx([plain.mean()], rel=1e-6)
+    assert told["riskiest"][0]["calibrated_uncertainty"] == after[told["riskiest"][0]["row"]]
+    shown = ltau(*words, "-f").out
+    assert f"{100 * after.mean():.1f} % (plain {100 * plain.mean():.1f} %)" in shown
+    header = ltau("export", out).out.splitlines()[0].split(",")
+    assert header.index("calibrated_error") < header.index("expected_error")

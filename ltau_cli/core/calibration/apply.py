@@ -39,7 +39,13 @@ class Calibrator:
             if "calibrated_uncertainty" not in block:
                 found["calibrated_uncertainty"] = predicted.exceedance(self.thresholds)
             # as they are stored, so that what is told of them is the same after a merge
-            yield block | {name: values.astype(np.float32) for name, values in found.items()}
+            yield block | {name: _as_stored(values) for name, values in found.items()}
+
+
+def _as_stored(values: npt.NDArray[np.float64]) -> npt.NDArray[np.float32]:
+    """Round to float32, whose largest number stands for all above."""
+    largest = float(np.finfo(np.float32).max)
+    return np.asarray(np.minimum(values, largest), dtype=np.float32)
 
 
 def rows_of(block: Block, structure_distance: npt.NDArray[np.float64] | None) -> Rows:

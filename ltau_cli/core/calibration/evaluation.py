@@ -24,7 +24,13 @@ CALIBRATED = "ltau"
 DISTANCE_EDGES = (1.25, 1.5, 2.0, 3.0)  # of relative distance
 
 
-def evaluate(rows: Rows, true_error: Floats, calibration: Calibration) -> dict[str, Any]:
+def evaluate(
+    rows: Rows,
+    true_error: Floats,
+    calibration: Calibration,
+    *,
+    labels: npt.NDArray[Any] | None = None,
+) -> dict[str, Any]:
     """Measure the calibrated errors of n rows, and what they must beat.
 
     Parameters
@@ -34,6 +40,8 @@ def evaluate(rows: Rows, true_error: Floats, calibration: Calibration) -> dict[s
         Error units.
     calibration : Calibration
         Fitted on other rows.
+    labels : (n,) labels, optional
+        Groups to tell apart; those that chose the bounds by default.
 
     Returns
     -------
@@ -45,19 +53,20 @@ def evaluate(rows: Rows, true_error: Floats, calibration: Calibration) -> dict[s
         the metrics of ``ltau`` in each part that has rows.
     """
     own = calibration.predict(rows)
+    labels = rows.group if labels is None else labels
     predictors = {CALIBRATED: own} | {
         name: calibration.predict(rows, name) for name in calibration.baselines
     }
 
     def of(predicted: Predicted, part: npt.NDArray[np.bool_] | None = None) -> dict[str, Any]:
         return measure(
-            true_error, predicted, structure=rows.structure, group=rows.group, rows=part
+            true_error, predicted, structure=rows.structure, group=labels, rows=part
         )  # fmt: skip
 
     groups, bins = [], []
-    if rows.group is not None:
-        for name in np.unique(rows.group):
-            groups.append({"group": name.item()} | of(own, rows.group == name))
+    if labels is not None:
+        for name in np.unique(labels):
+            groups.append({"group": name.item()} | of(own, labels == name))
     edges = (0.0, *DISTANCE_EDGES, np.inf)
     for low, high in itertools.pairwise(edges):
         part = (rows.relative_distance >= low) & (rows.relative_distance < high)
@@ -71,8 +80,10 @@ def evaluate(rows: Rows, true_error: Floats, calibration: Calibration) -> dict[s
     }
 
 
-def evaluate_plain(rows: Rows, true_error: Floats) -> dict[str, Any]:
-    """Measure the expected errors themselves, without a calibration."""
+def evaluate_plain(
+    rows: Rows, true_error: Floats, *, labels: npt.NDArray[Any] | None = None
+) -> dict[str, Any]:
+    """Measure the expected errors themselves, without a calibration; see :func:`evaluate`."""
     expected = rows.expected_error
     plain = {
         "n_rows": len(rows),
@@ -83,8 +94,8 @@ def evaluate_plain(rows: Rows, true_error: Floats) -> dict[str, Any]:
         "rank_correlation_interval": rank_interval(expected, true_error, rows.structure),
         "ause": ause(true_error, expected),
     }
-    if rows.group is not None:
-        plain["rank_correlation_within_groups"] = rank_within(expected, true_error, rows.group)
+    if labels is not None:
+        plain["rank_correlation_within_groups"] = rank_within(expected, true_error, labels)
     return {
         "rank_ceiling": _ceiling(rows, true_error),
         "predictors": {CALIBRATED: plain},

@@ -140,7 +140,7 @@ def coverage_panels(sources: Sources) -> list[Panel]:
     if judged.rows is None:
         result = judged.artifact.summary["heldout"]
     else:
-        result = evaluate(judged.rows, judged.true, judged.calibration)
+        result = evaluate(judged.rows, judged.true, judged.calibration, labels=judged.group)
     parts: dict[str, Any] = {"all": result["predictors"]["ltau"]}
     groups = sorted(result["groups"], key=lambda part: -part["n_rows"])[:MOST_GROUPS]
     parts |= {_label(part["group"]): part for part in sorted(groups, key=lambda p: p["group"])}

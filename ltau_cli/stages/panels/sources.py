@@ -204,7 +204,7 @@ def _of_scores(artifact: ScoresFile, truth: Truth, group: str | None, hasher: Ha
         true=true,
         expected=rows.expected_error,
         uncertainty=artifact.read("uncertainty")[rest].astype(np.float64),
-        group=rows.group,
+        group=judged.labels,
         rows=rows,
         plain=(artifact.read("quantile_levels"), (true[:, None] <= quantiles).mean(axis=0)),
         predicted=predicted,
