@@ -16,7 +16,7 @@ from pathlib import Path
 
 from ltau_cli import stop
 
-HANG = 60.0  # seconds
+HANG = 180.0  # seconds; a machine may be busy with other work
 
 
 @dataclass
