@@ -77,8 +77,8 @@ def count_block(
                 largest[i] = max(largest[i], error)
         for i in range(first, last):
             for j in range(beyond.shape[0]):
-                for b in range(beyond[j], n_edges + 1):
-                    above[i, j] += counts[i, b]
+                for over in range(beyond[j], n_edges + 1):
+                    above[i, j] += counts[i, over]
 
 
 @_compiled

@@ -70,9 +70,11 @@ def append_epochs(
         log = _same_samples(log, stored, n_samples, chunk, output)
         note_inputs(hasher, places, log)
         with extend_artifact(output, "errors", units=old_units) as artifact:
+            # Held until the end: where HDF5 places the last chunk depends on when this is closed.
+            errors = artifact.open("errors", (n_epochs + len(log.epochs), n_samples))
             report = write_log(
                 artifact,
-                artifact.open("errors", (n_epochs + len(log.epochs), n_samples)),
+                errors,
                 log,
                 before=before,
                 notes=Counter(old_report["notes"]) + log.notes,

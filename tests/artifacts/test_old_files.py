@@ -19,9 +19,7 @@ QUERIES, TRUE_ERRORS, SPECIES = (
 )
 EXACT = (DATA / "model-1.h5", DATA / "model-2.h5")  # the others are NN-descent, which compiles
 MODELS = [
-    pytest.param(
-        path, marks=[] if path in EXACT else pytest.mark.xdist_group("nndescent"), id=path.stem
-    )
+    pytest.param(path, marks=[] if path in EXACT else pytest.mark.slow, id=path.stem)
     for path in FILES
     if path.stem.startswith("model-")
 ]
