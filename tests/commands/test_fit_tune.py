@@ -98,6 +98,7 @@ def test_tune_on_held_out_rows(pipeline, tmp_path, ltau):
     assert trials[0]["crps"] <= min(trial["crps"] for trial in trials)
 
 
+@pytest.mark.slow
 def test_tune_on_the_training_samples_shows_its_table(train, log, tmp_path, ltau):
     x, errors = save(tmp_path / "x.npy", train[:330]), tmp_path / "e.h5"
     assert ltau("ingest", save(tmp_path / "log.npy", log[:, :330]), "-o", errors).code == 0
