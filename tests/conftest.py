@@ -5,7 +5,7 @@ from __future__ import annotations
 import contextlib
 import os
 import shutil
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import numpy as np
@@ -67,6 +67,14 @@ def log() -> np.ndarray:
     """The raw error log of the sample data, (n_epochs, n_samples), in the order of the epochs."""
     names = sorted((SAMPLE / "logs").iterdir(), key=lambda p: int(p.stem.rpartition("_")[2]))
     return np.stack([np.load(name) for name in names])
+
+
+@pytest.fixture(autouse=True, scope="session")
+def _no_wait_for_the_disk() -> Iterator[None]:
+    """No test cuts the power, so that nothing needs to be on the disk at once."""
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(os, "fsync", lambda descriptor: None)
+        yield
 
 
 @pytest.fixture(autouse=True)

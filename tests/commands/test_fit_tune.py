@@ -78,6 +78,7 @@ def test_burn_in_that_leaves_nothing(pipeline, tmp_path, ltau):
     assert "hint: use --burn-in 59 or less" in done.err
 
 
+@pytest.mark.slow
 def test_tune_on_held_out_rows(pipeline, tmp_path, ltau):
     errors, model = tmp_path / "errors.h5", tmp_path / "model.h5"
     natoms = SAMPLE / "train_natoms.npy"
@@ -97,8 +98,11 @@ def test_tune_on_held_out_rows(pipeline, tmp_path, ltau):
     assert trials[0]["crps"] <= min(trial["crps"] for trial in trials)
 
 
-def test_tune_on_the_training_samples_shows_its_table(pipeline, tmp_path, ltau):
-    done = ltau("fit", pipeline.errors, pipeline.train, "--tune", "-o", tmp_path / "m.h5")
+@pytest.mark.slow
+def test_tune_on_the_training_samples_shows_its_table(train, log, tmp_path, ltau):
+    x, errors = save(tmp_path / "x.npy", train[:330]), tmp_path / "e.h5"
+    assert ltau("ingest", save(tmp_path / "log.npy", log[:, :330]), "-o", errors).code == 0
+    done = ltau("fit", errors, x, "--tune", "-o", tmp_path / "m.h5")
     assert done.code == 0, done.err
     assert "compared 120 choices by cross-validation" in done.out
     assert "does not say which structure a sample belongs to" in done.err
