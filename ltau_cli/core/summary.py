@@ -111,18 +111,22 @@ class Summary:
             del means["mean_calibrated_error"]
         else:
             more = {"mean_calibrated_uncertainty": self.calibrated_above / self.n}
-        return {
-            "n_queries": self.n,
-            "n_structures": self.n_structures,
-            "k": self.k,
-            "thresholds": self.thresholds,
-            "mean_uncertainty": self.above / self.n,
-            "levels": self.levels,
-            "mean_bound": self.bounds / self.n,
-            "flagged_share": self.flagged / self.n,
-            "flagged_below": FLAGGED_BELOW,
-            "riskiest": self.riskiest,
-        } | means | more
+        return (
+            {
+                "n_queries": self.n,
+                "n_structures": self.n_structures,
+                "k": self.k,
+                "thresholds": self.thresholds,
+                "mean_uncertainty": self.above / self.n,
+                "levels": self.levels,
+                "mean_bound": self.bounds / self.n,
+                "flagged_share": self.flagged / self.n,
+                "flagged_below": FLAGGED_BELOW,
+                "riskiest": self.riskiest,
+            }
+            | means
+            | more
+        )
 
 
 def _running_sum(total: float, values: npt.NDArray[Any]) -> float:
