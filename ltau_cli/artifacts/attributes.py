@@ -165,7 +165,6 @@ class Riskiest(TypedDict):
 
     row: Count
     expected_error: float
-    uncertainty: float
     relative_distance: float
     ood_pvalue: float
 

@@ -5,8 +5,9 @@ from __future__ import annotations
 import numpy as np
 
 from ltau_cli.core.domain import distance_floor, ood_pvalue, relative_distance
+from ltau_cli.core.search.cells import ExactSearcher
 from ltau_cli.core.search.loo import leave_one_out
-from ltau_cli.core.search.neighbors import ExactSearcher, find_neighbors
+from ltau_cli.core.search.neighbors import find_neighbors
 from ltau_cli.core.search.points import find_points
 from ltau_cli.core.search.shards import OneShard
 

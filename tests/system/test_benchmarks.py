@@ -15,7 +15,10 @@ import pytest
 from tests.helpers import SAMPLE
 
 SCRIPTS = SAMPLE.parent / "benchmarks"
-TESTED = {"calibration", "ingest", "reweighting", "scale", "scaling", "selection", "suspects"}
+TESTED = {
+    "calibration", "ingest", "reweighting", "scale", "scaling", "search", "selection", "suspects",
+}  # fmt: skip
+NEED_A_NETWORK = {"calibration_data", "make_descriptors"}  # torch; what they make is tested beside
 
 pytestmark = pytest.mark.slow
 
@@ -31,7 +34,7 @@ def run(*words, scripts=SCRIPTS):
 
 def test_every_script_is_tested():
     with_help = {path.stem for path in SCRIPTS.glob("*.py") if "ArgumentParser" in path.read_text()}
-    assert with_help | {"suspects"} == TESTED
+    assert with_help | {"suspects"} == TESTED | NEED_A_NETWORK
 
 
 def test_calibration(tmp_path):
@@ -50,6 +53,16 @@ def test_calibration(tmp_path):
     assert "\n900K" in out
     assert "90 % bound covers" in out
     assert "calibration structures" in figure.read_text()
+
+
+def test_search(tmp_path):
+    rng = np.random.default_rng(0)
+    rows = {"train": 3000, "query_in": 100, "query_ood": 100}
+    arrays = {name: rng.normal(size=(n, 4)).astype(np.float32) for name, n in rows.items()}
+    np.savez(tmp_path / "d.npz", **arrays)
+    out = run(SCRIPTS / "search.py", tmp_path / "d.npz", "--threads", 1)
+    assert "FAISS" in out
+    assert "lost" in out
 
 
 def test_ingest(tmp_path):
