@@ -1,10 +1,11 @@
 # make demo   set up and run the whole pipeline on sample_data/
 # make test   set up and run all checks and tests
 .DEFAULT_GOAL := help
-.PHONY: help bench experiments demo test test-fast check docs sample-data constraints clean
+.PHONY: help fuzz bench experiments demo test test-fast check docs faults sample-data constraints clean
 
 PYTHON ?= python3
 VENV ?= .venv
+DESCRIPTORS ?= descriptors.npz
 BIN := $(VENV)/bin
 # a file goes to one process, so that what its tests share is made once; slow files first
 PYTEST := $(BIN)/pytest -n 2 --dist loadfile --no-loadscope-reorder
@@ -18,7 +19,9 @@ help:
 	@echo "make test         all checks, the docs and the tests"
 	@echo "make test-fast    the tests that take no seconds (one minute)"
 	@echo "make check        ruff, mypy --strict, import-linter"
+	@echo "make faults       kill every command at random moments and misuse it (10 minutes)"
 	@echo "make docs         build the docs into docs/_build/html, warnings are errors"
+	@echo "make fuzz         feed every reader damaged files, a minute each (10 minutes)"
 	@echo "make bench        measure speed and memory beside numpy and FAISS (10 minutes)"
 	@echo "make experiments  retrain on chosen frames and with weights; find wrong labels (20 minutes)"
 	@echo "make sample-data  train the small force field again and remake sample_data/"
@@ -55,11 +58,29 @@ check: $(VENV)/ltau-dev
 docs: $(VENV)/ltau-dev
 	$(BIN)/sphinx-build --quiet --fail-on-warning --nitpicky -b html docs docs/_build/html
 
+FUZZED := npy npz h5 csv jsonl xyz yaml artifact
+fuzz: $(VENV)/ltau-dev
+	$(BIN)/pip install --quiet atheris
+	for kind in $(FUZZED); do \
+		$(BIN)/python -m tests.readers.fuzz $$kind -max_total_time=60 -max_len=65536 -timeout=20 \
+			-rss_limit_mb=4096 build/fuzz/$$kind || exit 1; \
+	done
+
+faults: $(VENV)/ltau-dev
+	$(BIN)/python -m tests.system.faults
+
 bench: $(VENV)/ltau
 	$(INSTALL) '.[benchmark]'
+	test -f $(DESCRIPTORS) || $(MAKE) $(DESCRIPTORS)
+	$(BIN)/python benchmarks/search.py $(DESCRIPTORS)
 	$(BIN)/python benchmarks/scale.py
 	$(BIN)/python benchmarks/ingest.py --gigabytes 2
-	$(BIN)/python benchmarks/scaling.py
+	$(BIN)/python benchmarks/scaling.py $(DESCRIPTORS)
+
+# torch's newest build brings gigabytes of CUDA; the script needs the CPU only
+$(DESCRIPTORS): $(VENV)/ltau
+	$(BIN)/pip install --quiet torch==2.13.0 chgnet ase
+	$(BIN)/python benchmarks/make_descriptors.py $@
 
 # torch's newest build brings gigabytes of CUDA; the scripts need the CPU only
 experiments: $(VENV)/ltau

@@ -1,9 +1,11 @@
 """Time, memory and disk of fit and score from 10,000 to 1,000,000 samples.
 
-    python benchmarks/scaling.py [--sizes 10000 100000 1000000] [--plot scaling.svg]
+    python benchmarks/scaling.py descriptors.npz [--sizes 10000 100000 1000000] [--plot scaling.svg]
 
-Each size is fitted and scored (100,000 queries of 32 columns, k = 10) through the command line, in
-a process of its own, over a log of 50 epochs. The descriptors are those of scale.py.
+Each size is fitted and scored (100,000 queries, k = 10) through the command line, in a process of
+its own, over a log of --epochs epochs. The descriptors are the first --columns principal components
+of the real ones (``train`` of the file), each a point between a random row and the row after it: as
+many as wanted, on the islands of the real ones.
 """
 
 from __future__ import annotations
@@ -19,9 +21,32 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-from scale import make_descriptors, make_log
+import numpy.typing as npt
+from scale import make_log
 
-N_EPOCHS, N_QUERIES = 50, 100_000
+Array = npt.NDArray[Any]
+
+N_QUERIES, BLOCK = 100_000, 100_000
+
+
+def make_descriptors(real: Array, n: int, seed: int, path: Path) -> None:
+    """Write (n, d) float32 between real rows and those after them, block by block."""
+    out = np.lib.format.open_memmap(path, mode="w+", dtype=np.float32, shape=(n, real.shape[1]))
+    rng = np.random.default_rng(seed)
+    for start in range(0, n, BLOCK):
+        rows = rng.integers(len(real) - 1, size=min(BLOCK, n - start))
+        share = rng.random((len(rows), 1), dtype=np.float32) / 2
+        out[start : start + len(rows)] = real[rows] + share * (real[rows + 1] - real[rows])
+    out.flush()
+
+
+def read_descriptors(path: Path, columns: int) -> Array:
+    """Principal components, the largest first."""
+    with np.load(path, allow_pickle=False) as file:
+        train = file["train"].astype(np.float64)
+    train -= train.mean(axis=0)
+    directions = np.linalg.eigh(train.T @ train)[1][:, ::-1][:, :columns]
+    return np.ascontiguousarray((train @ directions).astype(np.float32))
 
 
 def timed(*arguments: object) -> tuple[float, float]:
@@ -34,13 +59,13 @@ def timed(*arguments: object) -> tuple[float, float]:
     return time.perf_counter() - began, usage.ru_maxrss / 1024
 
 
-def measure(n: int, folder: Path) -> dict[str, float]:
-    np.save(folder / "log.npy", make_log(N_EPOCHS, n))
-    np.save(folder / "x.npy", make_descriptors(n, 2))
-    np.save(folder / "q.npy", make_descriptors(N_QUERIES, 3))
+def measure(real: Array, n: int, n_epochs: int, folder: Path) -> dict[str, float]:
+    np.save(folder / "log.npy", make_log(n_epochs, n))
+    make_descriptors(real, n, 2, folder / "x.npy")
+    make_descriptors(real, N_QUERIES, 3, folder / "q.npy")
     ingest, _ = timed("ingest", folder / "log.npy", "-o", folder / "e.h5", "-f")
     fit, fit_mb = timed("fit", folder / "e.h5", folder / "x.npy", "-o", folder / "m.h5", "-f",
-                        "-k", 10, "--scale", "none")  # fmt: skip
+                        "-k", 10)  # fmt: skip
     score, score_mb = timed("score", folder / "q.npy", "-m", folder / "m.h5", "-o",
                             folder / "s.h5", "-f")  # fmt: skip
     return {
@@ -71,7 +96,9 @@ def draw(rows: list[dict[str, float]], path: Path) -> None:
         for name, color in (("ingest s", GREEN), ("fit s", ORANGE), ("score s", BLUE)):
             label = {"score s": "score 100,000"}.get(name, name.removesuffix(" s"))
             axes.loglog(sizes, [row[name] for row in rows], "o-", color=color, label=label)
-        axes.set(xlabel="training samples", ylabel="wall time (s)", title="32 columns, 50 epochs")
+        axes.set(
+            xlabel="training samples", ylabel="wall time (s)", title="whole commands, two cores"
+        )
         axes.legend(fontsize=7)
         return []
 
@@ -81,14 +108,18 @@ def draw(rows: list[dict[str, float]], path: Path) -> None:
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("descriptors", type=Path)
+    parser.add_argument("--columns", type=int, default=32)
+    parser.add_argument("--epochs", type=int, default=50)
     parser.add_argument("--sizes", type=int, nargs="+", default=[10_000, 100_000, 1_000_000])
     parser.add_argument("--plot", type=Path)
     options = parser.parse_args()
+    real = read_descriptors(options.descriptors, options.columns)
     rows = []
     for n in options.sizes:
         folder = Path(tempfile.mkdtemp(prefix="ltau-scaling-"))
         try:
-            rows.append(measure(n, folder))
+            rows.append(measure(real, n, options.epochs, folder))
         finally:
             shutil.rmtree(folder)
         if len(rows) == 1:

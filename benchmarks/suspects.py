@@ -20,8 +20,8 @@ import numpy as np
 import numpy.typing as npt
 
 from ltau_cli.core.histogram import make_edges, summarize_samples
+from ltau_cli.core.search.cells import ExactSearcher
 from ltau_cli.core.search.loo import leave_one_out
-from ltau_cli.core.search.neighbors import ExactSearcher
 from ltau_cli.core.search.points import find_points
 from ltau_cli.core.search.scaling import fit_scaling
 from ltau_cli.core.search.shards import OneShard

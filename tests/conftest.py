@@ -14,6 +14,7 @@ from hypothesis import settings
 
 from ltau_cli.cli.main import run
 from tests.helpers import INPUT, SAMPLE, Pipeline, Result, check, contents, save, tiny_blocks
+from tests.system.bad_inputs import make_good
 
 # Threads that spin while they wait for a core make two processes on two cores 35 times slower.
 os.environ["OMP_WAIT_POLICY"] = "passive"
@@ -107,6 +108,17 @@ def small_files(tmp_path_factory):
 def small(small_files, tmp_path):
     """A log of 20 samples with its artifacts, as paths, in a folder of one's own."""
     return {path.stem: Path(shutil.copy(path, tmp_path)) for path in small_files.iterdir()}
+
+
+@pytest.fixture(scope="session")
+def good_files(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A folder of small good files of every kind, see :mod:`tests.system.bad_inputs`."""
+    folder = tmp_path_factory.mktemp("good")
+    here = Path.cwd()
+    os.chdir(folder)
+    make_good(folder, lambda words: run([str(word) for word in words]))
+    os.chdir(here)
+    return folder
 
 
 @pytest.fixture

@@ -20,15 +20,19 @@ from ltau_cli.core.compile import is_compiled
 from ltau_cli.core.scoring import Model
 from ltau_cli.core.search import graph
 from ltau_cli.core.search import neighbors as nn
+from ltau_cli.core.search.cells import CELL_ARRAYS, CellSearcher, ExactSearcher, build_cells
 from ltau_cli.core.search.graph import graph_library_version
 from ltau_cli.core.search.points import Points
 from ltau_cli.core.search.scaling import Scaling
 from ltau_cli.core.search.shards import OneShard, Shard, Shards
+from ltau_cli.core.threads import available_threads
 from ltau_cli.errors import ArtifactError, LtauWarning
 
 log = logging.getLogger("ltau")
 
 NEVER_LOGGED = -1  # point of a sample without a logged error
+CELLS_SINCE = 3  # format version
+COMPILE_SECONDS = 20
 SLAB_BYTES = 4 << 20  # of counts, read at a time
 ReadRows = Callable[[str, int | None, int | None], npt.NDArray[Any]]
 
@@ -51,11 +55,24 @@ class ModelFile(Artifact):
         multiplicity = self.read("multiplicity")
         point = self.read("point")
         logged = point >= 0
+        loo_distance = self.read("loo_distance")
+        if not np.array_equal(
+            np.bincount(point[logged], minlength=len(multiplicity)), multiplicity
+        ):
+            raise damaged(self.path, "datasets point and multiplicity do not fit each other")
+        if not np.array_equal(np.isnan(loo_distance), ~logged):
+            raise damaged(self.path, "datasets point and loo_distance do not fit each other")
+        edges, thresholds = self.read("bin_edges"), self.read("thresholds")
+        if not np.isin(thresholds, edges).all():
+            raise damaged(self.path, "datasets thresholds and bin_edges do not fit each other")
+        k = int(self.summary["k"])
+        if k >= np.count_nonzero(logged):
+            raise damaged(self.path, f"k in its summary, {k}, is not below its number of samples")
         transform = self.has("descriptor_transform")
         sharded = self.has("shard_start")
         return Model(
-            edges=self.read("bin_edges"),
-            thresholds=self.read("thresholds"),
+            edges=edges,
+            thresholds=thresholds,
             counts=_counts_in_file(self) if sharded else self.read("counts"),
             mean_error=self.read("mean_error"),
             max_error=self.read("max_error"),
@@ -68,12 +85,16 @@ class ModelFile(Artifact):
                 self.parameters["metric"],
             ),
             points=Points(np.zeros(0, dtype=np.int64), point[logged], multiplicity),
-            loo_distance=self.read("loo_distance")[logged],
+            loo_distance=loo_distance[logged],
+            loo_share=self._loo_share(logged) if self.has("loo_share") else None,
             loo_group=self.read("loo_group")[logged] if self.has("loo_group") else None,
-            k=int(self.summary["k"]),
+            k=k,
             weighting=self.parameters.get("weighting", "uniform"),
             fingerprint=self.model_fingerprint or "",
         )
+
+    def _loo_share(self, logged: npt.NDArray[np.bool_]) -> Callable[[int], npt.NDArray[np.float16]]:
+        return lambda k: self.read("loo_share", k - 1, k)[0][logged]
 
     def of_samples(self, values: npt.NDArray[Any]) -> npt.NDArray[np.float64]:
         """Spread values of the points, (n_points,), over the samples; NaN where never logged."""
@@ -97,7 +118,11 @@ def load_model(path: str | os.PathLike[str]) -> Model:
                 f"{path} is in shards, which are read from the file while it is open",
                 hint="score with ltau score, or open it: open_artifact(path) and .load()",
             )
-        return artifact.load()
+        model = artifact.load()
+        if artifact.has("loo_share"):  # of which a model with its file open reads one row
+            share = artifact.read("loo_share")[:, artifact.read("point") >= 0]
+            model.loo_share = lambda k: share[k - 1]
+        return model
 
 
 @dataclass
@@ -166,11 +191,16 @@ def write_leave_one_out(
     writer: ArtifactWriter,
     distance: npt.NDArray[np.float32],
     expected_error: npt.NDArray[np.float32],
+    share: npt.NDArray[np.float16],
     group: npt.NDArray[np.int64] | None,
 ) -> None:
-    """Write the leave-one-out reference of every sample, (n_samples,); NaN where never logged."""
+    """Write the leave-one-out reference of every sample; NaN where never logged.
+
+    See :class:`ltau_cli.core.search.loo.LeaveOneOut`.
+    """
     writer.put("loo_distance", distance, compress=True)
     writer.put("loo_expected_error", expected_error, compress=True)
+    writer.put("loo_share", np.ascontiguousarray(share.T))
     if group is not None:
         writer.put("loo_group", group, compress=True)
 
@@ -248,7 +278,14 @@ def _open_shards(artifact: ModelFile) -> Shards:
         width = artifact.sizes["d_search"]
         return StoredShards(artifact.read, start, indexes, width=width, seed=seed)
     descriptors = artifact.read("descriptors")
-    return OneShard(descriptors, _wake_searcher(artifact.read, None, index, descriptors, seed))
+    if index["kind"] == "exact" and artifact.attributes["format_version"] < CELLS_SINCE:
+        cells = build_cells(descriptors, threads=available_threads())
+        return OneShard(descriptors, CellSearcher(descriptors, cells))  # the same neighbors, sooner
+    try:
+        searcher = _wake_searcher(artifact.read, None, index, descriptors, seed)
+    except ValueError as error:
+        raise damaged(artifact.path, f"dataset index/{error}") from error
+    return OneShard(descriptors, searcher)
 
 
 def _wake_searcher(
@@ -259,7 +296,10 @@ def _wake_searcher(
     seed: int,
 ) -> nn.Searcher:
     if index["kind"] == "exact":
-        return nn.ExactSearcher(descriptors)
+        return ExactSearcher(descriptors)
+    if index["kind"] == "cells":
+        arrays = {name: read(_index_folder(shard) + name, None, None) for name in CELL_ARRAYS}
+        return CellSearcher(descriptors, arrays, factor=float(index["factor"]))
     scalars = index["scalars"]
     if index["library_version"] == graph_library_version():
         arrays = {
@@ -303,6 +343,15 @@ def _counts_in_file(artifact: ModelFile) -> Callable[[npt.NDArray[np.int64]], np
         return out
 
     return read
+
+
+def announce_compilation() -> None:
+    """Say so if the inner loops have to be compiled, which happens once per kind of machine."""
+    if not is_compiled("ltau_cli", "kernels"):
+        log.warning(
+            "compiling the inner loops: about %d s, once on this machine (ltau compile does it "
+            "ahead)", COMPILE_SECONDS,
+        )  # fmt: skip
 
 
 def announce_search_compilation() -> None:

@@ -12,6 +12,7 @@ from ltau_cli.cli import options
 from ltau_cli.cli.console import Console, number, percent, quantity, table
 from ltau_cli.core.choices import Grid, Index, LeftOut, Metric, Scale, Weighting
 from ltau_cli.errors import UsageError
+from ltau_cli.output import check_target
 from ltau_cli.stages.settings import DEFAULT_K, FitSettings
 
 
@@ -36,14 +37,14 @@ from ltau_cli.stages.settings import DEFAULT_K, FitSettings
 @click.option(
     "--range",
     "error_range",
-    type=(float, float),
+    type=(options.Finite(), options.Finite()),
     metavar="LOW HIGH",
     help="Range of the bins.  [default: from the data]",
 )
 @click.option(
     "--threshold",
     "thresholds",
-    type=click.FloatRange(min=0, min_open=True),
+    type=options.Finite(min=0, min_open=True),
     multiple=True,
     help="Error you can live with; repeatable.  [default: the mean error of the last epoch]",
 )
@@ -82,7 +83,7 @@ from ltau_cli.stages.settings import DEFAULT_K, FitSettings
 )
 @click.option(
     "--merge-within",
-    type=click.FloatRange(min=0),
+    type=options.Finite(min=0),
     default=FitSettings.merge_within,
     metavar="TOL",
     help="Merge training samples in the same cell of a grid of this spacing (in units "
@@ -101,12 +102,20 @@ from ltau_cli.stages.settings import DEFAULT_K, FitSettings
     type=click.Choice(get_args(Index)),
     default=FitSettings.index,
     show_default=True,
-    help="Search structure; auto is exact for as long as that is "
-    "done before NN-descent has compiled (about 130,000 samples of 32 columns).",
+    help="Search structure; auto takes cells, which find the very neighbors that exact finds by "
+    "reading every point.",
+)
+@click.option(
+    "--search-factor",
+    type=click.FloatRange(min=1),
+    default=FitSettings.search_factor,
+    show_default=True,
+    help="Let cells find neighbors that are up to this many times too far away, for speed far from "
+    "the training set; 1 is exact.",
 )
 @click.option(
     "--recall",
-    type=click.FloatRange(0, 1, min_open=True),
+    type=options.Finite(0, 1, min_open=True),
     default=FitSettings.recall,
     show_default=True,
     help="Share of the true neighbors that NN-descent has to find.",
@@ -124,7 +133,7 @@ from ltau_cli.stages.settings import DEFAULT_K, FitSettings
     type=click.IntRange(min=0),
     default=FitSettings.seed,
     show_default=True,
-    help="Seed of the NN-descent search structure.",
+    help="Seed of the search structure.",
 )
 @click.option(
     "--tune",
@@ -173,6 +182,7 @@ def command(
     if held_out is not None and not tuned:
         raise UsageError("--held-out is for --tune", hint="add --tune")
     if tuned:
+        check_target(output, force=force, inputs=[*(held_out or ()), held_out_natoms])
         rows = None if held_out is None else tune.ValidationRows(*held_out, held_out_natoms)
         trials = tune.run(
             errors, descriptors, settings=chosen, held_out=rows, threads=threads,
@@ -200,13 +210,11 @@ def command(
     n_shards = len(index.get("shards", ()))
     lines = [
         f"{output}: {summary.n_samples:,} samples at {summary.n_points:,} distinct points, "
-        f"{summary.width} columns, {index['kind']} index"
+        f"{summary.width} columns, {index['kind'] if 'in_domain' in index else 'exact'} index"
         + (f" in {n_shards:,} shards" if n_shards else "")
         + f", k = {summary.k}",
         *([f"  {never:,} samples were never logged and carry no weight"] if never else []),
-        *([f"  recall {index['recall']:.4f} of the {index['recall_k']} nearest neighbors"
-           + (" in the worst shard" if n_shards else "")]
-          if "recall" in index else []),
+        *_search_lines(index),
         f"  mean error over all epochs {quantity(summary.mean_error, units)}",
         f"  leave-one-out: rank correlation {number(summary.loo_rank_correlation)} of a "
         "sample's mean error and its neighbors'",
@@ -223,6 +231,25 @@ def command(
         if share > 0.01
     ]
     console.summary(lines)
+
+
+def _search_lines(index: dict[str, Any]) -> list[str]:
+    """Return how right a search is that is not exact, in the worst shard."""
+    if "in_domain" not in index:
+        return []
+    place = " in the worst shard" if "shards" in index else ""
+    if "factor" in index:
+        lines = [f"  no neighbor distance is more than {index['factor']:g} times the true one"]
+    else:
+        lines = []
+    for name, where in (("in_domain", "on the edge"), ("out_of_domain", "far out")):
+        found = index[name]
+        lines.append(
+            f"  trials {where} of the training set: recall {found['recall']:.4f}, "
+            f"{percent(found['lost'])} lost, distances at most "
+            f"{percent(found['too_long'])} too long{place}"
+        )
+    return lines
 
 
 def _trial_lines(trials: list[Any]) -> list[str]:

@@ -7,11 +7,26 @@ blocks gives the same bytes. Each kernel has a slow, obvious twin in the tests.
 
 from __future__ import annotations
 
+import sys
+
 import numba
 import numpy as np
 
+from ltau_cli.core.compile import forgive_cache
+
+# numba looks for the BLAS of scipy as soon as it loads a kernel, for np.cov, which is used nowhere
+# here: a third of a second of every cold start.
+if sys.modules.setdefault("scipy.linalg.cython_blas", None) is None:  # type: ignore[arg-type]
+    import numba.np.arraymath
+
+    del sys.modules["scipy.linalg.cython_blas"]
+
+TILE = 128  # centers that are compared at a time
+TINY = np.float32(1e-36)  # below it squares lose their precision
+HUGE = 1e38  # above it squares overflow
 LOOKUP_SHIFT = 16  # sign, exponent and 7 mantissa bits of a float32 index the lookup table
 
+forgive_cache()
 _compiled = numba.njit(nogil=True, cache=True, error_model="numpy")
 
 
@@ -144,10 +159,11 @@ def sort_candidates(queries, points, candidates, offered, found, own, distance):
 
 
 @_compiled
-def share_places(distance, own, k, weight, used):
+def share_places(distance, own, k, most, weight, used):
     """Hand out ``k`` places among the samples of candidates in the order of their distance.
 
     Points tied at the k-th place share what is left in proportion to the samples they offer.
+    Samples at one distance (those of a point, in whatever shards) fill at most ``most`` places.
     ``used`` is how many candidates were looked at. Returns the rows whose tie may go on beyond the
     candidates, or that lack samples, as a boolean array.
     """
@@ -162,7 +178,7 @@ def share_places(distance, own, k, weight, used):
             while stop < width and distance[i, stop] == distance[i, j]:
                 tied += own[i, stop]
                 stop += 1
-            share = min(left, np.float64(tied))
+            share = min(left, np.float64(min(tied, most)))
             for s in range(j, stop):
                 weight[i, s] = share * own[i, s] / tied if tied > 0 else 0.0
             left -= share
@@ -172,6 +188,30 @@ def share_places(distance, own, k, weight, used):
         for s in range(j, width):
             weight[i, s] = 0.0
     return open_tie
+
+
+@_compiled
+def average_nearest(distance, weight, means):
+    """Mean distance to the nearest 1, 2, 3, ... samples of each row, (n, k).
+
+    Neighbors, nearest first, fill ``weight`` (n, width) places each.
+    """
+    for i in range(means.shape[0]):
+        total, j, left = 0.0, 0, weight[i, 0]
+        for place in range(means.shape[1]):
+            wanted = 1.0
+            while wanted > 0.0:
+                if left > 0.0:
+                    part = min(wanted, left)
+                    total += part * distance[i, j]
+                    wanted -= part
+                    left -= part
+                elif j + 1 < weight.shape[1]:
+                    j += 1
+                    left = weight[i, j]
+                else:  # shared places may sum to a hair less
+                    break
+            means[i, place] = total / (place + 1)
 
 
 @_compiled
@@ -270,3 +310,264 @@ def average_cdfs(found, weight, counts, largest, edges, levels, thresholds, quan
             for b in range(n_edges):
                 under += mass[b]
                 cdf[i, b] = min(under / places, 1.0)
+
+
+# Sums in any order and with fused operations, as the processor likes it best: for bounds only,
+# which leave room for rounding. NaN stays NaN, so a comparison with it must not skip anything.
+_reordered = numba.njit(
+    nogil=True, cache=True, error_model="numpy", fastmath={"reassoc", "contract"}
+)
+
+
+@_reordered
+def multiply_tiles(rows, tiles, half, out):
+    """``half - rows @ centers.T``: half the squared distance to each center, less |row|^2 / 2.
+
+    ``rows`` is (n, d) with n and d multiples of 4; ``tiles`` (n_tiles, d, TILE) holds the centers,
+    ``half`` (n_tiles * TILE,) half their squares. All float32.
+    """
+    width = tiles.shape[2]
+    for t in range(tiles.shape[0]):
+        columns = slice(t * width, (t + 1) * width)
+        for i in range(0, rows.shape[0], 4):
+            out0, out1 = out[i, columns], out[i + 1, columns]
+            out2, out3 = out[i + 2, columns], out[i + 3, columns]
+            for j in range(width):
+                out0[j] = out1[j] = out2[j] = out3[j] = half[t * width + j]
+            for c in range(0, rows.shape[1], 4):
+                a0, a1, a2, a3 = rows[i, c], rows[i, c + 1], rows[i, c + 2], rows[i, c + 3]
+                b = rows[i + 1]
+                b0, b1, b2, b3 = b[c], b[c + 1], b[c + 2], b[c + 3]
+                d = rows[i + 2]
+                d0, d1, d2, d3 = d[c], d[c + 1], d[c + 2], d[c + 3]
+                e = rows[i + 3]
+                e0, e1, e2, e3 = e[c], e[c + 1], e[c + 2], e[c + 3]
+                x0, x1, x2, x3 = tiles[t, c], tiles[t, c + 1], tiles[t, c + 2], tiles[t, c + 3]
+                for j in range(width):
+                    y0, y1, y2, y3 = x0[j], x1[j], x2[j], x3[j]
+                    out0[j] -= a0 * y0 + a1 * y1 + a2 * y2 + a3 * y3
+                    out1[j] -= b0 * y0 + b1 * y1 + b2 * y2 + b3 * y3
+                    out2[j] -= d0 * y0 + d1 * y1 + d2 * y2 + d3 * y3
+                    out3[j] -= e0 * y0 + e1 * y1 + e2 * y2 + e3 * y3
+
+
+@_compiled
+def find_smallest(values, smallest):
+    """Column of the smallest value of each row; the first of equals."""
+    for i in range(values.shape[0]):
+        best = 0
+        for j in range(1, values.shape[1]):
+            if values[i, j] < values[i, best]:
+                best = j
+        smallest[i] = best
+
+
+@_compiled
+def describe_cells(rows, first, last, slack, start, center, axes, low, high, rest, radius):
+    """Enclose the rows of cells ``first..last`` in a ball and in a box with some thickness.
+
+    Cell c holds ``rows[start[c]:start[c + 1]]``, (n, d) float32. Its axes, (m, d), are orthonormal:
+    each starts at the row that is farthest from the span of those before it, then turns towards
+    the direction of the largest spread by three power steps. Along them the rows lie within
+    ``low``..``high``, beside them at most ``rest`` away. Bounds leave ``slack`` x radius.
+    """
+    m, d = axes.shape[1], axes.shape[2]
+    axis = np.zeros((m, d))
+    for c in range(first, last):
+        n = start[c + 1] - start[c]
+        left = np.empty((n, d))
+        beside = np.zeros(n)
+        largest = 0.0
+        for i in range(n):
+            for x in range(d):
+                left[i, x] = np.float64(rows[start[c] + i, x]) - np.float64(center[c, x])
+                beside[i] += left[i, x] * left[i, x]
+            largest = max(largest, beside[i])
+        square = beside.copy()
+        for a in range(m):
+            axis[a] = 0.0
+            if not beside.max() > 1e-12 * largest:
+                continue
+            axis[a] = left[beside.argmax()]
+            axis[a] /= np.sqrt((axis[a] * axis[a]).sum())
+            for _ in range(3):
+                turned = np.zeros(d)
+                for i in range(n):
+                    turned += (left[i] * axis[a]).sum() * left[i]
+                axis[a] = turned / np.sqrt((turned * turned).sum())
+            for b in range(a):
+                axis[a] -= (axis[a] * axis[b]).sum() * axis[b]
+            axis[a] /= np.sqrt((axis[a] * axis[a]).sum())
+            for i in range(n):
+                left[i] -= (left[i] * axis[a]).sum() * axis[a]
+                beside[i] = (left[i] * left[i]).sum()
+        room = slack * np.sqrt(largest)
+        thickness = 0.0
+        for a in range(m):
+            for x in range(d):
+                axes[c, a, x] = axis[a, x]
+            low[c, a], high[c, a] = np.inf, -np.inf
+        for i in range(n):
+            outside = square[i]
+            for a in range(m):
+                along = 0.0
+                for x in range(d):
+                    along += np.float64(axes[c, a, x]) * (
+                        np.float64(rows[start[c] + i, x]) - np.float64(center[c, x])
+                    )
+                low[c, a] = min(low[c, a], along - room)
+                high[c, a] = max(high[c, a], along + room)
+                outside -= along * along
+            thickness = max(thickness, outside)
+        rest[c] = np.sqrt(thickness + slack * largest)
+        radius[c] = np.sqrt(largest) + room
+
+
+@_reordered
+def _bound_cell(query, center, axes, low, high, rest, slack, offset):
+    """Bound the squared distance of a query, (d,), from the rows of a cell from below.
+
+    Pythagoras: what the distance to the box and the distance beside its axes have to be at least.
+    ``offset`` (d,) is overwritten.
+    """
+    square = np.float32(0)
+    for x in range(query.shape[0]):
+        offset[x] = query[x] - center[x]
+        square += offset[x] * offset[x]
+    room = slack * np.sqrt(square)
+    beside = square - slack * square
+    bound = np.float32(0)
+    for a in range(axes.shape[0]):
+        along = np.float32(0)
+        for x in range(query.shape[0]):
+            along += axes[a, x] * offset[x]
+        beside -= along * along
+        gap = max(low[a] - along, along - high[a]) - room
+        if gap > 0:
+            bound += gap * gap
+    gap = np.sqrt(max(beside, np.float32(0))) - rest
+    if gap > 0:
+        bound += gap * gap
+    return bound - slack * bound - TINY
+
+
+@_reordered
+def _scan_rows(query, rows, first, last, square):
+    """Squared distances of a query, (d,), from rows ``first..last``, in single precision."""
+    for i in range(first, last):
+        total = np.float32(0)
+        for x in range(query.shape[0]):
+            difference = query[x] - rows[i, x]
+            total += difference * difference
+        square[i - first] = total
+
+
+@_compiled
+def _search_cell(query, rows, point, first, last, square, slack, found, distance, n_found):
+    """Bring the nearest of rows ``first..last`` into the ordered list of those found so far.
+
+    What single precision cannot rule out is measured in double. Distances are squared; equal ones
+    are ordered by number. Returns how many are found.
+    """
+    width = found.shape[0]
+    _scan_rows(query, rows, first, last, square)
+    limit = np.inf
+    for i in range(first, last):
+        if n_found == width and distance[width - 1] < HUGE:
+            limit = distance[width - 1] * (1.0 + slack) + TINY
+        if square[i - first] > limit:
+            continue
+        exact = 0.0
+        for x in range(query.shape[0]):
+            difference = np.float64(query[x]) - np.float64(rows[i, x])
+            exact += difference * difference
+        p = point[i]
+        slot = n_found
+        if n_found == width:
+            slot -= 1
+            if exact > distance[slot] or (exact == distance[slot] and p > found[slot]):
+                continue
+        else:
+            n_found += 1
+        while slot > 0 and (
+            distance[slot - 1] > exact or (distance[slot - 1] == exact and found[slot - 1] > p)
+        ):
+            distance[slot], found[slot] = distance[slot - 1], found[slot - 1]
+            slot -= 1
+        distance[slot], found[slot] = exact, p
+    return n_found
+
+
+@_compiled
+def search_cells(
+    queries, products, half, factor, slack, found,
+    rows, point, start, center, axes, low, high, rest, radius,
+):  # fmt: skip
+    """Find the nearest rows of each query, (n, d) float32; none is proven more than ``factor`` off.
+
+    ``products`` (n, n_cells or more) are those of :func:`multiply_tiles`.
+    First the cell with the nearest center is read (and more, until ``found`` is full); then, of the
+    cells whose ball is near enough, those whose box is, the nearest first, until the bound of the
+    next one times ``factor`` exceeds the last distance found. A comparison with NaN skips nothing.
+    ``found`` (n, width) gets the points, width being at most their number.
+    """
+    n_cells, width = center.shape[0], found.shape[1]
+    square = np.empty((start[1:] - start[:-1]).max(), dtype=np.float32)
+    offset = np.empty(queries.shape[1], dtype=np.float32)
+    distance = np.empty(width)
+    bound = np.empty(n_cells, dtype=np.float32)
+    cell = np.empty(n_cells, dtype=np.int64)
+    read = np.empty(n_cells, dtype=np.bool_)
+    stretch = factor * factor
+    for i in range(queries.shape[0]):
+        query, near, nearest = queries[i], products[i], found[i]
+        length = np.float32(0)
+        for x in range(query.shape[0]):
+            length += query[x] * query[x]
+        n_found = 0
+        read[:] = False
+        while n_found < width:
+            best = -1
+            for c in range(n_cells):
+                if not read[c] and (best < 0 or near[c] < near[best]):
+                    best = c
+            n_found = _search_cell(
+                query, rows, point, start[best], start[best + 1], square, slack,
+                nearest, distance, n_found,
+            )  # fmt: skip
+            read[best] = True
+        reach = np.float32(np.sqrt(distance[width - 1]) / factor)
+        waiting = 0
+        for c in range(n_cells):
+            if read[c]:
+                continue
+            limit = reach + radius[c]
+            room = slack * (length + 2 * half[c])
+            if 2 * near[c] + length - room > limit * limit * (1 + slack) + TINY:
+                continue
+            b = _bound_cell(query, center[c], axes[c], low[c], high[c], rest[c], slack, offset)
+            if np.float64(b) * stretch > distance[width - 1]:
+                continue
+            place = waiting  # in a heap, the smallest bound at its root
+            waiting += 1
+            while place > 0 and bound[(place - 1) // 2] > b:
+                bound[place], cell[place] = bound[(place - 1) // 2], cell[(place - 1) // 2]
+                place = (place - 1) // 2
+            bound[place], cell[place] = b, c
+        while waiting > 0 and not np.float64(bound[0]) * stretch > distance[width - 1]:
+            c = cell[0]
+            _search_cell(
+                query, rows, point, start[c], start[c + 1], square, slack,
+                nearest, distance, n_found,
+            )  # fmt: skip
+            waiting -= 1
+            b, c, place = bound[waiting], cell[waiting], 0
+            while 2 * place + 1 < waiting:
+                child = 2 * place + 1
+                if child + 1 < waiting and bound[child + 1] < bound[child]:
+                    child += 1
+                if bound[child] >= b:
+                    break
+                bound[place], cell[place] = bound[child], cell[child]
+                place = child
+            bound[place], cell[place] = b, c

@@ -12,13 +12,13 @@ import numpy.typing as npt
 from ltau_cli.core.choices import QUANTILES, Weighting
 from ltau_cli.core.domain import distance_floor, ood_pvalue, relative_distance
 from ltau_cli.core.mixture import average_cdfs, average_values, gather_rows
-from ltau_cli.core.search.loo import leave_one_out
 from ltau_cli.core.search.neighbors import Neighbors
 from ltau_cli.core.search.points import Points
 from ltau_cli.core.search.scaling import Scaling
 from ltau_cli.core.search.shards import Shards, find_in_shards
 from ltau_cli.core.structures import Block
 from ltau_cli.core.threads import available_threads
+from ltau_cli.errors import UsageError
 
 FLOOR_VALUES = 1 << 22  # read at a time; changes the last digits of the distance floor
 RowReader = Callable[[npt.NDArray[np.int64]], npt.NDArray[Any]]
@@ -45,6 +45,9 @@ class Model:
         Which sample belongs to which point.
     loo_distance : (n_samples,) float32
         Leave-one-out neighbor distances for ``k`` neighbors.
+    loo_share : callable or None
+        ``loo_share(k)`` gives the mean leave-one-out distances to k neighbors over those to
+        ``self.k``, (n_samples,) float16, for every k up to ``self.k``.
     loo_group : (n_samples,) int64 or None
         Samples that were left out together.
     k : int
@@ -64,6 +67,7 @@ class Model:
     scaling: Scaling
     points: Points
     loo_distance: npt.NDArray[np.float32]
+    loo_share: Callable[[int], npt.NDArray[np.float16]] | None
     loo_group: npt.NDArray[np.int64] | None
     k: int
     weighting: Weighting
@@ -73,6 +77,30 @@ class Model:
     def n_samples(self) -> int:
         """Training samples."""
         return len(self.loo_distance)
+
+    def loo_distance_of(self, k: int) -> npt.NDArray[np.float32]:
+        """Return the leave-one-out distances to k neighbors, (n_samples,).
+
+        Raises
+        ------
+        UsageError
+            If the model does not have them.
+        """
+        if k == self.k:
+            return self.loo_distance
+        if self.loo_share is None:
+            raise UsageError(
+                f"-k {k}: the model is of an older ltau, which kept the leave-one-out distances "
+                f"to {self.k} neighbors only",
+                hint=f"use -k {self.k}, or fit again: then every -k up to that of fit works",
+            )
+        if not 1 <= k <= self.k:
+            raise UsageError(
+                f"-k {k}: the model has leave-one-out distances to at most {self.k} neighbors, "
+                "and without them there are no p-values",
+                hint=f"use -k {self.k} or less, or fit again with -k {k}",
+            )
+        return self.loo_distance * self.loo_share(k).astype(np.float32)
 
 
 class Scorer:
@@ -116,13 +144,8 @@ class Scorer:
         self.threshold_scale = threshold_scale
         self.with_cdf = with_cdf
         self.threads = threads
-        self.floor = distance_floor(_blocks_of_points(model))
-        self.loo_distance = model.loo_distance
-        if k != model.k:
-            self.loo_distance = leave_one_out(
-                model.shards, model.points, np.zeros(model.n_samples), model.loo_group, k,
-                threads=threads,
-            ).distance  # fmt: skip
+        self.loo_distance = model.loo_distance_of(k)
+        self.floor = distance_floor(_blocks_of_points(model), self.loo_distance)
         total = np.bincount(model.points.of_sample, weights=self.loo_distance)
         own_distance = (total / model.multiplicity).astype(np.float32)
         self._exact = np.concatenate(

@@ -14,8 +14,9 @@ from ltau_cli.core.calibration.maps import Floats, Rows
 from ltau_cli.core.calibration.metrics import rank_correlation
 from ltau_cli.core.choices import Metric, Scale, Weighting
 from ltau_cli.core.domain import distance_floor, relative_distance
+from ltau_cli.core.search.cells import CellSearcher, build_cells
 from ltau_cli.core.search.loo import GroupLeftOut
-from ltau_cli.core.search.neighbors import ExactSearcher, Neighbors, find_neighbors
+from ltau_cli.core.search.neighbors import Neighbors, find_neighbors
 from ltau_cli.core.search.points import find_points
 from ltau_cli.core.search.scaling import fit_scaling
 from ltau_cli.core.structures import log_structure_distance
@@ -105,7 +106,7 @@ def tune(
     for scale in scales:
         for choice, rows in _score(descriptors, group, mean_error, queries, scale, metric, threads):
             part = _with_structures(rows.take(known), structure)
-            predicted, scores = cross_validate("distance", part, truth)
+            predicted, _, scores = cross_validate("distance", part, truth)
             trials.append(Trial(choice, float(scores.mean()), rank_correlation(predicted, truth)))
         advance(1)
     return sorted(trials, key=lambda trial: trial.crps)
@@ -137,7 +138,7 @@ def _score(
     scaled = scaling.apply(descriptors, threads=threads)
     points = find_points(scaled, np.ones(n, dtype=np.int32), merge_within=0.0)
     unique = np.ascontiguousarray(scaled[points.first])
-    searcher = ExactSearcher(unique)
+    searcher = CellSearcher(unique, build_cells(unique, threads=threads))
     left = n - int(np.bincount(group).max())
     neighbors = [k for k in NEIGHBORS if k <= left] or [max(1, left)]
 
@@ -155,10 +156,10 @@ def _score(
             searcher, scaling.apply(queries.descriptors, threads=threads), unique,
             points.multiplicity, neighbors[-1], threads=threads,
         )  # fmt: skip
-    floor = distance_floor([(unique, points.multiplicity)])
     results = []
     for k, weighting in itertools.product(neighbors, WEIGHTINGS):
         of_sample = pairs.to_samples(_nearest(own, k).mean_distance())
+        floor = distance_floor([(unique, points.multiplicity)], of_sample)
         of_point = np.bincount(points.of_sample, weights=of_sample) / points.multiplicity
         near = _nearest(found, k)
         distance = near.mean_distance()

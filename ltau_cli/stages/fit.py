@@ -18,6 +18,7 @@ from ltau_cli.artifacts.model import (
     NEVER_LOGGED,
     PooledPoints,
     StoredShards,
+    announce_compilation,
     announce_search_compilation,
     create_counts,
     write_grid,
@@ -27,15 +28,17 @@ from ltau_cli.artifacts.model import (
     write_scaling,
 )
 from ltau_cli.artifacts.provenance import Hasher
-from ltau_cli.artifacts.read import open_artifact
+from ltau_cli.artifacts.read import damaged, open_artifact
 from ltau_cli.artifacts.write import ArtifactWriter, create_artifact, to_json
 from ltau_cli.core.calibration.metrics import rank_correlation
 from ltau_cli.core.histogram import default_range, make_edges, summarize_samples
 from ltau_cli.core.search import graph
-from ltau_cli.core.search import neighbors as nn
-from ltau_cli.core.search.graph import choose_effort, graph_library_version, trial_queries
+from ltau_cli.core.search.cells import CellSearcher, ExactSearcher, build_cells
+from ltau_cli.core.search.graph import choose_effort, graph_library_version
 from ltau_cli.core.search.loo import leave_one_out
+from ltau_cli.core.search.neighbors import Searcher
 from ltau_cli.core.search.shards import OneShard, Shards
+from ltau_cli.core.search.trials import Trials, make_trials
 from ltau_cli.core.threads import available_threads
 from ltau_cli.errors import ComputeError, InputError, UsageError
 from ltau_cli.output import check_target
@@ -135,7 +138,7 @@ def run(
     """
     errors, output = Path(errors), Path(output)
     threads = threads or available_threads()
-    check_target(output, force=force)
+    check_target(output, force=force, inputs=[errors, descriptors])
     place = Place.parse(os.fspath(descriptors))
     with (
         open_artifact(errors, ErrorsFile) as log,
@@ -162,6 +165,7 @@ def _fit(
     force: bool,
     progress: Progress,
 ) -> dict[str, Any]:
+    announce_compilation()
     epochs = log.after(asked.burn_in)
     n_logged = epochs.n_logged()
     check_samples(source, len(n_logged), log.path)
@@ -178,7 +182,9 @@ def _fit(
     with create_artifact(output, "model", units=log.units, force=force) as artifact:
         write_grid(artifact, edges, limits)
         statistics = _count(epochs, artifact, edges, limits, training, threads, progress)
-        shards, index = _index_shards(artifact, training, k, chosen, progress)
+        if statistics.n_errors != n_logged.sum(dtype=np.int64):
+            raise damaged(log.path, "datasets errors and n_logged do not fit each other")
+        shards, index = _index_shards(artifact, training, k, chosen, threads, progress)
         sample_mean = statistics.sample_mean[training.logged]
         with progress("leave-one-out reference", n) as advance:
             loo = leave_one_out(
@@ -186,10 +192,11 @@ def _fit(
                 None if group is None else group[training.logged],
                 k, weighting=chosen.weighting, threads=threads, advance=advance,
             )  # fmt: skip
-        distance, expected = (
-            training.of_all(values, np.nan) for values in (loo.distance, loo.expected_error)
+        distance, expected, share = (
+            training.of_all(values, np.nan)
+            for values in (loo.distance, loo.expected_error, loo.share)
         )
-        write_leave_one_out(artifact, distance, expected, group)
+        write_leave_one_out(artifact, distance, expected, share, group)
         parameters = asdict(chosen) | {
             "thresholds": limits,
             "error_range": [edges[0], edges[-1]],
@@ -369,6 +376,7 @@ def _index_shards(
     training: TrainingSet,
     k: int,
     settings: FitSettings,
+    threads: int,
     progress: Progress,
 ) -> tuple[Shards, dict[str, Any]]:
     """Build and write the search structure of each shard; the shards and what is to be told."""
@@ -382,7 +390,7 @@ def _index_shards(
         first, last = training.point_start[number : number + 2]
         unique = training.read_points(number)
         descriptors[first:last] = unique
-        searcher, arrays, summary = _build_index(unique, k, settings, progress)
+        searcher, arrays, summary = _build_index(unique, k, settings, threads, progress)
         write_index(artifact, arrays, number if many else None)
         summaries.append(summary)
         if not many:
@@ -395,41 +403,77 @@ def _index_shards(
 
 
 def _join_summaries(indexes: list[dict[str, Any]]) -> dict[str, Any]:
-    """Summary of the indexes of all shards."""
-    kinds = sorted({index["kind"] for index in indexes})
-    joined: dict[str, Any] = {"kind": " and ".join(kinds), "shards": indexes}
-    measured = [index for index in indexes if "recall" in index]
-    if measured:
-        worst = min(measured, key=lambda index: float(index["recall"]))
-        joined |= {"recall": worst["recall"], "recall_k": worst["recall_k"]}
+    """Summary of the indexes of all shards; of what was measured, the worst."""
+    first = indexes[0]
+    joined: dict[str, Any] = {"kind": first["kind"], "shards": indexes}
+    joined |= {name: first[name] for name in ("factor", "trials_k") if name in first}
+    for where in ("in_domain", "out_of_domain"):
+        measured = [index[where] for index in indexes if where in index]
+        if measured:
+            joined[where] = {
+                "recall": min(one["recall"] for one in measured),
+                "lost": max(one["lost"] for one in measured),
+                "too_long": max(one["too_long"] for one in measured),
+            }
     return joined
 
 
 def _build_index(
-    unique: npt.NDArray[np.float32], k: int, settings: FitSettings, progress: Progress
-) -> tuple[nn.Searcher, dict[str, npt.NDArray[Any]], dict[str, Any]]:
-    """Build the search structure, raising its effort until the recall holds."""
-    n, width = unique.shape
-    auto_exact = settings.index == "auto" and nn.exact_is_sooner(n, width)
-    if settings.index == "exact" or auto_exact or n <= graph.GRAPH_NEIGHBORS:
-        return nn.ExactSearcher(unique), {}, {"kind": "exact"}
+    unique: npt.NDArray[np.float32],
+    k: int,
+    settings: FitSettings,
+    threads: int,
+    progress: Progress,
+) -> tuple[Searcher, dict[str, npt.NDArray[Any]], dict[str, Any]]:
+    """Build the search structure, and measure it unless it is exact."""
+    if settings.index == "exact":
+        return ExactSearcher(unique), {}, {"kind": "exact"}
+    with progress("sorting the points into cells", 1) as advance:
+        arrays = build_cells(unique, seed=settings.seed, threads=threads)
+        advance(1)
+    exact = CellSearcher(unique, arrays)
+    if settings.index == "nndescent" and len(unique) > graph.GRAPH_NEIGHBORS:
+        trials = make_trials(unique, exact, k, seed=settings.seed, threads=threads)
+        return _build_graph(unique, trials, settings, threads, progress)
+    factor = settings.search_factor
+    summary = {"kind": "cells", "factor": factor, "n_cells": len(arrays["cell_center"])}
+    if factor == 1:
+        return exact, arrays, summary
+    searcher = CellSearcher(unique, arrays, factor=factor)
+    trials = make_trials(unique, exact, k, seed=settings.seed, threads=threads)
+    return searcher, arrays, summary | trials.measure(searcher, threads=threads) | {"trials_k": k}
+
+
+def _build_graph(
+    unique: npt.NDArray[np.float32],
+    trials: Trials,
+    settings: FitSettings,
+    threads: int,
+    progress: Progress,
+) -> tuple[Searcher, dict[str, npt.NDArray[Any]], dict[str, Any]]:
+    """Build the graph of NN-descent, raising its effort until the recall in domain holds."""
+    k = trials.near.nearest.shape[1]
     messages.warning(
-        "building an NN-descent index of %s points; it compiles for half a minute first", f"{n:,}"
+        "building an NN-descent index of %s points; it compiles for half a minute first",
+        f"{len(unique):,}",
     )
     announce_search_compilation()
-    queries = trial_queries(unique, k, seed=settings.seed)
     with progress("building the NN-descent index", 1) as advance:
         for n_neighbors in (graph.GRAPH_NEIGHBORS, 2 * graph.GRAPH_NEIGHBORS):
             built = graph.build_graph(unique, seed=settings.seed, n_neighbors=n_neighbors)
             arrays, scalars = graph.graph_to_arrays(built)
-            searcher, effort = choose_effort(unique, arrays, scalars, queries, k, settings.recall)
-            if effort["recall"] >= settings.recall:
+            searcher, effort = choose_effort(
+                unique, arrays, scalars, trials, settings.recall, threads=threads
+            )
+            measured = trials.measure(searcher, threads=threads)
+            reached = measured["in_domain"]["recall"]
+            if reached >= settings.recall:
                 break
         else:
             raise ComputeError(
-                f"NN-descent finds {effort['recall']:.4f} of the {k} nearest neighbors, "
+                f"NN-descent finds {reached:.4f} of the {k} nearest neighbors, "
                 f"less than --recall {settings.recall:g}",
-                hint="use --index exact, or be content with a lower --recall",
+                hint="use --index cells, or be content with a lower --recall",
             )
         advance(1)
     summary = {
@@ -438,6 +482,7 @@ def _build_index(
         "library_version": graph_library_version(),
         "scalars": scalars,
         **effort,
-        "recall_k": k,
+        **measured,
+        "trials_k": k,
     }
     return searcher, arrays, summary

@@ -62,14 +62,17 @@ class FitSettings(_Settings):
         Merge training samples this close, in units of the scaled descriptors.
     loo : {"sample", "structure"}
         What is left out for the leave-one-out reference.
-    index : {"auto", "exact", "nndescent"}
-        Search structure.
+    index : {"auto", "cells", "exact", "nndescent"}
+        Search structure; auto takes cells.
+    search_factor : float
+        How many times too long a neighbor distance may be that a search in cells finds; 1 is
+        exact.
     recall : float
         Share of the k nearest neighbors that an NN-descent search has to find.
     shards : int
         Parts of the training set with a search structure each, of which one at a time is in memory.
     seed : int
-        Of NN-descent and its trial queries.
+        Of the cells, of NN-descent and of trial queries.
     """
 
     bins: int = 100
@@ -84,6 +87,7 @@ class FitSettings(_Settings):
     merge_within: float = 0.0
     loo: LeftOut = "sample"
     index: Index = "auto"
+    search_factor: float = 1.0
     recall: float = 0.99
     shards: int = 1
     seed: int = 0
@@ -130,6 +134,8 @@ class CalibrateSettings(_Settings):
         None takes the best by cross-validation over the structures of the fit.
     group : str or None
         Give each group bounds of its own: a file of labels, or ``species`` or ``group``.
+    clusters : tuple of str
+        For each set a file that says which rows, or structures, were drawn together.
     distance_bins : int
         Bins of relative distance with bounds of their own.
     levels : tuple of float
@@ -142,6 +148,7 @@ class CalibrateSettings(_Settings):
 
     method: Method | None = None
     group: str | None = None
+    clusters: tuple[str, ...] = ()
     distance_bins: int = 1
     levels: tuple[float, ...] = (0.5, 0.8, 0.9, 0.95)
     fit_fraction: float = 0.5

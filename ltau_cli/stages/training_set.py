@@ -62,7 +62,7 @@ class TrainingSet:
 
     def of_all(self, values: npt.NDArray[Any], missing: float) -> npt.NDArray[Any]:
         """Values of the logged samples among those of all samples, of which the rest is missing."""
-        out = np.full(self.source.n, missing, dtype=values.dtype)
+        out = np.full((self.source.n, *values.shape[1:]), missing, dtype=values.dtype)
         out[self.logged] = values
         return out
 

@@ -66,7 +66,7 @@ def test_shards_change_no_bit(options, late, tmp_path, ltau):
         for name, values in scores(tmp_path, ltau, model, *late).items():
             np.testing.assert_array_equal(values, whole[name], name)
         with h5py.File(model) as got, h5py.File(models[0]) as wanted:
-            for name in wanted:
+            for name in set(wanted) - {"index"}:  # each shard has its own
                 np.testing.assert_array_equal(got[name], wanted[name], name)
 
 

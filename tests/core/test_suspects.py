@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 
 from ltau_cli.core import suspects
-from ltau_cli.core.search.neighbors import ExactSearcher
+from ltau_cli.core.search.cells import ExactSearcher
 from ltau_cli.core.search.points import find_points
 from ltau_cli.core.search.shards import OneShard
 

@@ -10,7 +10,9 @@ import numpy as np
 import numpy.typing as npt
 
 from ltau_cli.core import kernels
-from ltau_cli.core.search.neighbors import ExactSearcher, Floats, Integers
+from ltau_cli.core.search.cells import ExactSearcher
+from ltau_cli.core.search.neighbors import Floats, Integers
+from ltau_cli.core.search.trials import Trials
 from ltau_cli.core.threads import share_rows
 
 GRAPH_NEIGHBORS = 30
@@ -47,9 +49,9 @@ class GraphSearcher:
         self._tree = tree
         self._exact: ExactSearcher | None = None
 
-    def candidates(self, queries: Floats, width: int) -> Integers:
+    def candidates(self, queries: Floats, width: int, *, threads: int = 1) -> Integers:
         """Return about the ``width`` nearest points of each query, exactly where it got stuck."""
-        order = self._by_leaf(queries)
+        order = self._by_leaf(queries, threads)
         found = np.empty((len(queries), width), dtype=np.int64)
         distance = np.empty((len(queries), width), dtype=np.float32)
         found[order], distance[order] = self._index.query(
@@ -58,17 +60,15 @@ class GraphSearcher:
         stuck = np.flatnonzero(np.isinf(distance).any(axis=1))
         if len(stuck):
             self._exact = self._exact or ExactSearcher(self._points)
-            found[stuck] = self._exact.candidates(queries[stuck], width)
+            found[stuck] = self._exact.candidates(queries[stuck], width, threads=threads)
         return found
 
-    def _by_leaf(self, queries: Floats) -> Integers:
+    def _by_leaf(self, queries: Floats, threads: int) -> Integers:
         """Order queries so that those after one another visit the same points.
 
         The points are then still in the processor's cache: 1.4 to 1.5 times as fast, and no answer
         depends on the order.
         """
-        import numba
-
         leaf = np.empty(len(queries), dtype=np.int64)
         names = ("tree_hyperplanes", "tree_offsets", "tree_children")
         hyperplanes, offsets, children = (self._tree[name] for name in names)
@@ -77,7 +77,7 @@ class GraphSearcher:
             rows = slice(start, stop)
             kernels.find_leaves(queries[rows], hyperplanes, offsets, children, leaf[rows])
 
-        share_rows(walk, len(queries), numba.get_num_threads())
+        share_rows(walk, len(queries), threads)
         return np.argsort(leaf, kind="stable")
 
 
@@ -160,13 +160,12 @@ def graph_from_arrays(
     n = len(points)
     order = arrays["vertex_order"]
     edges = arrays["graph_indices"]
-    state = dict(scalars) | _FIXED_STATE
-    leaf_size = state.pop("leaf_size")
+    state = {name: scalars[name] for name in _PLAIN_STATE if name in scalars} | _FIXED_STATE
     state |= {
         "search_tree_leaf_budget": leaves,
         "_raw_data": np.ascontiguousarray(points[order]),
         "_vertex_order": order,
-        "_min_distance": np.float32(state.pop("min_distance")),
+        "_min_distance": np.float32(scalars["min_distance"]),
         "_visited": np.zeros(n // 8 + 1, dtype=np.uint8),
         # With an all-zero state the generator stays at zero, so no answer depends on which
         # queries came before it or on the thread that ran it.
@@ -182,7 +181,7 @@ def graph_from_arrays(
             arrays["tree_offsets"],
             arrays["tree_children"],
             arrays["tree_indices"],
-            leaf_size,
+            scalars["leaf_size"],
         ),
     )
     index = pynndescent.NNDescent.__new__(pynndescent.NNDescent)
@@ -190,75 +189,44 @@ def graph_from_arrays(
     return index
 
 
-N_TRIALS = 3_000
-STEPS = (-1.0, -3.0)
 LOST = 0.002  # share of the trials that may miss half of their neighbors
-
-
-def trial_queries(
-    points: npt.NDArray[np.float32], k: int, *, seed: int, n: int = N_TRIALS
-) -> npt.NDArray[np.float32]:
-    """Make queries that are no training points, on the edge of the training set and beyond.
-
-    A point of the index finds itself too easily to tell how new points fare, and queries far from
-    the training set are the hardest. Each trial lies on the line from a random point's k-th
-    neighbor to the point, behind it by one or three times their distance. (Measured on two
-    molecules and a nanoparticle: the share of lost trials at once their distance is about that of
-    test sets at the training temperature, at three times about that of hotter ones.)
-    """
-    rng = np.random.default_rng(seed)
-    chosen = np.sort(rng.choice(len(points), min(n, len(points)), replace=False))
-    width = min(k + 1, len(points))
-    other = ExactSearcher(points).candidates(points[chosen], width)[:, -1]
-    step = np.array(STEPS, dtype=np.float32)[np.arange(len(chosen)) % len(STEPS), None]
-    return np.ascontiguousarray(points[chosen] + step * (points[other] - points[chosen]))
-
-
-def recall(found: npt.NDArray[np.int64], exact: npt.NDArray[np.int64]) -> npt.NDArray[np.float64]:
-    """Share of each query's exact neighbors, (n, k), that were found, (n, k); (n,)."""
-    share: npt.NDArray[np.float64] = (found[:, :, None] == exact[:, None, :]).any(axis=1).mean(1)
-    return share
 
 
 def choose_effort(
     points: npt.NDArray[np.float32],
     arrays: Mapping[str, npt.NDArray[Any]],
     scalars: Mapping[str, Any],
-    queries: npt.NDArray[np.float32],
-    k: int,
+    trials: Trials,
     target: float,
+    *,
+    threads: int = 1,
 ) -> tuple[GraphSearcher, dict[str, Any]]:
-    """Raise the effort until the recall at k reaches the target.
+    """Raise the effort until the recall in domain reaches the target.
 
     Parameters
     ----------
     points : (n_points, d) float32
     arrays, scalars : mapping
-        The index, see :func:`ltau_cli.core.search.neighbors.graph_to_arrays`.
-    queries : (n, d) float32
-        See :func:`trial_queries`.
-    k : int
+        The index, see :func:`graph_to_arrays`.
+    trials : Trials
     target : float
         In (0, 1].
+    threads : int
+        Changes nothing but the speed.
 
     Returns
     -------
     (GraphSearcher, dict)
         The searcher of the chosen effort, or of the highest where none reaches the target; and
-        ``leaves``, ``epsilon``, the measured ``recall`` and the share of ``lost`` queries, which
-        miss more than half of their neighbors.
+        its ``leaves`` and ``epsilon``.
     """
-    k = min(k, len(points))
-    exact = ExactSearcher(points).candidates(queries, k)
     for leaves, epsilon in EFFORTS:
         prepared = graph_from_arrays(points, arrays, scalars, leaves=leaves)
         searcher = GraphSearcher(points, prepared, epsilon, arrays)
-        reached = recall(searcher.candidates(queries, k), exact)
-        lost = float((reached < 0.5).mean())
-        if reached.mean() >= target and lost <= LOST:
+        found = trials.near.measure(searcher, threads=threads)
+        if found["recall"] >= target and found["lost"] <= LOST:
             break
-    effort = {"leaves": leaves, "epsilon": epsilon, "recall": float(reached.mean()), "lost": lost}
-    return searcher, effort
+    return searcher, {"leaves": leaves, "epsilon": epsilon}
 
 
 def graph_library_version() -> str:

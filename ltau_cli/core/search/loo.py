@@ -9,7 +9,9 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
+from ltau_cli.core import kernels
 from ltau_cli.core.choices import Weighting
+from ltau_cli.core.search.neighbors import Neighbors
 from ltau_cli.core.search.points import Points
 from ltau_cli.core.search.shards import Shards, find_in_shards
 from ltau_cli.errors import ComputeError
@@ -27,10 +29,13 @@ class LeaveOneOut:
         Mean distance to the k nearest samples of other groups.
     expected_error : (n_samples,) float32
         Their mean error (error units).
+    share : (n_samples, k) float16
+        Mean distance to the nearest 1, 2, ... k of them, over ``distance``.
     """
 
     distance: npt.NDArray[np.float32]
     expected_error: npt.NDArray[np.float32]
+    share: npt.NDArray[np.float16]
 
 
 class SampleLeftOut:
@@ -156,6 +161,7 @@ def leave_one_out(
     point = left_out.point
     distance = np.empty(len(point), dtype=np.float32)
     expected = np.empty(len(point), dtype=np.float32)
+    share = np.empty((len(point), k), dtype=np.float16)
     for start in range(0, len(point), block or shards.rows):
         pairs = np.arange(start, min(start + (block or shards.rows), len(point)))
 
@@ -169,9 +175,18 @@ def leave_one_out(
         for part, found in find_in_shards(shards, queries, offered, k, threads=threads):
             rows = pairs[part]
             distance[rows] = found.mean_distance()
+            share[rows] = _share(found, k)
             used = np.where(found.weight > 0, found.point, point[rows][:, None])
             count, total = left_out.find(used, rows)
             rest = np.maximum(points.multiplicity[used] - count, 1)
             expected[rows] = found.weigh(weighting).mean((of_point[used] - total) / rest)
         advance(len(pairs))
-    return LeaveOneOut(left_out.to_samples(distance), left_out.to_samples(expected))
+    return LeaveOneOut(*(left_out.to_samples(v) for v in (distance, expected, share)))
+
+
+def _share(found: Neighbors, k: int) -> npt.NDArray[np.float64]:
+    """Mean distance to the nearest 1, 2, ... k samples over that to k; 0 where that is 0."""
+    means = np.empty((len(found.point), k))
+    kernels.average_nearest(found.distance, found.weight, means)
+    whole = means[:, -1:]
+    return np.minimum(np.divide(means, whole, out=np.zeros_like(means), where=whole > 0), 1)

@@ -1,7 +1,8 @@
-"""Nearest training points: exact search for small sets, NN-descent for large ones.
+"""Nearest training points.
 
-Both kinds only propose candidate points. Distances, order and the sharing of the k places are
-then computed exactly for the candidates, so results do not depend on block size or threads.
+A searcher (cells, or the graph of NN-descent) only proposes candidate points. Distances, order and
+the sharing of the k places are then computed exactly for the candidates, so results do not depend
+on block size or threads.
 """
 
 from __future__ import annotations
@@ -17,11 +18,6 @@ from ltau_cli.core import kernels
 from ltau_cli.core.choices import Weighting
 from ltau_cli.core.threads import share_rows
 
-# Exact search is quadratic; NN-descent compiles for about 30 s in the process that builds it. On
-# two cores scikit-learn's brute force takes 4 s for the leave-one-out pass over 50,000 x 32 and
-# 13 s over 50,000 x 128, so n^2 d up to this is done before NN-descent has begun.
-EXACT_WORK = 6e11
-
 Floats = npt.NDArray[np.float32]
 Integers = npt.NDArray[np.int64]
 
@@ -31,30 +27,8 @@ class Searcher(Protocol):
 
     spare: int
 
-    def candidates(self, queries: Floats, width: int) -> Integers:
+    def candidates(self, queries: Floats, width: int, *, threads: int = 1) -> Integers:
         """Return (n, width) point numbers, all different within a row."""
-
-
-class ExactSearcher:
-    """Brute force by scikit-learn, chunked."""
-
-    spare = 6  # so that rounding inside the search cannot change which k are nearest
-
-    def __init__(self, points: Floats) -> None:
-        from sklearn.neighbors import NearestNeighbors
-
-        self._points = points
-        self._search = NearestNeighbors(algorithm="brute", metric="euclidean").fit(points)
-
-    def candidates(self, queries: Floats, width: int) -> Integers:
-        """Return the ``width`` nearest points of each query."""
-        found = self._search.kneighbors(queries, n_neighbors=width, return_distance=False)
-        return np.ascontiguousarray(found, dtype=np.int64)
-
-
-def exact_is_sooner(n_points: int, width: int) -> bool:
-    """Whether exact search over all pairs would be done before NN-descent has compiled."""
-    return float(n_points) ** 2 * max(width, 32) <= EXACT_WORK
 
 
 @dataclass
@@ -138,8 +112,8 @@ def find_neighbors(
 ) -> Neighbors:
     """Find the k nearest training samples of each query.
 
-    Neighbors are counted by samples: a point of multiplicity m fills m places, and points tied
-    at the k-th place share what is left.
+    Neighbors are counted by samples: a point of multiplicity m fills m places, but at most
+    :func:`most_places`, and points tied at the k-th place share what is left.
 
     Parameters
     ----------
@@ -193,6 +167,11 @@ def find_candidates(
     return found
 
 
+def most_places(k: int) -> int:
+    """Places of k that one point may fill: half, so that no perfect crystal decides alone."""
+    return -(-k // 2)
+
+
 def share_places(found: Candidates, k: int) -> Neighbors:
     """Hand out k places among the candidates; ties at the k-th place share what is left."""
     weight, _, _ = _hand_out(found, k)
@@ -232,7 +211,7 @@ def _hand_out(
     """Weights; how many candidates were looked at; which rows may have to look at more."""
     weight = np.zeros(found.distance.shape)
     used = np.zeros(len(weight), dtype=np.int64)
-    open_tie = kernels.share_places(found.distance, found.offered, k, weight, used)
+    open_tie = kernels.share_places(found.distance, found.offered, k, most_places(k), weight, used)
     return weight, used, open_tie
 
 
@@ -254,7 +233,7 @@ def _rank(
     threads: int,
 ) -> Candidates:
     wanted = queries if len(rows) == len(queries) else queries[rows]
-    candidates = searcher.candidates(wanted, width)
+    candidates = searcher.candidates(wanted, width, threads=threads)
     samples = np.ascontiguousarray(offered(candidates, rows))
     found = _no_candidates(len(rows), width)
 

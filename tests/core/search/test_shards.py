@@ -7,8 +7,9 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from ltau_cli.core.mixture import gather_rows
+from ltau_cli.core.search.cells import ExactSearcher
 from ltau_cli.core.search.loo import leave_one_out
-from ltau_cli.core.search.neighbors import Candidates, ExactSearcher, Neighbors, merge_candidates
+from ltau_cli.core.search.neighbors import Candidates, Neighbors, merge_candidates
 from ltau_cli.core.search.points import Points, find_points
 from ltau_cli.core.search.shards import OneShard, Shard, cut_evenly, find_in_shards
 from tests import oracles

@@ -1,0 +1,32 @@
+"""``ltau compile``."""
+
+from __future__ import annotations
+
+import click
+
+from ltau_cli.cli import options
+from ltau_cli.cli.console import Console
+
+
+@click.command("compile")
+@options.json_output
+@options.common
+def command(as_json: bool, console: Console) -> None:
+    """Compile the inner loops ahead of the first run on a kind of machine.
+
+    Else the first ltau fit or score does it. Run this when a container image is built, or in the
+    prologue of a job whose nodes have another processor than the machine before; NUMBA_CACHE_DIR
+    names the folder that keeps what was compiled.
+
+    \b
+    Example:
+      NUMBA_CACHE_DIR=/opt/ltau-cache ltau compile
+    """
+    from ltau_cli.stages import compile
+
+    result = compile.run()
+    if as_json:
+        console.json(result.to_dict())
+        return
+    done = "were already compiled, checked" if result.were_there else "compiled"
+    console.summary([f"inner loops {done} in {result.seconds:.1f} s, kept in {result.folder}"])

@@ -1,0 +1,157 @@
+"""Search in cells, against reading every point in double precision."""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from ltau_cli.core import kernels
+from ltau_cli.core.search.cells import CELL_ARRAYS, CellSearcher, ExactSearcher, build_cells
+
+
+def distances(points, queries):
+    difference = queries[:, None].astype(np.float64) - points[None].astype(np.float64)
+    return np.sqrt((difference**2).sum(axis=2))
+
+
+def nearest(points, queries, width):
+    """By distance, then by number."""
+    return np.argsort(distances(points, queries), axis=1, kind="stable")[:, :width]
+
+
+def islands(rng, n, d, *, spread=0.05, n_islands=7, thickness=2):
+    """Flat clouds of few dimensions, as latent spaces are."""
+    center = rng.normal(size=(n_islands, d))
+    plane = rng.normal(size=(n_islands, thickness, d))
+    which = rng.integers(n_islands, size=n)
+    inside = rng.normal(size=(n, 1, thickness)) @ plane[which]
+    return (center[which] + spread * inside[:, 0]).astype(np.float32)
+
+
+@st.composite
+def tables(draw):
+    """Points and queries of all sorts: islands, duplicates, ties, points far away."""
+    rng = np.random.default_rng(draw(st.integers(0, 10**6)))
+    n, d = draw(st.integers(1, 300)), draw(st.integers(1, 9))
+    points = islands(rng, n, d)
+    sort = draw(st.sampled_from(["islands", "grid", "equal", "tiny", "crystal"]))
+    if sort == "grid":
+        points = rng.integers(-2, 3, size=(n, d)).astype(np.float32)
+    elif sort == "equal":
+        points[:] = points[0]
+    elif sort == "tiny":
+        points *= np.float32(1e-22)
+    elif sort == "crystal":  # few environments, told apart by rounding noise
+        points = points[rng.integers(min(n, 4), size=n)]
+        points += rng.normal(scale=1e-7, size=(n, d)).astype(np.float32)
+    queries = [points[:5], points[:5] * np.float32(1.001), rng.normal(size=(3, d))]
+    far = draw(st.sampled_from([1.0, 30.0, 1e4, 1e19, 1e30]))
+    queries.append(far * rng.normal(size=(3, d)))
+    return points, np.concatenate(queries).astype(np.float32), rng
+
+
+@given(tables(), st.integers(1, 40), st.integers(1, 60))
+def test_cells_find_the_nearest_points(table, n_cells, width):
+    points, queries, _ = table
+    width = min(width, len(points))
+    searcher = CellSearcher(points, build_cells(points, n_cells=min(n_cells, len(points))))
+    wanted = nearest(points, queries, width)
+    np.testing.assert_array_equal(searcher.candidates(queries, width), wanted)
+    np.testing.assert_array_equal(ExactSearcher(points).candidates(queries, width), wanted)
+
+
+@given(tables(), st.integers(1, 40), st.floats(1, 3))
+def test_no_distance_is_longer_than_the_factor_allows(table, n_cells, factor):
+    points, queries, _ = table
+    width = min(10, len(points))
+    cells = build_cells(points, n_cells=min(n_cells, len(points)))
+    found = CellSearcher(points, cells, factor=factor).candidates(queries, width)
+    exact = np.sort(distances(points, queries), axis=1)[:, :width]
+    got = np.take_along_axis(distances(points, queries), found, axis=1)
+    assert (got <= exact * factor * (1 + 1e-12)).all()
+    assert all(len(set(row)) == width for row in found.tolist())
+
+
+@given(tables(), st.integers(1, 20))
+def test_bounds_lie_below_every_distance_of_the_cell(table, n_cells):
+    points, queries, _ = table
+    cells = build_cells(points, n_cells=min(n_cells, len(points)))
+    slack = np.float32(8 * (points.shape[1] + 8) * 2.0**-24)
+    offset = np.empty(points.shape[1], np.float32)
+    for c in range(len(cells["cell_center"])):
+        own = points[cells["cell_point"][cells["cell_start"][c] : cells["cell_start"][c + 1]]]
+        true = distances(own, queries).min(axis=1) ** 2
+        box = [cells[f"cell_{name}"][c] for name in ("center", "axes", "low", "high", "rest")]
+        for query, least in zip(queries, true, strict=True):
+            assert not kernels._bound_cell(query, *box, slack, offset) > least
+        ball = distances(own, cells["cell_center"][c][None]).max()
+        assert ball <= cells["cell_radius"][c]
+
+
+def test_the_bound_of_a_flat_cell_by_hand():
+    """A square in the plane, seen from above and from the side."""
+    points = np.array([[1, 1, 0], [1, -1, 0], [-1, 1, 0], [-1, -1, 0]], np.float32)
+    cells = build_cells(points, n_cells=1)
+    box = [cells[f"cell_{name}"][0] for name in ("center", "axes", "low", "high", "rest")]
+
+    def bound(*query):
+        query = np.array(query, np.float32)
+        square = kernels._bound_cell(query, *box, np.float32(0), np.empty(3, np.float32))
+        return np.sqrt(max(square, 0))
+
+    assert bound(0, 0, 5) == pytest.approx(5, rel=0.01)
+    axis = cells["cell_axes"][0, 0]
+    assert bound(*(7 * axis)) == pytest.approx(7 - cells["cell_high"][0, 0], rel=0.01)
+    assert bound(0.5, 0.5, 0) == pytest.approx(0, abs=0.01)
+
+
+def test_most_cells_are_never_read():
+    """Even far out of the training set: else this would be exact search with detours."""
+    rng = np.random.default_rng(0)
+    points = islands(rng, 6_000, 24, n_islands=30)
+    cells = build_cells(points)
+    queries = np.concatenate([islands(rng, 50, 24), 3 * rng.normal(size=(50, 24))])
+    queries = queries.astype(np.float32)
+    true = np.sort(distances(points, queries), axis=1)[:, 9] ** 2
+    slack = np.float32(1e-4)
+    offset = np.empty(24, np.float32)
+    box = [cells[f"cell_{name}"] for name in ("center", "axes", "low", "high", "rest")]
+    read = [
+        [
+            kernels._bound_cell(query, *(part[c] for part in box), slack, offset) <= limit
+            for c in range(len(cells["cell_center"]))
+        ]
+        for query, limit in zip(queries, true, strict=True)
+    ]
+    assert np.mean(read) < 0.15
+
+
+def test_neither_threads_nor_blocks_change_anything(train):
+    one, other = (build_cells(train, seed=3, threads=threads) for threads in (1, 3))
+    assert list(one) == list(CELL_ARRAYS)
+    for name in CELL_ARRAYS:
+        np.testing.assert_array_equal(one[name], other[name])
+        assert one[name].dtype == other[name].dtype
+    searcher = CellSearcher(train, one, factor=1.3)
+    queries = train[:700] * np.float32(1.1)
+    whole = searcher.candidates(queries, 12, threads=3)
+    parts = [searcher.candidates(queries[i : i + 37], 12) for i in range(0, 700, 37)]
+    np.testing.assert_array_equal(whole, np.concatenate(parts))
+
+
+@pytest.mark.parametrize(
+    "change",
+    [
+        ("cell_start", lambda a: a[:-1]),
+        ("cell_start", lambda a: a[::-1]),
+        ("cell_point", lambda a: np.zeros_like(a)),
+        ("cell_point", lambda a: a + 1),
+    ],
+)
+def test_arrays_that_do_not_fit_are_refused(train, change):
+    name, damage = change
+    cells = build_cells(train[:500], n_cells=5)
+    with pytest.raises(ValueError, match=name):
+        CellSearcher(train[:500], cells | {name: damage(cells[name])})
