@@ -105,7 +105,9 @@ def names(folder):
 def contents(path):
     """All datasets of an artifact; text as str."""
     with h5py.File(path) as file:
-        found = {name: file[name][...] for name in file}
+        names: list[str] = []
+        file.visititems(lambda name, item: names.append(name) if hasattr(item, "shape") else None)
+        found = {name: file[name][...] for name in names}
     return {k: np.char.decode(v, "utf-8") if v.dtype.kind == "S" else v for k, v in found.items()}
 
 

@@ -386,8 +386,7 @@ _MAPS = (
     ),
     DatasetSpec(
         "ratio_quantiles", ("n_cells", "n_ratio_levels"), "float64", ONE,
-        "the same for quantiles at equally spaced levels",
-        rules=(Within(0), Growing(strictly=False)),
+        "the same for quantiles at equally spaced levels", rules=FROM_0,
     ),
     _optional(
         "bound_groups", ("n_bound_groups",), "label", ONE, "groups with their own bounds",

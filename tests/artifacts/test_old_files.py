@@ -17,7 +17,9 @@ FILES = sorted(DATA.glob("*.h5"))
 QUERIES, TRUE_ERRORS, SPECIES = (
     f"{DATA}/test.npz:{name}" for name in ("descriptors", "errors", "species")
 )
-EXACT = (DATA / "model-1.h5", DATA / "model-2.h5")  # the others are NN-descent, which compiles
+EXACT = tuple(
+    DATA / f"model-{version}.h5" for version in (1, 2, 3)
+)  # the others are NN-descent, which compiles
 MODELS = [
     pytest.param(path, marks=[] if path in EXACT else pytest.mark.slow, id=path.stem)
     for path in FILES
@@ -91,7 +93,7 @@ def test_an_old_model_scores(path, ltau, tmp_path):
     apart = np.take_along_axis(apart, nearest, axis=1)
     found = np.isclose(distance, apart.mean(axis=1), rtol=1e-4)
     assert found.mean() >= (1 if path in EXACT else 0.95)
-    weight = 1 / apart if path.stem == "model-2" else np.ones_like(apart)
+    weight = 1 / apart if path.stem in ("model-2", "model-3") else np.ones_like(apart)
     mixed = np.average(mean_error[nearest], axis=1, weights=weight)
     np.testing.assert_allclose(expected[found], mixed[found], rtol=1e-4)
 
