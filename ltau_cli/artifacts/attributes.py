@@ -125,17 +125,20 @@ class CellIndex(TypedDict):
     factor: Annotated[float, Within(1)]
 
 
+Index = ExactIndex | CellIndex | GraphIndex
+
+
 class ShardIndexes(TypedDict):
     """The search structures of the shards."""
 
-    shards: list[ExactIndex | CellIndex | GraphIndex]
+    shards: list[Index]
 
 
 class ModelSummary(TypedDict):
     """What is needed to search a model."""
 
     k: Positive
-    index: ExactIndex | CellIndex | GraphIndex | ShardIndexes
+    index: Index | ShardIndexes
 
 
 class Part(TypedDict):
@@ -256,6 +259,11 @@ def parse(text: Any, of: Any) -> Any:
     for wrong in _faults(value, of, ""):
         raise ValueError(wrong)
     return value
+
+
+def fault_of(value: Any, of: Any) -> str | None:
+    """Return the first thing that is not as a type says, as ``place is not ...``."""
+    return next(_faults(value, of, ""), None)
 
 
 def _refuse_constant(name: str) -> None:

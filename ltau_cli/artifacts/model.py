@@ -14,6 +14,7 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
+from ltau_cli.artifacts import attributes
 from ltau_cli.artifacts.read import Artifact, damaged, open_artifact
 from ltau_cli.artifacts.write import ArtifactWriter, BlockWriter
 from ltau_cli.core.compile import is_compiled
@@ -261,7 +262,11 @@ class StoredShards:
 def _open_shards(artifact: ModelFile) -> Shards:
     index: dict[str, Any] = artifact.summary["index"]
     seed = int(artifact.parameters["seed"])
-    indexes = index.get("shards", [index])
+    of_all = attributes.ShardIndexes if artifact.has("shard_start") else attributes.Index
+    fault = attributes.fault_of(index, of_all)
+    if fault is not None:
+        raise damaged(artifact.path, f"attribute summary: index.{fault}")
+    indexes = index["shards"] if artifact.has("shard_start") else [index]
     _warn_of_other_library(artifact, indexes)
     if any(one["kind"] == "nndescent" for one in indexes):
         announce_search_compilation()
@@ -299,7 +304,9 @@ def _wake_searcher(
         return ExactSearcher(descriptors)
     if index["kind"] == "cells":
         arrays = {name: read(_index_folder(shard) + name, None, None) for name in CELL_ARRAYS}
-        return CellSearcher(descriptors, arrays, factor=float(index["factor"]))
+        searcher = CellSearcher(descriptors, arrays, factor=float(index["factor"]))
+        searcher.check()
+        return searcher
     scalars = index["scalars"]
     if index["library_version"] == graph_library_version():
         arrays = {

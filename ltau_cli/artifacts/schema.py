@@ -367,11 +367,13 @@ _MAPS = (
     _optional(
         "exponent_center", ("n_features",), "float64", ONE,
         "mean logarithm of each feature over the rows that were fitted on",
+        rules=(Within(-1e3, 1e3),),
     ),
     _optional(
         "exponent_covariance", ("n_features", "n_features"), "float64", ONE,
         "covariance of the exponents: with the features x of a row as logarithms, less their "
         "center, the spread of its calibrated error is s = sqrt(x' covariance x)",
+        rules=(Within(-1e6, 1e6),),
     ),
     _optional(
         "knots", ("two", "n_knots"), "float64", ERROR_UNITS,

@@ -19,6 +19,9 @@ FREE = {
     "descriptors", "descriptor_shift", "descriptor_transform", "index/tree_hyperplanes",
     "index/tree_offsets", "coefficients", "baselines/coefficients", "calibration/coefficients",
     "calibration/baselines/coefficients", "epoch", "sample_id", "group",
+    "index/cell_axes", "index/cell_low", "index/cell_high",  # looser ones are as right
+    "exponent_center", "exponent_covariance", "calibration/exponent_center",
+    "calibration/exponent_covariance",
 }  # fmt: skip
 SHARES = {
     "uncertainty", "ood_pvalue", "quantile_levels", "levels", "calibrated_uncertainty", "cdf",
@@ -32,9 +35,8 @@ NUMBERS = {  # of something else, below how many there are
 }  # fmt: skip
 GROWING = {
     "bin_edges", "thresholds", "quantile_levels", "levels", "quantiles", "cdf", "cdf_edges",
-    "fit_row", "heldout_row", "shard_start", "index/graph_indptr", "ratio_quantiles", "groups",
-    "bound_groups", "baselines/ratio_quantiles", "calibration/ratio_quantiles",
-    "calibration/groups", "calibration/bound_groups", "calibration/baselines/ratio_quantiles",
+    "fit_row", "heldout_row", "shard_start", "index/graph_indptr", "groups",
+    "bound_groups", "baselines/ratio_quantiles", "calibration/groups", "calibration/bound_groups", "calibration/baselines/ratio_quantiles",
 }  # fmt: skip
 ODD: tuple[Any, ...] = (None, True, -1, 1e300, 10**30, "x", [None], {})
 

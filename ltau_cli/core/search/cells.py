@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 from collections.abc import Mapping
 from typing import Any
 
@@ -26,6 +27,8 @@ CELL_ARRAYS = (
     "cell_point", "cell_start", "cell_center", "cell_axes", "cell_low", "cell_high", "cell_rest",
     "cell_radius",
 )  # fmt: skip
+
+TINY = 1e-30  # room that points at one place have
 
 
 class CellSearcher:
@@ -67,6 +70,29 @@ class CellSearcher:
         self._centers = _Centers(arrays["cell_center"])
         self._factor = factor
         self._slack = np.float32(_slack(points.shape[1]))
+
+    def check(self) -> None:
+        """Check that every point lies where its cell says: the proof of the search rests on it.
+
+        Raises
+        ------
+        ValueError
+            If one does not, as in a damaged file.
+        """
+        _, start, centers, axes, low, high, rest, radius = self._cells
+        for cell, (first, last) in enumerate(itertools.pairwise(start)):
+            away = self._rows[first:last].astype(np.float64) - centers[cell]
+            along = away @ axes[cell].T.astype(np.float64)
+            length = np.linalg.norm(away, axis=1)
+            beside = np.linalg.norm(away - along @ axes[cell], axis=1)
+            room = 1e-3 * length.max() + TINY
+            inside = (along >= low[cell] - room).all() and (along <= high[cell] + room).all()
+            if not (
+                inside
+                and (beside <= rest[cell] + room).all()
+                and length.max() <= radius[cell] + room
+            ):
+                raise ValueError(f"cell {cell} does not hold its points")
 
     def candidates(self, queries: Floats, width: int, *, threads: int = 1) -> Integers:
         """Return the ``width`` nearest points of each query, nearest first."""

@@ -143,7 +143,7 @@ def coverage_panels(sources: Sources) -> list[Panel]:
         result = evaluate(judged.rows, judged.true, judged.calibration, labels=judged.group)
     parts: dict[str, Any] = {"all": result["predictors"]["ltau"]}
     groups = sorted(result["groups"], key=lambda part: -part["n_rows"])[:MOST_GROUPS]
-    parts |= {_label(part["group"]): part for part in sorted(groups, key=lambda p: p["group"])}
+    parts |= {_label(part["group"]): part for part in sorted(groups, key=_by_name)}
     parts |= {_distance_label(part): part for part in result["distance_bins"]}
     levels = [f"{level:g}" for level in judged.calibration.levels]
     units = judged.artifact.units
@@ -151,6 +151,11 @@ def coverage_panels(sources: Sources) -> list[Panel]:
         Panel("coverage", lambda axes: coverage_figure.draw(axes, parts, levels)),
         Panel("width", lambda axes: coverage_figure.draw_width(axes, parts, levels, units=units)),
     ]
+
+
+def _by_name(part: dict[str, Any]) -> tuple[bool, Any]:
+    """Order groups by their labels, numbers before text."""
+    return isinstance(part["group"], str), part["group"]
 
 
 def _distance_label(part: dict[str, Any]) -> str:
