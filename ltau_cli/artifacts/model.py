@@ -249,9 +249,14 @@ class StoredShards:
         """Read a shard."""
         first = self._start[number]
         descriptors = self.descriptors(first, self._start[number + 1])
-        searcher = _wake_searcher(
-            self._read, number, self._indexes[number], descriptors, self._seed
-        )
+        try:
+            searcher = _wake_searcher(
+                self._read, number, self._indexes[number], descriptors, self._seed
+            )
+        except ValueError as error:
+            raise ArtifactError(
+                f"the model is damaged: shard {number}, {error}", hint="fit it again"
+            ) from error
         return Shard(first, descriptors, searcher)
 
     def descriptors(self, start: int, stop: int) -> npt.NDArray[np.float32]:

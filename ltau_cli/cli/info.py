@@ -63,7 +63,7 @@ def _pairs(name: str, values: dict[str, Any], indent: str = "") -> list[str]:
     for key, value in values.items():
         if isinstance(value, dict):
             lines += _pairs(key, value, indent + "  ")
-        elif isinstance(value, list) and value and isinstance(value[0], dict):
+        elif isinstance(value, list) and value and all(isinstance(v, dict) for v in value):
             lines.append(f"{indent}  {key}:")
             lines += [
                 f"{indent}    " + ", ".join(f"{k} {_short(v)}" for k, v in entry.items())

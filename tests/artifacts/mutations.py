@@ -36,7 +36,8 @@ NUMBERS = {  # of something else, below how many there are
 GROWING = {
     "bin_edges", "thresholds", "quantile_levels", "levels", "quantiles", "cdf", "cdf_edges",
     "fit_row", "heldout_row", "shard_start", "index/graph_indptr", "groups",
-    "bound_groups", "baselines/ratio_quantiles", "calibration/groups", "calibration/bound_groups", "calibration/baselines/ratio_quantiles",
+    "bound_groups", "baselines/ratio_quantiles", "calibration/groups", "calibration/bound_groups",
+    "calibration/baselines/ratio_quantiles",
 }  # fmt: skip
 ODD: tuple[Any, ...] = (None, True, -1, 1e300, 10**30, "x", [None], {})
 
