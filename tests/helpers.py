@@ -39,7 +39,7 @@ class Result:
 
 def start(*arguments: object, before: str = "", **options: object) -> subprocess.Popen[str]:
     """Start ``ltau ARGUMENTS`` in a new process, which first runs the code ``before``."""
-    code = f"{before}\nfrom ltau_cli.cli.main import main; main()"
+    code = f"{before}\nfrom ltau_cli.__main__ import main; main()"
     return subprocess.Popen(
         [sys.executable, *(["-c", code] if before else ["-m", "ltau_cli"]), *map(str, arguments)],
         stdout=subprocess.PIPE,
