@@ -103,9 +103,9 @@ def test_every_shard_has_an_index(sharded_model, both, ltau):
     shared = [len(set(a[:10]) & set(b[:10])) for a, b in zip(found.point, exact.point, strict=True)]
     assert np.mean(shared) / 10 >= 0.99
     summary = json.loads(ltau("info", sharded_model, "--json").out)["summary"]["index"]
-    recalls = [shard["recall"] for shard in summary["shards"]]
+    recalls = [shard["in_domain"]["recall"] for shard in summary["shards"]]
     assert len(recalls) == 2
-    assert summary["recall"] == min(recalls)
+    assert summary["in_domain"]["recall"] == min(recalls)
     assert "recall" in ltau("info", sharded_model).out
 
 
@@ -195,7 +195,8 @@ def test_another_library_version_rebuilds_with_a_warning(
 
 def test_the_recall_is_measured_and_stored(graph_model, ltau):
     index = json.loads(ltau("info", graph_model, "--json").out)["summary"]["index"]
-    assert 0.99 <= index["recall"] <= 1
+    assert 0.99 <= index["in_domain"]["recall"] <= 1
+    assert 0 <= index["out_of_domain"]["lost"] <= 1  # where nothing is promised
     assert (index["leaves"], index["epsilon"]) in graph.EFFORTS
 
 
