@@ -1,7 +1,7 @@
 # make demo   set up and run the whole pipeline on sample_data/
 # make test   set up and run all checks and tests
 .DEFAULT_GOAL := help
-.PHONY: help bench experiments demo test test-fast check docs sample-data constraints clean
+.PHONY: help fuzz bench experiments demo test test-fast check docs faults sample-data constraints clean
 
 PYTHON ?= python3
 VENV ?= .venv
@@ -19,7 +19,9 @@ help:
 	@echo "make test         all checks, the docs and the tests"
 	@echo "make test-fast    the tests that take no seconds (one minute)"
 	@echo "make check        ruff, mypy --strict, import-linter"
+	@echo "make faults       kill every command at random moments and misuse it (10 minutes)"
 	@echo "make docs         build the docs into docs/_build/html, warnings are errors"
+	@echo "make fuzz         feed every reader damaged files, a minute each (10 minutes)"
 	@echo "make bench        measure speed and memory beside numpy and FAISS (10 minutes)"
 	@echo "make experiments  retrain on chosen frames and with weights; find wrong labels (20 minutes)"
 	@echo "make sample-data  train the small force field again and remake sample_data/"
@@ -55,6 +57,17 @@ check: $(VENV)/ltau-dev
 
 docs: $(VENV)/ltau-dev
 	$(BIN)/sphinx-build --quiet --fail-on-warning --nitpicky -b html docs docs/_build/html
+
+FUZZED := npy npz h5 csv jsonl xyz yaml artifact
+fuzz: $(VENV)/ltau-dev
+	$(BIN)/pip install --quiet atheris
+	for kind in $(FUZZED); do \
+		$(BIN)/python -m tests.readers.fuzz $$kind -max_total_time=60 -max_len=65536 -timeout=20 \
+			-rss_limit_mb=4096 build/fuzz/$$kind || exit 1; \
+	done
+
+faults: $(VENV)/ltau-dev
+	$(BIN)/python -m tests.system.faults
 
 bench: $(VENV)/ltau
 	$(INSTALL) '.[benchmark]'

@@ -2,17 +2,21 @@
 
     python benchmarks/calibration.py FOLDER [SET ...]
 
-FOLDER holds, as numpy files: ``logs/`` (one array of training errors per epoch),
-``train_descriptors``, ``train_natoms``, and for every test set ``test_SET_descriptors``,
-``test_SET_natoms``, ``test_SET_species`` and ``test_SET_forces_true`` with
-``test_SET_forces_pred``. The first SET, drawn like the training set, is calibrated on: half of its
-structures, the other half is reported; means over the splits of ``--splits`` seeds.
+FOLDER is ``sample_data``, or what ``calibration_data.py`` made, or holds, as numpy files:
+``logs/`` (one array of training errors per epoch), ``train_descriptors``, ``train_natoms`` and for
+every test set ``test_SET_descriptors``, ``test_SET_natoms``, ``test_SET_species`` and
+``test_SET_force_errors`` (or ``test_SET_forces_true`` with ``test_SET_forces_pred``). The first
+SET, drawn like the training set, is calibrated on: half of its structures, the other half is
+reported; means over the splits of ``--splits`` seeds.
 
-Then the coverage of the 90 % bound against the number of structures that were calibrated on.
-``--plot FILE`` draws both.
+Then the coverage of the 90 % bound against the number of structures that were calibrated on,
+with and without structures known: mean, 5 % and 95 % of ``--draws`` draws of these structures.
+Then what a few labeled structures of the other sets buy. ``--splits 0`` leaves out the first table;
+``--plot FILE`` draws the first two.
 
-The published method is k = 10, unscaled descriptors, the threshold scaled (Vita et al., doi
-10.1088/2632-2153/adb4b9); its 90 % bound is the scaled quantile of the mixed CDF.
+``last epoch alone`` is ltau with a log of one epoch. The published method is k = 10, unscaled
+descriptors, the threshold scaled (Vita et al., doi 10.1088/2632-2153/adb4b9); its 90 % bound is
+the scaled quantile of the mixed CDF.
 """
 
 from __future__ import annotations
@@ -20,28 +24,33 @@ from __future__ import annotations
 import argparse
 import tempfile
 import warnings
-from collections.abc import Iterator
-from dataclasses import dataclass
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import numpy.typing as npt
 
-import ltau_cli as ltau
 from ltau_cli.artifacts.provenance import Hasher
 from ltau_cli.artifacts.read import open_artifact
 from ltau_cli.artifacts.scores import ScoresFile
-from ltau_cli.core.calibration.evaluation import evaluate
-from ltau_cli.core.calibration.fit import fit_calibration, split_rows, threshold_scale
-from ltau_cli.core.calibration.maps import Rows
+from ltau_cli.core.calibration.evaluation import CALIBRATED, evaluate
+from ltau_cli.core.calibration.fit import TRIED, fit_calibration, split_rows
+from ltau_cli.core.calibration.maps import Rows, join_rows
 from ltau_cli.core.calibration.metrics import crps, rank_correlation, rank_within
 from ltau_cli.core.calibration.model import Calibration
+from ltau_cli.core.choices import Method
+from ltau_cli.readers.logs.labels import LabelFiles
 from ltau_cli.readers.truth import TrueErrors
+from ltau_cli.stages import fit, ingest, score
+from ltau_cli.stages.settings import FitSettings, ScoreSettings
 from ltau_cli.stages.true_errors import read_rows
 
 LEVELS = (np.arange(100) + 0.5) / 100
-STRUCTURES = (2, 4, 8, 16, 32, 64)
+STRUCTURES = (5, 10, 20, 50, 100, 200, 500, 1000)
+FAR_STRUCTURES = (0, 5, 10, 20)
+NEAR_STRUCTURES = 100  # of the first set beside them, or half of those there are
 COLUMNS = ("rank", "within species", "90 % covers", "predicted / true", "CRPS")
 Row = tuple[float, float, float, float, float]
 
@@ -63,23 +72,34 @@ def main() -> None:
     parser.add_argument("folder", type=Path)
     parser.add_argument("sets", nargs="*", help="test sets, the one to calibrate on first")
     parser.add_argument("--splits", type=int, default=20)
+    parser.add_argument("--draws", type=int, default=20)
     parser.add_argument("--plot", type=Path)
     arguments = parser.parse_args()
     warnings.simplefilter("ignore")
     sets = arguments.sets or find_sets(arguments.folder)
     with tempfile.TemporaryDirectory() as work:
         published = prepare(
-            arguments.folder, sets, Path(work), ltau.FitSettings(k=10, scale="none"), "published"
+            arguments.folder, sets, Path(work), FitSettings(k=10, scale="none"), "published"
         )
-        default = prepare(arguments.folder, sets, Path(work), ltau.FitSettings(), "default")
+        default = prepare(arguments.folder, sets, Path(work), FitSettings(), "default")
+        burn_in = len(list((arguments.folder / "logs").iterdir())) - 1
+        last = prepare(
+            arguments.folder, sets, Path(work), FitSettings(burn_in=burn_in), "last_epoch"
+        )
     results: dict[str, dict[str, list[Row]]] = {}
     for seed in range(arguments.splits):
-        for method, by_set in one_split(published, default, sets, seed):
+        for method, by_set in one_split(published, default, last, sets, seed):
             for name, row in by_set.items():
                 results.setdefault(method, {}).setdefault(name, []).append(row)
-    show(results, sets)
-    learning = count_structures(default, sets, arguments.splits)
+    if results:
+        show(results, sets)
+    learning = count_structures(default, sets, arguments.draws)
     show_learning(learning, sets)
+    bare = {s: without_structures(scored) for s, scored in default.items()}
+    print("\nStructures not known (every row counts as one)", end="")
+    show_learning(count_structures(bare, sets, arguments.draws, default), sets)
+    for far in sets[1:]:
+        show_far(default[sets[0]], default[far], sets[0], far, arguments.draws)
     if arguments.plot:
         draw(results, learning, sets, arguments.plot)
 
@@ -91,32 +111,31 @@ def find_sets(folder: Path) -> list[str]:
 
 
 def prepare(
-    folder: Path, sets: list[str], work: Path, settings: ltau.FitSettings, name: str
+    folder: Path, sets: list[str], work: Path, settings: FitSettings, name: str
 ) -> dict[str, Scored]:
     """Ingest, fit and score every set."""
     errors, model = work / "errors.h5", work / f"{name}.h5"
     if not errors.exists():
-        labels = ltau.LabelFiles(natoms=str(folder / "train_natoms.npy"))
-        ltau.ingest(folder / "logs", errors, labels=labels)
-    ltau.fit(errors, folder / "train_descriptors.npy", model, settings=settings)
-    scored = {}
-    for s in sets:
-        output = work / f"{name}_{s}.h5"
-        ltau.score(
-            folder / f"test_{s}_descriptors.npy", model, output,
-            natoms=str(folder / f"test_{s}_natoms.npy"),
-            group=str(folder / f"test_{s}_species.npy"),
-            settings=ltau.ScoreSettings(quantiles=tuple(LEVELS)),
-        )  # fmt: skip
-        scored[s] = read_set(folder, s, output)
-    return scored
+        ingest.run(
+            [str(folder / "logs")], errors, labels=LabelFiles(str(folder / "train_natoms.npy"))
+        )
+    fit.run(errors, str(folder / "train_descriptors.npy"), model, settings=settings)
+    jobs = [
+        score.Job(
+            str(folder / f"test_{s}_descriptors.npy"),
+            work / f"{name}_{s}.h5",
+            str(folder / f"test_{s}_natoms.npy"),
+            str(folder / f"test_{s}_species.npy"),
+        )
+        for s in sets
+    ]
+    list(score.run_many(jobs, model, settings=ScoreSettings(quantiles=tuple(LEVELS))))
+    return {s: read_set(folder, s, job.output) for s, job in zip(sets, jobs, strict=True)}
 
 
 def read_set(folder: Path, name: str, path: Path) -> Scored:
     """Read the scores and the true errors of one set."""
-    difference = np.load(folder / f"test_{name}_forces_pred.npy").astype(np.float64)
-    difference -= np.load(folder / f"test_{name}_forces_true.npy")
-    true_error = np.linalg.norm(difference, axis=1)
+    true_error = read_errors(folder, name)
     with open_artifact(path, ScoresFile) as artifact, Hasher() as hasher:
         return Scored(
             read_rows(artifact, TrueErrors(true_error), None, hasher),
@@ -127,12 +146,26 @@ def read_set(folder: Path, name: str, path: Path) -> Scored:
         )
 
 
+def read_errors(folder: Path, name: str) -> npt.NDArray[np.float64]:
+    """True error of each row, (n,) in error units."""
+    known = folder / f"test_{name}_force_errors.npy"
+    if known.exists():
+        return np.asarray(np.load(known), dtype=np.float64)
+    difference = np.load(folder / f"test_{name}_forces_pred.npy").astype(np.float64)
+    difference -= np.load(folder / f"test_{name}_forces_true.npy")
+    return np.asarray(np.linalg.norm(difference, axis=1))
+
+
 def one_split(
-    published: dict[str, Scored], default: dict[str, Scored], sets: list[str], seed: int
+    published: dict[str, Scored],
+    default: dict[str, Scored],
+    last: dict[str, Scored],
+    sets: list[str],
+    seed: int,
 ) -> Iterator[tuple[str, dict[str, Row]]]:
     """Calibrate on half of the first set; measure the other half and the other sets."""
     first = default[sets[0]]
-    chosen = split_rows(first.rows.structure, len(first.rows), fit_fraction=0.5, seed=seed)
+    chosen = split_rows(first.rows, fit_fraction=0.5, seed=seed)
     parts = {s: ~chosen if s == sets[0] else np.ones(len(default[s].rows), bool) for s in sets}
 
     own = published[sets[0]]
@@ -141,11 +174,18 @@ def one_split(
     )
     yield "published", {s: of_published(published[s], scale, part) for s, part in parts.items()}
 
-    fitted = calibrate(first, chosen, seed)
-    measured = {
-        s: evaluate(default[s].rows.take(part), default[s].true_error[part], fitted)["predictors"]
-        for s, part in parts.items()
-    }
+    def measure(scored: dict[str, Scored]) -> dict[str, dict[str, dict[str, Any]]]:
+        own = scored[sets[0]]
+        fitted = calibrate(own.rows.take(chosen), own.true_error[chosen], seed)
+        return {
+            s: evaluate(scored[s].rows.take(part), scored[s].true_error[part], fitted)["predictors"]
+            for s, part in parts.items()
+        }
+
+    measured = measure(default)
+    of_last = measure(last)
+    for s in sets:
+        measured[s]["last epoch alone"] = of_last[s][CALIBRATED]
     for name in measured[sets[0]]:
         yield (
             name,
@@ -162,49 +202,95 @@ def one_split(
         )
 
 
-def calibrate(first: Scored, chosen: npt.NDArray[np.bool_], seed: int) -> Calibration:
-    """Fit on some rows as ``ltau calibrate`` does by default."""
+def calibrate(
+    rows: Rows, true_error: npt.NDArray[np.float64], seed: int, methods: Sequence[Method] = TRIED
+) -> Calibration:
+    """Fit as ``ltau calibrate`` does by default, or with one method."""
     return fit_calibration(
-        first.rows.take(chosen),
-        first.true_error[chosen],
-        methods=["distance", "scale", "isotonic"],
-        levels=np.array([0.9]),
-        thresholds=first.thresholds,
-        uncertainty=first.uncertainty[chosen],
-        seed=seed,
+        rows, true_error, methods=methods, levels=np.array([0.9]), thresholds=np.zeros(0), seed=seed
     ).calibration
 
 
+def coverage(
+    calibration: Calibration, scored: Scored, part: npt.NDArray[np.bool_]
+) -> tuple[float, float]:
+    """Share of the rows under the 90 % bound, and mean predicted over mean true error."""
+    predicted, true_error = calibration.predict(scored.rows.take(part)), scored.true_error[part]
+    covered = float((true_error <= predicted.bounds()[:, 0]).mean())
+    return covered, float(predicted.mean.mean() / true_error.mean())
+
+
+def without_structures(scored: Scored) -> Scored:
+    """Forget which rows belong together."""
+    return replace(scored, rows=replace(scored.rows, structure=None, structure_distance=None))
+
+
 def count_structures(
-    default: dict[str, Scored], sets: list[str], splits: int
+    scored: dict[str, Scored], sets: list[str], splits: int, known: dict[str, Scored] | None = None
 ) -> dict[int, dict[str, npt.NDArray[np.float64]]]:
-    """Coverage of the 90 % bound of each set in each split, by structures calibrated on."""
-    first = default[sets[0]]
-    structure = first.rows.structure
+    """Coverage of the 90 % bound of each set, by structures of the first that were fitted on.
+
+    ``known`` are the same sets with their structures, where ``scored`` has forgotten them. The
+    first set is judged on its other structures.
+    """
+    first = scored[sets[0]]
+    structure = (known or scored)[sets[0]].rows.structure
     assert structure is not None
     names = np.unique(structure)
     found: dict[int, dict[str, npt.NDArray[np.float64]]] = {}
-    for n in [n for n in STRUCTURES if n <= len(names) // 2]:
+    for n in [n for n in STRUCTURES if n < 0.9 * len(names)]:
         covered: dict[str, list[float]] = {s: [] for s in sets}
         for seed in range(splits):
             chosen = np.isin(structure, np.random.default_rng(seed).permutation(names)[:n])
-            fitted = calibrate(first, chosen, seed)
+            fitted = calibrate(
+                first.rows.take(chosen), first.true_error[chosen], seed, ["distance"]
+            )
             for s in sets:
-                part = ~chosen if s == sets[0] else np.ones(len(default[s].rows), dtype=bool)
-                rows = default[s].rows.take(part)
-                bound = fitted.predictor.map.apply(rows) * fitted.predictor.bound_ratio[0, 0]
-                covered[s].append(float((default[s].true_error[part] <= bound).mean()))
+                part = ~chosen if s == sets[0] else np.ones(len(scored[s].rows), dtype=bool)
+                covered[s].append(coverage(fitted, scored[s], part)[0])
         found[n] = {s: np.array(values) for s, values in covered.items()}
     return found
 
 
 def show_learning(learning: dict[int, dict[str, npt.NDArray[np.float64]]], sets: list[str]) -> None:
     """Print coverage by the number of calibration structures."""
-    print("\n90 % bound covers, mean +- standard deviation over splits")
-    print("structures".ljust(12) + "".join(s.rjust(18) for s in sets))
+    print("\n90 % bound covers: mean (5 % to 95 % of the draws)")
+    print("structures".ljust(12) + "".join(s.rjust(24) for s in sets))
     for n, by_set in learning.items():
-        cells = [f"{by_set[s].mean():.3f} +- {by_set[s].std():.3f}" for s in sets]
-        print(f"{n}".ljust(12) + "".join(cell.rjust(18) for cell in cells))
+        cells = [spread_of(by_set[s]) for s in sets]
+        print(f"{n}".ljust(12) + "".join(cell.rjust(24) for cell in cells))
+
+
+def spread_of(values: npt.NDArray[np.float64]) -> str:
+    """Mean, and 5 % and 95 % of the values."""
+    low, high = np.quantile(values, [0.05, 0.95])
+    return f"{values.mean():.3f} ({low:.3f} to {high:.3f})"
+
+
+def show_far(near: Scored, far: Scored, near_name: str, far_name: str, splits: int) -> None:
+    """Print what a few structures of a set far away buy among those of the first set."""
+    structure, near_structure = far.rows.structure, near.rows.structure
+    assert structure is not None
+    assert near_structure is not None
+    names, near_names = np.unique(structure), np.unique(near_structure)
+    n_near = min(NEAR_STRUCTURES, len(near_names) // 2)
+    print(f"\n{n_near} structures of {near_name} and n of {far_name}; on the others of each")
+    header = (f"{near_name} covers", f"{far_name} covers", "predicted / true")
+    print("n".ljust(12) + "".join(column.rjust(24) for column in header))
+    for n in [n for n in FAR_STRUCTURES if n <= len(names) // 2]:
+        rows = []
+        for seed in range(splits):
+            random = np.random.default_rng(seed)
+            fit = np.isin(near_structure, random.permutation(near_names)[:n_near])
+            own = np.isin(structure, random.permutation(names)[:n])
+            joined, errors = near.rows.take(fit), near.true_error[fit]
+            if n:
+                joined = join_rows([joined, far.rows.take(own)])
+                errors = np.concatenate([errors, far.true_error[own]])
+            fitted = calibrate(joined, errors, seed, ["distance"])
+            rows.append((coverage(fitted, near, ~fit)[0], *coverage(fitted, far, ~own)))
+        cells = [spread_of(values) for values in np.array(rows).T]
+        print(f"{n}".ljust(12) + "".join(cell.rjust(24) for cell in cells))
 
 
 def draw(
@@ -245,14 +331,16 @@ def draw(
         styles = zip(sets, (BLUE, ORANGE, GREEN), "os^", (0.96, 1.04, 1.0), strict=False)
         for s, color, marker, shift in styles:
             values = np.array([100 * learning[n][s] for n in learning])
+            mean = values.mean(axis=1)
+            reach = np.abs(np.quantile(values, [0.05, 0.95], axis=1) - mean)
             axes.errorbar(
-                shift * np.array(list(learning)), values.mean(axis=1), values.std(axis=1),
+                shift * np.array(list(learning)), mean, reach,
                 color=color, capsize=2, label=s, marker=marker, ms=3.5, lw=1,
             )  # fmt: skip
         axes.axhline(90, color=GREY, lw=0.8)
         axes.set(xscale="log", xticks=list(learning), xticklabels=list(map(str, learning)),
                  xlabel="calibration structures", ylabel="90 % bound covers (%)",
-                 title="Few structures are enough")  # fmt: skip
+                 title="More structures, no shorter bars")  # fmt: skip
         axes.minorticks_off()
         axes.legend(fontsize=7)
         return []
@@ -260,6 +348,38 @@ def draw(
     panels = [Panel("methods", by_method), Panel("structures", by_structures)]
     with looks({}):
         save_figure(draw_page(panels, columns=2).figure, path, path.suffix.lstrip("."))
+
+
+def threshold_scale(
+    true_error: npt.NDArray[np.float64], uncertainty: npt.NDArray[np.float64], threshold: float
+) -> float:
+    """Scale s for which P(error > s * threshold) matches the predicted uncertainty.
+
+    Rows are sorted into ten bins of equal size by uncertainty; s minimizes the mean square
+    difference between the bins' mean uncertainty and observed share of errors above
+    ``s * threshold`` (the calibration of Vita et al., doi 10.1088/2632-2153/adb4b9).
+
+    Parameters
+    ----------
+    true_error, uncertainty : (n,) float64
+        Error units, and probability.
+    threshold : float
+        In error units, above 0.
+
+    Returns
+    -------
+    float
+    """
+    order = np.argsort(uncertainty, kind="stable")
+    bins = np.array_split(order, min(10, len(order)))
+    predicted = np.array([uncertainty[rows].mean() for rows in bins])
+    errors = [np.sort(true_error[rows]) for rows in bins]
+    trials = np.unique(np.quantile(true_error, np.linspace(0.0, 1.0, 1001)))
+    misfit = np.zeros(len(trials))
+    for p, sorted_errors in zip(predicted, errors, strict=True):
+        above = 1 - np.searchsorted(sorted_errors, trials, side="right") / len(sorted_errors)
+        misfit += (above - p) ** 2 * len(sorted_errors)
+    return float(max(trials[np.argmin(misfit)], np.finfo(np.float32).tiny) / threshold)
 
 
 def of_published(scored: Scored, scale: float, part: npt.NDArray[np.bool_]) -> Row:

@@ -52,7 +52,7 @@ def _section(spec: ArtifactSpec) -> list[str]:
         shape = ", ".join(dataset.dims)
         cells = [
             f"`{dataset.name}`", f"({shape})", dataset.dtype, dataset.units,
-            dataset.description + notes,
+            "; ".join([dataset.description, *map(str, dataset.rules)]) + notes,
         ]  # fmt: skip
         lines.append("| " + " | ".join(cell.replace("|", "\\|") for cell in cells) + " |")
     return [*lines, ""]

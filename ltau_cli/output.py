@@ -4,160 +4,449 @@ from __future__ import annotations
 
 import contextlib
 import errno
+import fcntl
 import gzip
 import io
 import os
+import stat
 import sys
-import tempfile
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from pathlib import Path
-from typing import Any, BinaryIO, TextIO, cast
+from typing import Any, BinaryIO, TextIO
 
+from ltau_cli import stop
 from ltau_cli.errors import OutputError
 
-WRITE_FAILURES = {errno.ENOSPC, errno.EDQUOT, errno.EFBIG, errno.EROFS, errno.EIO, errno.ENXIO}
+STDOUT = Path("-")
+
+_NO_SPACE = {errno.ENOSPC, errno.EDQUOT, errno.EFBIG}
+_NO_RIGHT = {errno.EACCES, errno.EPERM, errno.EROFS}
 
 
-def check_target(target: Path, *, force: bool) -> None:
-    """Refuse early what could not be written at the end.
+class ReaderGoneError(Exception):
+    """The reader of standard output, such as ``head``, has seen enough."""
+
+
+def check_target(
+    target: Path, *, force: bool, inputs: Iterable[str | os.PathLike[str] | None] = ()
+) -> None:
+    """Refuse early what could not, or must not, be written at the end.
+
+    Parameters
+    ----------
+    target : Path
+        A file; ``-`` is standard output.
+    force : bool
+        An existing file may be replaced.
+    inputs : iterable of paths
+        Files that are read, also as ``FILE:KEY``; None is left out.
 
     Raises
     ------
     OutputError
-        If the target exists (without ``force``) or is a folder, or its folder is missing or not
-        writable.
+        If the target exists (without ``force``); if it is an input, a folder, a device, a pipe or a
+        socket; or if there is no folder for it.
     """
-    if target.is_dir():
-        raise OutputError(f"{target} is a folder", hint="name a file with -o")
-    if target.exists() and not force:
-        raise OutputError(
-            f"{target} exists already", hint="add --force to replace it, or name another file"
-        )
-    if not target.parent.is_dir():
-        raise OutputError(
-            f"cannot write {target}: there is no folder {target.parent}",
-            hint=f"make it first: mkdir -p {target.parent}",
-        )
+    if target == STDOUT:
+        return
+    with writing(target):
+        place = _real(target)
+        if place.is_symlink():
+            raise OSError(errno.ELOOP, "")
+        if target.is_dir():
+            raise OutputError(f"{target} is a folder", hint="name a file with -o")
+        if target.exists():
+            if not stat.S_ISREG(target.stat().st_mode):
+                raise OutputError(
+                    f"{target} is a device, a pipe or a socket, not a file",
+                    hint="name a file, or - for standard output",
+                )
+            for path in map(_file_of, inputs):
+                if path is not None and path.exists() and target.samefile(path):
+                    raise OutputError(
+                        f"{target} is an input of this command (as {path}); it is never replaced",
+                        hint="name another file",
+                    )
+        if os.path.lexists(target) and not force and not _is_unfinished(place):
+            link = "" if target.exists() else f", a link to {place}, which is not there"
+            raise OutputError(
+                f"{target} exists already{link}",
+                hint="add --force to replace it, or name another file",
+            )
+        if not place.parent.is_dir():
+            raise OutputError(
+                f"cannot write {target}: there is no folder {place.parent}",
+                hint=f"make it first: mkdir -p {place.parent}",
+            )
+
+
+class Results:
+    """Files that appear together; see :func:`open_results`.
+
+    Parameters
+    ----------
+    force : bool
+        Existing files may be replaced.
+    """
+
+    def __init__(self, *, force: bool) -> None:
+        self._force = force
+        self._files: list[_File] = []
+        self._streams: list[Any] = []  # the inner ones last
+
+    def path(self, target: Path) -> Path:
+        """Return the path of an empty temporary file that ``target`` will be made of.
+
+        Raises
+        ------
+        OutputError
+            If it may not or cannot be written, or if another process is at it.
+        """
+        check_target(target, force=self._force)
+        with writing(target):
+            self._files.append(_File(target, force=self._force))
+        return self._files[-1].temporary
+
+    def binary(self, target: Path) -> Any:
+        """Open ``target``, or standard output for ``-``, for bytes; see :meth:`path`."""
+        if target == STDOUT:
+            return self._standard_output().buffer
+        self.path(target)
+        return self._add(io.BufferedWriter(_Descriptor(self._files[-1].descriptor, target)))
+
+    def text(self, target: Path, *, compress: bool = False) -> Any:
+        """Open ``target``, or standard output for ``-``, for text, maybe gzipped."""
+        if target == STDOUT:
+            return self._standard_output()
+        binary = self.binary(target)
+        if compress:  # without name and time: the same rows are the same bytes
+            binary = self._add(gzip.GzipFile("", "wb", 6, binary, 0))
+        return self._add(io.TextIOWrapper(binary, encoding="utf-8", newline="\n"))
+
+    def finish(self) -> None:
+        """Give the files their names.
+
+        Raises
+        ------
+        OutputError
+            If one cannot be written, or a file of its name has appeared; then none appears.
+        """
+        for stream in reversed(self._streams):
+            stream.flush() if stream is sys.stdout else stream.close()
+        for file in self._files:
+            with writing(file.target):
+                file.complete()
+        stop.look()
+        named: list[_File] = []
+        try:
+            for file in self._files:
+                with writing(file.target):
+                    file.appear()
+                named.append(file)
+        except OutputError:
+            for file in named if not self._force else ():
+                file.place.unlink(missing_ok=True)
+            raise
+
+    def remove_temporaries(self) -> None:
+        """Remove what did not become a result."""
+        for file in self._files:
+            with contextlib.suppress(OSError):
+                file.temporary.unlink(missing_ok=True)
+
+    def close(self) -> None:
+        """Let go of the files."""
+        for file in self._files:
+            with contextlib.suppress(OSError):  # fsync has told already
+                os.close(file.descriptor)
+
+    def _standard_output(self) -> TextIO:
+        if sys.stdout is None:
+            raise OutputError("standard output is closed", hint="name a file with -o")
+        self._add(sys.stdout)
+        return sys.stdout
+
+    def _add(self, stream: Any) -> Any:
+        self._streams.append(stream)
+        return stream
+
+
+@contextlib.contextmanager
+def open_results(*, force: bool) -> Iterator[Results]:
+    """Open files that appear together, whole, when the block ends without an error.
+
+    Until then they are hidden temporary files beside their targets. One that a dead process has
+    left is removed by the next that writes the same target.
+
+    Raises
+    ------
+    OutputError
+        If a file may not or cannot be written; the old content is then untouched.
+    """
+    results = Results(force=force)
+    try:
+        with stop.at_worst(results.remove_temporaries):
+            try:
+                yield results
+                results.finish()
+            finally:
+                results.remove_temporaries()
+    finally:
+        results.close()
 
 
 @contextlib.contextmanager
 def replace_atomically(target: Path, *, force: bool) -> Iterator[Path]:
-    """Yield a temporary path beside ``target`` that takes its place when the block succeeds.
-
-    Raises
-    ------
-    OutputError
-        If the target may not or cannot be written; the old content is then untouched.
-    """
-    check_target(target, force=force)
-    with creation_named(target):
-        handle, name = tempfile.mkstemp(prefix=f".{target.name}.", suffix=".tmp", dir=target.parent)
-        os.close(handle)
-    temporary = Path(name)
-    try:
-        with failures_named(target):
-            yield temporary
-            _sync(temporary)
-            temporary.chmod(0o666 & ~_umask())
-            if not force and target.exists():
-                raise OutputError(f"{target} appeared while this was running", hint="add --force")
-            os.replace(temporary, target)
-            _sync(target.parent)
-    finally:
-        temporary.unlink(missing_ok=True)
-
-
-@contextlib.contextmanager
-def creation_named(target: Path) -> Iterator[None]:
-    """Turn a failure to create a file beside ``target`` into one clear line.
-
-    Raises
-    ------
-    OutputError
-    """
-    try:
-        yield
-    except OSError as error:
-        raise OutputError(
-            f"cannot write {target}: {os.strerror(error.errno or errno.EIO)}",
-            hint=f"check that you may write in {target.parent}",
-        ) from error
-
-
-@contextlib.contextmanager
-def failures_named(target: Path) -> Iterator[None]:
-    """Turn a failed write, as on a full disk, into one clear line.
-
-    Raises
-    ------
-    OutputError
-    """
-    try:
-        yield
-    except OSError as error:
-        if error.errno not in WRITE_FAILURES:
-            raise
-        raise OutputError(
-            f"cannot write {target}: {os.strerror(error.errno or 0)}",
-            hint="free some space or choose another folder",
-        ) from error
-
-
-def _umask() -> int:
-    mask = os.umask(0)
-    os.umask(mask)
-    return mask
-
-
-def _sync(path: Path) -> None:
-    descriptor = os.open(path, os.O_RDONLY)
-    try:
-        with contextlib.suppress(OSError):  # some network file systems cannot sync a folder
-            os.fsync(descriptor)
-    finally:
-        os.close(descriptor)
-
-
-STDOUT = Path("-")
+    """Yield a temporary path whose file becomes ``target``; see :func:`open_results`."""
+    with open_results(force=force) as results:
+        yield results.path(target)
 
 
 @contextlib.contextmanager
 def open_text(target: Path, *, force: bool = False, compress: bool = False) -> Iterator[TextIO]:
-    """Open ``target``, or standard output for ``-``, for writing text; gzip it with ``compress``.
-
-    Raises
-    ------
-    OutputError
-        If it may not or cannot be written.
-    """
-    if target == STDOUT:
-        with _standard_output():
-            yield sys.stdout
-        return
-    with open_binary(target, force=force) as file, contextlib.ExitStack() as stack:
-        binary: Any = file
-        if compress:  # without name and time: the same rows are the same bytes
-            binary = stack.enter_context(gzip.GzipFile("", "wb", 6, file, 0))
-        yield stack.enter_context(io.TextIOWrapper(binary, encoding="utf-8", newline="\n"))
+    """Open one file, or standard output for ``-``, for text; see :func:`open_results`."""
+    with open_results(force=force) as results:
+        yield results.text(target, compress=compress)
 
 
 @contextlib.contextmanager
 def open_binary(target: Path, *, force: bool = False) -> Iterator[BinaryIO]:
-    """Open ``target``, or standard output for ``-``, for writing bytes; see :func:`open_text`."""
-    if target == STDOUT:
-        with _standard_output():
-            yield cast(BinaryIO, sys.stdout.buffer)
-        return
-    with replace_atomically(target, force=force) as temporary, temporary.open("wb") as file:
-        yield file
+    """Open one file, or standard output for ``-``, for bytes; see :func:`open_results`."""
+    with open_results(force=force) as results:
+        yield results.binary(target)
+
+
+class _File:
+    """A temporary file that this process alone writes, and what it will become."""
+
+    def __init__(self, target: Path, *, force: bool) -> None:
+        self.target = target
+        self.place = _real(target)
+        self._force = force
+        self.temporary = hidden(self.place, "tmp")
+        self._old = self.place.stat() if self.place.exists() else None
+        self.descriptor = self._create(0o666 if self._old is None else 0o600)
+
+    def complete(self) -> None:
+        """Put all on disk; keep the mode and the owner of the old file where that can be."""
+        os.fsync(self.descriptor)
+        if self._old is not None:
+            with contextlib.suppress(OSError):
+                os.fchown(self.descriptor, self._old.st_uid, self._old.st_gid)
+            with contextlib.suppress(OSError):
+                os.fchmod(self.descriptor, self._old.st_mode & 0o777)
+
+    def appear(self) -> None:
+        """Take the name of the target."""
+        if self._force or not self._link():
+            os.replace(self.temporary, self.place)
+        _sync_folder(self.place.parent)
+
+    def _link(self) -> bool:
+        """Take the name if no file has it; False where there are no hard links."""
+        try:
+            os.link(self.temporary, self.place)
+        except OSError:
+            if not os.path.lexists(self.place):
+                return False
+            if not os.path.samestat(self.place.lstat(), os.fstat(self.descriptor)):
+                raise OutputError(
+                    f"{self.target} appeared while this was running",
+                    hint="add --force to replace it, or name another file",
+                ) from None
+        return True
+
+    def _create(self, mode: int) -> int:
+        """Create the temporary file and lock it, in place of one that a dead process left."""
+        while True:
+            try:
+                descriptor = os.open(self.temporary, os.O_RDWR | os.O_CREAT | os.O_EXCL, mode)
+            except FileExistsError:
+                self._remove_dead()
+                continue
+            if lock(descriptor) is not False and is_at(descriptor, self.temporary):
+                return descriptor
+            os.close(descriptor)  # taken for a dead one's in the moment before it was locked
+
+    def _remove_dead(self) -> None:
+        try:
+            flags = os.O_RDWR | os.O_NOFOLLOW | os.O_NONBLOCK
+            descriptor = os.open(self.temporary, flags)
+        except FileNotFoundError:
+            return  # gone in between
+        try:
+            locked = lock(descriptor)
+            if locked is None:
+                raise OutputError(
+                    f"{self.target} is being written by another ltau, or one was killed",
+                    hint=f"if none is at work: rm {self.temporary}",
+                )
+            if not locked:
+                raise busy(self.target)
+            if is_at(descriptor, self.temporary):
+                if not self._force and _is_unfinished(self.place):
+                    self.place.unlink()
+                self.temporary.unlink()
+        finally:
+            os.close(descriptor)
+
+
+class _Descriptor(io.RawIOBase):
+    """Bytes to an open file; the first failure is told, what follows it is dropped.
+
+    Parameters
+    ----------
+    descriptor : int
+        It is not closed.
+    name : Path
+        For the message; None tells nothing.
+    """
+
+    def __init__(self, descriptor: int, name: Path | None) -> None:
+        super().__init__()
+        self._descriptor = descriptor
+        self._name = name
+        self._failed = False
+
+    def writable(self) -> bool:
+        """Return True."""
+        return True
+
+    def isatty(self) -> bool:
+        """Whether it is a terminal."""
+        return os.isatty(self._descriptor)
+
+    def seekable(self) -> bool:
+        """Whether it is a file, such as a zip archive is written back and forth in."""
+        return stat.S_ISREG(os.fstat(self._descriptor).st_mode)
+
+    def seek(self, offset: int, whence: int = os.SEEK_SET) -> int:
+        """Move the position."""
+        return os.lseek(self._descriptor, offset, whence)
+
+    def write(self, data: Any) -> int:
+        """Write some of ``data``.
+
+        Raises
+        ------
+        OutputError, ReaderGoneError
+        """
+        if self._failed:
+            return len(data)
+        try:
+            return os.write(self._descriptor, data)
+        except OSError as error:
+            self._failed = True
+            if self._name is None:
+                return len(data)
+            if isinstance(error, BrokenPipeError):
+                raise ReaderGoneError from None
+            raise cannot_write(self._name, error) from error
+
+
+def standard_stream(descriptor: int, old: TextIO | None, name: str | None) -> TextIO | None:
+    """Return what takes the place of ``sys.stdout`` or ``sys.stderr``; None if it is closed.
+
+    A character that the terminal cannot show becomes ``?``: that is better than no answer.
+
+    Parameters
+    ----------
+    descriptor : int
+        1 or 2.
+    old : TextIO or None
+        The stream of the interpreter.
+    name : str or None
+        For the message when it cannot be written; None lets it be.
+    """
+    if old is None:
+        os.open(os.devnull, os.O_WRONLY)  # or the next file that is opened took its number
+        return None
+    raw = _Descriptor(descriptor, None if name is None else Path(name))
+    return io.TextIOWrapper(
+        io.BufferedWriter(raw), old.encoding, "replace", line_buffering=name is None or raw.isatty()
+    )
 
 
 @contextlib.contextmanager
-def _standard_output() -> Iterator[None]:
+def writing(target: Path) -> Iterator[None]:
+    """Turn any failure to write ``target``, or beside it, into one clear line.
+
+    Raises
+    ------
+    OutputError
+    """
     try:
-        with failures_named(Path("standard output")):
-            yield
-            sys.stdout.flush()
-    except OutputError:
-        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())  # the rest goes nowhere
-        raise
+        yield
+    except OSError as error:
+        raise cannot_write(target, error) from error
+
+
+def cannot_write(target: Path, error: OSError) -> OutputError:
+    """Say why ``target`` cannot be written, and what helps."""
+    hint = None
+    if error.errno in _NO_SPACE:
+        hint = "free some space or choose another folder"
+    elif error.errno in _NO_RIGHT:
+        hint = f"check that you may write in {target.parent}"
+    return OutputError(
+        f"cannot write {target}: {os.strerror(error.errno) if error.errno else error}", hint=hint
+    )
+
+
+def busy(target: Path) -> OutputError:
+    """Say that another process is at ``target``."""
+    return OutputError(
+        f"{target} is being written by another ltau",
+        hint="wait until it is done, or name another file",
+    )
+
+
+def hidden(place: Path, ending: str) -> Path:
+    """Return ``.NAME.ENDING`` beside a file."""
+    return place.with_name(f".{place.name}.{ending}")
+
+
+def lock(descriptor: int) -> bool | None:
+    """Lock an open file until it is closed; False if another has it, None if nobody can tell."""
+    try:
+        fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    except BlockingIOError:
+        return False
+    except OSError:
+        return None  # a file system without locks
+    return True
+
+
+def is_at(descriptor: int, path: Path) -> bool:
+    """Whether an open file is still the one at ``path``."""
+    try:
+        return os.path.samestat(os.fstat(descriptor), path.lstat())
+    except FileNotFoundError:
+        return False
+
+
+def _real(target: Path) -> Path:
+    return Path(os.path.realpath(target))
+
+
+def _file_of(given: str | os.PathLike[str] | None) -> Path | None:
+    """Return the file of ``FILE`` or ``FILE:KEY``."""
+    if given is None:
+        return None
+    path = Path(given)
+    return path if path.exists() else Path(str(given).rpartition(":")[0])
+
+
+def _is_unfinished(place: Path) -> bool:
+    """Whether a killed process had named this file, but not yet those that belong to it."""
+    temporary = hidden(place, "tmp")
+    return place.is_file() and temporary.is_file() and place.samefile(temporary)
+
+
+def _sync_folder(folder: Path) -> None:
+    with contextlib.suppress(OSError):  # some network file systems cannot sync a folder
+        descriptor = os.open(folder, os.O_RDONLY)
+        try:
+            os.fsync(descriptor)
+        finally:
+            os.close(descriptor)

@@ -89,9 +89,10 @@ def labeled_copy(atoms: Atoms, **info: float) -> Atoms:
     return frame
 
 
-def run_md(temperature: float, n_frames: int, start: int, rng: np.random.Generator) -> list[Atoms]:
-    """Langevin MD from a new random particle: equilibrate, then one frame every picosecond."""
-    atoms = random_particle(rng)
+def run_md(
+    atoms: Atoms, temperature: float, n_frames: int, start: int, rng: np.random.Generator
+) -> list[Atoms]:
+    """Langevin MD of a relaxed particle: equilibrate, then one frame every picosecond."""
     thermal_momenta = np.sqrt(units.kB * temperature * atoms.get_masses())[:, None]
     atoms.set_momenta(thermal_momenta * rng.standard_normal((len(atoms), 3)))
     dynamics = Langevin(
@@ -115,7 +116,8 @@ def make_frames(seed: int, frame_set: FrameSet) -> list[Atoms]:
     frames: list[Atoms] = []
     for start in range(frame_set.n_starts):
         rng = np.random.default_rng([seed, frame_set.stream, start])
-        frames += run_md(frame_set.temperature, frame_set.frames_per_start, start, rng)
+        atoms = random_particle(rng)
+        frames += run_md(atoms, frame_set.temperature, frame_set.frames_per_start, start, rng)
     return frames
 
 

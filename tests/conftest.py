@@ -5,7 +5,7 @@ from __future__ import annotations
 import contextlib
 import os
 import shutil
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import numpy as np
@@ -14,6 +14,7 @@ from hypothesis import settings
 
 from ltau_cli.cli.main import run
 from tests.helpers import INPUT, SAMPLE, Pipeline, Result, check, contents, save, tiny_blocks
+from tests.system.bad_inputs import make_good
 
 os.environ["SOURCE_DATE_EPOCH"] = "1700000000"  # the same date in every artifact
 settings.register_profile("ltau", deadline=None, max_examples=60)
@@ -68,6 +69,14 @@ def log() -> np.ndarray:
     return np.stack([np.load(name) for name in names])
 
 
+@pytest.fixture(autouse=True, scope="session")
+def _no_wait_for_the_disk() -> Iterator[None]:
+    """No test cuts the power, so that nothing needs to be on the disk at once."""
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(os, "fsync", lambda descriptor: None)
+        yield
+
+
 @pytest.fixture(autouse=True)
 def _fixed_surroundings(monkeypatch: pytest.MonkeyPatch) -> None:
     """No option comes from the environment."""
@@ -97,6 +106,17 @@ def small_files(tmp_path_factory):
 def small(small_files, tmp_path):
     """A log of 20 samples with its artifacts, as paths, in a folder of one's own."""
     return {path.stem: Path(shutil.copy(path, tmp_path)) for path in small_files.iterdir()}
+
+
+@pytest.fixture(scope="session")
+def good_files(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A folder of small good files of every kind, see :mod:`tests.system.bad_inputs`."""
+    folder = tmp_path_factory.mktemp("good")
+    here = Path.cwd()
+    os.chdir(folder)
+    make_good(folder, lambda words: run([str(word) for word in words]))
+    os.chdir(here)
+    return folder
 
 
 @pytest.fixture

@@ -7,6 +7,7 @@ import numpy as np
 
 def statistics(errors, edges, thresholds):
     """Per sample: counts, n_logged, mean, largest and share above each threshold."""
+    edges, thresholds = ([float(np.float32(v)) for v in values] for values in (edges, thresholds))
     n = errors.shape[1]
     counts = np.zeros((n, len(edges) + 1), int)
     rest = []
@@ -22,7 +23,10 @@ def statistics(errors, edges, thresholds):
 
 
 def neighbor_weights(queries, samples, k, left_out=None):
-    """(n_queries, n_samples) weights: the k nearest, ties at the k-th place sharing the rest."""
+    """(n_queries, n_samples) weights: the k nearest, ties at the k-th place sharing the rest.
+
+    Samples at one distance fill at most half of the places.
+    """
     result = np.zeros((len(queries), len(samples)))
     for i, query in enumerate(queries):
         differences = samples.astype(np.float64) - query.astype(np.float64)
@@ -35,7 +39,9 @@ def neighbor_weights(queries, samples, k, left_out=None):
         left = float(k)
         for value in np.unique(distance):
             tied = np.flatnonzero(distance == value)
-            share = min(left, len(tied))
+            if not np.isfinite(value):
+                break
+            share = min(left, len(tied), (k + 1) // 2)
             result[i, tied] = share / len(tied)
             left -= share
             if left <= 0:
@@ -86,11 +92,12 @@ def merged_candidates(lists, k):
     """Of lists of (distance, point, samples): those that hold k places, and what is tied there."""
     ordered = sorted(entry for one in lists for entry in one)
     places, kept = 0, []
-    for entry in ordered:
-        if places >= k and entry[0] > kept[-1][0]:
+    for distance in sorted({entry[0] for entry in ordered}):
+        if places >= k:
             break
-        kept.append(entry)
-        places += entry[2]
+        tied = [entry for entry in ordered if entry[0] == distance]
+        kept += tied
+        places += min(sum(entry[2] for entry in tied), (k + 1) // 2)
     return kept
 
 

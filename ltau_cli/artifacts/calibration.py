@@ -10,7 +10,7 @@ import numpy.typing as npt
 
 from ltau_cli.artifacts.read import Artifact, damaged
 from ltau_cli.artifacts.write import ArtifactWriter
-from ltau_cli.core.calibration.maps import FEATURES, ErrorMap, Floats, Rows
+from ltau_cli.core.calibration.maps import FAR, FEATURES, ErrorMap, Floats, Rows
 from ltau_cli.core.calibration.model import (
     GROUP_MEAN,
     RATIO_LEVELS,
@@ -18,7 +18,9 @@ from ltau_cli.core.calibration.model import (
     Cells,
     Predictor,
 )
+from ltau_cli.core.calibration.predicted import Predicted
 
+FEATURES_OF_VERSION_1 = 4  # of FEATURES, without those that bend the law
 BASELINES = ("constant", "neighbor distance", GROUP_MEAN)  # in the order they are stored
 
 
@@ -37,6 +39,50 @@ class CalibrationFile(Artifact):
         """
         return read_calibration(self)
 
+    def predicted(self) -> Predicted:
+        """Return the calibrated error distributions of the held-out rows."""
+        calibration, mean = self.calibration(), self.read("heldout_calibrated_error")
+        own = calibration.predictor
+        spread = self.read("heldout_spread") if self.has("heldout_spread") else np.zeros(len(mean))
+        return Predicted(
+            mean.astype(np.float64), spread.astype(np.float64), self.read("heldout_cell"),
+            own.ratio_quantiles, RATIO_LEVELS, own.bound_ratio, calibration.levels,
+        )  # fmt: skip
+
+    def calibrated_uncertainty(self) -> Floats:
+        """Return P(error > threshold) of the held-out rows, (n_heldout, n_thresholds) float64."""
+        name = "heldout_calibrated_uncertainty"
+        if self.has(name):
+            return self.read(name).astype(np.float64)
+        return self.predicted().exceedance(self.read("thresholds"))  # format version 1
+
+    def fitted_on(self) -> list[FittedOn]:
+        """Return the descriptors of each set, and which of their rows were fitted on."""
+        self.input("descriptors")  # there is one at least
+        rows, start, found = self.read("fit_row"), 0, []
+        for record in self.inputs:
+            if record["role"] == "descriptors":
+                stop = start + record["rows"]
+                found.append(FittedOn(record, rows[(rows >= start) & (rows < stop)] - start))
+                start = stop
+        return found
+
+
+@dataclass(frozen=True)
+class FittedOn:
+    """Rows that a calibration was fitted on.
+
+    Attributes
+    ----------
+    descriptors : dict
+        The record of the file that was scored.
+    rows : (n,) int64
+        Its rows.
+    """
+
+    descriptors: dict[str, Any]
+    rows: npt.NDArray[np.int64]
+
 
 @dataclass(frozen=True)
 class CheckedRows:
@@ -48,20 +94,20 @@ class CheckedRows:
         Rows of the scores.
     rows : Rows
         What the scores say of them.
-    true_error, calibrated_error : (n,) float64
+    true_error : (n,) float64
         Error units.
-    uncertainty : (n, n_thresholds) float64
-        As scored.
-    cell : (n,) int64
-        See :class:`ltau_cli.core.calibration.model.Cells`.
+    uncertainty, calibrated_uncertainty : (n, n_thresholds) float64
+        As scored, and as scores with this calibration have it.
+    predicted : Predicted
+        The calibrated error distributions.
     """
 
     row: npt.NDArray[np.int64]
     rows: Rows
     true_error: Floats
-    calibrated_error: Floats
     uncertainty: Floats
-    cell: npt.NDArray[np.int64]
+    calibrated_uncertainty: Floats
+    predicted: Predicted
 
 
 def write_calibration(
@@ -80,12 +126,14 @@ def write_calibration(
     writer.put("heldout_row", checked.row, compress=True)
     writer.put("heldout_true_error", checked.true_error)
     writer.put("heldout_expected_error", checked.rows.expected_error)
-    writer.put("heldout_calibrated_error", checked.calibrated_error)
+    writer.put("heldout_calibrated_error", checked.predicted.mean)
+    writer.put("heldout_spread", checked.predicted.spread)
     writer.put("heldout_relative_distance", checked.rows.relative_distance)
     if checked.rows.group is not None:
         writer.put("heldout_group", checked.rows.group, compress=True)
-    writer.put("heldout_cell", checked.cell, compress=True)
+    writer.put("heldout_cell", checked.predicted.cell, compress=True)
     writer.put("heldout_uncertainty", checked.uncertainty)
+    writer.put("heldout_calibrated_uncertainty", checked.calibrated_uncertainty)
 
 
 def to_datasets(calibration: Calibration, prefix: str = "") -> dict[str, npt.NDArray[Any]]:
@@ -96,6 +144,8 @@ def to_datasets(calibration: Calibration, prefix: str = "") -> dict[str, npt.NDA
         "coefficients": own.map.coefficients,
         "knots": own.map.knots,
         "feature_floors": own.map.floors,
+        "exponent_center": own.map.center,
+        "exponent_covariance": own.map.covariance,
         "bound_ratio": own.bound_ratio,
         "ratio_quantiles": own.ratio_quantiles,
         "bound_groups": cells.groups,
@@ -122,20 +172,31 @@ def read_calibration(artifact: Artifact, prefix: str = "") -> Calibration:
         there = artifact.has(prefix + name)
         return artifact.read(prefix + name) if there else np.asarray(missing)
 
+    n_features = len(read("feature_floors"))
+    version_1 = n_features == FEATURES_OF_VERSION_1
+    missing = len(FEATURES) - n_features if version_1 else 0
+    certain = np.zeros((len(FEATURES), len(FEATURES)))
+
+    def error_map(coefficients: Floats, knots: Floats, center: Floats, doubt: Floats) -> ErrorMap:
+        return ErrorMap(
+            np.pad(coefficients, (0, missing)), knots,
+            np.pad(read("feature_floors"), (0, missing), constant_values=FAR), center, doubt,
+        )  # fmt: skip
+
     coefficients = read("baselines/coefficients")
     bounds, quantiles = read("baselines/bound_ratio"), read("baselines/ratio_quantiles")
-    none, floors = np.zeros((2, 0)), read("feature_floors")
     baselines = {
         name: Predictor(
-            ErrorMap(coefficients[i], none, floors), bounds[i : i + 1], quantiles[i : i + 1]
+            error_map(coefficients[i], np.zeros((2, 0)), certain[0], certain),
+            bounds[i : i + 1], quantiles[i : i + 1],
         )
         for i, name in enumerate(BASELINES[: len(coefficients)])
-    }
+    }  # fmt: skip
     plain = prefix == ""
     cells = Cells(read("bound_groups"), read("distance_edges"))
     sizes = {
-        "coefficients": len(FEATURES) + 1,
-        "feature_floors": len(FEATURES),
+        "coefficients": len(FEATURES) + 1 - missing,
+        "feature_floors": len(FEATURES) - missing,
         "baselines/coefficients": len(BASELINES) if len(read("groups")) else len(BASELINES) - 1,
         "bound_ratio": (len(cells.groups) + 1) * cells.n_bins,
         "group_error": len(read("groups")) + 1,
@@ -145,12 +206,22 @@ def read_calibration(artifact: Artifact, prefix: str = "") -> Calibration:
             raise damaged(artifact.path, f"dataset {prefix}{name} has size {len(read(name))}")
     if quantiles.shape[1] != len(RATIO_LEVELS):
         raise damaged(artifact.path, f"its ratio_quantiles are not {len(RATIO_LEVELS)} levels")
+    levels = artifact.read("levels")
+    if plain:
+        _check_heldout(artifact, levels)
+    elif "calibration_method" not in artifact.parameters:
+        raise damaged(artifact.path, "parameter calibration_method is missing")
     return Calibration(
         method=artifact.parameters["method" if plain else "calibration_method"],
-        levels=artifact.read("levels"),
+        levels=levels,
         cells=cells,
         predictor=Predictor(
-            ErrorMap(read("coefficients"), read("knots", none), floors),
+            error_map(
+                read("coefficients"),
+                read("knots", np.zeros((2, 0))),
+                read("exponent_center", certain[0]),
+                read("exponent_covariance", certain),
+            ),
             read("bound_ratio"),
             read("ratio_quantiles"),
         ),
@@ -160,3 +231,12 @@ def read_calibration(artifact: Artifact, prefix: str = "") -> Calibration:
         thresholds=artifact.read("thresholds"),
         threshold_scale=read("threshold_scale") if plain else np.zeros(0),
     )
+
+
+def _check_heldout(artifact: Artifact, levels: Floats) -> None:
+    """Check that the metrics of all parts of the held-out rows are there for every level."""
+    held = artifact.summary["heldout"]
+    names = {f"{level:g}" for level in levels}
+    for part in (held["predictors"]["ltau"], *held["groups"], *held["distance_bins"]):
+        if not (names <= set(part["coverage"]) and names <= set(part["mean_width"])):
+            raise damaged(artifact.path, "its summary lacks the coverage at one of its levels")

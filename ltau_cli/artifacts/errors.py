@@ -49,9 +49,17 @@ class ErrorsFile(Artifact):
         return rows_of_runs(self.read("epoch"), self.read("run"))
 
     def last_mean(self) -> float:
-        """Mean error over the training set at the last epoch: the model's MAE; mean over runs."""
+        """Mean error over the training set at the last epoch: the model's MAE; mean over runs.
+
+        An epoch whose errors are all 0 tells nothing; the last one before it counts.
+        """
         means = self.read("epoch_mean")
-        return float(np.mean([means[own][np.isfinite(means[own])][-1] for own in self.runs()]))
+        last = []
+        for own in self.runs():
+            logged = means[own][np.isfinite(means[own])]
+            above = logged[logged > 0]
+            last.append(above[-1] if len(above) else logged[-1])
+        return float(np.mean(last))
 
     def after(self, burn_in: int = 0) -> LateEpochs:
         """Leave out the first ``burn_in`` epochs of each run.

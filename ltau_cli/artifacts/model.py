@@ -55,11 +55,24 @@ class ModelFile(Artifact):
         multiplicity = self.read("multiplicity")
         point = self.read("point")
         logged = point >= 0
+        loo_distance = self.read("loo_distance")
+        if not np.array_equal(
+            np.bincount(point[logged], minlength=len(multiplicity)), multiplicity
+        ):
+            raise damaged(self.path, "datasets point and multiplicity do not fit each other")
+        if not np.array_equal(np.isnan(loo_distance), ~logged):
+            raise damaged(self.path, "datasets point and loo_distance do not fit each other")
+        edges, thresholds = self.read("bin_edges"), self.read("thresholds")
+        if not np.isin(thresholds, edges).all():
+            raise damaged(self.path, "datasets thresholds and bin_edges do not fit each other")
+        k = int(self.summary["k"])
+        if k >= np.count_nonzero(logged):
+            raise damaged(self.path, f"k in its summary, {k}, is not below its number of samples")
         transform = self.has("descriptor_transform")
         sharded = self.has("shard_start")
         return Model(
-            edges=self.read("bin_edges"),
-            thresholds=self.read("thresholds"),
+            edges=edges,
+            thresholds=thresholds,
             counts=_counts_in_file(self) if sharded else self.read("counts"),
             mean_error=self.read("mean_error"),
             max_error=self.read("max_error"),
@@ -72,10 +85,10 @@ class ModelFile(Artifact):
                 self.parameters["metric"],
             ),
             points=Points(np.zeros(0, dtype=np.int64), point[logged], multiplicity),
-            loo_distance=self.read("loo_distance")[logged],
+            loo_distance=loo_distance[logged],
             loo_share=self._loo_share(logged) if self.has("loo_share") else None,
             loo_group=self.read("loo_group")[logged] if self.has("loo_group") else None,
-            k=int(self.summary["k"]),
+            k=k,
             weighting=self.parameters.get("weighting", "uniform"),
             fingerprint=self.model_fingerprint or "",
         )

@@ -5,7 +5,7 @@ from __future__ import annotations
 import hashlib
 import os
 from collections.abc import Sequence
-from concurrent.futures import Future, ThreadPoolExecutor
+from concurrent.futures import Future, ThreadPoolExecutor, wait
 from dataclasses import dataclass
 from datetime import datetime, timezone
 from pathlib import Path
@@ -13,18 +13,41 @@ from threading import Event
 from types import TracebackType
 from typing import Any
 
+from ltau_cli import stop
+from ltau_cli.errors import InputError, UsageError
+
 PIECE = 1 << 20  # bytes hashed at a time
+WAIT = 0.1  # seconds between two looks at whether the work is to be ended
+_EPOCH_DIGITS = 11  # the year 5138
 
 
 def created_now() -> str:
-    """UTC time as ISO 8601; SOURCE_DATE_EPOCH sets it for reproducible files."""
-    epoch = os.environ.get("SOURCE_DATE_EPOCH", "")
-    now = (
-        datetime.fromtimestamp(int(epoch), timezone.utc)
-        if epoch.isdigit()
-        else datetime.now(timezone.utc)
-    )
+    """UTC time as ISO 8601; SOURCE_DATE_EPOCH sets it for reproducible files.
+
+    Raises
+    ------
+    UsageError
+        If that is not a number of seconds since 1970.
+    """
+    epoch = os.environ.get("SOURCE_DATE_EPOCH")
+    if not epoch:
+        now = datetime.now(timezone.utc)
+    elif epoch.isascii() and epoch.isdecimal() and len(epoch) <= _EPOCH_DIGITS:
+        now = datetime.fromtimestamp(int(epoch), timezone.utc)
+    else:
+        raise UsageError(
+            f"SOURCE_DATE_EPOCH={epoch} is not a number of seconds since 1970",
+            hint="unset it, or set it to a whole number",
+        )
     return now.strftime("%Y-%m-%dT%H:%M:%SZ")
+
+
+Stamp = tuple[int, int, int]
+
+
+def stamp(state: os.stat_result) -> Stamp:
+    """Return what changes when a file is replaced or written to: inode, size, time of change."""
+    return state.st_ino, state.st_size, state.st_mtime_ns
 
 
 @dataclass(frozen=True)
@@ -40,12 +63,23 @@ class Input:
 
 
 class Hasher:
-    """Hash inputs in the background while the stage works; a context manager."""
+    """Hash inputs in the background while the stage works; a context manager.
 
-    def __init__(self) -> None:
+    Parameters
+    ----------
+    watched : sequence of Path
+        Files, or folders of files, that are looked at before they are added. The others count from
+        when they are added.
+    """
+
+    def __init__(self, watched: Sequence[Path] = ()) -> None:
         self._pool = ThreadPoolExecutor(1)
         self._stopped = Event()
         self._pending: list[tuple[Input, Future[tuple[int, str]]]] = []
+        self._before: dict[Path, Stamp] = {}
+        for path in watched:
+            for file in path.iterdir() if path.is_dir() else [path]:
+                self._before[file] = stamp(file.stat())
 
     def __enter__(self) -> Hasher:
         return self
@@ -66,13 +100,29 @@ class Hasher:
         """Note an input; ``files`` are its parts where ``path`` is a folder; None is left out."""
         more = {name: value for name, value in more.items() if value is not None}
         entry = Input(role, path.name or str(path), path, tuple(files) or (path,), kind, more)
+        for file in entry.files:
+            self._before.setdefault(file, stamp(file.stat()))
         self._pending.append((entry, self._pool.submit(_digest, entry.files, self._stopped)))
 
     def records(self) -> list[dict[str, Any]]:
-        """Wait for the hashes; one record per input."""
+        """Wait for the hashes; one record per input.
+
+        Raises
+        ------
+        InputError
+            If a file is not the one any more that was there when the work began.
+        """
         result = []
         for entry, future in self._pending:
+            while not wait([future], WAIT).done:
+                stop.look()
             size, digest = future.result()
+            for file in entry.files:
+                if stamp(file.stat()) != self._before[file]:
+                    raise InputError(
+                        f"{file} was changed while it was read",
+                        hint="try again when it is complete",
+                    )
             record: dict[str, Any] = {"role": entry.role, "file": entry.name, "kind": entry.kind}
             record |= entry.more
             if entry.files != (entry.path,):

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import json
+import os
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any, TypeVar
@@ -12,8 +13,12 @@ import h5py
 import numpy as np
 import numpy.typing as npt
 
+from ltau_cli.artifacts.attributes import InputRecord, parse
+from ltau_cli.artifacts.provenance import stamp
 from ltau_cli.artifacts.schema import FORMAT, SPECS, ArtifactSpec, DatasetSpec, split_dim
 from ltau_cli.errors import ArtifactError, InputError, LtauError
+from ltau_cli.readers.hdf5 import not_stored
+from ltau_cli.readers.place import check_file
 
 _MADE_BY_HINT = {spec.kind: f"make one with: ltau {spec.made_by}" for spec in SPECS.values()}
 
@@ -42,17 +47,21 @@ class Artifact:
         self.path = path
         self.spec = spec
         self._file = file
-        self.attributes = {
-            name: _text(file.attrs[name])
-            for name in ("kind", "format_version", "ltau_version", "created", "units")
+        self.attributes: dict[str, Any] = {
+            name: self._text(name) for name in ("kind", "ltau_version", "created", "units")
         }
+        self.attributes["format_version"] = int(file.attrs["format_version"])
         self.units = str(self.attributes["units"])
-        self.parameters: dict[str, Any] = self._json("parameters")
-        self.inputs: list[dict[str, Any]] = self._json("inputs")
-        self.summary: dict[str, Any] = self._json("summary")
-        fingerprint = file.attrs.get("model_fingerprint")
-        self.model_fingerprint = None if fingerprint is None else str(fingerprint)
+        self.parameters: dict[str, Any] = self._json("parameters", spec.parameters)
+        self.inputs: list[dict[str, Any]] = self._json("inputs", list[InputRecord])
+        self.summary: dict[str, Any] = self._json("summary", spec.summary)
+        self.model_fingerprint = self._text("model_fingerprint") if spec.fingerprint else None
         self.sizes: dict[str, int] = {}
+        self._stamp = stamp(os.fstat(file.id.get_vfd_handle()))
+
+    def is_unchanged(self) -> bool:
+        """Whether the file is still the one that was opened."""
+        return stamp(self.path.stat()) == self._stamp
 
     def __repr__(self) -> str:
         shapes = (f"  {spec.name} {self.dataset(spec.name).shape}" for spec in self.present())
@@ -62,28 +71,38 @@ class Artifact:
         """Whether the dataset is there."""
         return name in self._file
 
-    def dataset(self, name: str) -> Any:
-        """Open a dataset for reading block by block."""
-        return self._file[name]
-
-    def read(
-        self, name: str, start: int | None = None, stop: int | None = None
-    ) -> npt.NDArray[Any]:
-        """Read a dataset, or its rows ``start..stop``; check that it is finite where it has to be.
+    def input(self, role: str) -> dict[str, Any]:
+        """Return the record of an input.
 
         Raises
         ------
         ArtifactError
-            If it is damaged or holds NaN or infinity.
+            If there is none.
         """
+        for record in self.inputs:
+            if record["role"] == role:
+                return record
+        raise damaged(self.path, f"attribute inputs names no {role}")
+
+    def dataset(self, name: str) -> Values:
+        """Open a dataset for reading block by block."""
         with _damage_named(self.path, f"dataset {name} cannot be read"):
-            values: npt.NDArray[Any] = self._file[name][start:stop]
-            if values.dtype.kind == "S":
+            return Values(self, self._file[name], self.spec.of(name))
+
+    def read(
+        self, name: str, start: int | None = None, stop: int | None = None
+    ) -> npt.NDArray[Any]:
+        """Read a dataset, or its rows ``start..stop``, checked; labels as int64 or str.
+
+        Raises
+        ------
+        ArtifactError
+            If it is damaged or holds what it may not, see :class:`Values`.
+        """
+        values = self.dataset(name)[start:stop]
+        if values.dtype.kind == "S":
+            with _damage_named(self.path, f"dataset {name} is not UTF-8"):
                 return np.char.decode(values, "utf-8")
-        spec = self.spec.of(name)
-        if values.dtype.kind == "f" and not spec.nan and not np.isfinite(values).all():
-            bad = int(np.size(values) - np.isfinite(values).sum())
-            raise damaged(self.path, f"dataset {name} holds {bad} values that are not finite")
         return values
 
     def present(self) -> list[DatasetSpec]:
@@ -95,9 +114,57 @@ class Artifact:
             if spec.name in self._file
         ]
 
-    def _json(self, name: str) -> Any:
-        with _damage_named(self.path, f"attribute {name} is missing or not JSON"):
-            return json.loads(_text(self._file.attrs[name]))
+    def _text(self, name: str) -> str:
+        with _damage_named(self.path, f"attribute {name} is missing or not text"):
+            text = _text(self._file.attrs[name])
+        if not isinstance(text, str):
+            raise damaged(self.path, f"attribute {name} is not text")
+        return text
+
+    def _json(self, name: str, of: Any) -> Any:
+        try:
+            return parse(self._text(name), of)
+        except (json.JSONDecodeError, RecursionError) as error:
+            raise damaged(self.path, f"attribute {name} is not JSON") from error
+        except ValueError as error:
+            raise damaged(self.path, f"attribute {name}: {error}") from error
+
+
+class Values:
+    """A dataset of an artifact; what is read of it is checked.
+
+    Numbers must be finite, or NaN where the schema allows it, and follow the rules of the schema.
+
+    Attributes
+    ----------
+    shape : tuple of int
+    dtype : numpy.dtype
+    chunks : tuple of int or None
+    """
+
+    def __init__(self, artifact: Artifact, dataset: h5py.Dataset, spec: DatasetSpec) -> None:
+        self.shape: tuple[int, ...] = dataset.shape
+        self.dtype: np.dtype[Any] = dataset.dtype
+        self.chunks: tuple[int, ...] | None = dataset.chunks
+        self._artifact = artifact
+        self._dataset = dataset
+        self._spec = spec
+
+    def __getitem__(self, place: Any) -> npt.NDArray[Any]:
+        path, name = self._artifact.path, self._spec.name
+        with _damage_named(path, f"dataset {name} cannot be read"):
+            values: npt.NDArray[Any] = self._dataset[place]
+        if values.dtype.kind == "f":
+            wrong = np.isinf(values) if self._spec.nan else ~np.isfinite(values)
+            if wrong.any():
+                raise damaged(
+                    path, f"dataset {name} holds {wrong.sum():,} values that are not finite"
+                )
+        whole = values.shape == self.shape
+        for rule in self._spec.rules:
+            if (whole or not rule.of_all) and not rule.holds(values, self._artifact.sizes):
+                raise damaged(path, f"dataset {name} holds other values than {rule}")
+        return values
 
 
 View = TypeVar("View", bound=Artifact)
@@ -116,10 +183,7 @@ def open_artifact(path: Path, *views: type[View]) -> Iterator[View]:
     """
     kinds = {view.kind: view for view in views}
     hint = _MADE_BY_HINT[views[0].kind] if len(views) == 1 else None
-    if not path.exists():
-        raise InputError(f"{path}: no such file", hint=hint)
-    if path.is_dir():
-        raise ArtifactError(f"{path} is a folder, not an artifact")
+    check_file(path, otherwise=ArtifactError, hint=hint)
     with _open_hdf5(path) as file:
         with _damage_named(path, "its structure cannot be read"):
             spec = _check_kind(path, file, tuple(kinds), hint)
@@ -128,6 +192,7 @@ def open_artifact(path: Path, *views: type[View]) -> Iterator[View]:
                 for dataset in _numbered(file, declared):
                     if _check_presence(path, file, dataset):
                         _check_dataset(path, file[dataset.name], dataset, artifact.sizes)
+            artifact.sizes |= spec.more_sizes(artifact.parameters, artifact.sizes)
         yield artifact
 
 
@@ -165,8 +230,8 @@ def _check_kind(
             f"{path} is of kind {kind}, but {article} {wanted} artifact is needed here", hint=hint
         )
     version = file.attrs.get("format_version")
-    if not isinstance(version, int | np.integer):
-        raise damaged(path, "attribute format_version is missing")
+    if not isinstance(version, int | np.integer) or version < 1:
+        raise damaged(path, "attribute format_version is missing or not 1 or more")
     if version > SPECS[kind].version:
         raise ArtifactError(
             f"{path} has {kind} format version {version}; this ltau reads up to "
@@ -190,11 +255,12 @@ def _numbered(file: h5py.File, spec: DatasetSpec) -> list[DatasetSpec]:
 
 def _check_presence(path: Path, file: h5py.File, spec: DatasetSpec) -> bool:
     """Whether the dataset is there, and there in this very file."""
+    required = spec.required or (spec.beside != "" and spec.beside in file)
     group = file
     for part in spec.name.split("/"):
         link = group.get(part, getlink=True)
         if link is None:
-            if spec.required:
+            if required:
                 raise damaged(path, f"dataset {spec.name} is missing")
             return False
         if isinstance(link, h5py.ExternalLink | h5py.SoftLink):
@@ -223,6 +289,11 @@ def _check_dataset(
         raise damaged(
             path, f"dataset {spec.name} has {len(dataset.shape)} dimensions, not {len(spec.dims)}"
         )
+    if 0 in dataset.shape:
+        raise damaged(path, f"dataset {spec.name} is empty: its shape is {dataset.shape}")
+    lacking = not_stored(dataset, path.stat().st_size)
+    if lacking:
+        raise damaged(path, f"dataset {spec.name} {lacking}")
     for size, dim in zip(dataset.shape, spec.dims, strict=True):
         name, more = split_dim(dim)
         if sizes.setdefault(name, size - more) != size - more:

@@ -3,7 +3,23 @@
 from __future__ import annotations
 
 import re
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field, replace
+from typing import Any
+
+from ltau_cli.artifacts import attributes
+from ltau_cli.artifacts.rules import (
+    Above,
+    Growing,
+    Number,
+    Offsets,
+    Permutation,
+    Rule,
+    SomeInEachRow,
+    Tree,
+    Within,
+    numbered,
+)
 
 FORMAT = "ltau"
 
@@ -30,8 +46,12 @@ class DatasetSpec:
         Also written to the dataset's attributes.
     required : bool
         Whether every artifact of the kind has it.
+    beside : str
+        Name of a dataset that it must stand beside, where that is there.
     nan : bool
         Whether NaN is allowed (a missing value).
+    rules : tuple of Rule
+        What must hold of the values when they are read.
     """
 
     name: str
@@ -40,23 +60,47 @@ class DatasetSpec:
     units: str
     description: str
     required: bool = True
+    beside: str = ""
     nan: bool = False
+    rules: tuple[Rule, ...] = ()
 
     def numbered(self, number: int) -> DatasetSpec:
         """Put a number in the place of ``*``."""
         dims = tuple(dim.replace("*", str(number)) for dim in self.dims)
-        return replace(self, name=self.name.replace("*", str(number)), dims=dims)
+        rules = tuple(numbered(rule, number) for rule in self.rules)
+        name, beside = (text.replace("*", str(number)) for text in (self.name, self.beside))
+        return replace(self, name=name, dims=dims, beside=beside, rules=rules)
 
 
 @dataclass(frozen=True)
 class ArtifactSpec:
-    """One kind of artifact and the version of its layout."""
+    """One kind of artifact and the version of its layout.
+
+    Parameters
+    ----------
+    kind, description, made_by : str
+    version : int
+        1 or more.
+    datasets : tuple of DatasetSpec
+    parameters, summary : type
+        What the JSON attributes hold, see :mod:`ltau_cli.artifacts.attributes`.
+    fingerprint : bool
+        Whether it is tied to a model.
+    more_sizes : callable
+        Sizes that rules need beside those of the dimensions, from the parameters and these.
+    """
 
     kind: str
     version: int
     description: str
     made_by: str
     datasets: tuple[DatasetSpec, ...]
+    parameters: Any
+    summary: Any
+    fingerprint: bool = True
+    more_sizes: Callable[[Mapping[str, Any], Mapping[str, int]], Mapping[str, int]] = (
+        lambda _parameters, _sizes: {}
+    )
     by_name: dict[str, DatasetSpec] = field(init=False)
 
     def __post_init__(self) -> None:
@@ -71,56 +115,89 @@ class ArtifactSpec:
 
 
 def _optional(
-    name: str, dims: tuple[str, ...], dtype: str, units: str, description: str, nan: bool = False
+    name: str,
+    dims: tuple[str, ...],
+    dtype: str,
+    units: str,
+    description: str,
+    rules: tuple[Rule, ...] = (),
+    beside: str = "",
 ) -> DatasetSpec:
-    return DatasetSpec(name, dims, dtype, units, description, required=False, nan=nan)
+    return DatasetSpec(
+        name, dims, dtype, units, description, required=False, beside=beside, rules=rules
+    )
 
 
 def _index(folder: str, points: str, nodes: str, edges: str) -> tuple[DatasetSpec, ...]:
     """Return the arrays of an index over some points: of its cells or of NN-descent."""
+    first, start = f"{folder}/graph_indptr", f"{folder}/cell_start"
     cells = nodes.replace("nodes", "search_cells")
     box = (cells, nodes.replace("nodes", "axes"))
     return (
-        _optional(f"{folder}/cell_point", (points,), "int32", ONE, "points, cell by cell"),
-        _optional(f"{folder}/cell_start", (f"{cells}+1",), "int64", ONE, "first of each cell"),
+        _optional(
+            f"{folder}/cell_point", (points,), "int32", ONE, "points, cell by cell",
+            rules=(Permutation(points),), beside=start,
+        ),
+        _optional(
+            f"{folder}/cell_start", (f"{cells}+1",), "int64", ONE, "first of each cell",
+            rules=(Offsets(points),), beside=f"{folder}/cell_point",
+        ),
         _optional(
             f"{folder}/cell_center", (cells, "d_search"), "float32", DESCRIPTOR_UNITS,
-            "centers of the cells",
+            "centers of the cells", beside=start,
         ),
         _optional(
             f"{folder}/cell_axes", (*box, "d_search"), "float32", ONE,
-            "orthonormal axes of each cell",
+            "orthonormal axes of each cell", beside=start,
         ),
         _optional(
             f"{folder}/cell_low", box, "float32", DESCRIPTOR_UNITS,
-            "its points lie above this along each axis, from the center",
+            "its points lie above this along each axis, from the center", beside=start,
         ),
-        _optional(f"{folder}/cell_high", box, "float32", DESCRIPTOR_UNITS, "and below this"),
+        _optional(
+            f"{folder}/cell_high", box, "float32", DESCRIPTOR_UNITS, "and below this", beside=start
+        ),
         _optional(
             f"{folder}/cell_rest", (cells,), "float32", DESCRIPTOR_UNITS,
-            "and at most this far beside the axes",
+            "and at most this far beside the axes", rules=FROM_0, beside=start,
         ),
         _optional(
             f"{folder}/cell_radius", (cells,), "float32", DESCRIPTOR_UNITS,
-            "largest distance of a point of the cell from its center",
+            "largest distance of a point of the cell from its center", rules=FROM_0, beside=start,
         ),
         _optional(
-            f"{folder}/graph_indptr", (f"{points}+1",), "int64", ONE, "search graph, CSR offsets"
+            f"{folder}/graph_indptr", (f"{points}+1",), "int64", ONE, "search graph, CSR offsets",
+            rules=(Offsets(edges),), beside=f"{folder}/graph_indices",
         ),
-        _optional(f"{folder}/graph_indices", (edges,), "int32", ONE, "search graph, CSR"),
+        _optional(
+            f"{folder}/graph_indices", (edges,), "int32", ONE, "search graph, CSR",
+            rules=(Number(points),), beside=first,
+        ),
         _optional(
             f"{folder}/tree_hyperplanes", (nodes, "d_search"), "float32", ONE,
-            "search tree, split normals"
+            "search tree, split normals", beside=first,
         ),
-        _optional(f"{folder}/tree_offsets", (nodes,), "float32", ONE, "search tree, split offsets"),
-        _optional(f"{folder}/tree_children", (nodes, "two"), "int32", ONE, "search tree, children"),
         _optional(
-            f"{folder}/tree_indices", (points,), "int32", ONE, "search tree, points of the leaves"
+            f"{folder}/tree_offsets", (nodes,), "float32", ONE, "search tree, split offsets",
+            beside=first,
         ),
-        _optional(f"{folder}/vertex_order", (points,), "int32", ONE, "point of each graph vertex"),
+        _optional(
+            f"{folder}/tree_children", (nodes, "two"), "int32", ONE, "search tree, children",
+            rules=(Tree(points),), beside=first,
+        ),
+        _optional(
+            f"{folder}/tree_indices", (points,), "int32", ONE, "search tree, points of the leaves",
+            rules=(Number(points),), beside=first,
+        ),
+        _optional(
+            f"{folder}/vertex_order", (points,), "int32", ONE, "point of each graph vertex",
+            rules=(Permutation(points),), beside=first,
+        ),
     )  # fmt: skip
 
 
+FROM_0, SHARES = (Within(0),), (Within(0, 1),)
+SORTED, SORTED_SHARES = (Within(0), Growing()), (Within(0, 1), Growing())
 _EPOCH, _SAMPLE, _POINT, _QUERY = ("n_epochs",), ("n_samples",), ("n_points",), ("n_queries",)
 _STRUCTURE, _HELD = ("n_structures",), ("n_heldout",)
 
@@ -129,44 +206,62 @@ ERRORS = ArtifactSpec(
     version=1,
     description="The error of every training sample at every logged epoch.",
     made_by="ingest",
+    parameters=attributes.ErrorsParameters,
+    summary=attributes.ErrorsSummary,
+    fingerprint=False,
     datasets=(
         DatasetSpec(
             "errors", ("n_epochs", "n_samples"), "float32", ERROR_UNITS,
-            "error of each sample at each epoch; NaN is missing", nan=True,
+            "error of each sample at each epoch; NaN is missing", nan=True, rules=FROM_0,
         ),
         DatasetSpec("epoch", _EPOCH, "int32", ONE, "epoch number as logged"),
-        DatasetSpec("run", _EPOCH, "int32", ONE, "training run of each row, from 0"),
+        DatasetSpec(
+            "run", _EPOCH, "int32", ONE, "training run of each row, from 0", rules=FROM_0
+        ),
         DatasetSpec(
             "epoch_mean", _EPOCH, "float64", ERROR_UNITS,
-            "mean error over the samples logged in the epoch; NaN if none was", nan=True,
+            "mean error over the samples logged in the epoch; NaN if none was",
+            nan=True, rules=FROM_0,
         ),
         DatasetSpec(
             "epoch_min", _EPOCH, "float64", ERROR_UNITS,
-            "smallest error above 0 in the epoch; NaN if none was", nan=True,
+            "smallest error above 0 in the epoch; NaN if none was", nan=True, rules=FROM_0,
         ),
         DatasetSpec(
             "epoch_max", _EPOCH, "float64", ERROR_UNITS,
-            "largest error in the epoch; NaN if none was", nan=True,
+            "largest error in the epoch; NaN if none was", nan=True, rules=FROM_0,
         ),
-        DatasetSpec("epoch_missing", _EPOCH, "int64", ONE, "samples missing in the epoch"),
-        DatasetSpec("epoch_zeros", _EPOCH, "int64", ONE, "errors of exactly 0 in the epoch"),
-        DatasetSpec("n_logged", _SAMPLE, "int32", ONE, "errors logged for each sample"),
+        DatasetSpec(
+            "epoch_missing", _EPOCH, "int64", ONE, "samples missing in the epoch",
+            rules=(Within(0, "n_samples"),),
+        ),
+        DatasetSpec(
+            "epoch_zeros", _EPOCH, "int64", ONE, "errors of exactly 0 in the epoch",
+            rules=(Within(0, "n_samples"),),
+        ),
+        DatasetSpec(
+            "n_logged", _SAMPLE, "int32", ONE, "errors logged for each sample",
+            rules=(Within(0, "n_epochs"),),
+        ),
         DatasetSpec(
             "sample_min", _SAMPLE, "float32", ERROR_UNITS,
-            "smallest error of each sample; NaN if it was never logged", nan=True,
+            "smallest error of each sample; NaN if it was never logged", nan=True, rules=FROM_0,
         ),
         DatasetSpec(
             "sample_max", _SAMPLE, "float32", ERROR_UNITS,
-            "largest error of each sample; NaN if it was never logged", nan=True,
+            "largest error of each sample; NaN if it was never logged", nan=True, rules=FROM_0,
         ),
         _optional("sample_id", _SAMPLE, "label", ONE, "the user's own name of each sample"),
-        _optional("structure", _SAMPLE, "int64", ONE, "structure of each sample, from 0"),
+        _optional(
+            "structure", _SAMPLE, "int64", ONE, "structure of each sample, from 0",
+            rules=(Number("n_samples"),),
+        ),
         _optional("species", _SAMPLE, "label", ONE, "chemical symbol of each sample"),
         _optional("config_type", _SAMPLE, "label", ONE, "config_type of each sample's frame"),
         _optional("group", _SAMPLE, "label", ONE, "the user's own group of each sample"),
         _optional(
             "magnitude", _SAMPLE, "float32", ERROR_UNITS,
-            "magnitude of each sample's target value, for relative tolerances",
+            "magnitude of each sample's target value, for relative tolerances", rules=FROM_0,
         ),
     ),
 )  # fmt: skip
@@ -176,38 +271,43 @@ MODEL = ArtifactSpec(
     version=3,
     description="Error CDFs of the training set and the search structure over its descriptors.",
     made_by="fit",
+    parameters=attributes.ModelParameters,
+    summary=attributes.ModelSummary,
     datasets=(
         DatasetSpec(
             "bin_edges", ("n_bins+1",), "float64", ERROR_UNITS,
-            "bin b holds errors in (bin_edges[b-1], bin_edges[b]]",
+            "bin b holds errors in (bin_edges[b-1], bin_edges[b]]", rules=SORTED,
         ),
         DatasetSpec(
             "thresholds", ("n_thresholds",), "float64", ERROR_UNITS,
-            "thresholds of `uncertainty`; each is a bin edge",
+            "thresholds of `uncertainty`; each is a bin edge", rules=SORTED,
         ),
         DatasetSpec(
             "counts", ("n_points", "n_bins+2"), "unsigned", ONE,
             "errors per bin, pooled over the samples of the point: underflow, bins, overflow",
+            rules=(SomeInEachRow(),),
         ),
         DatasetSpec(
             "mean_error", _POINT, "float32", ERROR_UNITS,
-            "mean logged error of the point's samples",
+            "mean logged error of the point's samples", rules=FROM_0,
         ),
         DatasetSpec(
             "max_error", _POINT, "float32", ERROR_UNITS,
-            "largest logged error of the point's samples",
+            "largest logged error of the point's samples", rules=FROM_0,
         ),
         DatasetSpec(
             "uncertainty", ("n_points", "n_thresholds"), "float32", ONE,
-            "share of logged errors above each threshold",
+            "share of logged errors above each threshold", rules=SHARES,
         ),
         DatasetSpec(
             "multiplicity", _POINT, "int64", ONE,
             "training samples with exactly these descriptors and as many logged errors",
+            rules=(Within(1, "n_samples"),),
         ),
         DatasetSpec(
             "point", _SAMPLE, "int64", ONE,
             "point of each training sample; -1 if it was never logged",
+            rules=(Number("n_points", none=True),),
         ),
         DatasetSpec(
             "descriptor_shift", ("d",), "float64", DESCRIPTOR_UNITS,
@@ -224,25 +324,27 @@ MODEL = ArtifactSpec(
         DatasetSpec(
             "loo_distance", _SAMPLE, "float32", DESCRIPTOR_UNITS,
             "mean distance of each sample to its k nearest other training samples; NaN if it was "
-            "never logged", nan=True,
+            "never logged", nan=True, rules=FROM_0,
         ),
         DatasetSpec(
             "loo_expected_error", _SAMPLE, "float32", ERROR_UNITS,
             "mean error of these neighbors: what ltau expects of the sample without seeing it",
-            nan=True,
+            nan=True, rules=FROM_0,
         ),
-        _optional(
+        DatasetSpec(
             "loo_share", ("n_neighbors", "n_samples"), "float16", ONE,
             "mean distance to the nearest 1, 2, ... k of them over `loo_distance`: the reference "
-            "of a smaller k; NaN if never logged", nan=True,
+            "of a smaller k; NaN if never logged", required=False, nan=True, rules=FROM_0,
         ),
         _optional(
             "loo_group", _SAMPLE, "int64", ONE,
             "samples that were left out together, with --loo structure",
+            rules=(Number("n_samples"),),
         ),
         _optional(
             "shard_start", ("n_shards+1",), "int64", ONE,
             "first point of each shard, and the number of points, with --shards",
+            rules=(Offsets("n_points", strictly=True),),
         ),
         *_index("index", "n_points", "n_nodes", "n_graph_edges"),
         *_index("index/*", "n_points_*", "n_nodes_*", "n_graph_edges_*"),
@@ -255,34 +357,53 @@ _MAPS = (
         "coefficients", ("n_coefficients",), "float64", ONE,
         "calibrated error = exp(coefficients[0]) * product of each feature to the power of its "
         "coefficient; features: expected error, relative distance, geometric mean of the "
-        "structure's relative distances, neighbor distance",
+        "structure's relative distances, neighbor distance, the third and the second again with a "
+        "floor where the law bends (not in version 1)",
     ),
     DatasetSpec(
         "feature_floors", ("n_features",), "float64", ONE,
-        "features below these count as these, each in its own units",
+        "features below these count as these, each in its own units", rules=(Above(0),),
+    ),
+    _optional(
+        "exponent_center", ("n_features",), "float64", ONE,
+        "mean logarithm of each feature over the rows that were fitted on",
+    ),
+    _optional(
+        "exponent_covariance", ("n_features", "n_features"), "float64", ONE,
+        "covariance of the exponents: with the features x of a row as logarithms, less their "
+        "center, the spread of its calibrated error is s = sqrt(x' covariance x)",
     ),
     _optional(
         "knots", ("two", "n_knots"), "float64", ERROR_UNITS,
         "expected and calibrated errors of --method isotonic, linear in between",
+        rules=(Within(0), Growing(strictly=False)),
     ),
     DatasetSpec(
         "bound_ratio", ("n_cells", "n_levels"), "float64", ONE,
-        "conformal bound over calibrated error; a cell is a group and a bin of relative distance, "
-        "the last ones are of rows in no known group",
+        "conformal bound at level p over calibrated error times exp(z(p) s), z the normal's "
+        "quantile and s the spread; a cell is a group and a bin of relative distance, the last "
+        "ones are of rows in no known group", rules=FROM_0,
     ),
     DatasetSpec(
         "ratio_quantiles", ("n_cells", "n_ratio_levels"), "float64", ONE,
-        "quantiles of true over calibrated error, at equally spaced levels",
+        "the same for quantiles at equally spaced levels",
+        rules=(Within(0), Growing(strictly=False)),
     ),
-    _optional("bound_groups", ("n_bound_groups",), "label", ONE, "groups with their own bounds"),
+    _optional(
+        "bound_groups", ("n_bound_groups",), "label", ONE, "groups with their own bounds",
+        rules=(Growing(),),
+    ),
     _optional(
         "distance_edges", ("n_distance_edges",), "float64", ONE,
-        "inner edges of the bins of relative distance",
+        "inner edges of the bins of relative distance", rules=SORTED,
     ),
-    _optional("groups", ("n_groups",), "label", ONE, "groups of the calibration rows"),
+    _optional(
+        "groups", ("n_groups",), "label", ONE, "groups of the calibration rows",
+        rules=(Growing(),),
+    ),
     DatasetSpec(
         "group_error", ("n_groups+1",), "float64", ERROR_UNITS,
-        "mean true error of each group, then of all rows",
+        "mean true error of each group, then of all rows", rules=FROM_0,
     ),
     DatasetSpec(
         "baselines/coefficients", ("n_baselines", "n_coefficients"), "float64", ONE,
@@ -291,96 +412,166 @@ _MAPS = (
     ),
     DatasetSpec(
         "baselines/bound_ratio", ("n_baselines", "n_levels"), "float64", ONE,
-        "their conformal bounds over their errors",
+        "their conformal bounds over their errors", rules=FROM_0,
     ),
     DatasetSpec(
         "baselines/ratio_quantiles", ("n_baselines", "n_ratio_levels"), "float64", ONE,
-        "quantiles of true error over theirs",
+        "quantiles of true error over theirs", rules=(Within(0), Growing(strictly=False)),
     ),
 )  # fmt: skip
 
+
+def _rows_of_the_whole(
+    parameters: Mapping[str, Any], sizes: Mapping[str, int]
+) -> Mapping[str, int]:
+    """Rows that the structures are counted in: those of the whole, where this is a part of it."""
+    return {
+        "n_rows": parameters["shard"]["n_rows"] if "shard" in parameters else sizes["n_queries"]
+    }
+
+
 SCORES = ArtifactSpec(
     kind="scores",
-    version=1,
+    version=2,
     description="Uncertainty of new predictions.",
     made_by="score",
+    parameters=attributes.ScoresParameters,
+    summary=attributes.ScoresSummary,
+    more_sizes=_rows_of_the_whole,
     datasets=(
         DatasetSpec(
             "expected_error", _QUERY, "float32", ERROR_UNITS,
-            "mean logged error of the k nearest training samples",
+            "mean logged error of the k nearest training samples", rules=FROM_0,
         ),
         DatasetSpec(
             "uncertainty", ("n_queries", "n_thresholds"), "float32", ONE,
-            "probability that the error exceeds each threshold",
+            "probability that the error exceeds each threshold", rules=SHARES,
         ),
-        DatasetSpec("thresholds", ("n_thresholds",), "float64", ERROR_UNITS, "of `uncertainty`"),
+        DatasetSpec(
+            "thresholds", ("n_thresholds",), "float64", ERROR_UNITS, "of `uncertainty`",
+            rules=SORTED,
+        ),
         DatasetSpec(
             "quantiles", ("n_queries", "n_quantiles"), "float32", ERROR_UNITS,
-            "error quantiles of the mixed CDF",
+            "error quantiles of the mixed CDF", rules=(Within(0), Growing(strictly=False)),
         ),
-        DatasetSpec("quantile_levels", ("n_quantiles",), "float64", ONE, "of `quantiles`"),
+        DatasetSpec(
+            "quantile_levels", ("n_quantiles",), "float64", ONE, "of `quantiles`",
+            rules=SORTED_SHARES,
+        ),
         DatasetSpec(
             "neighbor_distance", _QUERY, "float32", DESCRIPTOR_UNITS,
-            "mean distance to the k nearest training samples",
+            "mean distance to the k nearest training samples", rules=FROM_0,
         ),
         DatasetSpec(
             "relative_distance", _QUERY, "float32", ONE,
-            "neighbor distance over the mean leave-one-out distance of the neighbors",
+            "neighbor distance over the mean leave-one-out distance of the neighbors", rules=FROM_0,
         ),
         DatasetSpec(
             "ood_pvalue", _QUERY, "float64", ONE,
             "share of training samples at least as far from their neighbors; small: out of domain",
+            rules=SHARES,
         ),
         _optional(
-            "calibrated_error", _QUERY, "float32", ERROR_UNITS, "calibrated expected error"
+            "calibrated_error", _QUERY, "float32", ERROR_UNITS, "calibrated expected error",
+            rules=FROM_0,
+            beside="calibration/coefficients",
         ),
         _optional(
             "error_bound", ("n_queries", "n_levels"), "float32", ERROR_UNITS,
-            "bound that the error stays under with each probability of `levels`",
+            "bound that the error stays under with each probability of `levels`", rules=FROM_0,
+            beside="calibrated_error",
         ),
         _optional(
             "calibrated_uncertainty", ("n_queries", "n_thresholds"), "float32", ONE,
-            "calibrated probability that the error exceeds each threshold",
+            "calibrated probability that the error exceeds each threshold", rules=SHARES,
+            beside="calibrated_error",
         ),
-        _optional("levels", ("n_levels",), "float64", ONE, "coverage levels of `error_bound`"),
+        _optional(
+            "levels", ("n_levels",), "float64", ONE, "coverage levels of `error_bound`",
+            rules=SORTED_SHARES,
+            beside="calibrated_error",
+        ),
         _optional(
             "in_calibration", _QUERY, "bool", ONE,
             "rows that the calibration was fitted on: leave them out of any evaluation",
+            beside="calibrated_error",
         ),
-        _optional("structure", _QUERY, "int64", ONE, "structure of each row, from 0"),
+        _optional(
+            "structure", _QUERY, "int64", ONE, "structure of each row, from 0",
+            rules=(Number("n_rows"),),
+            beside="structures/n_samples",
+        ),
         _optional("group", _QUERY, "label", ONE, "the user's group of each row, such as species"),
         _optional("sample_id", _QUERY, "label", ONE, "the user's own name of each row"),
-        _optional("structures/n_samples", _STRUCTURE, "int64", ONE, "rows of each structure"),
+        _optional(
+            "structures/n_samples", _STRUCTURE, "int64", ONE, "rows of each structure",
+            rules=(Within(1, "n_queries"),),
+            beside="structures/expected_error_mean",
+        ),
         _optional(
             "structures/expected_error_mean", _STRUCTURE, "float32", ERROR_UNITS,
-            "mean expected error of the structure",
+            "mean expected error of the structure", rules=FROM_0,
+            beside="structures/n_samples",
         ),
         _optional(
             "structures/expected_error_max", _STRUCTURE, "float32", ERROR_UNITS,
-            "largest expected error of the structure",
+            "largest expected error of the structure", rules=FROM_0,
+            beside="structures/n_samples",
         ),
         _optional(
             "structures/uncertainty_mean", ("n_structures", "n_thresholds"), "float32", ONE,
-            "mean uncertainty of the structure",
+            "mean uncertainty of the structure", rules=SHARES,
+            beside="structures/n_samples",
         ),
         _optional(
             "structures/uncertainty_max", ("n_structures", "n_thresholds"), "float32", ONE,
-            "largest uncertainty of the structure",
+            "largest uncertainty of the structure", rules=SHARES,
+            beside="structures/n_samples",
         ),
         _optional(
             "structures/relative_distance_mean", _STRUCTURE, "float32", ONE,
-            "mean relative neighbor distance of the structure",
+            "mean relative neighbor distance of the structure", rules=FROM_0,
+            beside="structures/n_samples",
         ),
         _optional(
             "structures/out_of_domain_share", _STRUCTURE, "float32", ONE,
-            "share of the structure's rows with ood_pvalue below 0.01",
+            "share of the structure's rows with ood_pvalue below 0.01", rules=SHARES,
+            beside="structures/n_samples",
+        ),
+        *(
+            _optional(f"structures/{name}_{short}", dims, "float32", units, f"{word} {what}")
+            for name, dims, units, what in (
+                (
+                    "calibrated_error", _STRUCTURE, ERROR_UNITS,
+                    "calibrated error of the structure",
+                ),
+                (
+                    "error_bound", ("n_structures", "n_levels"), ERROR_UNITS,
+                    "error bound of the structure's rows at each level",
+                ),
+                (
+                    "calibrated_uncertainty", ("n_structures", "n_thresholds"), ONE,
+                    "calibrated uncertainty of the structure",
+                ),
+            )
+            for short, word in (("mean", "mean"), ("max", "largest"))
         ),
         _optional(
-            "cdf", ("n_queries", "n_edges"), "float32", ONE, "P(error <= cdf_edges), with --cdf"
+            "cdf", ("n_queries", "n_edges"), "float32", ONE, "P(error <= cdf_edges), with --cdf",
+            rules=(Within(0, 1), Growing(strictly=False)),
+            beside="cdf_edges",
         ),
-        _optional("cdf_edges", ("n_edges",), "float64", ERROR_UNITS, "of `cdf`"),
+        _optional("cdf_edges", ("n_edges",), "float64", ERROR_UNITS, "of `cdf`", rules=SORTED,
+            beside="cdf",
+        ),
         *(
-            replace(spec, name=f"calibration/{spec.name}", required=False)
+            replace(
+                spec,
+                name=f"calibration/{spec.name}",
+                required=False,
+                beside="calibrated_error" if spec.required else "",
+            )
             for spec in _MAPS
         ),
     ),
@@ -388,38 +579,65 @@ SCORES = ArtifactSpec(
 
 CALIBRATION = ArtifactSpec(
     kind="calibration",
-    version=1,
+    version=2,
     description="Fitted maps from predicted to observed errors, and how well they hold.",
     made_by="calibrate",
+    parameters=attributes.CalibrationParameters,
+    summary=attributes.CalibrationSummary,
     datasets=(
         DatasetSpec(
-            "thresholds", ("n_thresholds",), "float64", ERROR_UNITS, "thresholds of the scores"
+            "thresholds", ("n_thresholds",), "float64", ERROR_UNITS, "thresholds of the scores",
+            rules=SORTED,
         ),
         DatasetSpec(
             "threshold_scale", ("n_thresholds",), "float64", ONE,
-            "s: the predicted uncertainty is the observed P(error > s * threshold)",
+            "of --method threshold: P(error > threshold) is the mixed CDF's at threshold / s",
+            rules=FROM_0,
         ),
-        DatasetSpec("levels", ("n_levels",), "float64", ONE, "coverage levels of `bound_ratio`"),
+        DatasetSpec(
+            "levels", ("n_levels",), "float64", ONE, "coverage levels of `bound_ratio`",
+            rules=SORTED_SHARES,
+        ),
         *_MAPS,
-        DatasetSpec("fit_row", ("n_fit",), "int64", ONE, "rows of the scores used for the fit"),
-        DatasetSpec("heldout_row", _HELD, "int64", ONE, "rows that the fit did not see"),
         DatasetSpec(
-            "heldout_true_error", _HELD, "float32", ERROR_UNITS, "their true errors"
+            "fit_row", ("n_fit",), "int64", ONE, "rows of the scores used for the fit",
+            rules=SORTED,
         ),
         DatasetSpec(
-            "heldout_expected_error", _HELD, "float32", ERROR_UNITS, "their expected errors"
+            "heldout_row", _HELD, "int64", ONE, "rows that the fit did not see",
+            rules=SORTED,
         ),
         DatasetSpec(
-            "heldout_calibrated_error", _HELD, "float32", ERROR_UNITS, "their calibrated errors"
+            "heldout_true_error", _HELD, "float32", ERROR_UNITS, "their true errors", rules=FROM_0
         ),
         DatasetSpec(
-            "heldout_relative_distance", _HELD, "float32", ONE, "their relative distances"
+            "heldout_expected_error", _HELD, "float32", ERROR_UNITS, "their expected errors",
+            rules=FROM_0,
+        ),
+        DatasetSpec(
+            "heldout_calibrated_error", _HELD, "float32", ERROR_UNITS, "their calibrated errors",
+            rules=FROM_0,
+        ),
+        DatasetSpec(
+            "heldout_relative_distance", _HELD, "float32", ONE, "their relative distances",
+            rules=FROM_0,
         ),
         _optional("heldout_group", _HELD, "label", ONE, "their groups, such as species"),
-        DatasetSpec("heldout_cell", _HELD, "int64", ONE, "row of `bound_ratio` of each of them"),
+        _optional(
+            "heldout_spread", _HELD, "float32", ONE,
+            "standard deviation of the logarithms of their calibrated errors", rules=FROM_0,
+        ),
+        DatasetSpec(
+            "heldout_cell", _HELD, "int64", ONE, "row of `bound_ratio` of each of them",
+            rules=(Number("n_cells"),),
+        ),
         DatasetSpec(
             "heldout_uncertainty", ("n_heldout", "n_thresholds"), "float32", ONE,
-            "their uncertainties",
+            "their uncertainties", rules=SHARES,
+        ),
+        _optional(
+            "heldout_calibrated_uncertainty", ("n_heldout", "n_thresholds"), "float32", ONE,
+            "their uncertainties as scores with this calibration have them", rules=SHARES,
         ),
     ),
 )  # fmt: skip

@@ -63,12 +63,8 @@ class ScoresFile(Artifact):
             return None
         about = self.parameters["shard"]
         names = ("index", "count", "n_rows", "first", "last", "n_structures")
-        values = [about.get(name) if isinstance(about, dict) else None for name in names]
-        numbers = [value for value in values if isinstance(value, int) and value >= 0]
-        if len(numbers) < len(names):
-            raise damaged(self.path, "parameter shard is not as ltau score writes it")
-        index, count, n_rows, first, last, n_structures = numbers
-        if not (index < count <= n_rows and first <= last <= n_rows):
+        index, count, n_rows, first, last, n_structures = (about[name] for name in names)
+        if not (index < count <= n_rows and first <= last <= n_rows and n_structures <= n_rows):
             raise damaged(self.path, f"it cannot be shard {index} of {count} of {n_rows} rows")
         return Part(index, count, n_rows, first, last), n_structures
 
@@ -288,3 +284,10 @@ def _write_structures(writer: ArtifactWriter, summary: Summary) -> None:
         "structures/relative_distance_mean", totals["relative_distance"].total[:, 0] / n_samples
     )
     writer.put("structures/out_of_domain_share", totals["out_of_domain"].total[:, 0] / n_samples)
+    for name in ("calibrated_error", "error_bound", "calibrated_uncertainty"):
+        if name in totals:
+            wide = name != "calibrated_error"
+            mean = totals[name].total / n_samples[:, None]
+            largest = totals[name].largest
+            writer.put(f"structures/{name}_mean", mean if wide else mean[:, 0])
+            writer.put(f"structures/{name}_max", largest if wide else largest[:, 0])

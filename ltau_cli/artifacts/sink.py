@@ -6,6 +6,8 @@ import os
 from pathlib import Path
 from typing import Any
 
+from ltau_cli.output import cannot_write, writing
+
 
 class FileSink:
     """A file for h5py that keeps a failed write to itself until it is asked.
@@ -17,21 +19,27 @@ class FileSink:
     Parameters
     ----------
     path : Path
-        Created, or emptied.
-    keep : bool
-        Keep what it holds.
+        The file.
+    target : Path
+        What it will become, for the message.
     """
 
-    def __init__(self, path: Path, *, keep: bool = False) -> None:
-        flags = os.O_RDWR | os.O_CREAT | (0 if keep else os.O_TRUNC)
-        self._descriptor = os.open(path, flags, 0o666)
+    def __init__(self, path: Path, target: Path) -> None:
+        with writing(target):
+            self._descriptor = os.open(path, os.O_RDWR)
+        self._target = target
         self._position = 0
         self._failure: OSError | None = None
 
     def check(self) -> None:
-        """Raise what went wrong, if anything did."""
+        """Raise what went wrong, if anything did.
+
+        Raises
+        ------
+        OutputError
+        """
         if self._failure is not None:
-            raise self._failure
+            raise cannot_write(self._target, self._failure) from self._failure
 
     def write(self, data: Any) -> int:
         """Write all of ``data`` at the position."""
@@ -89,4 +97,7 @@ class FileSink:
 
     def close(self) -> None:
         """Close the file."""
-        os.close(self._descriptor)
+        try:
+            os.close(self._descriptor)
+        except OSError as error:  # a network file system may tell only now
+            self._failure = self._failure or error

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import contextlib
-import fcntl
 import os
 import tempfile
 from collections.abc import Iterator, Mapping
@@ -13,9 +12,10 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
+from ltau_cli import stop
 from ltau_cli.artifacts.write import to_json
-from ltau_cli.errors import InputError, OutputError
-from ltau_cli.output import creation_named, failures_named
+from ltau_cli.errors import InputError
+from ltau_cli.output import busy, hidden, is_at, lock, writing
 
 _COUNT_BYTES = 20  # of the first line, so that it can be written over
 
@@ -58,7 +58,8 @@ class Spool:
         OutputError
             If it cannot be written; the rows before it stay finished.
         """
-        with failures_named(self._target):
+        stop.look()
+        with writing(self._target):
             _write(self._descriptor, block.tobytes(), self._place(self.rows))
             os.fsync(self._descriptor)
             _write(self._descriptor, _count_line(self.rows + len(block)), 0)
@@ -68,7 +69,8 @@ class Spool:
         """Yield (first row, block (rows,)) of the finished rows."""
         for first in range(0, self.rows, rows):
             size = min(rows, self.rows - first) * self._dtype.itemsize
-            data = os.pread(self._descriptor, size, self._place(first))
+            with writing(self._target):
+                data = os.pread(self._descriptor, size, self._place(first))
             yield first, np.frombuffer(data, self._dtype)
 
     def _place(self, row: int) -> int:
@@ -96,13 +98,13 @@ def open_spool(target: Path, job: Mapping[str, Any], dtype: np.dtype[Any]) -> It
     OutputError
         If it cannot be written, or another process is at it.
     """
-    path = target.with_name(f".{target.name}.part")
-    with creation_named(target):
+    path = hidden(target, "part")
+    with writing(target):
         descriptor = _open_locked(path, target)
     keep = True
     spool = None
     try:
-        with failures_named(target):
+        with writing(target):
             spool = _continue_or_begin(descriptor, target, job, dtype)
         yield spool
         keep = False
@@ -111,7 +113,8 @@ def open_spool(target: Path, job: Mapping[str, Any], dtype: np.dtype[Any]) -> It
         raise
     finally:
         if not keep or spool is None or spool.rows == 0:
-            path.unlink(missing_ok=True)
+            with contextlib.suppress(OSError):
+                path.unlink()
         os.close(descriptor)
 
 
@@ -124,27 +127,22 @@ def open_temporary_spool(dtype: np.dtype[Any]) -> Iterator[Spool]:
     OutputError
         If it cannot be written.
     """
-    with tempfile.TemporaryFile(prefix="ltau-") as file:
-        yield Spool(file.fileno(), Path(tempfile.gettempdir()), dtype, _COUNT_BYTES, 0)
+    folder = Path(tempfile.tempdir or "a temporary file")
+    with contextlib.ExitStack() as stack:
+        with writing(folder):
+            file = stack.enter_context(tempfile.TemporaryFile(prefix="ltau-"))
+        yield Spool(file.fileno(), folder, dtype, _COUNT_BYTES, 0)
 
 
 def _open_locked(path: Path, target: Path) -> int:
     """Open the file for this process alone."""
     while True:
-        descriptor = os.open(path, os.O_RDWR | os.O_CREAT, 0o666)
-        try:
-            fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        except BlockingIOError as error:
+        descriptor = os.open(path, os.O_RDWR | os.O_CREAT | os.O_NOFOLLOW, 0o666)
+        if lock(descriptor) is False:
             os.close(descriptor)
-            raise OutputError(
-                f"{target} is being written by another ltau",
-                hint="wait until it is done, or name another file",
-            ) from error
-        except OSError:
-            return descriptor  # a file system without locks
-        with contextlib.suppress(FileNotFoundError):
-            if os.path.samestat(os.fstat(descriptor), path.stat()):
-                return descriptor
+            raise busy(target)
+        if is_at(descriptor, path):
+            return descriptor
         os.close(descriptor)  # its owner finished and removed it in between
 
 

@@ -45,7 +45,7 @@ class ScoreTable:
         """
         labels = {name: artifact.read(name) for name in LABELS.values() if artifact.has(name)}
         there = [spec.name for spec in artifact.present() if spec.dims[0] == ROW_DIM]
-        first = [name for name in ROW_LABELS if name in there]
+        first = [name for name in LEADING if name in there]
         names = ["row", *first, *(name for name in there if name not in first)]
         text = [name for name in first if artifact.dataset(name).dtype.kind == "S"]
         conditions = tuple(Condition.parse(condition, text) for condition in where)
@@ -112,7 +112,9 @@ LABELS = {
     "n_levels": "levels",
     "n_edges": "cdf_edges",
 }
-ROW_LABELS = ("structure", "group", "sample_id")  # shown before the numbers
+ROW_LABELS = ("structure", "group", "sample_id")
+# Shown before the plain numbers.
+LEADING = (*ROW_LABELS, "calibrated_error", "error_bound", "calibrated_uncertainty")
 Names = dict[str, list[str]]
 Columns = dict[str, npt.NDArray[Any]]
 

@@ -13,11 +13,13 @@ import h5py
 import numpy as np
 import numpy.typing as npt
 
-from ltau_cli import __version__
+from ltau_cli import __version__, stop
 from ltau_cli.artifacts.provenance import created_now
+from ltau_cli.artifacts.read import Artifact
 from ltau_cli.artifacts.schema import ERROR_UNITS, FORMAT, SPECS, DatasetSpec
 from ltau_cli.artifacts.sink import FileSink
-from ltau_cli.output import replace_atomically
+from ltau_cli.errors import OutputError
+from ltau_cli.output import replace_atomically, writing
 
 COMPRESS_FROM = 1 << 16  # bytes; smaller datasets stay contiguous
 GROWING_CHUNK = 1024  # rows of a dataset that grows by a row per epoch
@@ -36,6 +38,7 @@ class BlockWriter:
         return self._dataset[place]
 
     def __setitem__(self, place: Any, values: npt.ArrayLike) -> None:
+        stop.look()
         self._dataset[place] = values
         self._sink.check()
 
@@ -83,8 +86,19 @@ class ArtifactWriter:
         """Open a dataset that is there, grown to ``shape``."""
         dataset = self._file[name]
         if dataset.shape != shape:
+            if dataset.chunks is None:  # as h5repack leaves it
+                self._rebuild(name)
+                dataset = self._file[name]
             dataset.resize(shape)
         return BlockWriter(dataset, self._sink)
+
+    def _rebuild(self, name: str) -> None:
+        """Copy a dataset, row by row, to one that can grow."""
+        old = self._file[name]
+        del self._file[name]
+        new = self.create(name, old.shape, dtype=old.dtype, growing=True)
+        for row in range(len(old)):
+            new[row] = old[row]
 
     def read(
         self, name: str, start: int | None = None, stop: int | None = None
@@ -160,28 +174,43 @@ def create_artifact(path: Path, kind: str, *, units: str, force: bool) -> Iterat
     """
     with (
         replace_atomically(path, force=force) as temporary,
-        contextlib.closing(FileSink(temporary)) as sink,
+        _open_hdf5(temporary, path, "w") as (file, sink),
     ):
-        with h5py.File(sink, "w", libver="v110") as file:
-            yield ArtifactWriter(file, sink, kind, units)
-        sink.check()
+        yield ArtifactWriter(file, sink, kind, units)
 
 
 @contextlib.contextmanager
-def extend_artifact(path: Path, kind: str, *, units: str) -> Iterator[ArtifactWriter]:
-    """Open a copy of an artifact for more rows; it takes the place of ``path`` at the end.
+def extend_artifact(old: Artifact) -> Iterator[ArtifactWriter]:
+    """Open a copy of an artifact for more rows; it takes the place of the old one at the end.
+
+    Parameters
+    ----------
+    old : Artifact
+        As it was when it was read.
 
     Raises
     ------
     OutputError
-        If it cannot be written; the old artifact is then untouched.
+        If it cannot be written, or another process has changed it since; it is then untouched.
     """
+    path = old.path
     with replace_atomically(path, force=True) as temporary:
-        shutil.copyfile(path, temporary)
-        with contextlib.closing(FileSink(temporary, keep=True)) as sink:
-            with h5py.File(sink, "r+", libver="v110") as file:
-                yield ArtifactWriter(file, sink, kind, units)
-            sink.check()
+        with writing(path):
+            if not old.is_unchanged():
+                raise OutputError(
+                    f"{path} was changed by another process meanwhile", hint="try again"
+                )
+            shutil.copyfile(path, temporary)
+        with _open_hdf5(temporary, path, "r+") as (file, sink):
+            yield ArtifactWriter(file, sink, old.kind, old.units)
+
+
+@contextlib.contextmanager
+def _open_hdf5(temporary: Path, target: Path, mode: str) -> Iterator[tuple[h5py.File, FileSink]]:
+    sink = FileSink(temporary, target)
+    with contextlib.closing(sink), h5py.File(sink, mode, libver="v110") as file:
+        yield file, sink
+    sink.check()
 
 
 def as_stored(values: npt.NDArray[Any]) -> npt.NDArray[Any]:

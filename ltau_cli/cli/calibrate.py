@@ -11,8 +11,8 @@ from ltau_cli.cli import options
 from ltau_cli.cli.console import Console, number, percent, quantity, table
 from ltau_cli.cli.evaluate import metric_rows, predictor_header
 from ltau_cli.cli.gates import check_gates, fail_if, parse_gates
-from ltau_cli.cli.score import PROBABILITY
 from ltau_cli.core.choices import Method
+from ltau_cli.errors import UsageError
 from ltau_cli.stages.settings import CalibrateSettings
 
 if TYPE_CHECKING:
@@ -20,8 +20,7 @@ if TYPE_CHECKING:
 
 
 @click.command("calibrate")
-@click.argument("scores", type=options.PATH)
-@click.argument("true_errors")
+@click.argument("sets", nargs=-1, required=True, metavar="SCORES TRUE_ERRORS ...")
 @options.output("calibration.h5")
 @click.option(
     "--method",
@@ -37,6 +36,14 @@ if TYPE_CHECKING:
     "one label per row.",
 )
 @click.option(
+    "--cluster",
+    "clusters",
+    multiple=True,
+    metavar="FILE",
+    help="Which rows, or structures, were drawn together, such as those of one trajectory: one "
+    "label each. A cluster then counts once in the bounds. Once for each set, in their order.",
+)
+@click.option(
     "--distance-bins",
     type=click.IntRange(1, 20),
     default=CalibrateSettings.distance_bins,
@@ -46,7 +53,7 @@ if TYPE_CHECKING:
 @click.option(
     "--level",
     "levels",
-    type=PROBABILITY,
+    type=options.PROBABILITY,
     multiple=True,
     default=CalibrateSettings.levels,
     show_default=True,
@@ -54,7 +61,7 @@ if TYPE_CHECKING:
 )
 @click.option(
     "--fit-fraction",
-    type=PROBABILITY,
+    type=options.PROBABILITY,
     default=CalibrateSettings.fit_fraction,
     show_default=True,
     help="Share of the structures to fit on; the others check the fit.",
@@ -71,8 +78,7 @@ if TYPE_CHECKING:
 @options.json_output
 @options.common
 def command(
-    scores: Path,
-    true_errors: str,
+    sets: tuple[str, ...],
     output: Path,
     force: bool,
     console: Console,
@@ -90,9 +96,13 @@ def command(
     predicted forces. Use rows that were not trained on, drawn like those you will predict. Half of
     the structures are fitted on, the other half shows how well the bounds hold.
 
+    Give several pairs to add a few labeled structures far away: each set is split, and weighs the
+    same.
+
     \b
     Examples:
       ltau calibrate scores.h5 true_errors.npy -o calibration.h5
+      ltau calibrate scores.h5 true_errors.npy far_scores.h5 far_errors.npy
       ltau calibrate scores.h5 evaluated.xyz --group species --fail-if 'coverage90 < 0.88'
       ltau score new.npy --calibration calibration.h5
     """
@@ -101,21 +111,31 @@ def command(
     from ltau_cli.stages.true_errors import Truth
 
     conditions = parse_gates(gates)
-    truth = Truth(true_errors, reference, prediction)
+    if len(sets) % 2:
+        raise UsageError(
+            f"{sets[-1]} has no partner", hint="give pairs: SCORES TRUE_ERRORS SCORES TRUE_ERRORS"
+        )
+    pairs = [
+        (Path(scores), Truth(errors, reference, prediction))
+        for scores, errors in zip(sets[::2], sets[1::2], strict=True)
+    ]
+    (scores, truth), *more = pairs
     summary = calibrate.run(
-        scores, truth, output, settings=CalibrateSettings(**settings), force=force
+        scores, truth, output, more=more, settings=CalibrateSettings(**settings), force=force
     )
     if as_json:
         console.json(summary.to_dict())
     else:
         console.summary(_lines(summary, compare))
     measured = headline(summary.heldout["predictors"])
-    check_gates(conditions, [(f"held-out rows of {scores}", measured)])
+    check_gates(conditions, [(f"held-out rows of {' and '.join(sets[::2])}", measured)])
 
 
 def _lines(summary: CalibrateResult, compare: bool) -> list[str]:
     units, held = summary.units, summary.heldout
     whole = f" of {summary.n_structures} whole structures" if summary.n_structures else ""
+    if summary.n_sets > 1:
+        whole += f" in {summary.n_sets} sets"
     lines = [
         f"{summary.output}: fitted on {summary.n_fit:,} rows, checked on {summary.n_heldout:,} "
         f"others{whole}",
@@ -154,11 +174,15 @@ def _lines(summary: CalibrateResult, compare: bool) -> list[str]:
 
 
 def _method_lines(summary: CalibrateResult) -> list[str]:
+    from ltau_cli.core.calibration.maps import FAR
+
     held = summary.heldout
     words = {
         "expected_error": "expected error",
         "relative_distance": "relative distance",
         "structure_distance": "structure's relative distance",
+        "far_structure": f"that beyond {FAR:g}",
+        "far_row": f"that beyond {FAR:g}",
     }
     powers = [
         words[name] + ("" if value == 1 else f"^{value:.2f}")

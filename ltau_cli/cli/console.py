@@ -13,6 +13,7 @@ from typing import Any
 
 import click
 
+from ltau_cli import stop
 from ltau_cli.errors import LtauWarning
 
 
@@ -33,15 +34,20 @@ class Console:
 
     @contextlib.contextmanager
     def progress(self, label: str, total: int) -> Iterator[Any]:
-        """Show a bar on standard error, if that is a terminal."""
+        """Show a bar on standard error, if that is a terminal; heed signals at every step."""
         began = time.perf_counter()
-        if self.quiet or not sys.stderr.isatty():
-            yield lambda _steps: None
+        if self.quiet or sys.stderr is None or not sys.stderr.isatty():
+            yield lambda _steps: stop.look()
         else:
             with click.progressbar(
                 length=total, label=label, file=sys.stderr, show_pos=total > 1
             ) as bar:
-                yield bar.update
+
+                def advance(steps: int) -> None:
+                    stop.look()
+                    bar.update(steps)
+
+                yield advance
         if self.verbose:
             self.log(f"{label}: {time.perf_counter() - began:.2f} s")
 

@@ -105,7 +105,13 @@ def _check_parts(results: list[EvaluateResult], scores: Sequence[str], by: str) 
 
 
 def _show(results: list[EvaluateResult], by: str | None, console: Console) -> None:
-    rows = [row for result in results for row in metric_rows(result.set, result.predictors)]
+    rows = []
+    for result in results:
+        rows += metric_rows(result.set, result.predictors)
+        if result.rank_ceiling is not None:
+            best = ["", "best possible", *["-"] * (len(predictor_header()) - 2)]
+            best[predictor_header().index("rank correlation")] = number(result.rank_ceiling, 2)
+            rows.append(best)
     click.echo("\n".join(table(predictor_header(), rows)))
     for result in results:
         parts = {"group": result.groups, "distance": result.distance_bins}.get(by or "", [])

@@ -12,6 +12,7 @@ from ltau_cli.cli import options
 from ltau_cli.cli.console import Console, number, percent, quantity, table
 from ltau_cli.core.choices import Grid, Index, LeftOut, Metric, Scale, Weighting
 from ltau_cli.errors import UsageError
+from ltau_cli.output import check_target
 from ltau_cli.stages.settings import DEFAULT_K, FitSettings
 
 
@@ -36,14 +37,14 @@ from ltau_cli.stages.settings import DEFAULT_K, FitSettings
 @click.option(
     "--range",
     "error_range",
-    type=(float, float),
+    type=(options.Finite(), options.Finite()),
     metavar="LOW HIGH",
     help="Range of the bins.  [default: from the data]",
 )
 @click.option(
     "--threshold",
     "thresholds",
-    type=click.FloatRange(min=0, min_open=True),
+    type=options.Finite(min=0, min_open=True),
     multiple=True,
     help="Error you can live with; repeatable.  [default: the mean error of the last epoch]",
 )
@@ -82,7 +83,7 @@ from ltau_cli.stages.settings import DEFAULT_K, FitSettings
 )
 @click.option(
     "--merge-within",
-    type=click.FloatRange(min=0),
+    type=options.Finite(min=0),
     default=FitSettings.merge_within,
     metavar="TOL",
     help="Merge training samples in the same cell of a grid of this spacing (in units "
@@ -114,7 +115,7 @@ from ltau_cli.stages.settings import DEFAULT_K, FitSettings
 )
 @click.option(
     "--recall",
-    type=click.FloatRange(0, 1, min_open=True),
+    type=options.Finite(0, 1, min_open=True),
     default=FitSettings.recall,
     show_default=True,
     help="Share of the true neighbors that NN-descent has to find.",
@@ -181,6 +182,7 @@ def command(
     if held_out is not None and not tuned:
         raise UsageError("--held-out is for --tune", hint="add --tune")
     if tuned:
+        check_target(output, force=force, inputs=[*(held_out or ()), held_out_natoms])
         rows = None if held_out is None else tune.ValidationRows(*held_out, held_out_natoms)
         trials = tune.run(
             errors, descriptors, settings=chosen, held_out=rows, threads=threads,

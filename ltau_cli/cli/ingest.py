@@ -107,7 +107,7 @@ def _list_formats(context: click.Context, _parameter: click.Parameter, wanted: b
 )
 @click.option(
     "--missing",
-    type=float,
+    type=options.Finite(),
     multiple=True,
     help="Value that stands for 'not logged', besides NaN and infinity; repeatable.",
 )

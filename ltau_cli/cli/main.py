@@ -2,17 +2,12 @@
 
 from __future__ import annotations
 
-import io
 import os
-import signal
 import sys
-import threading
-from types import FrameType
 
 import click
 
-from ltau_cli import __version__
-from ltau_cli.artifacts.sink import FileSink
+from ltau_cli import __version__, stop
 from ltau_cli.cli import (
     calibrate,
     compile,
@@ -28,12 +23,8 @@ from ltau_cli.cli import (
     select,
     weights,
 )
-from ltau_cli.errors import ComputeError, LtauError
-
-STOPPED: dict[int, tuple[str, int]] = {
-    signal.SIGINT: ("interrupted", 130),
-    signal.SIGTERM: ("terminated", 143),
-}
+from ltau_cli.errors import ComputeError, InputError, LtauError
+from ltau_cli.output import ReaderGoneError, standard_stream
 
 
 @click.group(
@@ -66,25 +57,21 @@ for module in COMMANDS:
     options.name_environment(module.command)
 
 
-class Stopped(BaseException):
-    """SIGINT or SIGTERM, as an exception, so that temporary files are removed."""
-
-
 def main() -> None:
-    """Run the command line and exit with its code."""
-    for number in STOPPED:
-        signal.signal(number, _stop)
-    for stream in (sys.stdout, sys.stderr):
-        if isinstance(stream, io.TextIOWrapper):  # "eV/?" is better than no answer
-            stream.reconfigure(errors="replace")
-    sys.exit(run())
+    """Run the command line with the standard streams of this process and exit with its code."""
+    sys.stdout = standard_stream(1, sys.stdout, "standard output")
+    sys.stderr = standard_stream(2, sys.stderr, None)
+    code = run()
+    stop.unset_timer()
+    sys.exit(code)
 
 
 def run(arguments: list[str] | None = None) -> int:
     """Run the command line; return the exit code."""
     try:
         result = ltau.main(args=arguments, prog_name="ltau", standalone_mode=False)
-        sys.stdout.flush()
+        if sys.stdout is not None:
+            sys.stdout.flush()
         return result if isinstance(result, int) else 0
     except LtauError as error:
         return _complain(str(error), error.hint, error.exit_code)
@@ -93,12 +80,17 @@ def run(arguments: list[str] | None = None) -> int:
         if isinstance(error, click.UsageError) and error.ctx is not None:
             hint = f"see {error.ctx.command_path} -h"
         return _complain(error.format_message(), hint, error.exit_code)
+    except ReaderGoneError:
+        return 0
+    except OSError as error:  # a failure to write is an OutputError already
+        name = f"{error.filename}: " if error.filename else ""
+        what = os.strerror(error.errno) if error.errno else str(error)
+        return _complain(f"{name}{what}", None, InputError.exit_code)
     except MemoryError:
         hint = "ask for more memory, or see --block-rows and, of ltau fit, --shards"
         return _complain("out of memory", hint, ComputeError.exit_code)
-    except Stopped as stopped:
-        word, code = STOPPED[stopped.args[0]]
-        return _complain(f"{word}; nothing was left half-written", None, code)
+    except stop.Stopped as stopped:
+        return _complain(str(stopped), None, stopped.exit_code)
 
 
 def _complain(message: str, hint: str | None, code: int) -> int:
@@ -106,11 +98,3 @@ def _complain(message: str, hint: str | None, code: int) -> int:
     if hint:
         click.echo(f"\n{click.style('hint:', fg='cyan', bold=True)} {hint}", err=True)
     return code
-
-
-def _stop(number: int, frame: FrameType | None) -> None:
-    """Raise, but never inside a write that HDF5 has asked for: it would not survive that."""
-    if frame is not None and frame.f_globals.get("__name__") == FileSink.__module__:
-        threading.Timer(0.01, os.kill, (os.getpid(), number)).start()
-        return
-    raise Stopped(number)

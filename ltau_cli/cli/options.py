@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 import functools
+import math
 import os
-import sys
 from collections.abc import Callable
+from datetime import date
 from pathlib import Path
 from typing import Any, TypeVar
 
@@ -13,11 +14,36 @@ import click
 
 from ltau_cli.cli.console import Console
 from ltau_cli.core.compile import prepare_cache
-from ltau_cli.errors import UsageError
+from ltau_cli.errors import InputError, UsageError
+from ltau_cli.readers.place import check_file
 
 Command = TypeVar("Command", bound=Callable[..., Any])
 
 PATH = click.Path(path_type=Path)
+MOST_THREADS = 4096
+
+
+class Finite(click.FloatRange):
+    """A number within bounds; NaN and infinity, which no comparison stops, are none."""
+
+    name = "number"
+
+    def convert(
+        self, value: Any, param: click.Parameter | None, ctx: click.Context | None
+    ) -> float:
+        """Check that it is one."""
+        number = float(click.FLOAT.convert(value, param, ctx))
+        if not math.isfinite(number):
+            self.fail(f"{value} is not a finite number", param, ctx)
+        return float(super().convert(number, param, ctx))
+
+
+def whole_number(text: str) -> int | None:
+    """Read a whole number from 0 that an int64 holds; None if it is none."""
+    return int(text) if text.isdecimal() and text.isascii() and len(text) <= 18 else None
+
+
+PROBABILITY = Finite(0, 1, min_open=True, max_open=True)
 
 
 def common(command: Command) -> Command:
@@ -25,14 +51,13 @@ def common(command: Command) -> Command:
 
     @functools.wraps(command)
     def with_console(*args: Any, quiet: bool, verbose: bool, **kwargs: Any) -> None:
+        from ltau_cli.artifacts.provenance import created_now
+
         console = Console(quiet=quiet, verbose=verbose)
         prepare_cache()
+        created_now()  # a date that is none is told before the work
         with console.warnings_as_lines():
-            try:
-                command(*args, console=console, **kwargs)
-                sys.stdout.flush()
-            except BrokenPipeError:  # the reader, such as head, has seen enough
-                os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+            command(*args, console=console, **kwargs)
 
     decorators = [
         click.option(
@@ -90,7 +115,7 @@ def threads(command: Command) -> Command:
 
     return click.option(
         "--threads",
-        type=click.IntRange(min=1),
+        type=click.IntRange(1, MOST_THREADS),
         help="CPU threads.  [default: SLURM_CPUS_PER_TASK, else all that this process may use]",
     )(with_threads)  # type: ignore[return-value]
 
@@ -148,12 +173,19 @@ def _as_typed(option: click.Option, value: Any, name: str) -> Any:
         value = [value]
     several = option.multiple or option.nargs > 1
     items = value if isinstance(value, list) else [value]
-    if any(item is None or isinstance(item, dict | list) for item in items):
-        raise UsageError(f"{name} must be a plain value, not {value}")
+    if not all(map(_is_plain, items)):
+        raise UsageError(f"{name} must be a plain value")
     if isinstance(value, list) != several or (option.nargs > 1 and len(value) != option.nargs):
         wanted = f"a list of {option.nargs} values" if option.nargs > 1 else "a single value"
         raise UsageError(f"{name} must be {wanted}, not {value}")
     return [str(item) for item in value] if several else str(value)
+
+
+def _is_plain(value: Any) -> bool:
+    """Whether a value of a configuration file is one that could stand on the command line."""
+    if isinstance(value, int):
+        return abs(value) < 1 << 64  # Python writes no number of 5,000 digits
+    return isinstance(value, str | float | date)
 
 
 def read_config(path: Path, root: click.Command) -> dict[str, dict[str, Any]]:
@@ -167,10 +199,12 @@ def read_config(path: Path, root: click.Command) -> dict[str, dict[str, Any]]:
     import yaml
 
     try:
+        check_file(path)
+    except InputError as error:
+        raise UsageError(str(error)) from error
+    try:
         content = yaml.safe_load(path.read_text(encoding="utf-8"))
-    except OSError as error:
-        raise UsageError(f"{path}: cannot read the configuration: {error.strerror}") from error
-    except (yaml.YAMLError, UnicodeDecodeError) as error:
+    except Exception as error:  # yaml's own, and what its values make Python raise
         mark = getattr(error, "problem_mark", None)
         place = f" at line {mark.line + 1}" if mark else ""
         raise UsageError(f"{path} is not YAML{place}") from error

@@ -26,10 +26,10 @@ class RowNumbers(click.ParamType):  # type: ignore[type-arg]
         """Check that they are numbers, and different ones."""
         if isinstance(value, tuple):
             return value
-        parts = [part.strip() for part in str(value).split(",")]
-        if not all(part.isdecimal() and part.isascii() for part in parts):
+        rows = dict.fromkeys(options.whole_number(part.strip()) for part in str(value).split(","))
+        if None in rows:
             self.fail(f"{value!r} is not a list of row numbers from 0, such as 3,10,25", param, ctx)
-        return tuple(dict.fromkeys(int(part) for part in parts))
+        return tuple(row for row in rows if row is not None)
 
 
 @click.command("plot")

@@ -15,7 +15,7 @@ from ltau_cli.output import STDOUT
 from ltau_cli.stages.settings import ScoreSettings
 
 MANY_FLAGGED = 0.05
-PROBABILITY = click.FloatRange(0, 1, min_open=True, max_open=True)
+
 
 if TYPE_CHECKING:
     from ltau_cli.stages.score import ScoreResult
@@ -32,12 +32,12 @@ class PartRange(click.ParamType):  # type: ignore[type-arg]
         """Split at the slash."""
         if isinstance(value, tuple):
             return value
-        index, _slash, count = str(value).partition("/")
-        if not (index.isdecimal() and count.isdecimal()):
+        index, count = map(options.whole_number, str(value).partition("/")[::2])
+        if index is None or count is None:
             self.fail(f"{value!r} is not I/N, such as 0/8 for the first of 8 parts", param, ctx)
-        if int(index) >= int(count):
+        if index >= count:
             self.fail(f"{value!r}: parts are counted from 0, so I is below N", param, ctx)
-        return int(index), int(count)
+        return index, count
 
 
 @click.command("score")
@@ -82,14 +82,14 @@ class PartRange(click.ParamType):  # type: ignore[type-arg]
 @click.option(
     "--threshold",
     "thresholds",
-    type=click.FloatRange(min=0, min_open=True),
+    type=options.Finite(min=0, min_open=True),
     multiple=True,
     help="Error you can live with; repeatable.  [default: the model's]",
 )
 @click.option(
     "--quantile",
     "quantiles",
-    type=PROBABILITY,
+    type=options.PROBABILITY,
     multiple=True,
     default=ScoreSettings.quantiles,
     show_default=True,
@@ -216,9 +216,11 @@ def _report_many(results: Iterator[ScoreResult], as_json: bool, console: Console
 def _line(summary: ScoreResult) -> str:
     if summary.up_to_date:
         return f"{summary.output}: up to date"
+    word, mean = "expected", summary.mean_expected_error
+    if summary.mean_calibrated_error is not None:
+        word, mean = "calibrated", summary.mean_calibrated_error
     return (
-        f"{_extent(summary)}, mean expected error "
-        f"{quantity(summary.mean_expected_error, summary.units)}, "
+        f"{_extent(summary)}, mean {word} error {quantity(mean, summary.units)}, "
         f"{percent(summary.flagged_share)} of the rows out of domain"
     )
 
@@ -244,9 +246,11 @@ def score_lines(summary: ScoreResult) -> list[str]:
         return [_line(summary)]
     units = summary.units
     calibrated = summary.mean_calibrated_error is not None
-    expected = f"  mean expected error {quantity(summary.mean_expected_error, units)}"
+    plain = quantity(summary.mean_expected_error, units)
+    expected = f"  mean expected error {plain}"
     if calibrated:
-        expected += f", calibrated {quantity(summary.mean_calibrated_error, units)}"
+        mean = quantity(summary.mean_calibrated_error, units)
+        expected = f"  mean calibrated error {mean} (plain {plain})"
     lines = [f"{_extent(summary)}, k = {summary.k}", expected]
     bounds = zip(summary.levels, summary.mean_bound, strict=True)
     if calibrated:
@@ -256,9 +260,16 @@ def score_lines(summary: ScoreResult) -> list[str]:
                 f"{quantity(bound, units)} ({percent(level, 0)})" for level, bound in bounds
             )
         )
-    for threshold, share in zip(summary.thresholds, summary.mean_uncertainty, strict=True):
+    shares = summary.mean_calibrated_uncertainty
+    for threshold, before, after in zip(
+        summary.thresholds,
+        summary.mean_uncertainty,
+        summary.mean_uncertainty if shares is None else shares,
+        strict=True,
+    ):
         lines.append(
-            f"  mean probability of an error above {quantity(threshold, units)}: {percent(share)}"
+            f"  mean probability of an error above {quantity(threshold, units)}: {percent(after)}"
+            + ("" if shares is None else f" (plain {percent(before)})")
         )
     lines += [
         f"  mean relative neighbor distance {number(summary.mean_relative_distance)}; "
@@ -270,7 +281,8 @@ def score_lines(summary: ScoreResult) -> list[str]:
         {"structure": "structure"} if "structure" in summary.riskiest[0] else {}
     )
     columns |= {"calibrated_error": "calibrated"} if calibrated else {"expected_error": "expected"}
-    columns |= {"uncertainty": "P(exceeds)", "relative_distance": "relative distance"}
+    columns |= {"calibrated_uncertainty" if calibrated else "uncertainty": "P(exceeds)"}
+    columns |= {"relative_distance": "relative distance"}
     columns |= {"ood_pvalue": "p"}
     rows = [
         [str(row[key]) if key in ("row", "structure") else number(row[key]) for key in columns]

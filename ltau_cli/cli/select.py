@@ -59,8 +59,10 @@ class Statistic(click.ParamType):  # type: ignore[type-arg]
     metavar="NAME",
     help="Uncertainty of an atom.  [default: calibrated_error, or expected_error]",
 )
-@click.option("--trust-low", type=float, help="Choose no frame below this uncertainty.")
-@click.option("--trust-high", type=float, help="Choose no frame at or above this uncertainty.")
+@click.option("--trust-low", type=options.Finite(), help="Choose no frame below this uncertainty.")
+@click.option(
+    "--trust-high", type=options.Finite(), help="Choose no frame at or above this uncertainty."
+)
 @click.option("--frames", type=options.PATH, help="Frames of the pool, for --write.")
 @click.option(
     "--write",

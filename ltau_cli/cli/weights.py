@@ -49,33 +49,33 @@ if TYPE_CHECKING:
 )
 @click.option(
     "--threshold",
-    type=click.FloatRange(min=0, min_open=True),
+    type=options.Finite(min=0, min_open=True),
     help="Threshold of the uncertainty, one of the model's.  [default: its first]",
 )
 @click.option(
     "--temperature",
-    type=click.FloatRange(min=0.001),
+    type=options.Finite(min=0.001),
     default=WeightSettings.temperature,
     show_default=True,
     help="Standard deviations of the uncertainty that change a weight e-fold; low is strong.",
 )
 @click.option(
     "--floor",
-    type=click.FloatRange(0, 1),
+    type=options.Finite(0, 1),
     default=WeightSettings.floor,
     show_default=True,
     help="Smallest weight.",
 )
 @click.option(
     "--ceiling",
-    type=click.FloatRange(min=1),
+    type=options.Finite(min=1),
     default=WeightSettings.ceiling,
     show_default=True,
     help="Largest weight.",
 )
 @click.option(
     "--keep",
-    type=click.FloatRange(0, 1, min_open=True),
+    type=options.Finite(0, 1, min_open=True),
     metavar="SHARE",
     help="Write the numbers of this share, the hardest or the easiest, instead of weights.",
 )
@@ -117,9 +117,6 @@ def command(
             f"-o {output}: weights are written as .npy or .txt",
             hint=f"for example -o {output.with_suffix('.npy')}",
         )
-    for name in ("temperature", "ceiling"):
-        if not settings[name] < float("inf"):
-            raise UsageError(f"--{name} {settings[name]:g} is not a number to weigh with")
     from ltau_cli.stages import weights
 
     result = weights.run(

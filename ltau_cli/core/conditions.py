@@ -59,8 +59,8 @@ class Condition:
             number = float(value)
         except ValueError:
             number = math.nan
-        if math.isnan(number):
-            raise UsageError(f"{text!r}: {value} is not a number")
+        if not math.isfinite(number):
+            raise UsageError(f"{text!r}: {value} is not a number that is finite")
         return cls(column, sign, number)
 
     def holds(self, columns: Mapping[str, Any]) -> npt.NDArray[np.bool_]:

@@ -106,6 +106,11 @@ def lookup_table(edges: npt.NDArray[np.float64]) -> npt.NDArray[np.uint16 | np.u
     return first.astype(np.uint16 if len(edges) < 2**16 else np.uint32)
 
 
+def _as_logged(values: npt.NDArray[np.float64]) -> npt.NDArray[np.float64]:
+    """Round to the precision of the log: a logged 0.1 does not exceed 0.1."""
+    return values.astype(np.float32).astype(np.float64)
+
+
 def summarize_samples(
     errors: npt.NDArray[np.float32],
     edges: npt.NDArray[np.float64],
@@ -126,6 +131,7 @@ def summarize_samples(
         Increasing bin edges.
     thresholds : (n_thresholds,) float64
         Thresholds in error units, each of them an edge.
+        Errors are compared with edges and thresholds in float32, the precision of the log.
     threads : int
         Threads to share the samples among; the result does not depend on it.
 
@@ -134,6 +140,7 @@ def summarize_samples(
     SampleStatistics
     """
     errors = np.ascontiguousarray(errors, dtype=np.float32)
+    edges, thresholds = _as_logged(edges), _as_logged(thresholds)
     n = errors.shape[1]
     counts = np.zeros((n, len(edges) + 1), dtype=np.min_scalar_type(len(errors)))
     n_logged = np.zeros(n, dtype=np.int64)

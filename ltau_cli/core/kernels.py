@@ -12,6 +12,8 @@ import sys
 import numba
 import numpy as np
 
+from ltau_cli.core.compile import forgive_cache
+
 # numba looks for the BLAS of scipy as soon as it loads a kernel, for np.cov, which is used nowhere
 # here: a third of a second of every cold start.
 if sys.modules.setdefault("scipy.linalg.cython_blas", None) is None:  # type: ignore[arg-type]
@@ -24,6 +26,7 @@ TINY = np.float32(1e-36)  # below it squares lose their precision
 HUGE = 1e38  # above it squares overflow
 LOOKUP_SHIFT = 16  # sign, exponent and 7 mantissa bits of a float32 index the lookup table
 
+forgive_cache()
 _compiled = numba.njit(nogil=True, cache=True, error_model="numpy")
 
 
@@ -156,10 +159,11 @@ def sort_candidates(queries, points, candidates, offered, found, own, distance):
 
 
 @_compiled
-def share_places(distance, own, k, weight, used):
+def share_places(distance, own, k, most, weight, used):
     """Hand out ``k`` places among the samples of candidates in the order of their distance.
 
     Points tied at the k-th place share what is left in proportion to the samples they offer.
+    Samples at one distance (those of a point, in whatever shards) fill at most ``most`` places.
     ``used`` is how many candidates were looked at. Returns the rows whose tie may go on beyond the
     candidates, or that lack samples, as a boolean array.
     """
@@ -174,7 +178,7 @@ def share_places(distance, own, k, weight, used):
             while stop < width and distance[i, stop] == distance[i, j]:
                 tied += own[i, stop]
                 stop += 1
-            share = min(left, np.float64(tied))
+            share = min(left, np.float64(min(tied, most)))
             for s in range(j, stop):
                 weight[i, s] = share * own[i, s] / tied if tied > 0 else 0.0
             left -= share

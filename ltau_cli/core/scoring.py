@@ -144,8 +144,8 @@ class Scorer:
         self.threshold_scale = threshold_scale
         self.with_cdf = with_cdf
         self.threads = threads
-        self.floor = distance_floor(_blocks_of_points(model))
         self.loo_distance = model.loo_distance_of(k)
+        self.floor = distance_floor(_blocks_of_points(model), self.loo_distance)
         total = np.bincount(model.points.of_sample, weights=self.loo_distance)
         own_distance = (total / model.multiplicity).astype(np.float32)
         self._exact = np.concatenate(

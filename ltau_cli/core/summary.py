@@ -11,6 +11,7 @@ from ltau_cli.core.structures import Block, StructureTotals
 
 FLAGGED_BELOW = 0.01  # ood_pvalue of a row that counts as out of domain
 _MEANS = ("expected_error", "calibrated_error", "neighbor_distance", "relative_distance")
+_EXCEEDS = ("calibrated_uncertainty", "uncertainty")  # the first that is there is told
 _SHOWN = ("expected_error", "calibrated_error", "relative_distance", "ood_pvalue")
 
 
@@ -45,6 +46,7 @@ class Summary:
         self.thresholds = thresholds
         self.totals = dict.fromkeys(_MEANS, 0.0)
         self.above = np.zeros(len(thresholds))
+        self.calibrated_above = np.zeros(len(thresholds))
         self.levels = levels
         self.bounds = np.zeros(len(levels))
         self.flagged = 0
@@ -57,6 +59,12 @@ class Summary:
             "relative_distance": StructureTotals(n_structures),
             "out_of_domain": StructureTotals(n_structures),
         }
+        if len(levels):
+            self.per_structure |= {
+                "calibrated_error": StructureTotals(n_structures),
+                "error_bound": StructureTotals(n_structures, len(levels)),
+                "calibrated_uncertainty": StructureTotals(n_structures, len(thresholds)),
+            }
 
     def add(self, start: int, block: Block) -> None:
         """Add the rows from ``start`` on, with their ``structure`` if it is known."""
@@ -64,18 +72,22 @@ class Summary:
             self.totals[name] = _running_sum(self.totals[name], block[name])
         for column in range(len(self.above)):
             self.above[column] = _running_sum(self.above[column], block["uncertainty"][:, column])
+        if "calibrated_uncertainty" in block:
+            after = self.calibrated_above
+            for column, values in enumerate(block["calibrated_uncertainty"].T):
+                after[column] = _running_sum(after[column], values)
         for column in range(len(self.bounds)):
             self.bounds[column] = _running_sum(self.bounds[column], block["error_bound"][:, column])
         flagged = block["ood_pvalue"] < FLAGGED_BELOW
         self.flagged += int(flagged.sum())
         risk = "calibrated_error" if "calibrated_error" in block else "expected_error"
-        exceeds = block.get("calibrated_uncertainty", block["uncertainty"])
+        exceeds = next(name for name in _EXCEEDS if name in block)
         order = np.argsort(-block[risk], kind="stable")[: self.n_riskiest]
         rows: list[dict[str, Any]] = [
             {
                 "row": start + int(i),
                 **{name: float(block[name][i]) for name in _SHOWN if name in block},
-                "uncertainty": float(exceeds[i, 0]),
+                exceeds: float(block[exceeds][i, 0]),
             }
             for i in order
         ]
@@ -85,28 +97,36 @@ class Summary:
                 row["structure"] = int(structure[i])
         if structure is not None and self.n_structures:
             np.add.at(self.n_samples, structure, 1)
-            for name, totals in self.per_structure.items():
-                totals.add(structure, flagged if name == "out_of_domain" else block[name])
+            for name, values in {**block, "out_of_domain": flagged}.items():
+                if name in self.per_structure:
+                    self.per_structure[name].add(structure, values)
         ranked = sorted(self.riskiest + rows, key=lambda row: (-row[risk], row["row"]))
         self.riskiest = ranked[: self.n_riskiest]
 
     def result(self) -> dict[str, Any]:
         """Return the summary so far."""
         means = {f"mean_{name}": total / self.n for name, total in self.totals.items()}
+        more: dict[str, npt.NDArray[np.float64]] = {}
         if len(self.levels) == 0:
             del means["mean_calibrated_error"]
-        return {
-            "n_queries": self.n,
-            "n_structures": self.n_structures,
-            "k": self.k,
-            "thresholds": self.thresholds,
-            "mean_uncertainty": self.above / self.n,
-            "levels": self.levels,
-            "mean_bound": self.bounds / self.n,
-            "flagged_share": self.flagged / self.n,
-            "flagged_below": FLAGGED_BELOW,
-            "riskiest": self.riskiest,
-        } | means
+        else:
+            more = {"mean_calibrated_uncertainty": self.calibrated_above / self.n}
+        return (
+            {
+                "n_queries": self.n,
+                "n_structures": self.n_structures,
+                "k": self.k,
+                "thresholds": self.thresholds,
+                "mean_uncertainty": self.above / self.n,
+                "levels": self.levels,
+                "mean_bound": self.bounds / self.n,
+                "flagged_share": self.flagged / self.n,
+                "flagged_below": FLAGGED_BELOW,
+                "riskiest": self.riskiest,
+            }
+            | means
+            | more
+        )
 
 
 def _running_sum(total: float, values: npt.NDArray[Any]) -> float:

@@ -8,13 +8,11 @@ from concurrent.futures import ThreadPoolExecutor
 
 
 def available_threads() -> int:
-    """CPUs to use: SLURM_CPUS_PER_TASK, else those this process may run on."""
+    """CPUs to use: SLURM_CPUS_PER_TASK, but no more than this process may run on."""
+    cpus = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
     slurm = os.environ.get("SLURM_CPUS_PER_TASK", "")
-    if slurm.isdigit() and int(slurm) > 0:
-        return int(slurm)
-    if hasattr(os, "sched_getaffinity"):
-        return len(os.sched_getaffinity(0))
-    return os.cpu_count() or 1
+    asked = int(slurm) if slurm.isascii() and slurm.isdecimal() else 0
+    return min(asked, cpus) or cpus
 
 
 def share_rows(work: Callable[[int, int], object], n_rows: int, threads: int) -> None:

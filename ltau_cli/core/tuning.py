@@ -106,7 +106,7 @@ def tune(
     for scale in scales:
         for choice, rows in _score(descriptors, group, mean_error, queries, scale, metric, threads):
             part = _with_structures(rows.take(known), structure)
-            predicted, scores = cross_validate("distance", part, truth)
+            predicted, _, scores = cross_validate("distance", part, truth)
             trials.append(Trial(choice, float(scores.mean()), rank_correlation(predicted, truth)))
         advance(1)
     return sorted(trials, key=lambda trial: trial.crps)
@@ -156,10 +156,10 @@ def _score(
             searcher, scaling.apply(queries.descriptors, threads=threads), unique,
             points.multiplicity, neighbors[-1], threads=threads,
         )  # fmt: skip
-    floor = distance_floor([(unique, points.multiplicity)])
     results = []
     for k, weighting in itertools.product(neighbors, WEIGHTINGS):
         of_sample = pairs.to_samples(_nearest(own, k).mean_distance())
+        floor = distance_floor([(unique, points.multiplicity)], of_sample)
         of_point = np.bincount(points.of_sample, weights=of_sample) / points.multiplicity
         near = _nearest(found, k)
         distance = near.mean_distance()

@@ -36,7 +36,6 @@ def draw_thresholds(
     groups: Mapping[str, Curve],
     *,
     threshold: float,
-    scale: float,
     errors: tuple[float, float | None],
     units: str,
 ) -> Data:
@@ -51,8 +50,6 @@ def draw_thresholds(
         The same for each group, after calibration if there is one.
     threshold : float
         In error units.
-    scale : float
-        Of the threshold after calibration.
     errors : (float, float or None)
         Expected calibration error before and after.
     units : str
@@ -71,10 +68,9 @@ def draw_thresholds(
         )
         data.append(series(name, predicted=predicted, observed=observed, rows=rows))
     value = quantity(threshold, units)
-    scaled = f", {scale:.2f} × it after" if scale != 1 else ""
     told = arrow(*errors)
     axes.set(
-        xlim=(0, 1), ylim=(0, 1), xlabel=f"predicted P(error > {value}{scaled})",
+        xlim=(0, 1), ylim=(0, 1), xlabel=f"predicted P(error > {value})",
         ylabel="observed share", title=f"Calibration error of P(error > {value}): {told}",
     )  # fmt: skip
     legend_below(axes)

@@ -7,7 +7,7 @@ import io
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, BinaryIO
 
 import numpy as np
 import numpy.typing as npt
@@ -179,14 +179,14 @@ def draw_png(figure: Any) -> bytes:
     return buffer.getvalue()
 
 
-def save_figure(figure: Any, path: Path | io.BytesIO, file_format: str) -> None:
+def save_figure(figure: Any, file: Path | BinaryIO, file_format: str) -> None:
     """Write a figure without the time of day, so that equal figures are equal files."""
     metadata: dict[str, Any] = {
         "png": {"Software": None},
         "pdf": {"CreationDate": None, "Producer": None, "Creator": None},
         "svg": {"Date": None, "Creator": None},
     }[file_format]
-    figure.savefig(path, format=file_format, metadata=metadata)
+    figure.savefig(file, format=file_format, metadata=metadata)
 
 
 def series(name: str, **columns: npt.ArrayLike) -> dict[str, npt.NDArray[Any]]:

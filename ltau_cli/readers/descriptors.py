@@ -11,9 +11,10 @@ import numpy as np
 import numpy.typing as npt
 
 from ltau_cli.errors import InputError
-from ltau_cli.readers.arrays import ArraySource, open_array, read_array, read_optional
+from ltau_cli.readers.arrays import open_array, read_array, read_optional
 from ltau_cli.readers.labels import as_labels, check_count, read_label_column
 from ltau_cli.readers.place import Place
+from ltau_cli.readers.source import ArraySource
 
 BLOCK_BYTES = 16 << 20
 
@@ -148,6 +149,8 @@ def structures_from_natoms(natoms: npt.NDArray[Any], n: int, name: str) -> npt.N
     natoms = np.asarray(natoms).ravel()
     if natoms.dtype.kind not in "iuf" or (natoms != np.round(natoms)).any() or (natoms < 1).any():
         raise InputError(f"{name} must hold whole numbers of atoms, each at least 1")
+    if (natoms > n).any():
+        raise InputError(f"{name} says {natoms.max():,} atoms, but there are {n:,} rows")
     total = int(natoms.sum())
     if total != n:
         raise InputError(
@@ -191,5 +194,5 @@ def find_labels(
     for name in names:
         beside = read_optional(place, name)
         if beside is not None and beside.shape == (n,):  # else it is no label of rows
-            return as_labels(beside)
+            return as_labels(beside, f"{name} in {place.path}")
     return None

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import io
+import re
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
@@ -11,6 +13,11 @@ import numpy as np
 import numpy.typing as npt
 
 from ltau_cli.errors import InputError
+from ltau_cli.readers.place import check_file
+
+_COLUMNS = re.compile(r":[A-Za-z]:(\d+)")
+_MOST_COLUMNS = 100_000  # of one property
+_READS_BEYOND = 16  # after a whole last frame, ASE makes a few
 
 
 def read_frames(path: Path) -> Iterator[Any]:
@@ -28,13 +35,15 @@ def read_frames(path: Path) -> Iterator[Any]:
             f"{path}: frames are read by ASE, which is not installed",
             hint="pip install 'ltau[ase]'",
         ) from error
-    if not path.exists():
-        raise InputError(f"{path}: no such file")
+    check_file(path)
     number = 0
     try:
-        for frame in ase.io.iread(path, index=":", format="extxyz"):
-            yield frame
-            number += 1
+        with _BoundedFile(path.open("rb"), encoding="utf-8") as file:
+            for frame in ase.io.iread(file, index=":", format="extxyz"):
+                if len(frame) == 0:
+                    raise InputError(f"{path}, frame {number}: it has no atoms")
+                yield frame
+                number += 1
     except InputError:
         raise
     except Exception as error:  # ASE raises whatever its parsers stumble over
@@ -44,6 +53,26 @@ def read_frames(path: Path) -> Iterator[Any]:
         ) from error
     if number == 0:
         raise InputError(f"{path} is empty: it holds no frames")
+
+
+class _BoundedFile(io.TextIOWrapper):
+    """An extxyz file that promises no more than it may hold.
+
+    ASE skips as many lines as a frame says it has atoms, and makes as many columns as it says it
+    has, whether they are there or not.
+    """
+
+    _beyond = 0
+
+    def readline(self, size: int = -1, /) -> str:  # type: ignore[override]
+        """Read a line."""
+        line = super().readline(size)
+        self._beyond = 0 if line else self._beyond + 1
+        if self._beyond > _READS_BEYOND:
+            raise EOFError("the file ends within it")
+        if "Properties" in line and any(int(n) > _MOST_COLUMNS for n in _COLUMNS.findall(line)):
+            raise ValueError("its Properties have too many columns")
+        return line
 
 
 def read_natoms(path: Path) -> npt.NDArray[np.int64]:

@@ -9,7 +9,7 @@ import numpy.typing as npt
 
 from ltau_cli.errors import InputError
 from ltau_cli.readers.arrays import read_array
-from ltau_cli.readers.place import Place
+from ltau_cli.readers.place import Place, check_file
 
 
 def read_label_column(place: Place) -> npt.NDArray[Any]:
@@ -25,6 +25,7 @@ def read_label_column(place: Place) -> npt.NDArray[Any]:
         If it cannot be read or is not one-dimensional.
     """
     path = place.path
+    check_file(path)
     values: npt.NDArray[Any]
     if path.suffix.lower() == ".txt":
         try:
@@ -35,16 +36,37 @@ def read_label_column(place: Place) -> npt.NDArray[Any]:
         values = read_array(place, ndim=1, text=True)
     if values.ndim != 1:
         raise InputError(f"{place} has shape {values.shape}; one label per sample is needed")
-    return as_labels(values)
+    return as_labels(values, place)
 
 
-def as_labels(values: npt.NDArray[Any]) -> npt.NDArray[Any]:
-    """Labels of any dtype as int64 or str; true is 1."""
+def as_labels(values: npt.NDArray[Any], name: object) -> npt.NDArray[Any]:
+    """Labels of any dtype as int64 or str; true is 1.
+
+    Raises
+    ------
+    InputError
+        If one is no text that UTF-8 can hold; it names ``name``.
+    """
     if values.dtype.kind == "S":
         values = np.char.decode(values, "utf-8", "replace")
     if values.dtype.kind == "f" and (values == np.round(values)).all():
-        values = values.astype(np.int64)
-    return values.astype(np.int64 if values.dtype.kind in "iub" else np.str_)
+        exact = bool((np.abs(values) < 1 << 53).all())
+        values = values.astype(np.int64 if exact else np.str_)
+    if values.dtype.kind in "ib" or (values.dtype.kind == "u" and (values < 1 << 63).all()):
+        return values.astype(np.int64)
+    values = values.astype(np.str_)
+    if not is_utf8("".join(values.ravel().tolist())):
+        raise InputError(f"{name} holds labels that are no text", hint="write them as UTF-8")
+    return values
+
+
+def is_utf8(text: str) -> bool:
+    """Whether UTF-8 can hold it: JSON and numpy know halves of characters, which it cannot."""
+    try:
+        text.encode()
+    except UnicodeEncodeError:
+        return False
+    return True
 
 
 def read_magnitudes(place: Place) -> npt.NDArray[np.float32]:

@@ -13,7 +13,7 @@ from ltau_cli.errors import InputError
 from ltau_cli.readers.arrays import read_array, read_optional
 from ltau_cli.readers.labels import as_labels, check_count
 from ltau_cli.readers.logs.options import LogOptions
-from ltau_cli.readers.place import Place
+from ltau_cli.readers.place import Place, check_file
 
 FRAMES = {".xyz", ".extxyz"}
 COLUMNS = ("error", "true_error", "force_error", "errors", "true_errors", "force_errors")
@@ -107,11 +107,12 @@ def _read(place: Place, keys: LogOptions) -> TrueErrors:
     if ids.ndim != 1:
         raise InputError(f"sample_id in {place.path} has shape {ids.shape}; one per row is needed")
     check_count(ids, len(values), f"sample_id in {place.path}", str(place), "true errors")
-    return TrueErrors(values, as_labels(ids))
+    return TrueErrors(values, as_labels(ids, f"sample_id in {place.path}"))
 
 
 def _read_csv(place: Place) -> TrueErrors:
     """Read the column that ``place`` names, or the one with a common name, or the only one."""
+    check_file(place.path)
     try:
         with place.path.open(encoding="utf-8-sig", newline="") as file:
             reader = csv.reader(file, skipinitialspace=True)

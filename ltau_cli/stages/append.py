@@ -64,12 +64,13 @@ def append_epochs(
         raise UsageError(f"{output} is in {old_units or 'unnamed units'}, not {units}")
     known = set(zip(before["run"].tolist(), before["epoch"].tolist(), strict=True))
     options = replace(options, stored=Stored(known, n_samples))
-    with open_log(places, options) as log, Hasher() as hasher:
+    watched = [place.path for place in places]
+    with Hasher(watched) as hasher, open_log(places, options) as log:
         if len(log.epochs) == 0:
             return old_report, old_units, log
         log = _same_samples(log, stored, n_samples, chunk, output)
         note_inputs(hasher, places, log)
-        with extend_artifact(output, "errors", units=old_units) as artifact:
+        with extend_artifact(old) as artifact:
             # Held until the end: where HDF5 places the last chunk depends on when this is closed.
             errors = artifact.open("errors", (n_epochs + len(log.epochs), n_samples))
             report = write_log(

@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import contextlib
 import os
 import warnings
-from dataclasses import asdict, dataclass
+from collections.abc import Sequence
+from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -17,15 +19,23 @@ from ltau_cli.artifacts.read import open_artifact
 from ltau_cli.artifacts.scores import ScoresFile
 from ltau_cli.artifacts.write import create_artifact
 from ltau_cli.core.calibration.evaluation import evaluate
-from ltau_cli.core.calibration.fit import METHODS, Fitted, fit_calibration, split_rows
-from ltau_cli.core.calibration.maps import FEATURES, Floats
+from ltau_cli.core.calibration.fit import (
+    SMALLEST_CELL,
+    TRIED,
+    Fitted,
+    fit_calibration,
+    split_rows,
+)
+from ltau_cli.core.calibration.maps import FEATURES, Floats, Rows, join_rows
 from ltau_cli.core.calibration.metrics import Reliability, reliability
 from ltau_cli.core.calibration.model import Calibration
-from ltau_cli.errors import ComputeError, LtauWarning
+from ltau_cli.core.calibration.threshold import StoredCdf, calibrated_uncertainty
+from ltau_cli.errors import ComputeError, InputError, LtauWarning, UsageError
 from ltau_cli.output import check_target
+from ltau_cli.readers.place import Place
 from ltau_cli.stages.results import Result
 from ltau_cli.stages.settings import CalibrateSettings
-from ltau_cli.stages.true_errors import Truth, read_rows
+from ltau_cli.stages.true_errors import STORED_LABELS, Truth, read_clusters, read_rows
 
 
 @dataclass(frozen=True, repr=False)
@@ -42,7 +52,12 @@ class CalibrateResult(Result):
         CRPS of each method by cross-validation, and its standard error (error units).
     n_fit, n_heldout : int
         Rows fitted on and checked on.
+    n_sets : int
     n_structures : int or None
+    n_draws : int
+        Structures fitted on; clusters if they are known, rows if nothing is.
+    missing_draws : dict
+        How many more each level needs that is above what these can tell.
     k : int
         Neighbors of the scores.
     exponents : dict
@@ -60,7 +75,10 @@ class CalibrateResult(Result):
     compared: dict[str, dict[str, float]]
     n_fit: int
     n_heldout: int
+    n_sets: int
     n_structures: int | None
+    n_draws: int
+    missing_draws: dict[str, int]
     k: int
     exponents: dict[str, float]
     levels: npt.NDArray[np.float64]
@@ -73,6 +91,7 @@ def run(
     truth: Truth | str | os.PathLike[str],
     output: str | os.PathLike[str] = "calibration.h5",
     *,
+    more: Sequence[tuple[str | os.PathLike[str], Truth | str | os.PathLike[str]]] = (),
     settings: CalibrateSettings | None = None,
     force: bool = False,
 ) -> CalibrateResult:
@@ -86,6 +105,9 @@ def run(
         True errors of the scored rows.
     output : path
         The calibration artifact.
+    more : sequence of (path, Truth or path)
+        Further sets, such as a few labeled structures far away. Every set is split, and weighs the
+        same.
     settings : CalibrateSettings
         How to calibrate.
     force : bool
@@ -99,93 +121,237 @@ def run(
     ------
     InputError
         If the true errors or labels cannot be used or do not match.
+    UsageError
+        If the sets do not belong together.
     ComputeError
         If there is too little to fit on.
     """
-    scores, output, truth = Path(scores), Path(output), Truth.at(truth)
-    settings = settings or CalibrateSettings()
-    check_target(output, force=force)
-    with open_artifact(scores, ScoresFile) as artifact, Hasher() as hasher:
-        hasher.add("scores", scores, "scores")
-        artifact.require_whole()  # the rows to leave out later are counted in the whole
-        true_errors = truth.read(artifact, hasher)
-        rows = read_rows(artifact, true_errors, settings.group, hasher)
-        values = true_errors.values
-        if not (values > 0).any():
-            raise ComputeError(
-                f"{truth.place}: every true error is 0; there is nothing to calibrate on"
-            )
-        uncertainty = artifact.read("uncertainty").astype(np.float64)
-        fit = split_rows(
-            rows.structure, len(rows), fit_fraction=settings.fit_fraction, seed=settings.seed
-        )
+    output, settings = Path(output), settings or CalibrateSettings()
+    pairs = [(Path(path), Truth.at(errors)) for path, errors in [(scores, truth), *more]]
+    named = [name for path, errors in pairs for name in (path, errors.place)]
+    inputs = [*named, settings.group, *settings.clusters]
+    check_target(output, force=force, inputs=inputs)
+    _check_labels(settings, len(pairs))
+    with contextlib.ExitStack() as stack:
+        hasher = stack.enter_context(Hasher())
+        sets = []
+        for number, (path, errors) in enumerate(pairs):
+            artifact = stack.enter_context(open_artifact(path, ScoresFile))
+            cluster = settings.clusters[number] if settings.clusters else None
+            sets.append(_read_set(artifact, errors, settings, cluster, hasher))
+        _check_sets(sets)
+        known = _join(sets)
+        fit = split_rows(known.rows, fit_fraction=settings.fit_fraction, seed=settings.seed)
         fitted = fit_calibration(
-            rows.take(fit),
-            values[fit],
-            methods=list(METHODS) if settings.method is None else [settings.method],
+            known.rows.take(fit),
+            known.true_error[fit],
+            methods=TRIED if settings.method is None else [settings.method],
             levels=np.array(sorted(set(settings.levels)), dtype=np.float64),
-            thresholds=artifact.read("thresholds"),
-            uncertainty=uncertainty[fit],
+            thresholds=known.thresholds,
+            cdf=known.cdf.take(fit),
             by_group=settings.group is not None,
             distance_bins=settings.distance_bins,
             seed=settings.seed,
         )
-        _warn(fitted)
+        _warn(fitted, settings)
         calibration = fitted.calibration
-        rest = rows.take(~fit)
+        rest = known.take(~fit)
+        predicted = calibration.predict(rest.rows)
         checked = CheckedRows(
             row=np.flatnonzero(~fit),
-            rows=rest,
-            true_error=values[~fit],
-            calibrated_error=calibration.predictor.map.apply(rest),
-            uncertainty=uncertainty[~fit],
-            cell=calibration.cells.of(rest),
+            rows=rest.rows,
+            true_error=rest.true_error,
+            uncertainty=rest.uncertainty,
+            calibrated_uncertainty=calibrated_uncertainty(calibration, predicted, rest.cdf),
+            predicted=predicted,
         )
+        first = sets[0].artifact
         summary = {
             "method": calibration.method,
             "compared": fitted.compared,
             "n_fit": int(fit.sum()),
-            "n_heldout": len(rest),
-            "n_structures": None if rows.structure is None else len(np.unique(rows.structure)),
-            "k": artifact.parameters["k"],
+            "n_heldout": len(rest.rows),
+            "n_sets": len(sets),
+            "n_structures": known.n_structures,
+            "n_draws": fitted.n_draws,
+            "missing_draws": {f"{level:g}": n for level, n in fitted.missing.items()},
+            "k": first.parameters["k"],
             "exponents": _exponents(calibration.predictor.map.coefficients),
             "levels": calibration.levels,
             "bound_groups": calibration.cells.groups,
-            "heldout": _check(calibration, checked, artifact),
+            "heldout": _check(calibration, checked, rest),
         }
-        descriptors = [record for record in artifact.inputs if record["role"] == "descriptors"]
-        with create_artifact(output, "calibration", units=artifact.units, force=force) as writer:
+        descriptors = [
+            next(record for record in one.artifact.inputs if record["role"] == "descriptors")
+            for one in sets
+        ]
+        with create_artifact(output, "calibration", units=first.units, force=force) as writer:
             write_calibration(writer, calibration, np.flatnonzero(fit), checked)
             writer.finish(
                 parameters=asdict(settings)
                 | {"method": calibration.method, "levels": calibration.levels},
                 inputs=hasher.records() + descriptors,
                 summary=summary,
-                model_fingerprint=artifact.model_fingerprint,
+                model_fingerprint=first.model_fingerprint,
             )
-    return CalibrateResult(output=output, units=artifact.units, **summary)
+    return CalibrateResult(output=output, units=first.units, **summary)
 
 
-def _check(calibration: Calibration, checked: CheckedRows, scores: ScoresFile) -> dict[str, Any]:
+@dataclass(frozen=True)
+class _Known:
+    """Scored rows of known error, of one set or of several.
+
+    Attributes
+    ----------
+    artifact : ScoresFile
+        The first set's.
+    rows : Rows
+    true_error : (n,) float64
+        Error units.
+    uncertainty : (n, n_thresholds) float64
+    quantiles : (n, n_quantiles) float64
+        Error units.
+    cdf : StoredCdf
+        Without rows, unless ``--method threshold`` needs it.
+    n_structures : int or None
+    """
+
+    artifact: ScoresFile
+    rows: Rows
+    true_error: Floats
+    uncertainty: Floats
+    quantiles: Floats
+    cdf: StoredCdf
+    n_structures: int | None
+
+    @property
+    def thresholds(self) -> Floats:
+        """Of ``uncertainty``; error units."""
+        return self.artifact.read("thresholds")
+
+    def take(self, rows: npt.NDArray[np.bool_]) -> _Known:
+        """Return some of the rows."""
+        return replace(
+            self,
+            rows=self.rows.take(rows),
+            true_error=self.true_error[rows],
+            uncertainty=self.uncertainty[rows],
+            quantiles=self.quantiles[rows],
+            cdf=self.cdf.take(rows),
+        )
+
+
+def _check_labels(settings: CalibrateSettings, n_sets: int) -> None:
+    """Refuse label files that cannot belong to all sets."""
+    if settings.group not in (None, *STORED_LABELS) and n_sets > 1:
+        raise UsageError(
+            f"--group {settings.group} belongs to a single set",
+            hint="give the labels to ltau score --group, then calibrate with --group species",
+        )
+    if settings.clusters and len(settings.clusters) != n_sets:
+        raise UsageError(
+            f"--cluster is given {len(settings.clusters)} times for {n_sets} sets",
+            hint="give one file for each set, in the order of the sets",
+        )
+
+
+def _read_set(
+    artifact: ScoresFile,
+    truth: Truth,
+    settings: CalibrateSettings,
+    cluster: str | None,
+    hasher: Hasher,
+) -> _Known:
+    """Read one set, whole."""
+    hasher.add("scores", artifact.path, "scores")
+    artifact.require_whole()  # the rows to leave out later are counted in the whole
+    true_errors = truth.read(artifact, hasher)
+    rows = read_rows(artifact, true_errors, settings.group, hasher)
+    if cluster is not None:
+        rows = replace(rows, cluster=read_clusters(Place.parse(cluster), rows, artifact, hasher))
+    if not (true_errors.values > 0).any():
+        raise ComputeError(
+            f"{truth.place}: every true error is 0; there is nothing to calibrate on"
+        )
+    if settings.method == "threshold" and not artifact.has("cdf"):
+        raise InputError(
+            f"{artifact.path} has no CDFs, which --method threshold scales",
+            hint="score again with ltau score --cdf",
+        )
+    by_threshold = settings.method == "threshold"
+    return _Known(
+        artifact=artifact,
+        rows=rows,
+        true_error=true_errors.values,
+        uncertainty=artifact.read("uncertainty").astype(np.float64),
+        quantiles=artifact.read("quantiles").astype(np.float64),
+        cdf=StoredCdf(artifact.read("cdf_edges"), artifact.read("cdf"))
+        if by_threshold
+        else StoredCdf.without(len(rows)),
+        n_structures=None if rows.structure is None else len(np.unique(rows.structure)),
+    )
+
+
+def _check_sets(sets: Sequence[_Known]) -> None:
+    """Refuse sets that do not fit together."""
+    first = sets[0].artifact
+    for one in sets[1:]:
+        other = one.artifact
+        for what, same in {
+            "another model": other.model_fingerprint == first.model_fingerprint,
+            "another -k": other.parameters["k"] == first.parameters["k"],
+            "other thresholds": np.array_equal(one.thresholds, sets[0].thresholds),
+            "other quantiles": np.array_equal(
+                other.read("quantile_levels"), first.read("quantile_levels")
+            ),
+        }.items():
+            if not same:
+                raise UsageError(
+                    f"{other.path} was scored with {what} than {first.path}",
+                    hint="score all sets with the same model and options",
+                )
+        for what in ("structure", "group"):
+            if (getattr(one.rows, what) is None) != (getattr(sets[0].rows, what) is None):
+                raise UsageError(
+                    f"of {first.path} and {other.path}, only one says which {what} a row belongs "
+                    "to",
+                    hint="score all sets with the same options, such as --natoms and --group",
+                )
+
+
+def _join(sets: Sequence[_Known]) -> _Known:
+    """Put the rows of all sets one after the other."""
+    if len(sets) == 1:
+        return sets[0]
+    counts = [one.n_structures for one in sets]
+    return _Known(
+        artifact=sets[0].artifact,
+        rows=join_rows([one.rows for one in sets]),
+        true_error=np.concatenate([one.true_error for one in sets]),
+        uncertainty=np.concatenate([one.uncertainty for one in sets]),
+        quantiles=np.concatenate([one.quantiles for one in sets]),
+        cdf=StoredCdf(sets[0].cdf.edges, np.concatenate([one.cdf.values for one in sets])),
+        n_structures=None if None in counts else sum(filter(None, counts)),
+    )
+
+
+def _check(calibration: Calibration, checked: CheckedRows, known: _Known) -> dict[str, Any]:
     """Compare the calibrated and the plain predictions of the held-out rows with their errors."""
     rows, true_error = checked.rows, checked.true_error
-    quantiles = scores.read("quantiles")[checked.row]
+    levels = known.artifact.read("quantile_levels")
     return evaluate(rows, true_error, calibration) | {
         "mean_expected_error": float(rows.expected_error.mean()),
         "thresholds": [
             of_threshold(
-                calibration, j, true_error, checked.uncertainty, checked.calibrated_error,
-                checked.cell,
+                calibration, j, true_error, checked.uncertainty, checked.calibrated_uncertainty
             )[0]
             for j in range(len(calibration.thresholds))
         ],
         "quantiles": [
             {"level": level, "coverage": float((true_error <= quantile).mean())}
-            for level, quantile in zip(
-                scores.read("quantile_levels"), quantiles.T, strict=True
-            )
+            for level, quantile in zip(levels, known.quantiles.T, strict=True)
         ],
-    }  # fmt: skip
+    }
 
 
 def of_threshold(
@@ -193,23 +359,19 @@ def of_threshold(
     column: int,
     truth: Floats,
     uncertainty: Floats,
-    mean: Floats,
-    cell: npt.NDArray[np.int64],
+    calibrated: Floats,
 ) -> tuple[dict[str, float], Reliability, Reliability]:
     """Compare the predicted P(error > threshold) with what happened, before and after.
-
-    With ``--method threshold`` the uncertainty stays and the threshold is scaled; with every other
-    method the threshold stays and the uncertainty is calibrated.
 
     Parameters
     ----------
     calibration : Calibration
     column : int
         Number of the threshold.
-    truth, mean : (n,) float64
-        True and calibrated errors.
-    uncertainty : (n, n_thresholds) float64
-    cell : (n,) int64
+    truth : (n,) float64
+        True errors.
+    uncertainty, calibrated : (n, n_thresholds) float64
+        As scored without and with the calibration.
 
     Returns
     -------
@@ -217,20 +379,12 @@ def of_threshold(
         The numbers, and the two curves.
     """
     threshold = float(calibration.thresholds[column])
-    scale = float(calibration.threshold_scale[column])
-    plain = uncertainty[:, column]
-    before = reliability(plain, truth > threshold)
-    if calibration.method == "threshold":
-        after = reliability(plain, truth > scale * threshold)
-    else:
-        limits = calibration.thresholds[column : column + 1]
-        after = reliability(
-            calibration.predictor.exceedance(mean, cell, limits)[:, 0], truth > threshold
-        )
+    before = reliability(uncertainty[:, column], truth > threshold)
+    after = reliability(calibrated[:, column], truth > threshold)
     numbers = {
         "threshold": threshold,
-        "scale": scale,
-        "predicted": float(plain.mean()),
+        "scale": float(calibration.threshold_scale[column]),
+        "predicted": float(uncertainty[:, column].mean()),
         "observed": float((truth > threshold).mean()),
         "calibration_error_before": before.error,
         "calibration_error_after": after.error,
@@ -244,13 +398,32 @@ def _exponents(coefficients: Floats) -> dict[str, float]:
     return {name: float(value) for name, value in pairs if value != 0}
 
 
-def _warn(fitted: Fitted) -> None:
-    small = fitted.small_groups
+def _warn(fitted: Fitted, settings: CalibrateSettings) -> None:
+    """Say where a bound rests on less than was asked for."""
+    said = []
+    if fitted.missing:
+        levels = ", ".join(f"{100 * level:g} %" for level in fitted.missing)
+        what = "cluster" if settings.clusters else "structure"
+        said.append(
+            f"too few to tell the bound of {levels}: fitted on {fitted.n_draws:,} (each {what} "
+            f"counts once), {max(fitted.missing.values()):,} more are needed for the highest; "
+            "until then it is the largest ratio seen"
+        )
+    small, merged = fitted.small_groups, fitted.merged
     if small:
         names = ", ".join(map(str, small[:5])) + (", ..." if len(small) > 5 else "")
-        warnings.warn(
-            f"{len(small)} group{'s' if len(small) > 1 else ''} with too few rows for their own "
-            f"bounds share the bounds of all: {names}",
-            LtauWarning,
-            stacklevel=3,
+        said.append(
+            f"{len(small)} group{'s' if len(small) > 1 else ''} too small for their own bounds "
+            f"share the bounds of all: {names}"
         )
+    if None in merged:
+        said.append(
+            f"of {settings.distance_bins} distance bins, {merged[None]} are left: those with fewer "
+            f"than {SMALLEST_CELL} rows, or of too few structures, were merged with the next"
+        )
+    of_groups = [f"{name} ({n})" for name, n in merged.items() if name is not None]
+    if of_groups:
+        names = ", ".join(of_groups[:5]) + (", ..." if len(of_groups) > 5 else "")
+        said.append(f"groups with fewer distance bins of their own, small ones merged: {names}")
+    for line in said:
+        warnings.warn(line, LtauWarning, stacklevel=3)

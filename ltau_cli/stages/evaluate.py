@@ -40,6 +40,8 @@ class EvaluateResult(Result):
     predictors : dict
         Metrics of ``ltau`` and of each baseline; see
         :func:`ltau_cli.core.calibration.evaluation.evaluate`.
+    rank_ceiling : float or None
+        Best rank correlation that any predictor could reach, where rows are atoms of structures.
     groups, distance_bins : list of dict
         Metrics of ``ltau`` in each part.
     roc_auc : float
@@ -52,6 +54,7 @@ class EvaluateResult(Result):
     units: str
     flagged_share: float
     flagged_below: float
+    rank_ceiling: float | None
     predictors: dict[str, dict[str, Any]]
     groups: list[dict[str, Any]]
     distance_bins: list[dict[str, Any]]
@@ -106,9 +109,9 @@ def run(
             area = roc_auc(labels, pvalue)
         calibration = artifact.calibration()
         if calibration is None:
-            metrics = evaluate_plain(judged.rows, judged.true_error)
+            metrics = evaluate_plain(judged.rows, judged.true_error, labels=judged.labels)
         else:
-            metrics = evaluate(judged.rows, judged.true_error, calibration)
+            metrics = evaluate(judged.rows, judged.true_error, calibration, labels=judged.labels)
         return EvaluateResult(
             set=scores.stem,
             n_rows=len(judged.rows),

@@ -109,8 +109,7 @@ def run(
     settings = settings or ExportSettings()
     file_format, compress = find_format(output, settings.file_format)
     _check_usage(file_format, settings)
-    if output != STDOUT:
-        check_target(output, force=force)
+    check_target(output, force=force, inputs=[scores, settings.frames])
     with open_artifact(scores, ScoresFile) as artifact:
         table = ScoreTable.open(artifact, settings.where)
         wanted = list(settings.columns or table.columns)

@@ -28,7 +28,7 @@ from ltau_cli.artifacts.model import (
     write_scaling,
 )
 from ltau_cli.artifacts.provenance import Hasher
-from ltau_cli.artifacts.read import open_artifact
+from ltau_cli.artifacts.read import damaged, open_artifact
 from ltau_cli.artifacts.write import ArtifactWriter, create_artifact, to_json
 from ltau_cli.core.calibration.metrics import rank_correlation
 from ltau_cli.core.histogram import default_range, make_edges, summarize_samples
@@ -138,7 +138,7 @@ def run(
     """
     errors, output = Path(errors), Path(output)
     threads = threads or available_threads()
-    check_target(output, force=force)
+    check_target(output, force=force, inputs=[errors, descriptors])
     place = Place.parse(os.fspath(descriptors))
     with (
         open_artifact(errors, ErrorsFile) as log,
@@ -182,6 +182,8 @@ def _fit(
     with create_artifact(output, "model", units=log.units, force=force) as artifact:
         write_grid(artifact, edges, limits)
         statistics = _count(epochs, artifact, edges, limits, training, threads, progress)
+        if statistics.n_errors != n_logged.sum(dtype=np.int64):
+            raise damaged(log.path, "datasets errors and n_logged do not fit each other")
         shards, index = _index_shards(artifact, training, k, chosen, threads, progress)
         sample_mean = statistics.sample_mean[training.logged]
         with progress("leave-one-out reference", n) as advance:

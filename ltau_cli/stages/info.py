@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import Any
 
 from ltau_cli.artifacts.read import open_artifact
+from ltau_cli.artifacts.schema import ERROR_UNITS
 from ltau_cli.artifacts.views import VIEWS
 from ltau_cli.stages.results import Result
 
@@ -57,7 +58,7 @@ def run(path: str | os.PathLike[str]) -> InfoResult:
                 "shape": list(dataset.shape),
                 "dims": list(spec.dims),
                 "dtype": str(dataset.dtype),
-                "units": str(dataset.attrs["units"]),
+                "units": artifact.units if spec.units == ERROR_UNITS else spec.units,
                 "description": spec.description,
             }
         attributes = artifact.attributes

@@ -115,18 +115,22 @@ def run(
     several = [logs] if isinstance(logs, str | os.PathLike) else logs
     places = [Place.parse(os.fspath(log)) for log in several]
     labels = labels or LabelFiles()
-    if append and output.exists():
+    if append and os.path.exists(output):
         if any(labels.places()):
             raise UsageError(
                 f"labels cannot be added to {output} with --append",
                 hint="leave them out, or ingest the whole log with --force",
             )
+        check_target(output, force=True, inputs=[place.path for place in places])
         report, units, log = append_epochs(
             places, output, options, units, allow_missing=allow_missing, progress=progress
         )
     else:
         check_target(output, force=force)
-        with open_log(places, _first_time(options, append)) as log, Hasher() as hasher:
+        with (
+            Hasher([place.path for place in places]) as hasher,
+            open_log(places, _first_time(options, append)) as log,
+        ):
             report = _write(
                 log, places, output, options or LogOptions(), labels, hasher,
                 units=units, allow_missing=allow_missing, force=force, progress=progress,
@@ -159,6 +163,8 @@ def _write(
         raise ComputeError(
             f"{places[0]}: no epoch is left to read", hint="check --epochs and --every"
         )
+    named = [place.path for _, place in labels.places()]
+    check_target(output, force=force, inputs=[*log.files, *named])
     note_inputs(hasher, places, log)
     for role, place in labels.places():
         hasher.add(role, place.path, "labels", key=place.key)

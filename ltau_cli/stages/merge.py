@@ -62,7 +62,7 @@ def run(
         If a file is not there or cannot be written.
     """
     output = Path(output)
-    check_target(output, force=force)
+    check_target(output, force=force, inputs=[Path(path) for path in parts])
     found = [_read_part(Path(path)) for path in parts]
     for part in found[1:]:
         _check_same_job(found[0], part)
@@ -127,6 +127,8 @@ def _check_complete(parts: Sequence[_Part]) -> None:
     for end, part in zip(ends, parts, strict=False):
         if part.range.first != end:
             raise damaged(part.path, f"it begins at row {part.range.first:,}, not {end:,}")
+    if ends[-1] != parts[-1].range.n_rows:
+        raise damaged(parts[-1].path, f"it ends at row {ends[-1]:,} of {parts[-1].range.n_rows:,}")
 
 
 def _as_ranges(numbers: Sequence[int]) -> str:

@@ -18,8 +18,9 @@ from ltau_cli.artifacts.read import open_artifact
 from ltau_cli.artifacts.views import VIEWS
 from ltau_cli.errors import UsageError
 from ltau_cli.figures.style import Data, Panel, draw_page, draw_png, looks, read_style, save_figure
-from ltau_cli.output import STDOUT, check_target, open_text, replace_atomically
+from ltau_cli.output import check_target, open_results
 from ltau_cli.progress import Progress, silent
+from ltau_cli.readers.place import check_file
 from ltau_cli.stages.panels import accuracy, cdf, dynamics, scored
 from ltau_cli.stages.panels.sources import NotGivenError, Sources
 from ltau_cli.stages.results import Result
@@ -141,14 +142,21 @@ def run(
     """
     several = [artifacts] if isinstance(artifacts, str | os.PathLike) else artifacts
     settings, data = settings or PlotSettings(), None if settings is None else settings.data
-    target = None if output is None else _Target(Path(output), force)
-    if data is not None and data != STDOUT:
-        check_target(data, force=force)
+    if settings.style is not None:
+        check_file(settings.style)
+    truth = None if truth is None else Truth.at(truth)
+    place = None if truth is None else truth.place
+    inputs = [*several, place, settings.group, settings.ood_labels, settings.style]
+    target = None if output is None else Path(output)
+    for path in (target, data):
+        if path is not None:
+            check_target(path, force=force, inputs=inputs)
+    file_format = "" if target is None else _find_format(target)
     looked = {} if settings.style is None else read_style(settings.style)
     with contextlib.ExitStack() as stack:
         sources = Sources(
             [stack.enter_context(open_artifact(Path(path), *VIEWS)) for path in several],
-            None if truth is None else Truth.at(truth),
+            truth,
             settings.group,
             settings.ood_labels,
             settings.rows,
@@ -160,32 +168,21 @@ def run(
         panels = _overview(sources) if chosen == OVERVIEW else _panels(chosen, sources)
         with looks(looked):
             page = draw_page(panels, columns=min(3, len(panels)) if chosen == OVERVIEW else 1)
-            if target is not None:
-                target.save(page.figure)
-    if data is not None:
-        with open_text(data, force=force) as stream:
-            names, blocks = _fill_in(page.data)
-            write_table(stream, names, blocks)
-    return PlotResult(None if target is None else target.path, chosen, page.titles, page.figure)
+            with open_results(force=force) as results:
+                if target is not None:
+                    save_figure(page.figure, results.binary(target), file_format)
+                if data is not None:
+                    write_table(results.text(data), *_fill_in(page.data))
+    return PlotResult(target, chosen, page.titles, page.figure)
 
 
-class _Target:
-    """A figure file that may be written."""
-
-    def __init__(self, path: Path, force: bool) -> None:
-        check_target(path, force=force)
-        self.path = path
-        self._force = force
-        self._format = path.suffix.lower().lstrip(".")
-        if self._format not in FORMATS:
-            raise UsageError(
-                f"cannot tell the format of {path}", hint="end it in " + ", ".join(FORMATS)
-            )
-
-    def save(self, figure: Any) -> None:
-        """Write the figure."""
-        with replace_atomically(self.path, force=self._force) as temporary:
-            save_figure(figure, temporary, self._format)
+def _find_format(path: Path) -> str:
+    file_format = path.suffix.lower().lstrip(".")
+    if file_format not in FORMATS:
+        raise UsageError(
+            f"cannot tell the format of {path}", hint="end it in " + ", ".join(FORMATS)
+        )
+    return file_format
 
 
 def _fitting_kind(sources: Sources) -> str:

@@ -21,9 +21,9 @@ import numpy as np
 import numpy.typing as npt
 
 from ltau_cli import __version__
-from ltau_cli.artifacts.calibration import CalibrationFile, to_datasets
+from ltau_cli.artifacts.calibration import CalibrationFile, FittedOn, to_datasets
 from ltau_cli.artifacts.model import ModelFile, announce_compilation
-from ltau_cli.artifacts.provenance import Hasher
+from ltau_cli.artifacts.provenance import Hasher, stamp
 from ltau_cli.artifacts.read import open_artifact
 from ltau_cli.artifacts.scores import (
     PER_ROW,
@@ -38,7 +38,7 @@ from ltau_cli.artifacts.scores import (
     write_scores,
 )
 from ltau_cli.artifacts.spool import Spool, open_spool, open_temporary_spool
-from ltau_cli.artifacts.table import ROW_LABELS, Columns, name_columns, to_columns
+from ltau_cli.artifacts.table import LEADING, Columns, name_columns, to_columns
 from ltau_cli.artifacts.write import as_stored, to_json
 from ltau_cli.core.calibration.apply import Calibrator
 from ltau_cli.core.scoring import Model, Scorer
@@ -73,6 +73,8 @@ class ScoreResult(Result):
         Coverage levels and the mean error bound; empty without a calibration.
     mean_expected_error, mean_calibrated_error : float
         Error units; the latter with a calibration only.
+    mean_calibrated_uncertainty : (n_thresholds,) float64
+        With a calibration only; ``mean_uncertainty`` is the plain one.
     mean_neighbor_distance, mean_relative_distance : float
     flagged_share, flagged_below : float
         Share of the rows with a p-value below.
@@ -98,6 +100,7 @@ class ScoreResult(Result):
     flagged_below: float
     riskiest: list[dict[str, Any]]
     mean_calibrated_error: float | None = only_if_asked()
+    mean_calibrated_uncertainty: npt.NDArray[np.float64] | None = only_if_asked()
     up_to_date: bool | None = only_if_asked()
 
 
@@ -223,9 +226,10 @@ def run_many(
         refused before any work is done.
     """
     settings = settings or ScoreSettings()
+    read = [model, settings.calibration, *(job.descriptors for job in jobs)]
     for job in jobs:
-        if job.output != STDOUT:
-            check_target(job.output, force=force or resume)
+        inputs = [*read, job.natoms, job.group]
+        check_target(job.output, force=force or resume, inputs=inputs)
     with open_artifact(model, ModelFile) as artifact, Hasher() as hasher:
         for job in jobs:
             _check_input(job, artifact, settings.part)
@@ -252,7 +256,7 @@ class _Shared:
     units: str
     hasher: Hasher  # of the model and the calibration
     calibrator: Calibrator | None
-    fitted_on: dict[str, Any]  # the descriptors of the calibration, and which of their rows
+    fitted_on: list[FittedOn]
 
 
 @dataclass(frozen=True)
@@ -307,7 +311,8 @@ def _check_input(job: Job, model: ModelFile, part: tuple[int, int] | None) -> No
 
 @contextlib.contextmanager
 def _open_work(job: Job, shared: _Shared) -> Iterator[_Work]:
-    with open_descriptors(Place.parse(job.descriptors)) as source, Hasher() as hasher:
+    place = Place.parse(job.descriptors)
+    with Hasher([place.path]) as hasher, open_descriptors(place) as source:
         place = source.source.place
         hasher.add("descriptors", place.path, "descriptors", key=place.key, rows=source.n)
         counts = None if job.natoms is None else Place.parse(job.natoms)
@@ -431,7 +436,7 @@ def _score_to_csv(work: _Work, progress: Progress) -> dict[str, Any]:
         else:
             finished = _complete((rows for _, rows in blocks), work, None)
         first = next(finished)
-        order = dict.fromkeys(name for name in (*ROW_LABELS, *PER_ROW) if name in first)
+        order = dict.fromkeys(name for name in (*LEADING, *PER_ROW) if name in first)
         names = name_columns(["row", *order], work.header.columns)
 
         def columns() -> Iterator[Columns]:
@@ -505,15 +510,13 @@ def _identify(work: _Work) -> dict[str, Any]:
     files = [work.source.source.place]
     if work.shared.settings.calibration is not None:
         files.append(Place(work.shared.settings.calibration))
-    stats = [place.path.stat() for place in files]
     return {
         "ltau_version": __version__,
         "model_fingerprint": work.shared.scorer.model.fingerprint,
         "parameters": work.header.parameters,
         "n_rows": work.header.n,
         "files": [
-            [place.path.name, place.key, stat.st_size, stat.st_mtime_ns]
-            for place, stat in zip(files, stats, strict=True)
+            [str(place.path.resolve()), place.key, *stamp(place.path.stat())] for place in files
         ],
     }
 
@@ -590,8 +593,9 @@ def _rows_of_calibration(work: _Work) -> npt.NDArray[np.int64] | None:
     fitted_on = work.shared.fitted_on
     if not fitted_on:
         return None
-    same = same_rows(work.inputs()[0], fitted_on["descriptors"])
-    return np.asarray(fitted_on["rows"] if same else [], dtype=np.int64)
+    own = work.inputs()[0]
+    same = [known.rows for known in fitted_on if same_rows(own, known.descriptors)]
+    return np.concatenate([np.zeros(0, dtype=np.int64), *same])
 
 
 def _columns(shared: _Shared) -> dict[str, npt.NDArray[Any]]:
@@ -645,10 +649,10 @@ def _load_calibration(
     model_path: Path,
     k: int,
     thresholds: npt.NDArray[np.float64],
-) -> tuple[Calibrator | None, dict[str, Any]]:
+) -> tuple[Calibrator | None, list[FittedOn]]:
     """Read the maps, and which rows of which descriptors they were fitted on."""
     if path is None:
-        return None, {}
+        return None, []
     with open_artifact(path, CalibrationFile) as artifact:
         if artifact.model_fingerprint != model.fingerprint:
             raise ArtifactError(
@@ -668,6 +672,4 @@ def _load_calibration(
                 LtauWarning,
                 stacklevel=2,
             )
-        source = next(record for record in artifact.inputs if record["role"] == "descriptors")
-        fitted_on = {"descriptors": source, "rows": artifact.read("fit_row")}
-    return Calibrator(calibration, thresholds), fitted_on
+        return Calibrator(calibration, thresholds), artifact.fitted_on()

@@ -6,7 +6,7 @@ import logging
 import os
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, TextIO
 
 import numpy as np
 import numpy.typing as npt
@@ -23,7 +23,7 @@ from ltau_cli.core.selection import (
     summarize,
 )
 from ltau_cli.errors import ComputeError, InputError, UsageError
-from ltau_cli.output import STDOUT, check_target, open_text
+from ltau_cli.output import check_target, open_results
 from ltau_cli.progress import Progress, silent
 from ltau_cli.readers.descriptors import open_descriptors
 from ltau_cli.readers.frames import read_frames
@@ -123,8 +123,9 @@ def run(
     scores, output = Path(scores), Path(output)
     settings = settings or SelectSettings()
     for target in (output, settings.chosen_frames):
-        if target is not None and target != STDOUT:
-            check_target(target, force=force)
+        if target is not None:
+            inputs = [scores, settings.frames, settings.descriptors]
+            check_target(target, force=force, inputs=inputs)
     with open_artifact(scores, ScoresFile) as artifact:
         artifact.require_whole()
         table = ScoreTable.open(artifact)
@@ -176,10 +177,12 @@ def run(
             **distances,
         )
         blind = settings.column is None and not artifact.calibrated
-    if settings.frames is not None and settings.chosen_frames is not None:
-        _copy_frames(settings.frames, settings.chosen_frames, chosen, force=force)
-    with open_text(output, force=force) as stream:
-        stream.writelines(f"{i}\n" for i in chosen)
+    with open_results(force=force) as results:
+        if settings.frames is not None and settings.chosen_frames is not None:
+            compress = settings.chosen_frames.suffix == ".gz"
+            stream = results.text(settings.chosen_frames, compress=compress)
+            _copy_frames(settings.frames, stream, chosen)
+        results.text(output).writelines(f"{i}\n" for i in chosen)
     if blind:
         log.warning(
             "%s is not calibrated: frames far from the training set may look harmless; "
@@ -230,10 +233,8 @@ def _frame_means(
     return means
 
 
-def _copy_frames(path: Path, target: Path, chosen: npt.NDArray[np.int64], *, force: bool) -> None:
+def _copy_frames(path: Path, stream: TextIO, chosen: npt.NDArray[np.int64]) -> None:
     """Write the chosen frames in the order of choice, each with its number in the pool."""
     wanted = set(chosen.tolist())
     found = {i: frame for i, frame in enumerate(read_frames(path)) if i in wanted}
-    with open_text(target, force=force, compress=target.suffix == ".gz") as stream:
-        frames = (annotate(found[i], {}, {"ltau_frame": i}) for i in chosen.tolist())
-        write_frames(stream, frames)
+    write_frames(stream, (annotate(found[i], {}, {"ltau_frame": i}) for i in chosen.tolist()))

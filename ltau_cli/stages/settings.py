@@ -134,6 +134,8 @@ class CalibrateSettings(_Settings):
         None takes the best by cross-validation over the structures of the fit.
     group : str or None
         Give each group bounds of its own: a file of labels, or ``species`` or ``group``.
+    clusters : tuple of str
+        For each set a file that says which rows, or structures, were drawn together.
     distance_bins : int
         Bins of relative distance with bounds of their own.
     levels : tuple of float
@@ -146,6 +148,7 @@ class CalibrateSettings(_Settings):
 
     method: Method | None = None
     group: str | None = None
+    clusters: tuple[str, ...] = ()
     distance_bins: int = 1
     levels: tuple[float, ...] = (0.5, 0.8, 0.9, 0.95)
     fit_fraction: float = 0.5

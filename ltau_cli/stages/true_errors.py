@@ -72,14 +72,17 @@ class JudgedRows:
     rest : (n_queries,) bool
         Which rows of the scores they are.
     rows : Rows
-        What the scores say of them.
+        What the scores say of them, with the groups that chose their bounds.
     true_error : (n,) float64
         Error units.
+    labels : (n,) labels or None
+        What the user wants them told apart by.
     """
 
     rest: npt.NDArray[np.bool_]
     rows: Rows
     true_error: npt.NDArray[np.float64]
+    labels: npt.NDArray[Any] | None
 
 
 def read_judged_rows(
@@ -95,9 +98,11 @@ def read_judged_rows(
         If no row is left.
     """
     true_errors = truth.read(scores, hasher)
-    rows = read_rows(scores, true_errors, group, hasher)
-    rest = scores.rows_to_judge()
-    return JudgedRows(rest, rows.take(rest), true_errors.values[rest])
+    labels = _read_group(scores, true_errors, group, hasher)
+    stored = scores.read("group") if scores.has("group") else labels
+    rows, rest = _rows(scores, stored), scores.rows_to_judge()
+    labels = None if labels is None else labels[rest]
+    return JudgedRows(rest, rows.take(rest), true_errors.values[rest], labels)
 
 
 def read_rows(scores: ScoresFile, truth: TrueErrors, group: str | None, hasher: Hasher) -> Rows:
@@ -119,6 +124,10 @@ def read_rows(scores: ScoresFile, truth: TrueErrors, group: str | None, hasher: 
     InputError
         If there are no such labels.
     """
+    return _rows(scores, _read_group(scores, truth, group, hasher))
+
+
+def _rows(scores: ScoresFile, group: npt.NDArray[Any] | None) -> Rows:
     names = ["expected_error", "relative_distance", "neighbor_distance"]
     block: Block = {name: scores.read(name) for name in names}
     distance = None
@@ -126,10 +135,25 @@ def read_rows(scores: ScoresFile, truth: TrueErrors, group: str | None, hasher: 
         structure = block["structure"] = scores.read("structure")
         pairs = [(structure, block["relative_distance"])]
         distance = np.exp(log_structure_distance(pairs, int(structure.max()) + 1))[structure]
-    labels = _read_group(scores, truth, group, hasher)
-    if labels is not None:
-        block["group"] = labels
+    if group is not None:
+        block["group"] = group
     return rows_of(block, distance)
+
+
+def read_clusters(place: Place, rows: Rows, scores: ScoresFile, hasher: Hasher) -> npt.NDArray[Any]:
+    """Read which rows were drawn together: one label per row, or per structure.
+
+    Raises
+    ------
+    InputError
+        If there are as many labels as neither rows nor structures.
+    """
+    hasher.add("cluster", place.path, "labels", key=place.key)
+    labels = read_label_column(place)
+    if rows.structure is not None and len(labels) == int(rows.structure.max()) + 1:
+        return np.asarray(labels[rows.structure])
+    check_count(labels, scores.n, place, str(scores.path), "rows")
+    return labels
 
 
 def _read_group(

@@ -14,7 +14,7 @@ from ltau_cli.artifacts.errors import ErrorsFile, LateEpochs
 from ltau_cli.artifacts.read import open_artifact
 from ltau_cli.core.threads import available_threads
 from ltau_cli.core.tuning import SCALES, Queries, Trial, tune
-from ltau_cli.errors import InputError
+from ltau_cli.errors import ComputeError, InputError
 from ltau_cli.progress import Progress, silent
 from ltau_cli.readers.descriptors import Descriptors, find_structures, open_descriptors
 from ltau_cli.readers.place import Place
@@ -96,6 +96,11 @@ def run(
                 "stand for each other in the comparison (ingest with --natoms)", errors,
             )  # fmt: skip
         rows = _choose_rows(epochs.n_logged(), structure, settings.seed)
+        if held_out is None and structure is not None and len(np.unique(structure[rows])) < 2:
+            raise ComputeError(
+                f"{errors} has a single structure, so none is left to predict it by",
+                hint="give rows that were not trained on: --held-out DESCRIPTORS TRUE_ERRORS",
+            )
         n_epochs = len(epochs.rows)
         burn_ins = sorted({int(share * n_epochs) for share in BURN_INS})
         means, last = _read_errors(epochs, rows, burn_ins)
@@ -113,7 +118,7 @@ def run(
 def _choose_rows(
     n_logged: npt.NDArray[np.int32], structure: npt.NDArray[np.int64] | None, seed: int
 ) -> npt.NDArray[np.int64]:
-    """Rows of logged samples, of a large log those of random structures."""
+    """Rows of logged samples, of a large log those of random structures, or random ones."""
     rows = np.flatnonzero(n_logged)
     if len(rows) <= LARGEST:
         return rows
@@ -123,6 +128,8 @@ def _choose_rows(
     order = np.random.default_rng(seed).permutation(len(names))
     chosen = np.zeros(len(names), dtype=bool)
     chosen[order[np.cumsum(counts[order]) <= LARGEST]] = True
+    if np.count_nonzero(chosen) < 2:  # structures too large to be taken whole
+        return np.sort(np.random.default_rng(seed).choice(rows, LARGEST, replace=False))
     return rows[chosen[place]]
 
 

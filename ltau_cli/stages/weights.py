@@ -18,7 +18,7 @@ from ltau_cli.core.suspects import OUTLIER, explain, own_quartile, robust_score
 from ltau_cli.core.threads import available_threads
 from ltau_cli.core.weights import effective_size, keep, weigh
 from ltau_cli.errors import InputError, UsageError
-from ltau_cli.output import STDOUT, check_target, open_binary, open_text
+from ltau_cli.output import check_target, open_binary, open_text
 from ltau_cli.progress import Progress, silent
 from ltau_cli.readers.arrays import read_array
 from ltau_cli.readers.descriptors import structures_from_natoms
@@ -123,8 +123,7 @@ def run(
     """
     model, output = Path(model), Path(output)
     settings = settings or WeightSettings()
-    if output != STDOUT:
-        check_target(output, force=force)
+    check_target(output, force=force, inputs=[model, settings.natoms])
     with open_artifact(model, ModelFile) as artifact:
         point = artifact.read("point")
         logged = np.flatnonzero(point >= 0)

@@ -43,9 +43,9 @@ def test_baselines_stand_beside(sets, ltau):
     result = ltau("evaluate", *sets)
     assert result.code == 0, result.err
     lines = result.out.splitlines()
-    assert len(lines) == 7
-    assert [line.split()[0] for line in (lines[1], lines[4])] == ["cold", "hot"]
-    for line, name in zip(lines[1:], BASELINES * 2, strict=True):
+    assert len(lines) == 9
+    assert [line.split()[0] for line in (lines[1], lines[5])] == ["cold", "hot"]
+    for line, name in zip(lines[1:], [*BASELINES, "best possible"] * 2, strict=True):
         assert name in line
     assert "out of domain (p < 0.01): " in result.err
     assert " of cold, " in result.err
@@ -263,3 +263,25 @@ def test_evaluate_leaves_out_the_rows_of_the_calibration(pipeline, ltau):
         assert metrics["crps"] == pytest.approx(wanted["crps"], rel=1e-6), name
     plain = ltau("evaluate", pipeline.scores, pipeline.true_errors)
     assert "1,375" in plain.out
+
+
+def test_labels_of_the_user_do_not_choose_the_bounds(pipeline, ltau, tmp_path):
+    """The bounds that are judged are those in the scores, whatever --group says."""
+    species, words = SAMPLE / "test_300K_species.npy", ("-m", pipeline.model)
+    scores, calibration = tmp_path / "s.h5", tmp_path / "c.h5"
+    natoms = ("--natoms", pipeline.natoms)
+    assert ltau("score", pipeline.descriptors, *words, *natoms, "--group", species, "-o", scores,
+                ).code == 0  # fmt: skip
+    assert ltau("calibrate", scores, pipeline.true_errors, "--group", "group", "--level", 0.5,
+                "-o", calibration).code == 0  # fmt: skip
+    assert ltau("score", pipeline.hot_descriptors, *words, "--natoms",
+                SAMPLE / "test_900K_natoms.npy", "--group", SAMPLE / "test_900K_species.npy",
+                "--calibration", calibration, "-o", tmp_path / "hot.h5").code == 0  # fmt: skip
+    with h5py.File(tmp_path / "hot.h5") as file:
+        covered = (np.load(pipeline.hot_true_errors) <= file["error_bound"][:, 0]).mean()
+    halves = save(tmp_path / "half.npy", np.arange(1375) % 2)
+    result = ltau("evaluate", tmp_path / "hot.h5", pipeline.hot_true_errors, "--group", halves,
+                  "--json")  # fmt: skip
+    (judged,) = json.loads(result.out)
+    assert judged["predictors"]["ltau"]["coverage"]["0.5"] == pytest.approx(covered, abs=1e-3)
+    assert [part["group"] for part in judged["groups"]] == [0, 1]

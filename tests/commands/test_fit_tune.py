@@ -6,10 +6,11 @@ import json
 
 import h5py
 import numpy as np
+import pytest
 
 from ltau_cli.artifacts.errors import ErrorsFile
 from ltau_cli.artifacts.read import open_artifact
-from tests.helpers import SAMPLE
+from tests.helpers import COMPUTE, SAMPLE, check, save
 
 
 def same(one, other, names):
@@ -77,6 +78,7 @@ def test_burn_in_that_leaves_nothing(pipeline, tmp_path, ltau):
     assert "hint: use --burn-in 59 or less" in done.err
 
 
+@pytest.mark.slow
 def test_tune_on_held_out_rows(pipeline, tmp_path, ltau):
     errors, model = tmp_path / "errors.h5", tmp_path / "model.h5"
     natoms = SAMPLE / "train_natoms.npy"
@@ -96,8 +98,11 @@ def test_tune_on_held_out_rows(pipeline, tmp_path, ltau):
     assert trials[0]["crps"] <= min(trial["crps"] for trial in trials)
 
 
-def test_tune_on_the_training_samples_shows_its_table(pipeline, tmp_path, ltau):
-    done = ltau("fit", pipeline.errors, pipeline.train, "--tune", "-o", tmp_path / "m.h5")
+@pytest.mark.slow
+def test_tune_on_the_training_samples_shows_its_table(train, log, tmp_path, ltau):
+    x, errors = save(tmp_path / "x.npy", train[:330]), tmp_path / "e.h5"
+    assert ltau("ingest", save(tmp_path / "log.npy", log[:, :330]), "-o", errors).code == 0
+    done = ltau("fit", errors, x, "--tune", "-o", tmp_path / "m.h5")
     assert done.code == 0, done.err
     assert "compared 120 choices by cross-validation" in done.out
     assert "does not say which structure a sample belongs to" in done.err
@@ -120,3 +125,31 @@ def test_refusals(pipeline, tmp_path, ltau):
     done = ltau(*words, "--tune", "--held-out", pipeline.descriptors, tmp_path / "none.npy")
     assert done.code == 3
     assert not (tmp_path / "m.h5").exists()
+
+
+def test_tune_with_a_single_structure_asks_for_held_out_rows(tmp_path, ltau):
+    errors = write_log(tmp_path, [np.random.default_rng(0).random((6, 40))], ltau, "--natoms",
+                       save(tmp_path / "natoms.npy", np.array([40])))  # fmt: skip
+    np.save(tmp_path / "d.npy", np.random.default_rng(1).random((40, 3)))
+    done = ltau("fit", errors, tmp_path / "d.npy", "--tune", "-o", tmp_path / "m.h5")
+    check(done, COMPUTE, errors, "a single structure")
+
+
+def test_tune_takes_rows_where_no_structure_is_small_enough(tmp_path, ltau, monkeypatch):
+    monkeypatch.setattr("ltau_cli.stages.tune.LARGEST", 50)
+    rng = np.random.default_rng(0)
+    natoms = save(tmp_path / "natoms.npy", np.array([60, 60]))
+    errors = write_log(tmp_path, [rng.random((6, 120))], ltau, "--natoms", natoms)
+    np.save(tmp_path / "d.npy", rng.random((120, 3)))
+    done = ltau("fit", errors, tmp_path / "d.npy", "--tune", "-o", tmp_path / "m.h5")
+    assert done.code == 0, done.err
+    assert "comparing on 50 of the 120 samples" in done.err
+
+
+def test_a_last_epoch_of_zeros_gives_a_threshold_all_the_same(tmp_path, ltau):
+    log = np.random.default_rng(0).random((4, 40))
+    log[-1] = 0
+    errors = write_log(tmp_path, [log], ltau)
+    np.save(tmp_path / "d.npy", np.random.default_rng(1).random((40, 3)))
+    done = ltau("fit", errors, tmp_path / "d.npy", "-o", tmp_path / "m.h5", "--json")
+    assert json.loads(done.out)["thresholds"][0] == pytest.approx(log[2].mean(), rel=1e-6)

@@ -10,7 +10,7 @@ import shutil
 import h5py
 import numpy as np
 import pytest
-from scipy.stats import spearmanr
+from scipy.stats import norm, spearmanr
 from sklearn.metrics import roc_auc_score
 
 from ltau_cli.cli.main import run
@@ -111,7 +111,10 @@ def test_reliability(more, drawn):
         more["calibration"], "heldout_true_error", "heldout_uncertainty",
         "heldout_calibrated_error", "heldout_cell", "heldout_group",
     )  # fmt: skip
-    threshold, ratios, levels = load(more["calibration"], "thresholds", "ratio_quantiles", "levels")
+    threshold, ratios, levels, spread = load(
+        more["calibration"], "thresholds", "ratio_quantiles", "levels", "heldout_spread"
+    )
+    widened = np.exp(spread[:, None].astype(float) * norm.ppf((np.arange(100) + 0.5) / 100))
     exceeded = truth > threshold[0]
 
     def curve(p, rows):
@@ -121,7 +124,7 @@ def test_reliability(more, drawn):
     after = np.empty(len(truth))
     grid = np.concatenate([[0], (np.arange(100) + 0.5) / 100, [1]])
     for i in range(len(truth)):
-        own = ratios[cell[i]]
+        own = ratios[cell[i]] * widened[i]
         knots = np.concatenate([[0], own, [1.5 * own[-1]]]) * mean[i]
         after[i] = 1 - np.interp(threshold[0], knots, grid)
     everything = np.ones(len(truth), bool)
@@ -140,7 +143,7 @@ def test_reliability(more, drawn):
     assert titles[0] == (
         f"Calibration error of P(error > {threshold[0]:.3g} eV/Å): {ece[0]:.3f} → {ece[1]:.3f}"
     )
-    quantiles = mean[:, None].astype(float) * ratios[cell]
+    quantiles = mean[:, None].astype(float) * ratios[cell] * widened
     for name, rows in [("after calibration", everything), ("Cu", groups == b"Cu")]:
         shares = (truth[rows, None] <= quantiles[rows]).mean(axis=0)
         close(data["interval coverage", name]["observed"], shares)
@@ -388,8 +391,9 @@ def test_coverage(more, drawn):
         more["calibration"], "heldout_true_error", "heldout_calibrated_error", "heldout_cell",
         "heldout_relative_distance", "heldout_group",
     )  # fmt: skip
-    ratio, levels = load(more["calibration"], "bound_ratio", "levels")
-    bounds = mean[:, None].astype(float) * ratio[cell]
+    ratio, levels, spread = load(more["calibration"], "bound_ratio", "levels", "heldout_spread")
+    widened = np.exp(spread[:, None].astype(float) * norm.ppf(levels))
+    bounds = mean[:, None].astype(float) * ratio[cell] * widened
     everything = np.ones(len(truth), bool)
     parts = {"all": everything, "Au": groups == b"Au", "Cu": groups == b"Cu"}
     edges = (0, 1.25, 1.5, 2, 3, np.inf)

@@ -14,6 +14,7 @@ import pytest
 from ltau_cli.artifacts.spool import open_spool
 from ltau_cli.cli import main
 from ltau_cli.core.scoring import Scorer
+from ltau_cli.stop import Stopped
 from tests.helpers import ARTIFACT, INPUT, OUTPUT, USAGE, check, finish, names, start
 
 N = 40_000  # more than two blocks
@@ -181,7 +182,7 @@ def test_files_that_are_no_parts(parts, made, ltau, tmp_path):
     check(ltau("merge", made / "scores.h5", "-o", out), ARTIFACT, "not a shard")
     check(ltau("merge", made / "model.h5", "-o", out), ARTIFACT, "kind model")
     check(ltau("merge", tmp_path / "none.h5", "-o", out), INPUT, "no such file")
-    check(ltau("merge", *parts, "-o", parts[0]), OUTPUT, "exists")
+    check(ltau("merge", *parts, "-o", parts[0]), OUTPUT, "is an input of this command")
     check(ltau("merge", "-o", out), USAGE, "Missing argument")
 
 
@@ -235,7 +236,7 @@ class Breaks:
         return self.score(scorer, block)
 
 
-@pytest.mark.parametrize("error", [main.Stopped(15), MemoryError()])
+@pytest.mark.parametrize("error", [Stopped(15), MemoryError()])
 def test_a_stopped_job_goes_on(error, made, score, tmp_path, monkeypatch):
     out = tmp_path / "scores.h5"
     done = 0
@@ -267,11 +268,11 @@ def test_a_job_stopped_while_it_writes_the_result_goes_on(made, score, tmp_path,
 
 
 def stop(*_):
-    raise main.Stopped(15)
+    raise Stopped(15)
 
 
 def test_nothing_is_left_of_a_job_that_did_nothing(score, tmp_path, monkeypatch):
-    Breaks(monkeypatch, 0, main.Stopped(15))
+    Breaks(monkeypatch, 0, Stopped(15))
     result = score("-o", tmp_path / "scores.h5")
     assert result.code == 143
     assert "kept" not in result.err
@@ -282,7 +283,7 @@ def test_nothing_is_left_of_a_job_that_did_nothing(score, tmp_path, monkeypatch)
 def test_the_spool_of_another_job_is_replaced(made, score, tmp_path, monkeypatch):
     out = tmp_path / "scores.h5"
     with monkeypatch.context() as patch:
-        Breaks(patch, 2, main.Stopped(15))
+        Breaks(patch, 2, Stopped(15))
         assert score("-o", out, "-k", 3, "--block-rows", 500).code == 143
     result = score("-o", out)
     assert result.code == 0
@@ -295,7 +296,7 @@ def test_the_spool_of_changed_descriptors_is_replaced(made, tmp_path, ltau, monk
     words = ("score", rows, "-m", made / "model.h5", "-o", out, "--block-rows", 10)
     np.save(rows, np.ones((50, WIDTH), np.float32))
     with monkeypatch.context() as patch:
-        Breaks(patch, 2, main.Stopped(15))
+        Breaks(patch, 2, Stopped(15))
         assert ltau(*words).code == 143
     np.save(rows, np.zeros((50, WIDTH), np.float32))
     os.utime(rows, ns=(1, 1))

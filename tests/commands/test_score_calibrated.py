@@ -11,6 +11,7 @@ import time
 import h5py
 import numpy as np
 import pytest
+from scipy.stats import norm
 
 from ltau_cli.cli import main
 from tests.helpers import ARTIFACT, INPUT, USAGE, check, finish, start
@@ -128,18 +129,25 @@ def test_scores_follow_the_stored_numbers(made):
         maps = {name: file[name][...] for name in file if isinstance(file[name], h5py.Dataset)}
     log_r = np.log(r.astype(float))
     of_structure = np.exp(np.bincount(structure, log_r) / np.bincount(structure))[structure]
-    a, b, c, g, _ = maps["coefficients"]
+    a, b, c, g, _, h, _ = maps["coefficients"]
     floors = maps["feature_floors"]
     mean = (
         np.exp(a) * np.maximum(m, floors[0]) ** b * np.maximum(r, floors[1]) ** c
-        * np.maximum(of_structure, floors[2]) ** g
+        * np.maximum(of_structure, floors[2]) ** g * np.maximum(of_structure, 2) ** h
     )  # fmt: skip
     np.testing.assert_allclose(read(made / "whole.h5", "calibrated_error"), mean, rtol=1e-5)
     assert maps["bound_groups"].tolist() == [b"Cu", b"O"]
     cell = 3 * (group == b"O") + np.digitize(r, maps["distance_edges"])
-    np.testing.assert_allclose(
-        read(made / "whole.h5", "error_bound"), mean[:, None] * maps["bound_ratio"][cell], rtol=1e-5
+    logs = np.log(
+        [m, r, of_structure, np.ones(len(m)), np.maximum(of_structure, 2), np.full(len(m), 2)]
     )
+    away = logs.T - maps["exponent_center"]
+    spread = np.sqrt(np.einsum("ij,jk,ik->i", away, maps["exponent_covariance"], away))
+    widened = np.exp(spread[:, None] * norm.ppf(maps["levels"]))
+    np.testing.assert_allclose(
+        read(made / "whole.h5", "error_bound"),
+        mean[:, None] * widened * maps["bound_ratio"][cell], rtol=1e-5,
+    )  # fmt: skip
 
 
 def test_more_shards_than_structures(score, made, ltau, tmp_path):
@@ -260,7 +268,7 @@ def test_small_groups_are_warned_about(made, ltau, tmp_path):
     words = ("calibrate", made / "scores.h5", made / "true.npy", "-o", tmp_path / "c.h5")
     result = ltau(*words, "--group", tmp_path / "g.npy", "--method", "scale")
     assert result.code == 0, result.err
-    assert "warning: 1 group with too few rows" in result.err
+    assert "warning: 1 group too small for their own bounds" in result.err
     assert "share the bounds of all: rare" in result.err
 
 
@@ -295,7 +303,7 @@ def resized(name, size):
     ("edit", "words"),
     [
         (resized("coefficients", 3), "coefficients"),
-        (resized("feature_floors", 3), "feature_floors has size 3"),
+        (resized("feature_floors", 3), "n_features"),
         (resized("bound_ratio", 2), "along n_cells"),
         (resized("distance_edges", 1), "bound_ratio has size"),
         (resized("bound_groups", 1), "bound_ratio has size"),
@@ -333,6 +341,7 @@ def test_out_of_domain_rows_and_unknown_thresholds_are_warned_about(pipeline, tm
     hot = pipeline.hot_descriptors
     fitted = tmp_path / "c.h5"
     words = ("calibrate", pipeline.scores, pipeline.true_errors, "-o", fitted)
+    words = (*words[:1], pipeline.calibrated, *words[2:])
     assert ltau(*words, "--method", "threshold").code == 0
     words = ("score", hot, "-m", pipeline.model, "--calibration", fitted)
     result = ltau(*words, "-o", tmp_path / "a.h5", "--threshold", 0.5)
@@ -361,7 +370,7 @@ def test_rows_of_another_array_of_the_file_are_not_left_out(pipeline, tmp_path, 
 def test_the_threshold_is_scaled_on_request(pipeline, tmp_path, ltau):
     """P(error > eps) after calibration is the mixture's P(error > eps / s)."""
     fitted, out = tmp_path / "c.h5", tmp_path / "s.h5"
-    words = ("calibrate", pipeline.scores, pipeline.true_errors, "-o", fitted)
+    words = ("calibrate", pipeline.calibrated, pipeline.true_errors, "-o", fitted)
     assert ltau(*words, "--method", "threshold").code == 0
     words = ("score", pipeline.descriptors, "-m", pipeline.model, "--calibration", fitted)
     assert ltau(*words, "--cdf", "-o", out).code == 0
@@ -370,3 +379,24 @@ def test_the_threshold_is_scaled_on_request(pipeline, tmp_path, ltau):
         at = scores["thresholds"][0] / maps["threshold_scale"][0]
         wanted = [1 - np.interp(at, edges, row) for row in cdf]
         np.testing.assert_allclose(scores["calibrated_uncertainty"][:, 0], wanted, atol=1e-6)
+
+
+def test_calibrated_numbers_lead(pipeline, ltau, tmp_path):
+    out = tmp_path / "s.h5"
+    words = ("score", pipeline.descriptors, "-m", pipeline.model, "--natoms", pipeline.natoms,
+             "--calibration", pipeline.calibration, "-o", out)  # fmt: skip
+    told = json.loads(ltau(*words, "--json").out)
+    with h5py.File(out) as file:
+        after, plain = file["calibrated_uncertainty"][:, 0], file["uncertainty"][:, 0]
+        structure, error = file["structure"][()], file["calibrated_error"][()]
+        means = np.bincount(structure, error) / np.bincount(structure)
+        np.testing.assert_allclose(file["structures/calibrated_error_mean"], means, rtol=1e-6)
+        bounds = [file["error_bound"][structure == i].max(axis=0) for i in range(25)]
+        np.testing.assert_allclose(file["structures/error_bound_max"], bounds, rtol=1e-6)
+    assert told["mean_calibrated_uncertainty"] == pytest.approx([after.mean()], rel=1e-6)
+    assert told["mean_uncertainty"] == pytest.approx([plain.mean()], rel=1e-6)
+    assert told["riskiest"][0]["calibrated_uncertainty"] == after[told["riskiest"][0]["row"]]
+    shown = ltau(*words, "-f").out
+    assert f"{100 * after.mean():.1f} % (plain {100 * plain.mean():.1f} %)" in shown
+    header = ltau("export", out).out.splitlines()[0].split(",")
+    assert header.index("calibrated_error") < header.index("expected_error")

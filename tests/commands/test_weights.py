@@ -274,9 +274,9 @@ def test_threads_change_nothing(made, run):
     [
         (("--emphasis", "soft"), "--emphasis", True),
         (("--temperature", "0"), "--temperature", True),
-        (("--temperature", "inf"), "--temperature inf", False),
-        (("--ceiling", "inf"), "--ceiling inf", False),
-        (("--temperature", "nan"), "--temperature nan", False),
+        (("--temperature", "inf"), "'--temperature': inf", True),
+        (("--ceiling", "inf"), "'--ceiling': inf", True),
+        (("--temperature", "nan"), "'--temperature': nan", True),
         (("--floor", "1.5"), "--floor", True),
         (("--ceiling", "0.5"), "--ceiling", True),
         (("--keep", "0"), "--keep", True),

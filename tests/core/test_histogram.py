@@ -98,3 +98,10 @@ def test_default_range_always_makes_a_grid(smallest, largest, threshold, grid):
     edges = make_edges(bins=10, low=low, high=high, grid=grid)
     assert (np.diff(edges) > 0).all()
     assert edges[-1] >= largest
+
+
+def test_a_logged_threshold_does_not_exceed_itself():
+    log = np.array([[0.1], [0.1], [0.3]], np.float32)  # float32(0.1) > 0.1 in double precision
+    got = summarize_samples(log, np.array([0.1, 0.3]), np.array([0.1, 0.3]))
+    assert got.uncertainty.tolist() == [[1 / 3, 0.0]]
+    assert got.counts.tolist() == [[2, 1, 0]]

@@ -27,11 +27,10 @@ def slow_trial(train, mean, queries, truth, structure, k):
     logs = np.log(relative)
     whole = np.exp([logs[structure == s].mean() for s in structure])
     rows = Rows(np.array([m for _, m, _ in found]), relative, distance, whole, structure)
-    return cross_validate("distance", rows, truth)[1].mean()
+    return cross_validate("distance", rows, truth)[2].mean()
 
 
-@pytest.mark.parametrize("k", [5, 10])
-def test_trials_are_those_of_a_slow_loop(k):
+def test_trials_are_those_of_a_slow_loop():
     rng = np.random.default_rng(1)
     train, queries = (rng.normal(size=(n, 3)).astype(np.float32) for n in (80, 60))
     mean = rng.gamma(4.0, 0.25, 80) * (1 + np.abs(train[:, 0]))
@@ -42,9 +41,10 @@ def test_trials_are_those_of_a_slow_loop(k):
     )  # fmt: skip
     assert [t.crps for t in trials] == sorted(t.crps for t in trials)
     assert {t.choice.k for t in trials} == set(NEIGHBORS)
-    (own,) = [t for t in trials if t.choice.k == k and t.choice.weighting == "uniform"]
-    slow = slow_trial(train.astype(float), mean, queries, truth, structure, k)
-    assert own.crps == pytest.approx(slow, rel=1e-5)
+    for k in (5, 10):
+        (own,) = [t for t in trials if t.choice.k == k and t.choice.weighting == "uniform"]
+        slow = slow_trial(train.astype(float), mean, queries, truth, structure, k)
+        assert own.crps == pytest.approx(slow, rel=1e-5)
 
 
 def test_without_held_out_rows_a_structure_does_not_see_itself():

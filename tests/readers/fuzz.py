@@ -1,12 +1,19 @@
-"""Fuzz a reader: whatever the bytes, only a clean error may come out. No test; run by hand.
+"""Fuzz a reader: whatever the bytes, only a clean error may come out.
 
-pip install atheris
-python tests/readers/fuzz.py npy -max_total_time=600 corpus/npy
+``make fuzz`` runs every kind for a minute; what it finds interesting is kept in ``build/fuzz``. It
+starts from good files and from the bad inputs of :mod:`tests.system.bad_inputs`::
+
+    pip install atheris
+    python -m tests.readers.fuzz npy -max_total_time=600 build/fuzz/npy
+
+Files are fuzzed byte by byte; of an ``artifact``, which HDF5 itself would refuse then, the values
+of the datasets and the text of the attributes.
 """
 
 from __future__ import annotations
 
-import io
+import os
+import shutil
 import sys
 import tempfile
 import warnings
@@ -14,21 +21,30 @@ from pathlib import Path
 
 import atheris
 
-with atheris.instrument_imports(include=["ltau_cli", "numpy.lib", "csv", "json"]):
+with atheris.instrument_imports(
+    include=["ltau_cli", "numpy.lib", "csv", "json"],
+    exclude=["ltau_cli.core.kernels"],  # numba compiles no instrumented code
+):
     import h5py
     import numpy as np
 
     from ltau_cli.artifacts.views import open_artifact
+    from ltau_cli.cli.main import ltau, run
+    from ltau_cli.cli.options import read_config
     from ltau_cli.errors import LtauError
+    from ltau_cli.readers.frames import read_frames
     from ltau_cli.readers.logs.open import open_log
     from ltau_cli.readers.logs.options import LogOptions
     from ltau_cli.readers.place import Place
 
+from tests.system.bad_inputs import CONFIGS, LOGS, make_artifacts, make_files
+
 FOLDER = Path(tempfile.mkdtemp(prefix="ltau-fuzz-"))
 LARGEST = 1 << 22  # a log of more errors than this is not read to its end
+ARTIFACTS = ("errors", "model", "scores", "calibration", "calibrated", "part0")
 
 
-def read(path: Path) -> None:
+def read_log(path: Path) -> None:
     """Open a log as ``ltau ingest`` does and read it."""
     with open_log([Place(path)], LogOptions()) as log:
         if len(log.epochs) * log.n_samples < LARGEST:
@@ -36,58 +52,98 @@ def read(path: Path) -> None:
 
 
 def read_artifact(path: Path) -> None:
-    """Open an artifact as every stage does and read it."""
+    """Read all that any command reads of an artifact."""
     with open_artifact(path) as artifact:
         for spec in artifact.present():
-            if artifact.dataset(spec.name).size < LARGEST:
-                artifact.read(spec.name)
+            artifact.read(spec.name)
+        if hasattr(artifact, "load"):
+            artifact.load()
+        if hasattr(artifact, "calibration"):
+            artifact.calibration()
 
 
-def seeds(kind: str) -> list[bytes]:
-    """Return valid files to start from."""
-    log = np.abs(np.random.default_rng(0).normal(size=(3, 4))).astype(np.float32)
-    buffer = io.BytesIO()
-    if kind == "npy":
-        np.save(buffer, log)
-    elif kind == "npz":
-        np.savez(buffer, a=log, b=log)
-    elif kind in ("h5", "artifact"):
-        with h5py.File(buffer, "w") as file:
-            file["errors"] = log
-            file.attrs.update(format="ltau", kind="errors", format_version=1, units="",
-                              ltau_version="0", created="", parameters="{}", inputs="[]",
-                              summary="{}")  # fmt: skip
-    elif kind == "csv":
-        buffer.write(b"epoch,sample,error,run\n0,0,0.5,0\n0,1,nan,0\n1,0,0.25,0\n1,1,,0\n")
-    else:
-        buffer.write(b'{"epoch": 0, "errors": [0.5, null]}\n{"epoch": 1, "errors": [1, 2]}\n')
-    return [buffer.getvalue()]
+def change_artifact(data: bytes, path: Path) -> None:
+    """Copy a good artifact and put bytes in one of its datasets or attributes."""
+    choose = atheris.FuzzedDataProvider(data)
+    shutil.copy(FOLDER / f"{choose.PickValueInList(list(ARTIFACTS))}.h5", path)
+    with h5py.File(path, "r+") as file:
+        names: list[str] = []
+        file.visititems(lambda name, item: names.append(name) if hasattr(item, "dtype") else None)
+        if choose.ConsumeBool():
+            dataset = file[choose.PickValueInList(names)]
+            values = dataset[...]
+            raw = values.reshape(-1).view(np.uint8)
+            new = choose.ConsumeBytes(64)
+            start = choose.ConsumeIntInRange(0, max(0, len(raw) - len(new)))
+            raw[start : start + len(new)] = np.frombuffer(new, np.uint8)[: len(raw) - start]
+            dataset[...] = values
+        else:
+            name = choose.PickValueInList(sorted(file.attrs))
+            text = str(file.attrs[name])
+            start = choose.ConsumeIntInRange(0, len(text))
+            stop = choose.ConsumeIntInRange(start, len(text))
+            new_text = choose.ConsumeUnicodeNoSurrogates(64).replace("\0", "0")
+            file.attrs[name] = text[:start] + new_text + text[stop:]
+
+
+READERS = {
+    "xyz": lambda path: list(read_frames(path)),
+    "yaml": lambda path: read_config(path, ltau),
+    "artifact": read_artifact,
+}
+
+
+def seeds(kind: str, folder: Path) -> None:
+    """Put the files to start from in a folder."""
+    good = {
+        "npy": ["log.npy"],
+        "xyz": ["frames.xyz"],
+        "csv": ["errors.csv"],
+        "jsonl": ["errors.jsonl"],
+        "artifact": [],
+    }
+    (FOLDER / "errors.csv").write_text("epoch,sample,error,run\n0,0,0.5,0\n0,1,nan,0\n1,0,2,0\n")
+    (FOLDER / "errors.jsonl").write_text('{"epoch": 0, "errors": [0.5, null]}\n')
+    for name in good.get(kind, []):
+        shutil.copy(FOLDER / name, folder)
+    for number, make in enumerate(LOGS.get(kind, {}).values()):
+        make(folder / str(number))
+    for number, text in enumerate(CONFIGS.values() if kind == "yaml" else ()):
+        (folder / str(number)).write_bytes(text.encode("utf-8", "surrogatepass")
+                                           if isinstance(text, str) else text)  # fmt: skip
 
 
 def main() -> None:
     """Fuzz the reader named by the first argument."""
     kind = sys.argv.pop(1)
-    path = FOLDER / f"log.{'h5' if kind == 'artifact' else kind}"
-    target = read_artifact if kind == "artifact" else read
-    start = FOLDER / "seeds"
+    ending = "h5" if kind == "artifact" else kind
+    path, start, here = FOLDER / f"fuzzed.{ending}", FOLDER / "seeds", Path.cwd()
     start.mkdir()
-    for i, data in enumerate(seeds(kind)):
-        (start / str(i)).write_bytes(data)
+    os.chdir(FOLDER)
+    make_files(FOLDER)
+    if kind == "artifact":
+        make_artifacts(lambda words: run([*map(str, words), "-q"]))
+    seeds(kind, start)
+    os.chdir(here)
+    reader = READERS.get(kind, read_log)
 
     def one(data: bytes) -> None:
-        path.write_bytes(data)
+        path.unlink(missing_ok=True)
+        change_artifact(data, path) if kind == "artifact" else path.write_bytes(data)
         try:
             with warnings.catch_warnings():
                 warnings.simplefilter("ignore")
-                target(path)
+                reader(path)
         except LtauError as error:
             if "\n" in str(error):
                 raise RuntimeError(str(error)) from error
-        except MemoryError:
-            pass  # a header may promise more than there is memory
 
+    for folder in sys.argv[1:]:
+        if not folder.startswith("-"):
+            Path(folder).mkdir(parents=True, exist_ok=True)
     atheris.Setup([*sys.argv, str(start)], one)
     atheris.Fuzz()
 
 
-main()
+if __name__ == "__main__":
+    main()

@@ -32,19 +32,20 @@ class Calibrator:
         log_distance : (n_structures,) float64 or None
             See :func:`ltau_cli.core.structures.log_structure_distance`; None leaves structures out.
         """
-        predictor, cells = self.calibration.predictor, self.calibration.cells
         for block in blocks:
             structure = None if log_distance is None else np.exp(log_distance[block["structure"]])
-            rows = rows_of(block, structure)
-            mean, cell = predictor.map.apply(rows), cells.of(rows)
-            found = {
-                "calibrated_error": mean,
-                "error_bound": mean[:, None] * predictor.bound_ratio[cell],
-            }
+            predicted = self.calibration.predict(rows_of(block, structure))
+            found = {"calibrated_error": predicted.mean, "error_bound": predicted.bounds()}
             if "calibrated_uncertainty" not in block:
-                found["calibrated_uncertainty"] = predictor.exceedance(mean, cell, self.thresholds)
+                found["calibrated_uncertainty"] = predicted.exceedance(self.thresholds)
             # as they are stored, so that what is told of them is the same after a merge
-            yield block | {name: values.astype(np.float32) for name, values in found.items()}
+            yield block | {name: _as_stored(values) for name, values in found.items()}
+
+
+def _as_stored(values: npt.NDArray[np.float64]) -> npt.NDArray[np.float32]:
+    """Round to float32, whose largest number stands for all above."""
+    largest = float(np.finfo(np.float32).max)
+    return np.asarray(np.minimum(values, largest), dtype=np.float32)
 
 
 def rows_of(block: Block, structure_distance: npt.NDArray[np.float64] | None) -> Rows:

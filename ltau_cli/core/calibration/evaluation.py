@@ -10,20 +10,27 @@ import numpy.typing as npt
 
 from ltau_cli.core.calibration.maps import Floats, Rows
 from ltau_cli.core.calibration.metrics import (
-    Predicted,
     ause,
     measure,
+    rank_ceiling,
     rank_correlation,
     rank_interval,
     rank_within,
 )
-from ltau_cli.core.calibration.model import RATIO_LEVELS, Calibration, Predictor
+from ltau_cli.core.calibration.model import Calibration
+from ltau_cli.core.calibration.predicted import Predicted
 
 CALIBRATED = "ltau"
 DISTANCE_EDGES = (1.25, 1.5, 2.0, 3.0)  # of relative distance
 
 
-def evaluate(rows: Rows, true_error: Floats, calibration: Calibration) -> dict[str, Any]:
+def evaluate(
+    rows: Rows,
+    true_error: Floats,
+    calibration: Calibration,
+    *,
+    labels: npt.NDArray[Any] | None = None,
+) -> dict[str, Any]:
     """Measure the calibrated errors of n rows, and what they must beat.
 
     Parameters
@@ -33,49 +40,50 @@ def evaluate(rows: Rows, true_error: Floats, calibration: Calibration) -> dict[s
         Error units.
     calibration : Calibration
         Fitted on other rows.
+    labels : (n,) labels, optional
+        Groups to tell apart; those that chose the bounds by default.
 
     Returns
     -------
     dict
+        ``rank_ceiling`` is the best rank correlation that any predictor could reach, where the
+        rows are atoms of structures;
         ``predictors`` maps ``ltau`` and each baseline to its metrics (see
         :func:`ltau_cli.core.calibration.metrics.measure`); ``groups`` and ``distance_bins`` list
         the metrics of ``ltau`` in each part that has rows.
     """
-    own = predict(
-        calibration.predictor,
-        calibration.predictor.map.apply(rows),
-        calibration.cells.of(rows),
-        calibration.levels,
-    )
-    one = np.zeros(len(rows), dtype=np.int64)
-    predictors = {CALIBRATED: own}
-    for name, baseline in calibration.baselines.items():
-        mean = calibration.baseline_mean(name, rows)
-        predictors[name] = predict(baseline, mean, one, calibration.levels)
+    own = calibration.predict(rows)
+    labels = rows.group if labels is None else labels
+    predictors = {CALIBRATED: own} | {
+        name: calibration.predict(rows, name) for name in calibration.baselines
+    }
 
     def of(predicted: Predicted, part: npt.NDArray[np.bool_] | None = None) -> dict[str, Any]:
         return measure(
-            true_error, predicted, structure=rows.structure, group=rows.group, rows=part
+            true_error, predicted, structure=rows.structure, group=labels, rows=part
         )  # fmt: skip
 
     groups, bins = [], []
-    if rows.group is not None:
-        for name in np.unique(rows.group):
-            groups.append({"group": name.item()} | of(own, rows.group == name))
+    if labels is not None:
+        for name in np.unique(labels):
+            groups.append({"group": name.item()} | of(own, labels == name))
     edges = (0.0, *DISTANCE_EDGES, np.inf)
     for low, high in itertools.pairwise(edges):
         part = (rows.relative_distance >= low) & (rows.relative_distance < high)
         if part.any():
             bins.append({"from": low, "to": high} | of(own, part))
     return {
+        "rank_ceiling": _ceiling(rows, true_error),
         "predictors": {name: of(predicted) for name, predicted in predictors.items()},
         "groups": groups,
         "distance_bins": bins,
     }
 
 
-def evaluate_plain(rows: Rows, true_error: Floats) -> dict[str, Any]:
-    """Measure the expected errors themselves, without a calibration."""
+def evaluate_plain(
+    rows: Rows, true_error: Floats, *, labels: npt.NDArray[Any] | None = None
+) -> dict[str, Any]:
+    """Measure the expected errors themselves, without a calibration; see :func:`evaluate`."""
     expected = rows.expected_error
     plain = {
         "n_rows": len(rows),
@@ -86,15 +94,16 @@ def evaluate_plain(rows: Rows, true_error: Floats) -> dict[str, Any]:
         "rank_correlation_interval": rank_interval(expected, true_error, rows.structure),
         "ause": ause(true_error, expected),
     }
-    if rows.group is not None:
-        plain["rank_correlation_within_groups"] = rank_within(expected, true_error, rows.group)
-    return {"predictors": {CALIBRATED: plain}, "groups": [], "distance_bins": []}
+    if labels is not None:
+        plain["rank_correlation_within_groups"] = rank_within(expected, true_error, labels)
+    return {
+        "rank_ceiling": _ceiling(rows, true_error),
+        "predictors": {CALIBRATED: plain},
+        "groups": [],
+        "distance_bins": [],
+    }
 
 
-def predict(
-    predictor: Predictor, mean: Floats, cell: npt.NDArray[np.int64], levels: Floats
-) -> Predicted:
-    """Return the error distributions of n rows from their calibrated errors and their cells."""
-    return Predicted(
-        mean, cell, predictor.ratio_quantiles, RATIO_LEVELS, predictor.bound_ratio, levels
-    )  # fmt: skip
+def _ceiling(rows: Rows, true_error: Floats) -> float | None:
+    """Best rank correlation, where the rows are atoms, so that the errors are norms of vectors."""
+    return rank_ceiling(true_error) if rows.by_structure else None

@@ -13,6 +13,8 @@ from ltau_cli.core.calibration import maps
 from ltau_cli.core.calibration.maps import ErrorMap, Floats, Rows
 from ltau_cli.core.calibration.metrics import crps
 from ltau_cli.core.calibration.model import GROUP_MEAN, RATIO_LEVELS, Calibration, Cells, Predictor
+from ltau_cli.core.calibration.predicted import widening
+from ltau_cli.core.calibration.threshold import StoredCdf, threshold_scale
 from ltau_cli.core.choices import Method
 from ltau_cli.errors import ComputeError
 
@@ -25,9 +27,10 @@ METHODS: Mapping[Method, Callable[[Rows, Floats], ErrorMap]] = {
     "isotonic": maps.fit_isotonic,
     "threshold": maps.fit_scale,
 }
+TRIED: tuple[Method, ...] = ("distance", "scale", "isotonic")  # where the user names none
 NEARLY = 0.05
 FOLDS = 10
-SMALLEST_CELL = 50  # rows of a group (in a distance bin) that gets bounds of its own
+SMALLEST_CELL = 50  # rows of a group or distance bin that has bounds of its own
 
 
 @dataclass(frozen=True)
@@ -40,12 +43,23 @@ class Fitted:
     compared : dict of str to dict
         For each method ``crps`` (error units) and its standard error over structures.
     small_groups : list
-        Groups too small for bounds of their own.
+        Groups too small for bounds of their own: they have those of all rows.
+    merged : dict of label to int
+        Distance bins that are left of each group that has fewer than were asked for, because
+        neighboring ones that were too small were merged; under None those of all rows.
+    n_draws : int
+        Structures (clusters, rows) that were fitted on.
+    missing : dict of float to int
+        How many more each level needs that is above what ``n_draws`` can tell: its bound is the
+        largest ratio that was seen.
     """
 
     calibration: Calibration
     compared: dict[str, dict[str, float]]
     small_groups: list[Any]
+    merged: dict[Any, int]
+    n_draws: int
+    missing: dict[float, int]
 
 
 def fit_calibration(
@@ -55,21 +69,21 @@ def fit_calibration(
     methods: Sequence[Method],
     levels: Floats,
     thresholds: Floats,
-    uncertainty: Floats,
+    cdf: StoredCdf | None = None,
     by_group: bool = False,
     distance_bins: int = 1,
     seed: int = 0,
 ) -> Fitted:
-    """Fit the method that cross-validation over structures finds best, or nearly so.
+    """Fit the method that cross-validation over draws finds best, or nearly so.
 
-    Every ratio of true to predicted error that a bound is made of comes from a map that was
-    fitted without the row's structure (cross-conformal prediction, Vovk 2015, doi
-    10.1007/s10472-013-9368-4).
+    A draw is a cluster if the rows know theirs, else a structure, else a row. Every ratio of true
+    to predicted error that a bound is made of comes from a map that was fitted without the row's
+    draw (cross-conformal prediction, Vovk 2015, doi 10.1007/s10472-013-9368-4).
 
     Parameters
     ----------
     rows : Rows
-        Of n scored rows.
+        Of n scored rows; every set among them weighs the same.
     true_error : (n,) float64
         Error units.
     methods : sequence of str
@@ -78,12 +92,13 @@ def fit_calibration(
         Coverage of the bounds, in (0, 1).
     thresholds : (n_thresholds,) float64
         Error units.
-    uncertainty : (n, n_thresholds) float64
-        Of the scores.
+    cdf : StoredCdf
+        Of the scores; for the method ``threshold`` only.
     by_group : bool
-        Give each group of enough rows bounds of its own (Mondrian conformal prediction).
+        Give each group that is large enough bounds of its own (Mondrian conformal prediction).
     distance_bins : int
-        Bins of equal size by relative distance with bounds of their own.
+        Bins of equal size by relative distance with bounds of their own; those that are too small
+        are merged with the next.
     seed : int
         Of the folds.
 
@@ -94,17 +109,21 @@ def fit_calibration(
     Raises
     ------
     ComputeError
-        If there are too few rows for a level, or too few errors above 0.
+        If there are too few errors above 0.
     """
-    fold = _folds(rows.structure, len(rows), seed=seed)
+    fold = _folds(rows.draw, seed=seed)
     _check_fold_errors(fold, true_error)
     tried = {method: cross_validate(method, rows, true_error, seed=seed) for method in methods}
-    compared = {method: scores for method, (_, scores) in tried.items()}
+    compared = {method: scores for method, (_, _, scores) in tried.items()}
     method = _choose(compared)
-    cells, small = _make_cells(rows, by_group, distance_bins, _smallest_cell(levels))
-    predictor = _fit_predictor(
-        METHODS[method](rows, true_error), true_error / tried[method][0], cells.parts(rows), levels
+    n_draws = int(rows.draw.max()) + 1
+    needed = [draws_needed(level) for level in levels]
+    cells, parts, small, merged = _make_cells(
+        rows, by_group, distance_bins, min(max(needed), n_draws)
     )
+    mean, spread, _ = tried[method]
+    ratios = Ratios(true_error / mean, spread, rows.weight, rows.draw)
+    predictor = _fit_predictor(METHODS[method](rows, true_error), ratios, parts, levels)
     groups = np.zeros(0, dtype=np.int64) if rows.group is None else np.unique(rows.group)
     group_error = _group_means(groups, rows, true_error)
     return Fitted(
@@ -117,23 +136,32 @@ def fit_calibration(
             groups=groups,
             group_error=group_error,
             thresholds=thresholds,
-            threshold_scale=np.array([
-                threshold_scale(true_error, uncertainty[:, j], threshold)
-                for j, threshold in enumerate(thresholds)
-            ]),
+            threshold_scale=_threshold_scales(method, true_error, thresholds, cdf),
         ),
         {name: {"crps": float(v.mean()), "standard_error": _standard_error(v)}
          for name, v in compared.items()},
         small,
+        merged,
+        n_draws,
+        {float(level): n - n_draws for level, n in zip(levels, needed, strict=True) if n > n_draws},
     )  # fmt: skip
 
 
-def _folds(structure: npt.NDArray[np.int64] | None, n: int, *, seed: int) -> npt.NDArray[np.int64]:
-    """Fold of each row; rows of a structure stay together."""
-    groups = np.arange(n) if structure is None else structure
-    names, place = np.unique(groups, return_inverse=True)
-    order = np.random.default_rng(seed).permutation(len(names))
-    return np.asarray((order % min(FOLDS, len(names)))[place], dtype=np.int64)
+def _threshold_scales(
+    method: Method, true_error: Floats, thresholds: Floats, cdf: StoredCdf | None
+) -> Floats:
+    if method != "threshold":
+        return np.ones(len(thresholds))
+    if cdf is None:
+        raise ValueError("the method threshold needs the CDFs of the rows")
+    return np.array([threshold_scale(true_error, cdf, float(t)) for t in thresholds])
+
+
+def _folds(draw: npt.NDArray[np.int64], *, seed: int) -> npt.NDArray[np.int64]:
+    """Fold of each row; rows that were drawn together stay together."""
+    n = int(draw.max()) + 1
+    order = np.random.default_rng(seed).permutation(n)
+    return np.asarray((order % min(FOLDS, n))[draw], dtype=np.int64)
 
 
 def _check_fold_errors(fold: npt.NDArray[np.int64], true_error: Floats) -> None:
@@ -152,23 +180,22 @@ def _predict_unseen(
     rows: Rows,
     true_error: Floats,
     fold: npt.NDArray[np.int64],
-) -> Floats:
-    """Mean error of each row after a map that did not see its fold."""
-    out = np.empty(len(rows))
+) -> tuple[Floats, Floats]:
+    """Mean error and its spread of each row after a map that did not see its fold."""
+    mean, spread = np.empty(len(rows)), np.empty(len(rows))
     for number in range(int(fold.max()) + 1):
         held = fold == number
-        fitted = fit(rows.take(~held), true_error[~held]) if held.any() and not held.all() else None
-        if fitted is not None:
-            out[held] = fitted.apply(rows.take(held))
-    if fold.max() == 0:  # one structure alone
-        out[:] = fit(rows, true_error).apply(rows)
-    return out
+        seen = ~held if fold.max() > 0 else held  # one draw alone
+        fitted = fit(rows.take(seen), true_error[seen])
+        mean[held] = fitted.apply(rows.take(held))
+        spread[held] = fitted.spread(rows.take(held))
+    return mean, spread
 
 
 def cross_validate(
     method: Method, rows: Rows, true_error: Floats, *, seed: int = 0
-) -> tuple[Floats, Floats]:
-    """Predict each row by a map that did not see its structure.
+) -> tuple[Floats, Floats, Floats]:
+    """Predict each row by a map that did not see its draw.
 
     Parameters
     ----------
@@ -182,16 +209,16 @@ def cross_validate(
 
     Returns
     -------
-    (n,) float64, (n_structures,) float64
-        Calibrated errors, and the CRPS of each structure (error units).
+    (n,) float64, (n,) float64, (n_draws,) float64
+        Calibrated errors, the standard deviation of their logarithms, and the CRPS of each draw
+        (error units).
     """
-    fold = _folds(rows.structure, len(rows), seed=seed)
-    mean = _predict_unseen(METHODS[method], rows, true_error, fold)
+    fold = _folds(rows.draw, seed=seed)
+    mean, spread = _predict_unseen(METHODS[method], rows, true_error, fold)
     ratios = np.quantile(true_error / mean, RATIO_LEVELS)
     scores = crps(true_error, mean[:, None] * ratios, RATIO_LEVELS)
-    groups = np.arange(len(rows)) if rows.structure is None else rows.structure
-    _, place, n = np.unique(groups, return_inverse=True, return_counts=True)
-    return mean, np.bincount(place, weights=scores) / n
+    n = np.bincount(rows.draw)
+    return mean, spread, np.bincount(rows.draw, weights=scores) / n
 
 
 def _choose(compared: Mapping[Method, Floats]) -> Method:
@@ -210,40 +237,101 @@ def _standard_error(values: Floats) -> float:
     return float(values.std(ddof=1) / np.sqrt(len(values))) if len(values) > 1 else 0.0
 
 
-def _smallest_cell(levels: Floats) -> int:
-    """Rows that a part needs for bounds of its own at all levels."""
-    return max(SMALLEST_CELL, max(_rows_needed(level) for level in levels))
-
-
 def _make_cells(
-    rows: Rows, by_group: bool, distance_bins: int, smallest: int
-) -> tuple[Cells, list[Any]]:
-    """Find the groups with enough rows for their bounds, and those without."""
-    levels = np.arange(1, distance_bins) / distance_bins
-    edges = np.unique(np.quantile(rows.relative_distance, levels)) if len(levels) else np.zeros(0)
+    rows: Rows, by_group: bool, distance_bins: int, n_draws: int
+) -> tuple[Cells, list[npt.NDArray[np.bool_]], list[Any], dict[Any, int]]:
+    """Find the cells and the rows of each, the groups that are too small, and the bins left.
+
+    A part is large enough with :data:`SMALLEST_CELL` rows of ``n_draws`` draws.
+    """
+    draw = rows.draw
+
+    def enough(part: npt.NDArray[np.bool_]) -> bool:
+        return int(part.sum()) >= SMALLEST_CELL and len(np.unique(draw[part])) >= n_draws
+
+    everywhere = np.ones(len(rows), dtype=bool)
+    shares = np.arange(1, distance_bins) / distance_bins
+    cells = Cells(np.zeros(0, np.int64), np.unique(np.quantile(rows.relative_distance, shares)))
+    block = _merge_bins(cells.bins(rows), cells.n_bins, everywhere, enough)
+    cells = Cells(cells.groups, cells.distance_edges[np.diff(block) > 0])
+    bins = cells.bins(rows)
+    of_all = [bins == number for number in range(cells.n_bins)]
+    merged = {None: cells.n_bins} if cells.n_bins < distance_bins else {}
     if rows.group is None or not by_group:
-        return Cells(np.zeros(0, dtype=np.int64), edges), []
-    names, counts = np.unique(rows.group, return_counts=True)
-    enough = counts >= smallest * distance_bins
-    return Cells(names[enough], edges), names[~enough].tolist()
+        return cells, of_all, [], merged
+    parts, large, small = [], [], []
+    for name in np.unique(rows.group):
+        own = rows.group == name
+        if not enough(own):
+            small.append(name.item())
+            continue
+        large.append(name)
+        block = _merge_bins(bins, cells.n_bins, own, enough)
+        parts += [own & (block[bins] == number) for number in block]
+        if block[-1] + 1 < cells.n_bins:
+            merged[name.item()] = int(block[-1]) + 1
+    groups = np.array(large, dtype=rows.group.dtype)
+    return Cells(groups, cells.distance_edges), parts + of_all, small, merged
+
+
+def _merge_bins(
+    bins: npt.NDArray[np.int64],
+    n_bins: int,
+    own: npt.NDArray[np.bool_],
+    enough: Callable[[npt.NDArray[np.bool_]], bool],
+) -> npt.NDArray[np.int64]:
+    """Block of each bin (n_bins,): neighbors are merged until the rows ``own`` are enough."""
+    block = np.zeros(n_bins, dtype=np.int64)
+    for number in range(1, n_bins):
+        before = own & (block[bins] == block[number - 1]) & (bins < number)
+        block[number:] += enough(before)
+    if block[-1] > 0 and not enough(own & (block[bins] == block[-1])):
+        block = np.minimum(block, block[-1] - 1)
+    return block
+
+
+@dataclass(frozen=True)
+class Ratios:
+    """True over predicted error of n rows.
+
+    Attributes
+    ----------
+    ratio, spread : (n,) float64
+        ``spread`` is that of the prediction's logarithm.
+    weight : (n,) float64
+    draw : (n,) int64
+    """
+
+    ratio: Floats
+    spread: Floats
+    weight: Floats
+    draw: npt.NDArray[np.int64]
+
+    def quantiles(
+        self, levels: Floats, part: npt.NDArray[np.bool_], *, conformal: bool
+    ) -> list[float]:
+        """Quantiles of the ratios of some rows, each less the widening of its own spread."""
+        ratio, spread, weight = self.ratio[part], self.spread[part], self.weight[part]
+        draws = len(np.unique(self.draw[part])) if conformal else None
+        if not spread.any():
+            return [float(v) for v in weighted_quantiles(ratio, levels, weight, draws)]
+        return [
+            float(
+                weighted_quantiles(ratio * np.exp(-z * spread), levels[i : i + 1], weight, draws)[0]
+            )
+            for i, z in enumerate(widening(levels))
+        ]
 
 
 def _fit_predictor(
-    error_map: ErrorMap,
-    ratio: Floats,
-    parts: Sequence[npt.NDArray[np.bool_]],
-    levels: Floats,
+    error_map: ErrorMap, ratios: Ratios, parts: Sequence[npt.NDArray[np.bool_]], levels: Floats
 ) -> Predictor:
-    """Find the bounds of each cell from its rows ``parts``; of all rows where these are few."""
-    bounds = np.empty((len(parts), len(levels)))
-    quantiles = np.empty((len(parts), len(RATIO_LEVELS)))
-    smallest = _smallest_cell(levels)
-    for number, part in enumerate(parts):
-        own = ratio[part]
-        own = own if len(own) >= smallest else ratio
-        bounds[number] = [conformal_quantile(own, level) for level in levels]
-        quantiles[number] = np.quantile(own, RATIO_LEVELS)
-    return Predictor(error_map, bounds, quantiles)
+    """Find the bounds of each cell from its rows ``parts``."""
+    return Predictor(
+        error_map,
+        np.array([ratios.quantiles(levels, part, conformal=True) for part in parts]),
+        np.array([ratios.quantiles(RATIO_LEVELS, part, conformal=False) for part in parts]),
+    )
 
 
 def _fit_baselines(
@@ -256,21 +344,19 @@ def _fit_baselines(
 ) -> dict[str, Predictor]:
     """Fit what the method must beat: a constant, the neighbor distance alone, the group's mean."""
     whole = [np.ones(len(rows), dtype=bool)]
+
+    def predictor(error_map: ErrorMap, mean: Floats) -> Predictor:
+        ratios = Ratios(true_error / mean, np.zeros(len(rows)), rows.weight, rows.draw)
+        return _fit_predictor(error_map, ratios, whole, levels)
+
     fits = {"constant": maps.fit_constant, "neighbor distance": maps.fit_neighbor_distance}
     found = {
-        name: _fit_predictor(
-            fit(rows, true_error),
-            true_error / _predict_unseen(fit, rows, true_error, fold),
-            whole,
-            levels,
-        )
+        name: predictor(fit(rows, true_error), _predict_unseen(fit, rows, true_error, fold)[0])
         for name, fit in fits.items()
     }
     if len(groups):
         mean = group_error[Cells(groups, np.zeros(0)).of(rows)]
-        found[GROUP_MEAN] = _fit_predictor(
-            maps.power_law(rows.floors()), true_error / mean, whole, levels
-        )
+        found[GROUP_MEAN] = predictor(maps.power_law(rows.floors()), mean)
     return found
 
 
@@ -280,51 +366,49 @@ def _group_means(groups: npt.NDArray[Any], rows: Rows, true_error: Floats) -> Fl
     return np.maximum([*means, true_error.mean()], float(np.finfo(np.float32).tiny))
 
 
-def conformal_quantile(ratio: Floats, level: float) -> float:
-    """Return the ceil((n + 1) level)-th smallest of n ratios of true to predicted error.
+def weighted_quantiles(
+    values: Floats, levels: Floats, weight: Floats, n_draws: int | None
+) -> Floats:
+    """Smallest values that rows of weight ``levels`` do not exceed.
 
-    For exchangeable rows a new ratio stays under it with probability at least ``level`` (split
-    conformal prediction, Lei et al. 2018, doi 10.1080/01621459.2017.1307116).
+    With ``n_draws`` S the weights count as S / (S + 1) of the whole, the rest is a draw to come,
+    of any size. Where every draw weighs the same, a row of a new draw then stays under the value
+    with probability at least its level, if the draws are exchangeable (hierarchical conformal
+    prediction, Lee, Barber & Willett 2023, arXiv 2306.06342; Dunn, Wasserman & Ramdas 2022, doi
+    10.1080/01621459.2022.2060112). With fewer than :func:`draws_needed` draws nothing can be said
+    of it; the largest value is returned.
 
     Parameters
     ----------
-    ratio : (n,) float64
-    level : float
+    values, weight : (n,) float64
+    levels : (n_levels,) float64
         In (0, 1).
+    n_draws : int or None
 
-    Raises
-    ------
-    ComputeError
-        If n is too small for the level.
+    Returns
+    -------
+    (n_levels,) float64
     """
-    n = len(ratio)
-    rank = int(np.ceil((n + 1) * level - 1e-9))
-    if rank > n:
-        raise ComputeError(
-            f"a {level:g} bound needs at least {_rows_needed(level):,} rows to fit on; "
-            f"there are {n:,}",
-            hint="give more true errors, a larger --fit-fraction, or lower levels",
-        )
-    return float(np.sort(ratio)[rank - 1])
+    order = np.argsort(values, kind="stable")
+    share = np.cumsum(weight[order])
+    share *= (1.0 if n_draws is None else n_draws / (n_draws + 1)) / share[-1]
+    place = np.minimum(np.searchsorted(share, levels - 1e-9), len(order) - 1)
+    return values[order[place]]
 
 
-def _rows_needed(level: float) -> int:
+def draws_needed(level: float) -> int:
+    """Smallest number of draws of which a conformal bound of this level can be made."""
     return int(np.ceil(level / (1 - level) - 1e-9))
 
 
-def split_rows(
-    structure: npt.NDArray[np.int64] | None, n: int, *, fit_fraction: float, seed: int
-) -> npt.NDArray[np.bool_]:
-    """Choose the rows to fit on; all rows of a structure stay together.
+def split_rows(rows: Rows, *, fit_fraction: float, seed: int) -> npt.NDArray[np.bool_]:
+    """Choose the rows to fit on; rows that were drawn together stay so, every set is split.
 
     Parameters
     ----------
-    structure : (n,) int64 or None
-        Structure of each row; without it every row is on its own.
-    n : int
-        Rows.
+    rows : Rows
     fit_fraction : float
-        Share of the structures to fit on, in (0, 1).
+        Share of the draws of each set to fit on, in (0, 1).
     seed : int
         Of the random choice.
 
@@ -336,45 +420,20 @@ def split_rows(
     Raises
     ------
     ComputeError
-        If there are fewer than two structures.
+        If a set has fewer than two draws.
     """
-    groups = np.arange(n) if structure is None else structure
-    names = np.unique(groups)
-    if len(names) < 2:
-        raise ComputeError(
-            f"cannot calibrate on {len(names)} structure: fit and check need one each at least",
-            hint="score more structures and give their true errors",
-        )
-    n_fit = min(max(1, round(fit_fraction * len(names))), len(names) - 1)
-    chosen = np.random.default_rng(seed).permutation(names)[:n_fit]
-    return np.isin(groups, chosen)
-
-
-def threshold_scale(true_error: Floats, uncertainty: Floats, threshold: float) -> float:
-    """Scale s for which P(error > s * threshold) matches the predicted uncertainty.
-
-    Rows are sorted into ten bins of equal size by uncertainty; s minimizes the mean square
-    difference between the bins' mean uncertainty and observed share of errors above
-    ``s * threshold`` (the calibration of Vita et al., doi 10.1088/2632-2153/adb4b9).
-
-    Parameters
-    ----------
-    true_error, uncertainty : (n,) float64
-        Error units, and probability.
-    threshold : float
-        In error units, above 0.
-
-    Returns
-    -------
-    float
-    """
-    order = np.argsort(uncertainty, kind="stable")
-    bins = np.array_split(order, min(10, len(order)))
-    predicted = np.array([uncertainty[rows].mean() for rows in bins])
-    errors = [np.sort(true_error[rows]) for rows in bins]
-    trials = np.unique(np.quantile(true_error, np.linspace(0.0, 1.0, 1001)))
-    misfit = np.zeros(len(trials))
-    for p, sorted_errors in zip(predicted, errors, strict=True):
-        above = 1 - np.searchsorted(sorted_errors, trials, side="right") / len(sorted_errors)
-        misfit += (above - p) ** 2 * len(sorted_errors)
-    return float(max(trials[np.argmin(misfit)], np.finfo(np.float32).tiny) / threshold)
+    draw = rows.draw
+    dataset = np.zeros(len(rows), np.int64) if rows.dataset is None else rows.dataset
+    random = np.random.default_rng(seed)
+    chosen = np.zeros(len(rows), dtype=bool)
+    for name in np.unique(dataset):
+        own = dataset == name
+        names = np.unique(draw[own])
+        if len(names) < 2:
+            raise ComputeError(
+                f"cannot calibrate on {len(names)} structure: fit and check need one each at least",
+                hint="score more structures and give their true errors",
+            )
+        n_fit = min(max(1, round(fit_fraction * len(names))), len(names) - 1)
+        chosen |= own & np.isin(draw, random.permutation(names)[:n_fit])
+    return chosen

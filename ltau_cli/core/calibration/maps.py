@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import Any
 
@@ -10,20 +11,48 @@ import numpy.typing as npt
 
 Floats = npt.NDArray[np.float64]
 
-FEATURES = ("expected_error", "relative_distance", "structure_distance", "neighbor_distance")
-# Exponents of the power law before it has seen a calibration row, and how far (one standard
-# deviation) they are expected to differ between models and materials; docs/calibration.md says
-# which models these were measured on. One structure counts as one observation.
-PRIOR_WITH_STRUCTURES = {"expected_error": 1.0, "relative_distance": 0.6, "structure_distance": 2.0}
-PRIOR_BY_ROW = {"expected_error": 1.0, "relative_distance": 1.3}
-PRIOR_SPREAD = 0.3
-_PASSES = 3
+FAR = 2.0  # a relative distance up to which the power law was seen to hold
+FEATURES = (
+    "expected_error", "relative_distance", "structure_distance", "neighbor_distance",
+    "far_structure", "far_row",
+)  # fmt: skip
+
+
+@dataclass(frozen=True)
+class Belief:
+    """An exponent before it has seen a calibration row, and its standard deviation over models."""
+
+    mean: float
+    spread: float
+
+
+# docs/calibration.md says which models these were measured on. Nothing has been measured beyond
+# `FAR`: the exponents may be anything from none to twice that, so the law bends and the bound
+# widens.
+PRIOR_WITH_STRUCTURES = {
+    "expected_error": Belief(1.0, 0.3),
+    "relative_distance": Belief(0.6, 0.3),
+    "structure_distance": Belief(2.0, 0.3),
+    "far_structure": Belief(-1.0, 1.0),
+}
+PRIOR_BY_ROW = {
+    "expected_error": Belief(1.0, 0.3),
+    "relative_distance": Belief(1.8, 0.5),
+    "far_row": Belief(-1.0, 0.5),
+}
+SEVERAL_SETS = 1.0  # spread of the exponents of distances where the rows come from several sets
+# No power law holds exactly: its logarithm may be off by this much (one standard deviation) within
+# the calibration rows. So the exponents never rest on them alone, however many there are.
+MISFIT = 0.15
+_STEPS = 100
 _LEAST = 1e-6  # penalty, so that a feature that does not vary has an exponent
 # A feature below this share of its median over the calibration rows counts as that share: an atom
 # in a perfect crystal has an expected error of 0, one that was trained on has a distance of 0, and
 # neither says that the error is 0. The medians of the models at hand are far above.
 FLOORS = {"expected_error": 0.01, "relative_distance": 0.1, "structure_distance": 0.1,
           "neighbor_distance": 0.1}  # fmt: skip
+# The features that bend the law: these distances, with `FAR` as their smallest value.
+SOURCE = {"far_structure": "structure_distance", "far_row": "relative_distance"}
 
 
 @dataclass(frozen=True)
@@ -39,6 +68,10 @@ class Rows:
         Geometric mean of the relative distances in the row's structure.
     structure : (n,) int64 or None
     group : (n,) labels or None
+    cluster : (n,) labels or None
+        Rows that were drawn together, such as the structures of one trajectory.
+    dataset : (n,) int64 or None
+        Set that the row came from, where there are several.
     """
 
     expected_error: Floats
@@ -47,6 +80,8 @@ class Rows:
     structure_distance: Floats | None = None
     structure: npt.NDArray[np.int64] | None = None
     group: npt.NDArray[Any] | None = None
+    cluster: npt.NDArray[Any] | None = None
+    dataset: npt.NDArray[np.int64] | None = None
 
     def __len__(self) -> int:
         return len(self.expected_error)
@@ -55,9 +90,39 @@ class Rows:
         """Return some of the rows."""
         return Rows(*(None if v is None else v[rows] for v in vars(self).values()))  # type: ignore[arg-type]
 
+    @property
+    def draw(self) -> npt.NDArray[np.int64]:
+        """Which rows were drawn together: cluster, else structure, else row; (n,), from 0."""
+        label = self.structure if self.cluster is None else self.cluster
+        if label is None:
+            return np.arange(len(self))
+        place: npt.NDArray[np.int64] = np.unique(label, return_inverse=True)[1]
+        return place
+
+    @property
+    def weight(self) -> Floats:
+        """Weight of each row, (n,) with sum 1: every set the same, in it every draw the same."""
+        draw = self.draw
+        one = np.zeros(len(self), dtype=np.int64) if self.dataset is None else self.dataset
+        total = np.zeros(len(self))
+        for name in np.unique(one):
+            own = one == name
+            _, place, n = np.unique(draw[own], return_inverse=True, return_counts=True)
+            total[own] = 1 / n[place]
+            total[own] /= total[own].sum()
+        out: Floats = total / total.sum()
+        return out
+
+    @property
+    def by_structure(self) -> bool:
+        """Whether the mean distance of a structure says more than that of the row itself."""
+        if self.structure_distance is None:
+            return False
+        return self.structure is None or len(np.unique(self.structure)) < len(self)
+
     def log(self, feature: str, floor: float) -> Floats:
         """Logarithm of a feature; values below ``floor`` count as that."""
-        values = getattr(self, feature)
+        values = getattr(self, SOURCE.get(feature, feature))
         if values is None:
             raise ValueError(f"{feature} is not known")
         out: Floats = np.log(np.maximum(values, floor))
@@ -67,11 +132,44 @@ class Rows:
         """Smallest value that counts of each of :data:`FEATURES`, (n_features,), above 0."""
         found = np.ones(len(FEATURES))
         for i, feature in enumerate(FEATURES):
-            values = getattr(self, feature)
+            values = getattr(self, SOURCE.get(feature, feature))
             values = np.zeros(0) if values is None else values[values > 0]
-            if len(values):
+            if feature in SOURCE:
+                found[i] = FAR
+            elif len(values):
                 found[i] = FLOORS[feature] * np.median(values)
         return found
+
+
+def join_rows(sets: Sequence[Rows]) -> Rows:
+    """Put the rows of several sets one after the other; their structures and clusters differ.
+
+    Parameters
+    ----------
+    sets : sequence of Rows
+        All know the same of their rows.
+    """
+
+    def numbered(labels: Sequence[npt.NDArray[Any] | None]) -> npt.NDArray[np.int64] | None:
+        found, n = [], 0
+        for label in labels:
+            if label is None:
+                return None
+            names, place = np.unique(label, return_inverse=True)
+            found.append(place + n)
+            n += len(names)
+        return np.concatenate(found)
+
+    def joined(name: str) -> npt.NDArray[Any] | None:
+        values = [getattr(rows, name) for rows in sets]
+        return None if values[0] is None else np.concatenate(values)
+
+    return replace(
+        Rows(*(joined(field) for field in vars(sets[0]))),  # type: ignore[arg-type]
+        structure=numbered([rows.structure for rows in sets]),
+        cluster=numbered([rows.cluster for rows in sets]),
+        dataset=np.repeat(np.arange(len(sets)), [len(rows) for rows in sets]),
+    )
 
 
 @dataclass(frozen=True)
@@ -86,35 +184,49 @@ class ErrorMap:
         Expected errors and calibrated errors, linear in between; empty for a power law.
     floors : (n_features,) float64
         Features below these count as these.
+    center : (n_features,) float64
+        Mean logarithm of the features over the rows that were fitted on.
+    covariance : (n_features, n_features) float64
+        Of the exponents: what is not known of them.
     """
 
     coefficients: Floats
     knots: Floats
     floors: Floats
+    center: Floats
+    covariance: Floats
 
     @property
     def needs_structures(self) -> bool:
         """Whether rows must say which structure they belong to."""
-        return bool(self.coefficients[1 + FEATURES.index("structure_distance")] != 0)
+        used = (self.coefficients[1:] != 0) | (np.diag(self.covariance) != 0)
+        return any(used[FEATURES.index(f)] for f in ("structure_distance", "far_structure"))
 
     def apply(self, rows: Rows) -> Floats:
         """Calibrated mean error of each row, (n,) in error units."""
         if self.knots.size:
             return np.asarray(np.interp(rows.expected_error, self.knots[0], self.knots[1]))
-        total = np.full(len(rows), self.coefficients[0])
-        for feature, exponent, floor in zip(
-            FEATURES, self.coefficients[1:], self.floors, strict=True
-        ):
-            if exponent != 0:
-                total += exponent * rows.log(feature, floor)
-        out: Floats = np.exp(total)
-        return out
+        used = np.flatnonzero(self.coefficients[1:])
+        total = self.coefficients[0] + self._logs(rows, used) @ self.coefficients[1 + used]
+        return np.asarray(np.exp(total))
+
+    def spread(self, rows: Rows) -> Floats:
+        """How far the logarithm of :meth:`apply` is in doubt, (n,): one standard deviation."""
+        used = np.flatnonzero(np.diag(self.covariance))
+        away = self._logs(rows, used) - self.center[used]
+        square = np.einsum("ij,jk,ik->i", away, self.covariance[np.ix_(used, used)], away)
+        return np.asarray(np.sqrt(np.maximum(square, 0.0)))
+
+    def _logs(self, rows: Rows, used: npt.NDArray[np.int64]) -> Floats:
+        columns = [rows.log(FEATURES[i], self.floors[i]) for i in used]
+        return np.stack(columns, axis=1) if columns else np.zeros((len(rows), 0))
 
 
 def power_law(floors: Floats, **exponents: float) -> ErrorMap:
     """Return the map E = prod_f feature_f ** exponent_f."""
     values = [0.0, *(exponents.get(feature, 0.0) for feature in FEATURES)]
-    return ErrorMap(np.array(values), np.zeros((2, 0)), floors)
+    n = len(FEATURES)
+    return ErrorMap(np.array(values), np.zeros((2, 0)), floors, np.zeros(n), np.zeros((n, n)))
 
 
 def fit_scale(rows: Rows, true_error: Floats) -> ErrorMap:
@@ -129,57 +241,95 @@ def fit_constant(rows: Rows, true_error: Floats) -> ErrorMap:
 
 def fit_neighbor_distance(rows: Rows, true_error: Floats) -> ErrorMap:
     """E = s * neighbor distance ** e, without any logged error: a baseline."""
-    return _fit_power_law(rows, true_error, {"neighbor_distance": 0.0}, strength=0.0)
+    return _fit_power_law(rows, true_error, {"neighbor_distance": Belief(0.0, np.inf)})
 
 
 def fit_distance(rows: Rows, true_error: Floats) -> ErrorMap:
-    """Fit log E = a + b log m + c log r + g log R by a penalized Gamma regression with log link.
+    """Fit log E = a + b log m + c log r + g log R + h log max(R, FAR).
 
-    m is the expected error, r the relative distance and R the mean of r over the row's structure
-    (without structures: R is left out). The exponents are drawn toward those that held for other
-    models (:data:`PRIOR_WITH_STRUCTURES`), because calibration sets are drawn near the training
-    set: they say little about the exponents of distances, which far away decide everything.
+    m is the expected error, r the relative distance and R the mean of r over the row's structure;
+    without structures (or where every structure is a row) r takes the place of R. The exponents
+    are drawn toward those that held for other models (:data:`PRIOR_WITH_STRUCTURES`), because
+    calibration sets are drawn near the training set: they say little about the exponents of
+    distances, which far away decide everything. Where the rows come from several sets, they do.
     """
-    prior = PRIOR_BY_ROW if rows.structure_distance is None else PRIOR_WITH_STRUCTURES
-    found = _scaled(power_law(rows.floors(), **prior), rows, true_error)
-    n = len(rows) if rows.structure is None else len(np.unique(rows.structure))
-    for _ in range(_PASSES):  # a dispersion around a prior that is far off would hold on to it
-        dispersion = float(np.var(true_error / found.apply(rows)))
-        strength = dispersion / (n * PRIOR_SPREAD**2)
-        found = _fit_power_law(rows, true_error, prior, strength=strength)
-    return found
+    prior = PRIOR_WITH_STRUCTURES if rows.by_structure else PRIOR_BY_ROW
+    if rows.dataset is not None and np.ptp(rows.dataset) > 0:
+        prior = {
+            f: b if f == "expected_error" else Belief(b.mean, max(b.spread, SEVERAL_SETS))
+            for f, b in prior.items()
+        }
+    return _fit_power_law(rows, true_error, prior)
 
 
 def fit_isotonic(rows: Rows, true_error: Floats) -> ErrorMap:
     """E as any function that grows with the expected error (scikit-learn's isotonic regression)."""
     from sklearn.isotonic import IsotonicRegression
 
-    fitted = IsotonicRegression(out_of_bounds="clip").fit(rows.expected_error, true_error)
+    fitted = IsotonicRegression(out_of_bounds="clip").fit(
+        rows.expected_error, true_error, sample_weight=rows.weight
+    )
     lowest = float(true_error[true_error > 0].min())
     knots = np.array([fitted.X_thresholds_, np.maximum(fitted.y_thresholds_, lowest)])
     return replace(power_law(rows.floors()), knots=knots)
 
 
-def _fit_power_law(
-    rows: Rows, true_error: Floats, prior: dict[str, float], *, strength: float
-) -> ErrorMap:
-    """Fit by scikit-learn; errors over their prior prediction, so that it shrinks to the prior."""
-    from sklearn.linear_model import GammaRegressor
+def _fit_power_law(rows: Rows, true_error: Floats, prior: Mapping[str, Belief]) -> ErrorMap:
+    """Fit a penalized Gamma regression with log link by Fisher scoring.
 
-    floors = rows.floors()
-    start = _scaled(power_law(floors, **prior), rows, true_error)
-    ratio = true_error / start.apply(rows)
-    features = np.stack([rows.log(f, floors[FEATURES.index(f)]) for f in prior], axis=1)
-    center = features.mean(axis=0)
-    alpha = max(strength, _LEAST)
-    model = GammaRegressor(alpha=alpha, solver="newton-cholesky", tol=1e-8, max_iter=1000)
-    model.fit(features - center, np.maximum(ratio, 1e-6 * ratio.mean()))
-    exponents = {f: p + float(d) for (f, p), d in zip(prior.items(), model.coef_, strict=True)}
-    return _scaled(power_law(floors, **exponents), rows, true_error)
+    The exponents maximize their posterior: prior times the likelihood of the rows, of which every
+    draw counts as one observation with the variance of true over predicted error, and all
+    together never for more than :data:`MISFIT` allows.
+    """
+    floors, weight = rows.floors(), rows.weight
+    if not prior:
+        return fit_constant(rows, true_error)
+    place = np.array([FEATURES.index(f) for f in prior])
+    logs = np.stack([rows.log(f, floors[i]) for f, i in zip(prior, place, strict=True)], axis=1)
+    center = weight @ logs
+    away = logs - center
+    mean = np.array([belief.mean for belief in prior.values()])
+    precision = np.array([belief.spread**-2.0 for belief in prior.values()])
+    information = away.T @ (weight[:, None] * away)
+    n = int(rows.draw.max()) + 1
+    exponents = mean.copy()
+    for _ in range(_STEPS):
+        ratio = true_error * np.exp(-away @ exponents)
+        ratio /= weight @ ratio
+        variance = float(weight @ (ratio - 1) ** 2) / n + MISFIT**2
+        penalty = np.maximum(variance * precision, _LEAST)
+        slope = away.T @ (weight * (ratio - 1)) - penalty * (exponents - mean)
+        step = np.linalg.solve(information + np.diag(penalty), slope)
+        step /= max(1.0, float(np.abs(step).max()))
+        exponents += step
+        if np.abs(step).max() < 1e-8:
+            break
+    falling = [f for f, e in zip(prior, exponents, strict=True) if f.endswith("distance") and e < 0]
+    if falling:  # errors do not shrink with a distance
+        kept = {f: belief for f, belief in prior.items() if f != falling[0]}
+        return _fit_power_law(rows, true_error, kept)
+    found = power_law(floors, **dict(zip(prior, exponents.tolist(), strict=True)))
+    return _scaled(
+        replace(found, **_doubt(information / variance, center, prior)), rows, true_error
+    )
+
+
+def _doubt(information: Floats, center: Floats, prior: Mapping[str, Belief]) -> dict[str, Floats]:
+    """Center and covariance of the exponents of distances, as fields of :class:`ErrorMap`."""
+    n = len(FEATURES)
+    found = {"center": np.zeros(n), "covariance": np.zeros((n, n))}
+    precision = np.array([max(belief.spread**-2.0, _LEAST) for belief in prior.values()])
+    own = [i for i, f in enumerate(prior) if f != "expected_error" and np.isfinite(prior[f].spread)]
+    place = [FEATURES.index(list(prior)[i]) for i in own]
+    found["center"][place] = center[own]
+    found["covariance"][np.ix_(place, place)] = np.linalg.inv(information + np.diag(precision))[
+        np.ix_(own, own)
+    ]
+    return found
 
 
 def _scaled(error_map: ErrorMap, rows: Rows, true_error: Floats) -> ErrorMap:
-    """Scale a power law so that true over predicted error is 1 on average, row by row."""
+    """Scale a power law so that true over predicted error is 1 on average."""
     coefficients = error_map.coefficients.copy()
-    coefficients[0] += np.log(np.mean(true_error / error_map.apply(rows)))
+    coefficients[0] += np.log(rows.weight @ (true_error / error_map.apply(rows)))
     return replace(error_map, coefficients=coefficients)

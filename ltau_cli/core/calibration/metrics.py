@@ -8,11 +8,11 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
-Floats = npt.NDArray[np.float64]
+from ltau_cli.core.calibration.predicted import Floats, Predicted
 
+CHANCE = 0.23370  # variance of the logarithm of the norm of a Gaussian 3-vector
 BOOTSTRAP = 500
 MOST_CLUSTERS = 2000
-_BLOCK = 1 << 20  # numbers of a (rows, levels) table that are held at a time
 
 
 def crps(true_error: Floats, quantiles: Floats, levels: Floats) -> Floats:
@@ -32,30 +32,6 @@ def crps(true_error: Floats, quantiles: Floats, levels: Floats) -> Floats:
     gap = true_error[:, None] - quantiles
     out: Floats = 2 * np.maximum(levels * gap, (levels - 1) * gap).mean(axis=1)
     return out
-
-
-@dataclass(frozen=True)
-class Predicted:
-    """The predicted error distribution of n rows: mean times ratio.
-
-    Attributes
-    ----------
-    mean : (n,) float64
-        Error units.
-    cell : (n,) int64
-        Row of the tables below.
-    ratio_quantiles : (n_cells, n_ratio_levels) float64
-    ratio_levels : (n_ratio_levels,) float64
-    bound_ratio : (n_cells, n_levels) float64
-    levels : (n_levels,) float64
-    """
-
-    mean: Floats
-    cell: npt.NDArray[np.int64]
-    ratio_quantiles: Floats
-    ratio_levels: Floats
-    bound_ratio: Floats
-    levels: Floats
 
 
 def measure(
@@ -95,9 +71,8 @@ def measure(
         true_error = true_error[rows]
         structure = None if structure is None else structure[rows]
         group = None if group is None else group[rows]
-        predicted = _take(predicted, rows)
-    mean = predicted.mean
-    bounds = mean[:, None] * predicted.bound_ratio[predicted.cell]
+        predicted = predicted.take(rows)
+    mean, bounds = predicted.mean, predicted.bounds()
     names = [f"{level:g}" for level in predicted.levels]
     covered = (true_error[:, None] <= bounds).mean(axis=0)
     score, second, observed = _of_distribution(true_error, predicted)
@@ -120,22 +95,12 @@ def measure(
     return result
 
 
-def _take(predicted: Predicted, rows: npt.NDArray[np.bool_]) -> Predicted:
-    return Predicted(
-        predicted.mean[rows], predicted.cell[rows], predicted.ratio_quantiles,
-        predicted.ratio_levels, predicted.bound_ratio, predicted.levels,
-    )  # fmt: skip
-
-
 def _of_distribution(true_error: Floats, predicted: Predicted) -> tuple[Floats, Floats, Floats]:
     """CRPS and predicted mean square of each row, and the share of rows under each quantile."""
     n, levels = len(true_error), predicted.ratio_levels
     score, second = np.empty(n), np.empty(n)
     below = np.zeros(len(levels))
-    block = max(1, _BLOCK // len(levels))
-    for start in range(0, n, block):
-        part = slice(start, start + block)
-        quantiles = predicted.mean[part, None] * predicted.ratio_quantiles[predicted.cell[part]]
+    for part, quantiles in predicted.quantiles():
         score[part] = crps(true_error[part], quantiles, levels)
         second[part] = (quantiles**2).mean(axis=1)
         below += (true_error[part, None] <= quantiles).sum(axis=0)
@@ -157,7 +122,7 @@ def observed_shares(
         Use only these.
     """
     if rows is not None:
-        true_error, predicted = true_error[rows], _take(predicted, rows)
+        true_error, predicted = true_error[rows], predicted.take(rows)
     return _of_distribution(true_error, predicted)[2]
 
 
@@ -168,6 +133,27 @@ def rank_correlation(a: Floats, b: Floats) -> float | None:
     if len(a) < 2 or np.ptp(a) == 0 or np.ptp(b) == 0:
         return None
     return float(spearmanr(a, b).statistic)
+
+
+def rank_ceiling(true_error: Floats) -> float | None:
+    """Rank correlation with the norms of Gaussian 3-vectors that the best predictor could reach.
+
+    The logarithm of such a norm has a variance of psi'(3/2) / 4 = 0.234 that no predictor of the
+    vectors' size can know. What is left of the variance of log(true error) is taken for the
+    predictable part, both for normal, and the correlation as that of ranks (6 / pi asin(rho / 2),
+    Pearson 1907). None where all errors are 0 or the same.
+
+    Parameters
+    ----------
+    true_error : (n,) float64
+        Norms; those of 0 are left out.
+    """
+    logs = np.log(true_error[true_error > 0])
+    variance = float(logs.var()) if len(logs) else 0.0
+    if variance == 0:
+        return None
+    known = np.sqrt(max(0.0, 1 - CHANCE / variance))
+    return float(6 / np.pi * np.arcsin(known / 2))
 
 
 def rank_within(a: Floats, b: Floats, group: npt.NDArray[Any]) -> float | None:

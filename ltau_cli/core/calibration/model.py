@@ -10,6 +10,7 @@ import numpy as np
 import numpy.typing as npt
 
 from ltau_cli.core.calibration.maps import ErrorMap, Floats, Rows
+from ltau_cli.core.calibration.predicted import Predicted
 from ltau_cli.core.choices import Method
 
 RATIO_LEVELS: Floats = (np.arange(100) + 0.5) / 100
@@ -38,25 +39,15 @@ class Cells:
             order = np.argsort(names)
             place = order[np.minimum(np.searchsorted(names[order], wanted), len(names) - 1)]
             group = np.where(names[place] == wanted, place, group)
-        return np.asarray(group * self.n_bins + self._bins(rows), dtype=np.int64)
-
-    def parts(self, rows: Rows) -> list[npt.NDArray[np.bool_]]:
-        """Rows that the bounds of each cell are made of: its own; for no known group those of all.
-
-        Returns
-        -------
-        list of (n,) bool
-        """
-        cell, bins = self.of(rows), self._bins(rows)
-        known = [cell == number for number in range(len(self.groups) * self.n_bins)]
-        return known + [bins == number for number in range(self.n_bins)]
+        return np.asarray(group * self.n_bins + self.bins(rows), dtype=np.int64)
 
     @property
     def n_bins(self) -> int:
         """Bins of the relative distance."""
         return len(self.distance_edges) + 1
 
-    def _bins(self, rows: Rows) -> npt.NDArray[np.int64]:
+    def bins(self, rows: Rows) -> npt.NDArray[np.int64]:
+        """Bin of each row, (n,) int64, the nearest first."""
         return np.searchsorted(self.distance_edges, rows.relative_distance, side="right")
 
 
@@ -67,7 +58,7 @@ class Predictor:
     Attributes
     ----------
     map : ErrorMap
-        Gives the mean.
+        Gives the mean, and how far it is in doubt.
     bound_ratio : (n_cells, n_levels) float64
         Conformal bounds of true over mean error.
     ratio_quantiles : (n_cells, 100) float64
@@ -77,19 +68,6 @@ class Predictor:
     map: ErrorMap
     bound_ratio: Floats
     ratio_quantiles: Floats
-
-    def exceedance(
-        self, mean: Floats, cell: npt.NDArray[np.int64], thresholds: Floats
-    ) -> npt.NDArray[np.float64]:
-        """P(error > threshold) of rows with calibrated errors ``mean`` (n,), (n, n_thresholds)."""
-        out = np.empty((len(mean), len(thresholds)))
-        levels = np.concatenate([[0.0], RATIO_LEVELS, [1.0]])
-        for number in np.unique(cell):
-            own = cell == number
-            quantiles = self.ratio_quantiles[number]
-            knots = np.concatenate([[0.0], quantiles, [quantiles[-1] * 1.5]])
-            out[own] = 1 - np.interp(thresholds / mean[own, None], knots, levels)
-        return out
 
 
 @dataclass(frozen=True)
@@ -125,11 +103,18 @@ class Calibration:
     thresholds: Floats
     threshold_scale: Floats
 
-    def baseline_mean(self, name: str, rows: Rows) -> Floats:
-        """Mean error of each row after a baseline, (n,) in error units."""
-        if name != GROUP_MEAN:
-            return self.baselines[name].map.apply(rows)
-        return self.group_error[Cells(self.groups, np.zeros(0)).of(rows)]
+    def predict(self, rows: Rows, baseline: str | None = None) -> Predicted:
+        """Predict the error distribution of each row, after a baseline if one is named."""
+        own = self.predictor if baseline is None else self.baselines[baseline]
+        if baseline == GROUP_MEAN:
+            mean = self.group_error[Cells(self.groups, np.zeros(0)).of(rows)]
+        else:
+            mean = own.map.apply(rows)
+        cell = self.cells.of(rows) if baseline is None else np.zeros(len(rows), dtype=np.int64)
+        return Predicted(
+            mean, own.map.spread(rows), cell, own.ratio_quantiles, RATIO_LEVELS, own.bound_ratio,
+            self.levels,
+        )  # fmt: skip
 
 
 GROUP_MEAN = "group mean"

@@ -160,13 +160,12 @@ def graph_from_arrays(
     n = len(points)
     order = arrays["vertex_order"]
     edges = arrays["graph_indices"]
-    state = dict(scalars) | _FIXED_STATE
-    leaf_size = state.pop("leaf_size")
+    state = {name: scalars[name] for name in _PLAIN_STATE if name in scalars} | _FIXED_STATE
     state |= {
         "search_tree_leaf_budget": leaves,
         "_raw_data": np.ascontiguousarray(points[order]),
         "_vertex_order": order,
-        "_min_distance": np.float32(state.pop("min_distance")),
+        "_min_distance": np.float32(scalars["min_distance"]),
         "_visited": np.zeros(n // 8 + 1, dtype=np.uint8),
         # With an all-zero state the generator stays at zero, so no answer depends on which
         # queries came before it or on the thread that ran it.
@@ -182,7 +181,7 @@ def graph_from_arrays(
             arrays["tree_offsets"],
             arrays["tree_children"],
             arrays["tree_indices"],
-            leaf_size,
+            scalars["leaf_size"],
         ),
     )
     index = pynndescent.NNDescent.__new__(pynndescent.NNDescent)

@@ -112,8 +112,8 @@ def find_neighbors(
 ) -> Neighbors:
     """Find the k nearest training samples of each query.
 
-    Neighbors are counted by samples: a point of multiplicity m fills m places, and points tied
-    at the k-th place share what is left.
+    Neighbors are counted by samples: a point of multiplicity m fills m places, but at most
+    :func:`most_places`, and points tied at the k-th place share what is left.
 
     Parameters
     ----------
@@ -167,6 +167,11 @@ def find_candidates(
     return found
 
 
+def most_places(k: int) -> int:
+    """Places of k that one point may fill: half, so that no perfect crystal decides alone."""
+    return -(-k // 2)
+
+
 def share_places(found: Candidates, k: int) -> Neighbors:
     """Hand out k places among the candidates; ties at the k-th place share what is left."""
     weight, _, _ = _hand_out(found, k)
@@ -206,7 +211,7 @@ def _hand_out(
     """Weights; how many candidates were looked at; which rows may have to look at more."""
     weight = np.zeros(found.distance.shape)
     used = np.zeros(len(weight), dtype=np.int64)
-    open_tie = kernels.share_places(found.distance, found.offered, k, weight, used)
+    open_tie = kernels.share_places(found.distance, found.offered, k, most_places(k), weight, used)
     return weight, used, open_tie
 
 

@@ -11,6 +11,7 @@ import numpy.typing as npt
 from ltau_cli.core import kernels
 from ltau_cli.core.choices import Metric, Scale
 from ltau_cli.core.threads import share_rows
+from ltau_cli.errors import ComputeError
 
 SMALLEST_VARIANCE = 1e-6  # of the largest; directions below it hold rounding noise
 
@@ -41,7 +42,13 @@ class Scaling:
     def apply(
         self, descriptors: npt.NDArray[np.float32], *, threads: int = 1
     ) -> npt.NDArray[np.float32]:
-        """Map descriptors (n, d) float32 to (n, d_search) float32; each row by itself."""
+        """Map descriptors (n, d) float32 to (n, d_search) float32; each row by itself.
+
+        Raises
+        ------
+        ComputeError
+            If they are so large that float32 cannot hold what they are mapped to.
+        """
         if self.transform is None and self.metric == "euclidean":
             return descriptors
         if self.transform is None:
@@ -56,6 +63,11 @@ class Scaling:
                 )
 
             share_rows(work, len(descriptors), threads)
+            if not np.isfinite(mapped).all():
+                raise ComputeError(
+                    "descriptors are too large to be scaled in single precision",
+                    hint="compare their size with that of the training set's",
+                )
         if self.metric == "cosine":
             length = np.sqrt(np.einsum("ij,ij->i", mapped, mapped, dtype=np.float64))
             mapped = (mapped / np.where(length > 0, length, 1)[:, None]).astype(np.float32)

@@ -13,7 +13,7 @@ from typing import Any
 import numpy as np
 
 from ltau_cli.errors import InputError
-from ltau_cli.readers.arrays import ArraySource, list_arrays, open_array
+from ltau_cli.readers.arrays import open_array, open_members
 from ltau_cli.readers.logs.numbered import NumberedFiles
 from ltau_cli.readers.logs.options import LogOptions
 from ltau_cli.readers.logs.run import (
@@ -26,6 +26,7 @@ from ltau_cli.readers.logs.run import (
 )
 from ltau_cli.readers.place import Place
 from ltau_cli.readers.scratch import Cells
+from ltau_cli.readers.source import ArraySource
 
 TABLE_BLOCK = 1 << 20  # rows of [id, error] that are put in their places together
 # Patched NequIP <= 0.6 writes -1 for NaN and infinity, and 0 for a sample that was not visited.
@@ -149,13 +150,12 @@ def open_arrays(
         If one cannot be read, is empty or has another shape.
     """
     if place.path.suffix.lower() == ".npz" and place.key is None:
-        names = sorted(list_arrays(place.path), key=_natural)
-        if not names:
+        members = open_members(place.path)
+        if not members:
             raise InputError(f"{place} is empty: it holds no arrays")
-        places = [Place(place.path, name) for name in names]
+        sources = [members[name] for name in sorted(members, key=_natural)]
     else:
-        places = [place]
-    sources = [stack.enter_context(open_array(p, names=("errors",))) for p in places]
+        sources = [stack.enter_context(open_array(place, names=("errors",)))]
     return [_one_array(source, run + i, options) for i, source in enumerate(sources)]
 
 

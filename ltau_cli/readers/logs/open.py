@@ -19,7 +19,7 @@ from ltau_cli.readers.logs.numbered import NumberedFiles, find_numbered
 from ltau_cli.readers.logs.options import LogOptions
 from ltau_cli.readers.logs.run import ErrorLog, Errors, LoggedRun
 from ltau_cli.readers.logs.tables import has_epochs, open_epoch_tables, open_table
-from ltau_cli.readers.place import Place
+from ltau_cli.readers.place import Place, check_file, list_folder
 
 # Name, what it is, and what of it a folder may hold, one file per epoch.
 FORMATS: dict[str, str] = {
@@ -77,6 +77,7 @@ def detect(group: Sequence[Place]) -> str:
         return next(
             kind for kind, endings in _ENDINGS.items() if path.name.lower().endswith(endings)
         )
+    check_file(path)
     with path.open("rb") as file:
         start = file.read(8)
     for magic, kind in _MAGIC.items():
@@ -145,7 +146,7 @@ def _numbered(group: Sequence[Place], kind: str, options: LogOptions) -> Numbere
 
 
 def _with_endings(folder: Path, endings: tuple[str, ...]) -> Iterator[Path]:
-    return (path for path in folder.iterdir() if path.name.lower().endswith(endings))
+    return (path for path in list_folder(folder) if path.name.lower().endswith(endings))
 
 
 def _join(runs: list[LoggedRun], place: Place, kind: str) -> ErrorLog:

@@ -18,7 +18,7 @@ import numpy as np
 import numpy.typing as npt
 
 from ltau_cli.errors import InputError
-from ltau_cli.readers.arrays import damage_named
+from ltau_cli.readers.labels import is_utf8
 from ltau_cli.readers.logs.long_rows import LongRows, WordsError, counts_from_zero
 from ltau_cli.readers.logs.numbered import NumberedFiles
 from ltau_cli.readers.logs.options import LogOptions
@@ -29,7 +29,9 @@ from ltau_cli.readers.logs.run import (
     magnitudes,
     still_written,
 )
+from ltau_cli.readers.place import check_file
 from ltau_cli.readers.scratch import Cells
+from ltau_cli.readers.source import damage_named
 
 KNOWN_COLUMNS: Mapping[str, tuple[str, ...]] = {
     "epoch": ("epoch", "epochs", "step", "iteration"),
@@ -131,6 +133,7 @@ class _Table:
         self.epoch = epoch
         self._growing = growing
         self._options = options
+        check_file(path)
         self.is_json = _is_json(path)
         first = self._first_row()
         self.columns = _find_columns(first, options.columns, path)
@@ -253,10 +256,14 @@ class _Table:
         at, place = self._at, (self.path, number)
         value, sample = row[at["error"]], row[at["sample"]]
         if isinstance(value, list):
+            if not value:
+                raise InputError(f"{self.path}, line {number}: the error is an empty list")
             vector = np.array([[_number(v, "error", place) for v in value]])
             value = float(magnitudes(vector, self._options, vectors=True)[0])
         if sample is None or str(sample).strip() == "":
             raise InputError(f"{self.path}, line {number}: the sample has no id")
+        if not is_utf8(str(sample)):
+            raise InputError(f"{self.path}, line {number}: the sample's id is not UTF-8")
         error = _number(value, "error", place)
         epoch = self.epoch
         if epoch is None:
@@ -280,7 +287,7 @@ class _Table:
         for columns in self._plain_columns():
             cells, n = columns[at["sample"]], len(columns[0])
             samples = list(map(str, cells))
-            if None in cells or not all(map(str.strip, samples)):
+            if None in cells or not all(map(str.strip, samples)) or not is_utf8("".join(samples)):
                 raise ValueError
             runs = integers(columns[at["run"]], "run") if "run" in at else [0] * n
             fixed = self.epoch
@@ -412,6 +419,8 @@ def _number(cell: Any, column: str, place: tuple[Path, int]) -> float:
     if cell is None or (isinstance(cell, str) and cell.strip().lower() in _MISSING_WORDS):
         return math.nan
     try:
+        if isinstance(cell, bool):
+            raise TypeError
         return float(cell)
     except (TypeError, ValueError, OverflowError) as error:
         raise InputError(
@@ -421,6 +430,8 @@ def _number(cell: Any, column: str, place: tuple[Path, int]) -> float:
 
 def _numbers(cells: Sequence[Any], column: str, place: tuple[Path, int]) -> npt.NDArray[np.float64]:
     try:
+        if bool in set(map(type, cells)):
+            raise TypeError
         return np.fromiter(map(float, cells), np.float64, len(cells))
     except (TypeError, ValueError, OverflowError):  # a missing or a wrong one
         numbers = (_number(cell, column, place) for cell in cells)

@@ -24,7 +24,6 @@ from ltau_cli.figures import parity as parity_figure
 from ltau_cli.figures import reliability as reliability_figure
 from ltau_cli.figures import sparsification as sparsification_figure
 from ltau_cli.figures.style import Panel
-from ltau_cli.stages.calibrate import of_threshold
 from ltau_cli.stages.panels.sources import Judged, NotGivenError, Sources
 
 SMALLEST_GROUP = 100  # rows of a group with a reliability curve of its own
@@ -36,10 +35,10 @@ def reliability_panels(sources: Sources) -> list[Panel]:
     judged = sources.judged
     names = _largest(judged.group, reliability_figure.MOST_GROUPS)
     whole = np.ones(len(judged.true), dtype=bool)
-    before, after, scale = _curves(judged, whole)
+    before, after = _curves(judged, whole)
     groups = {}
     for name in names:
-        own_before, own_after, _ = _curves(judged, judged.group == name)
+        own_before, own_after = _curves(judged, judged.group == name)
         groups[_label(name)] = _plain(own_after or own_before)
     threshold = float(judged.artifact.read("thresholds")[0])
     panels = [
@@ -47,7 +46,7 @@ def reliability_panels(sources: Sources) -> list[Panel]:
             "reliability",
             lambda axes: reliability_figure.draw_thresholds(
                 axes, _plain(before), None if after is None else _plain(after), groups,
-                threshold=threshold, scale=scale,
+                threshold=threshold,
                 errors=(before.error, None if after is None else after.error),
                 units=judged.artifact.units,
             ),
@@ -80,26 +79,14 @@ def reliability_panels(sources: Sources) -> list[Panel]:
     return panels
 
 
-def _curves(
-    judged: Judged, rows: npt.NDArray[np.bool_]
-) -> tuple[Reliability, Reliability | None, float]:
-    """Reliability of the first threshold before and after calibration, and its scale."""
+def _curves(judged: Judged, rows: npt.NDArray[np.bool_]) -> tuple[Reliability, Reliability | None]:
+    """Reliability of the first threshold before and after calibration."""
     true, plain = judged.true[rows], judged.uncertainty[rows]
-    if judged.artifact.kind == "calibration":
-        assert judged.calibration is not None
-        assert judged.predicted is not None
-        numbers, before, after = of_threshold(
-            judged.calibration, 0, true, plain, judged.predicted.mean[rows],
-            judged.predicted.cell[rows],
-        )  # fmt: skip
-        scaled = judged.calibration.method == "threshold"
-        return before, after, numbers["scale"] if scaled else 1.0
     threshold = float(judged.artifact.read("thresholds")[0])
     before = reliability(plain[:, 0], true > threshold)
-    after_of_scores = judged.calibrated_uncertainty
-    if after_of_scores is None:
-        return before, None, 1.0
-    return before, reliability(after_of_scores[rows, 0], true > threshold), 1.0
+    if judged.calibrated_uncertainty is None:
+        return before, None
+    return before, reliability(judged.calibrated_uncertainty[rows, 0], true > threshold)
 
 
 def _plain(curve: Reliability) -> reliability_figure.Curve:
@@ -153,7 +140,7 @@ def coverage_panels(sources: Sources) -> list[Panel]:
     if judged.rows is None:
         result = judged.artifact.summary["heldout"]
     else:
-        result = evaluate(judged.rows, judged.true, judged.calibration)
+        result = evaluate(judged.rows, judged.true, judged.calibration, labels=judged.group)
     parts: dict[str, Any] = {"all": result["predictors"]["ltau"]}
     groups = sorted(result["groups"], key=lambda part: -part["n_rows"])[:MOST_GROUPS]
     parts |= {_label(part["group"]): part for part in sorted(groups, key=lambda p: p["group"])}

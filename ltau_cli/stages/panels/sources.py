@@ -14,10 +14,9 @@ from ltau_cli.artifacts.errors import ErrorsFile
 from ltau_cli.artifacts.provenance import Hasher
 from ltau_cli.artifacts.read import Artifact, View
 from ltau_cli.artifacts.scores import ScoresFile
-from ltau_cli.core.calibration.evaluation import predict
 from ltau_cli.core.calibration.maps import Floats, Rows
-from ltau_cli.core.calibration.metrics import Predicted
 from ltau_cli.core.calibration.model import Calibration
+from ltau_cli.core.calibration.predicted import Predicted
 from ltau_cli.core.dynamics import Dynamics, join_dynamics, summarize_dynamics
 from ltau_cli.errors import UsageError
 from ltau_cli.progress import Progress
@@ -51,7 +50,7 @@ class Judged:
     predicted : Predicted or None
         The calibrated error distributions.
     calibrated_uncertainty : (n, n_thresholds) float64 or None
-        From scores; a calibration artifact gives its own reliability.
+        Of the calibration.
     """
 
     artifact: CalibrationFile | ScoresFile
@@ -185,12 +184,8 @@ def _of_calibration(artifact: CalibrationFile) -> Judged:
         group=artifact.read("heldout_group") if artifact.has("heldout_group") else None,
         rows=None,
         plain=(plain[0], plain[1]),
-        predicted=predict(
-            calibration.predictor,
-            artifact.read("heldout_calibrated_error").astype(np.float64),
-            artifact.read("heldout_cell"),
-            calibration.levels,
-        ),
+        predicted=artifact.predicted(),
+        calibrated_uncertainty=artifact.calibrated_uncertainty(),
     )
 
 
@@ -200,10 +195,7 @@ def _of_scores(artifact: ScoresFile, truth: Truth, group: str | None, hasher: Ha
     calibration = artifact.calibration()
     predicted = after = None
     if calibration is not None:
-        mean = artifact.read("calibrated_error")[rest].astype(np.float64)
-        predicted = predict(
-            calibration.predictor, mean, calibration.cells.of(rows), calibration.levels
-        )
+        predicted = calibration.predict(rows)
         after = artifact.read("calibrated_uncertainty")[rest].astype(np.float64)
     quantiles = artifact.read("quantiles")[rest]
     return Judged(
@@ -212,7 +204,7 @@ def _of_scores(artifact: ScoresFile, truth: Truth, group: str | None, hasher: Ha
         true=true,
         expected=rows.expected_error,
         uncertainty=artifact.read("uncertainty")[rest].astype(np.float64),
-        group=rows.group,
+        group=judged.labels,
         rows=rows,
         plain=(artifact.read("quantile_levels"), (true[:, None] <= quantiles).mean(axis=0)),
         predicted=predicted,

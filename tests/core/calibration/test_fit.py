@@ -11,7 +11,9 @@ from hypothesis import strategies as st
 
 from ltau_cli.core.calibration import fit as cal
 from ltau_cli.core.calibration import metrics
-from ltau_cli.core.calibration.maps import Rows, power_law
+from ltau_cli.core.calibration.maps import Rows, join_rows, power_law
+from ltau_cli.core.calibration.predicted import Predicted
+from ltau_cli.core.calibration.threshold import StoredCdf, threshold_scale
 from ltau_cli.errors import ComputeError
 
 LEVELS = np.array([0.5, 0.8, 0.9])
@@ -30,40 +32,83 @@ def make(n, *, seed=0, law=lambda rows, rng: rng.gamma(2.0, 0.5, len(rows)), per
 
 def fit(rows, truth, **options):
     options = {"methods": ["scale"], "levels": LEVELS} | options
-    return cal.fit_calibration(
-        rows, truth, thresholds=np.array([1.0]),
-        uncertainty=np.linspace(0, 1, len(rows))[:, None], **options,
-    )  # fmt: skip
+    return cal.fit_calibration(rows, truth, thresholds=np.array([1.0]), **options)
 
 
 def covered(calibration, rows, truth):
-    predictor = calibration.predictor
-    bounds = predictor.map.apply(rows)[:, None] * predictor.bound_ratio[calibration.cells.of(rows)]
-    return (truth[:, None] <= bounds).mean(axis=0)
+    return (truth[:, None] <= calibration.predict(rows).bounds()).mean(axis=0)
+
+
+def conformal(ratio, level, draw=None):
+    draw = np.arange(len(ratio)) if draw is None else draw
+    weight = 1 / np.bincount(draw)[draw]
+    levels = np.array([level])
+    return cal.weighted_quantiles(np.array(ratio), levels, weight, len(np.unique(draw)))[0]
 
 
 def test_conformal_rank_by_hand():
     ratio = np.random.default_rng(0).permutation(np.arange(1.0, 10.0))
-    assert cal.conformal_quantile(ratio, 0.9) == 9  # the ceil(10 * 0.9) = 9th smallest
-    assert cal.conformal_quantile(ratio, 0.89) == 9
-    assert cal.conformal_quantile(ratio, 0.8) == 8
-    assert cal.conformal_quantile(ratio, 0.5) == 5
-    assert cal.conformal_quantile(np.array([7.0]), 0.5) == 7
-    assert cal.conformal_quantile(np.arange(1.0, 20.0), 0.95) == 19
+    assert conformal(ratio, 0.9) == 9  # the ceil(10 * 0.9) = 9th smallest
+    assert conformal(ratio, 0.89) == 9
+    assert conformal(ratio, 0.8) == 8
+    assert conformal(ratio, 0.5) == 5
+    assert conformal([7.0], 0.5) == 7
+    assert conformal(np.arange(1.0, 20.0), 0.95) == 19
 
 
-@pytest.mark.parametrize(("level", "need"), [(0.95, 19), (0.91, 11), (0.99, 99)])
-def test_too_few_rows_for_a_level(level, need):
-    said = f"a {level} bound needs at least {need} rows to fit on; there are {need - 1}"
-    with pytest.raises(ComputeError, match=said):
-        cal.conformal_quantile(np.ones(need - 1), level)
-    assert cal.conformal_quantile(np.ones(need), level) == 1
+def test_every_structure_counts_once_however_many_rows_it_has():
+    ratio = [1.0, 2.0, 3.0, 4.0, 9.0]  # weights 1/12 four times, 1/3 once, 1/3 yet to come
+    draw = np.array([0, 0, 0, 0, 1])
+    assert conformal(ratio, 0.33, draw) == 4
+    assert conformal(ratio, 0.34, draw) == 9
+    assert conformal(ratio, 0.25, draw) == 3
+    assert conformal(ratio, 0.9, draw) == 9  # two structures cannot tell: the largest
+
+
+@pytest.mark.parametrize(
+    ("level", "need"), [(0.5, 1), (0.9, 9), (0.91, 11), (0.95, 19), (0.99, 99)]
+)
+def test_draws_needed_for_a_level(level, need):
+    assert cal.draws_needed(level) == need
+    assert conformal(np.arange(float(need)), level) == need - 1
+
+
+def test_too_few_structures_for_a_level_are_told():
+    rows, truth = make(240, per_structure=20)
+    found = fit(rows, truth, levels=np.array([0.9, 0.95]))
+    assert found.n_draws == 12
+    assert found.missing == {0.95: 7}
+    found = fit(replace(rows, cluster=rows.structure // 3), truth, levels=np.array([0.7, 0.9]))
+    assert found.n_draws == 4
+    assert found.missing == {0.9: 5}
+    largest = fit(rows, truth, levels=np.array([0.95])).calibration.predictor.bound_ratio
+    assert largest == fit(rows, truth, levels=np.array([0.99])).calibration.predictor.bound_ratio
+
+
+def test_bounds_hold_for_new_structures_that_differ():
+    """Errors of a structure have a factor in common; rows of one are no independent draws."""
+
+    def law(rows, rng):
+        factor = rng.lognormal(0, 0.8, rows.structure.max() + 1)
+        return factor[rows.structure] * rng.gamma(8.0, 0.125, len(rows))
+
+    hierarchical, by_row = [], []
+    for seed in range(30):
+        rows, truth = make(20 * 300, seed=seed, law=law, per_structure=20)
+        fitted_on = rows.structure < 12
+        new, new_truth = rows.take(~fitted_on), truth[~fitted_on]
+        own = fit(rows.take(fitted_on), truth[fitted_on], levels=np.array([0.9])).calibration
+        hierarchical.append(covered(own, new, new_truth)[0])
+        alone = replace(rows, structure=None)
+        own = fit(alone.take(fitted_on), truth[fitted_on], levels=np.array([0.9])).calibration
+        by_row.append(covered(own, alone.take(~fitted_on), new_truth)[0])
+    assert np.mean(hierarchical) > 0.9
+    assert np.quantile(hierarchical, 0.1) > np.quantile(by_row, 0.1) + 0.05
 
 
 @given(st.lists(st.floats(0.01, 100), min_size=20, max_size=60), st.floats(0.05, 0.95))
 def test_bounds_grow_with_the_level(ratio, level):
-    values = np.array(ratio)
-    bounds = [cal.conformal_quantile(values, x) for x in sorted([0.5, level, 0.9])]
+    bounds = [conformal(ratio, x) for x in sorted([0.5, level, 0.9])]
     assert bounds == sorted(bounds)
 
 
@@ -80,13 +125,14 @@ def test_bounds_cover_as_promised_on_new_rows():
 
 def test_folds_keep_structures_together():
     structure = np.random.default_rng(0).integers(0, 37, 500)
-    fold = cal._folds(structure, 500, seed=0)
+    draw = np.unique(structure, return_inverse=True)[1]
+    fold = cal._folds(draw, seed=0)
     for name in np.unique(structure):
         assert len(np.unique(fold[structure == name])) == 1
     sizes = np.bincount([fold[structure == name][0] for name in np.unique(structure)])
     assert sizes.tolist() == [4] * 7 + [3] * 3
-    assert not np.array_equal(fold, cal._folds(structure, 500, seed=1))
-    assert sorted(set(cal._folds(None, 4, seed=0))) == [0, 1, 2, 3]
+    assert not np.array_equal(fold, cal._folds(draw, seed=1))
+    assert sorted(set(cal._folds(np.arange(4), seed=0))) == [0, 1, 2, 3]
 
 
 def test_no_bound_is_made_of_a_map_that_saw_the_row():
@@ -98,7 +144,7 @@ def test_no_bound_is_made_of_a_map_that_saw_the_row():
         seen.append(set(part.structure))
         return power_law(part.floors(), expected_error=1.0)
 
-    fold = cal._folds(rows.structure, len(rows), seed=0)
+    fold = cal._folds(rows.draw, seed=0)
     cal._predict_unseen(spy, rows, np.ones(300), fold)
     assert len(seen) == 10
     for number, structures in enumerate(seen):
@@ -150,6 +196,42 @@ def test_a_group_needs_as_many_rows_as_its_highest_level():
     group[98] = "Xe"
     found = fit(replace(rows, group=group), truth, by_group=True, levels=np.array([0.5, 0.99]))
     assert found.small_groups == []
+
+
+def test_a_group_of_one_structure_has_no_bounds_of_its_own():
+    rows, truth = make(1200, per_structure=60)
+    group = np.where(rows.structure == 0, "Xe", rows.group)
+    found = fit(replace(rows, group=group), truth, by_group=True)
+    assert found.small_groups == ["Xe"]  # 60 rows, but 9 structures are needed
+    assert found.calibration.cells.groups.tolist() == ["C", "H"]
+
+
+def test_small_distance_bins_are_merged_and_told():
+    def law(rows, rng):
+        return np.where(rows.relative_distance > 1, 4.0, 1.0) * rng.gamma(8.0, 0.125, len(rows))
+
+    rows, truth = make(400, law=law)
+    found = fit(rows, truth, distance_bins=20)  # 20 rows each
+    assert found.merged == {None: 6}
+    cells = found.calibration.cells
+    assert np.bincount(cells.bins(rows)).min() >= cal.SMALLEST_CELL
+    assert len(np.unique(found.calibration.predictor.bound_ratio[:, 0])) == 6
+    assert fit(rows, truth, distance_bins=4).merged == {}
+
+
+def test_a_small_bin_of_a_group_is_merged_within_the_group():
+    """The far rows of O are 40: they get the bounds of O's middle and far rows, not of all."""
+    r = np.repeat([0.5, 1.0, 2.0] * 2, [68, 67, 40, 200, 200, 227])
+    group = np.repeat(["O", "C"], [175, 627])
+    rng = np.random.default_rng(0)
+    rows = Rows(np.ones(802), r * rng.uniform(0.99, 1.01, 802), r, group=group)
+    truth = np.where(group == "O", 0.3, 1.3) * rng.gamma(50.0, 0.02, 802)
+    found = fit(rows, truth, distance_bins=3, by_group=True)
+    assert found.merged == {"O": 2}
+    cells, bounds = found.calibration.cells, found.calibration.predictor.bound_ratio[:, 2]
+    own = {name: bounds[2 - np.arange(3)[::-1] + 3 * i] for i, name in enumerate(cells.groups)}
+    assert own["O"][1] == own["O"][2] < 0.5 * own["C"].min()
+    assert own["O"][0] != own["O"][1]
 
 
 def test_labels_match_though_one_file_has_numbers_and_the_other_text():
@@ -213,11 +295,10 @@ def test_the_method_of_the_lowest_cross_validated_crps_is_taken():
         return np.where(rows.expected_error > 1, 20.0, 1.0) * rng.gamma(20.0, 0.05, len(rows))
 
     rows, truth = make(2000, law=law)
-    found = fit(rows, truth, methods=list(cal.METHODS))
+    found = fit(rows, truth, methods=list(cal.TRIED))
     assert found.calibration.method == "isotonic"
-    assert list(found.compared) == list(cal.METHODS)
+    assert list(found.compared) == list(cal.TRIED)
     assert found.compared["isotonic"]["crps"] < 0.9 * found.compared["scale"]["crps"]
-    assert found.compared["scale"] == found.compared["threshold"]
     assert all(entry["standard_error"] > 0 for entry in found.compared.values())
 
 
@@ -225,7 +306,7 @@ def test_the_method_of_the_lowest_cross_validated_crps_is_taken():
 def test_the_same_rows_give_the_same_calibration():
     rows, truth = make(500, per_structure=10)
     rows = replace(rows, structure_distance=rows.relative_distance)
-    options = {"methods": list(cal.METHODS), "by_group": True, "distance_bins": 2}
+    options = {"methods": list(cal.TRIED), "by_group": True, "distance_bins": 2}
     one, two = (fit(rows, truth, **options, seed=3).calibration for _ in range(2))
     assert flat(one) == flat(two)
 
@@ -246,20 +327,20 @@ def test_baselines():
     found = fit(rows, truth).calibration
     assert list(found.baselines) == ["constant", "neighbor distance", "group mean"]
     few = rows.take(np.arange(9))
-    np.testing.assert_allclose(found.baseline_mean("constant", few), truth.mean())
+    np.testing.assert_allclose(found.predict(few, "constant").mean, truth.mean())
     means = {name: truth[rows.group == name].mean() for name in ("C", "H")}
     np.testing.assert_allclose(
-        found.baseline_mean("group mean", few), [means[name] for name in few.group]
+        found.predict(few, "group mean").mean, [means[name] for name in few.group]
     )
     unknown = replace(few, group=np.full(9, "U"))
-    np.testing.assert_allclose(found.baseline_mean("group mean", unknown), truth.mean())
+    np.testing.assert_allclose(found.predict(unknown, "group mean").mean, truth.mean())
     assert list(fit(replace(rows, group=None), truth).calibration.baselines) == [
         "constant", "neighbor distance",
     ]  # fmt: skip
 
 
 @pytest.mark.filterwarnings("ignore::RuntimeWarning")  # one error alone: a steep power
-@pytest.mark.parametrize("method", cal.METHODS)
+@pytest.mark.parametrize("method", cal.TRIED)
 def test_true_errors_that_are_nearly_all_zero(method):
     rows, _ = make(100, per_structure=10)
     truth = np.zeros(100)
@@ -278,29 +359,57 @@ def test_true_errors_that_are_nearly_all_zero(method):
 )
 def test_exceedance_is_a_probability_that_falls(ratios, means, thresholds):
     quantiles = np.quantile(ratios, cal.RATIO_LEVELS)[None]
-    predictor = cal.Predictor(power_law(np.ones(4)), np.ones((1, 1)), quantiles)
     limits = np.array(sorted(thresholds))
-    got = predictor.exceedance(np.array(means), np.zeros(len(means), dtype=int), limits)
+    predicted = predict(means, quantiles, spread=0.5)
+    got = predicted.exceedance(limits)
     assert got.shape == (len(means), len(limits))
     assert ((got >= 0) & (got <= 1)).all()
     assert (np.diff(got, axis=1) <= 1e-12).all()
 
 
+def predict(mean, quantiles, *, spread=0.0, cell=None, bound=1.0, level=0.9):
+    mean = np.array(mean, dtype=np.float64)
+    return Predicted(
+        mean, np.full(len(mean), spread), np.zeros(len(mean), int) if cell is None else cell,
+        quantiles, cal.RATIO_LEVELS, np.full((len(quantiles), 1), bound), np.array([level]),
+    )  # fmt: skip
+
+
 def test_exceedance_by_hand():
     quantiles = np.tile(cal.RATIO_LEVELS, (2, 1)) * [[1.0], [2.0]]  # uniform in 0..1 and 0..2
-    predictor = cal.Predictor(power_law(np.ones(4)), np.ones((2, 1)), quantiles)
-    got = predictor.exceedance(np.array([1.0, 1.0, 4.0]), np.array([0, 1, 0]), np.array([0.25, 9]))
+    predicted = predict([1.0, 1.0, 4.0], quantiles, cell=np.array([0, 1, 0]))
+    got = predicted.exceedance(np.array([0.25, 9]))
     np.testing.assert_allclose(got, [[0.75, 0], [0.875, 0], [0.9375, 0]], atol=1e-12)
 
 
-def test_threshold_scale_is_found():
+def test_a_mean_in_doubt_widens_the_bound_by_hand():
+    quantiles = np.ones((1, 100))
+    predicted = predict([2.0], quantiles, spread=0.5, bound=3.0)
+    z = 1.2815515655446004  # of the normal at 90 %
+    np.testing.assert_allclose(predicted.bounds(), [[2 * 3 * np.exp(0.5 * z)]])
+    # a certain ratio of 1: what is left is the doubt, log-normal with a median of 2
+    got = predicted.exceedance(np.array([2.0, 2 * np.exp(0.5 * z)]))
+    np.testing.assert_allclose(got, [[0.5, 0.1]], atol=2e-3)
+
+
+def test_threshold_scale_delivers_what_it_reports():
     rng = np.random.default_rng(1)
     scale_of_row = rng.lognormal(size=20_000)
-    uncertainty = np.exp(-1.0 / scale_of_row)  # P(error > 1) for exponential errors
+    edges = np.geomspace(1e-3, 100, 200)
+    cdf = StoredCdf(edges, (1 - np.exp(-edges / scale_of_row[:, None])).astype(np.float32))
     truth = 0.4 * rng.exponential(scale_of_row)  # true errors are 0.4 times those of the log
-    assert cal.threshold_scale(truth, uncertainty, 1.0) == pytest.approx(0.4, rel=0.03)
-    after = metrics.reliability(uncertainty, truth > 0.4)
-    assert after.error < 0.02 < metrics.reliability(uncertainty, truth > 1).error
+    scale = threshold_scale(truth, cdf, 1.0)
+    assert scale == pytest.approx(0.4, rel=0.05)
+    delivered = cdf.above(1.0 / scale)
+    np.testing.assert_allclose(delivered, np.exp(-1 / scale / scale_of_row), atol=1e-3)
+    after = metrics.reliability(delivered, truth > 1.0)
+    assert after.error < 0.02 < metrics.reliability(cdf.above(1.0), truth > 1.0).error
+
+
+def test_stored_cdf_between_and_beyond_its_edges():
+    cdf = StoredCdf(np.array([1.0, 3.0]), np.array([[0.2, 0.8]], dtype=np.float32))
+    got = [cdf.above(x)[0] for x in (0.5, 1.0, 2.0, 3.0, 9.0)]
+    np.testing.assert_allclose(got, [0.9, 0.8, 0.5, 0.2, 0.2], rtol=1e-6)
 
 
 def test_reliability_by_hand():
@@ -313,11 +422,26 @@ def test_reliability_by_hand():
 @given(st.lists(st.integers(0, 9), min_size=2, max_size=60), st.floats(0.01, 0.99))
 def test_structures_are_never_split(structure, fraction):
     groups = np.array(structure)
+    rows = replace(make(len(groups))[0], structure=groups)
     if len(set(structure)) < 2:
         with pytest.raises(ComputeError):
-            cal.split_rows(groups, len(groups), fit_fraction=fraction, seed=0)
+            cal.split_rows(rows, fit_fraction=fraction, seed=0)
         return
-    fit = cal.split_rows(groups, len(groups), fit_fraction=fraction, seed=0)
+    fit = cal.split_rows(rows, fit_fraction=fraction, seed=0)
     assert fit.any()
     assert not fit.all()
     assert set(groups[fit]).isdisjoint(groups[~fit])
+
+
+def test_every_set_is_split_and_weighs_the_same():
+    near, far = make(300, per_structure=10)[0], make(40, per_structure=5, seed=1)[0]
+    rows = join_rows([near, far])
+    assert rows.structure.max() + 1 == 30 + 8
+    assert rows.weight.sum() == pytest.approx(1)
+    assert rows.weight[:300].sum() == pytest.approx(0.5)
+    assert np.ptp(rows.weight[300:]) == 0
+    fit = cal.split_rows(rows, fit_fraction=0.5, seed=0)
+    assert len(np.unique(rows.structure[fit & (rows.dataset == 0)])) == 15
+    assert len(np.unique(rows.structure[fit & (rows.dataset == 1)])) == 4
+    unequal = replace(near, structure=np.repeat([0, 1, 2], [200, 60, 40]))
+    np.testing.assert_allclose(np.bincount(unequal.structure, unequal.weight), 1 / 3)

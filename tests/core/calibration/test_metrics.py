@@ -9,7 +9,9 @@ from hypothesis import strategies as st
 from scipy import stats
 
 from ltau_cli.core.calibration import metrics
-from ltau_cli.core.calibration.metrics import Predicted, measure
+from ltau_cli.core.calibration import predicted as predicted_module
+from ltau_cli.core.calibration.metrics import measure
+from ltau_cli.core.calibration.predicted import Predicted
 
 LEVELS = (np.arange(100) + 0.5) / 100
 
@@ -19,7 +21,8 @@ def make_predicted(n, *, seed=0, n_cells=2):
     rng = np.random.default_rng(seed)
     quantiles = np.sort(rng.gamma(2.0, 0.5, (n_cells, 100)), axis=1)
     predicted = Predicted(
-        mean=rng.lognormal(size=n), cell=rng.integers(0, n_cells, n), ratio_quantiles=quantiles,
+        mean=rng.lognormal(size=n), spread=np.zeros(n), cell=rng.integers(0, n_cells, n),
+        ratio_quantiles=quantiles,
         ratio_levels=LEVELS, bound_ratio=quantiles[:, [49, 79, 89]],
         levels=np.array([0.5, 0.8, 0.9]),
     )  # fmt: skip
@@ -184,7 +187,7 @@ def test_blocks_do_not_change_the_metrics(size):
     predicted, truth = make_predicted(40)
     whole = measure(truth, predicted, structure=None, group=None)
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(metrics, "_BLOCK", size)
+        patch.setattr(predicted_module, "_BLOCK", size)
         parts = measure(truth, predicted, structure=None, group=None)
     assert parts == whole
 
@@ -193,8 +196,8 @@ def test_some_rows_are_measured_as_if_they_were_alone():
     predicted, truth = make_predicted(300)
     chosen = np.random.default_rng(3).random(300) < 0.4
     alone = Predicted(
-        predicted.mean[chosen], predicted.cell[chosen], predicted.ratio_quantiles, LEVELS,
-        predicted.bound_ratio, predicted.levels,
+        predicted.mean[chosen], predicted.spread[chosen], predicted.cell[chosen],
+        predicted.ratio_quantiles, LEVELS, predicted.bound_ratio, predicted.levels,
     )  # fmt: skip
     structure = np.arange(300) // 5
     wanted = measure(truth[chosen], alone, structure=structure[chosen], group=None)
@@ -218,3 +221,21 @@ def test_reliability_by_hand():
     curve = metrics.reliability(predicted, np.array([0] * 4 + [1] + [1] * 5, bool))
     assert curve.n.tolist() == [1] * 10
     np.testing.assert_allclose(curve.error, (4 * 0.1 + 0.9 + 5 * 0.1) / 10)
+
+
+@pytest.mark.parametrize("spread", [0.2, 0.5, 1.0])
+def test_the_ceiling_is_what_a_perfect_predictor_of_gaussian_errors_reaches(spread):
+    rng = np.random.default_rng(0)
+    size = rng.lognormal(0, spread, 50_000)
+    error = size * np.linalg.norm(rng.normal(size=(50_000, 3)), axis=1)
+    assert metrics.rank_ceiling(error) == pytest.approx(
+        metrics.rank_correlation(size, error), abs=0.04
+    )
+
+
+def test_no_ceiling_without_variation():
+    assert metrics.rank_ceiling(np.zeros(5)) is None
+    assert metrics.rank_ceiling(np.ones(5)) is None
+    rng = np.random.default_rng(0)
+    noise = np.linalg.norm(rng.normal(size=(100_000, 3)), axis=1)
+    assert metrics.rank_ceiling(noise) < 0.1  # all of it is chance

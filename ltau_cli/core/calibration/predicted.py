@@ -1,0 +1,90 @@
+"""The predicted error distribution of some rows."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+
+import numpy as np
+import numpy.typing as npt
+
+Floats = npt.NDArray[np.float64]
+_BLOCK = 1 << 20  # numbers of a (rows, levels) table that are held at a time
+
+
+def widening(levels: Floats) -> Floats:
+    """By how many standard deviations each level lies off the middle, (n_levels,) float64."""
+    from scipy.special import ndtri
+
+    return np.asarray(ndtri(levels))
+
+
+@dataclass(frozen=True)
+class Predicted:
+    """Quantile u of a row's error is mean * ratio(u) * exp(z(u) * spread), z the normal's.
+
+    So the ratios of true to mean error, as the calibration rows had them, widen where the mean
+    itself is in doubt.
+
+    Attributes
+    ----------
+    mean : (n,) float64
+        Error units.
+    spread : (n,) float64
+        Standard deviation of the logarithm of the mean.
+    cell : (n,) int64
+        Row of the tables below.
+    ratio_quantiles : (n_cells, n_ratio_levels) float64
+    ratio_levels : (n_ratio_levels,) float64
+    bound_ratio : (n_cells, n_levels) float64
+    levels : (n_levels,) float64
+    """
+
+    mean: Floats
+    spread: Floats
+    cell: npt.NDArray[np.int64]
+    ratio_quantiles: Floats
+    ratio_levels: Floats
+    bound_ratio: Floats
+    levels: Floats
+
+    def __len__(self) -> int:
+        return len(self.mean)
+
+    def take(self, rows: npt.NDArray[np.bool_] | slice) -> Predicted:
+        """Return some of the rows."""
+        return Predicted(
+            self.mean[rows], self.spread[rows], self.cell[rows], self.ratio_quantiles,
+            self.ratio_levels, self.bound_ratio, self.levels,
+        )  # fmt: skip
+
+    def bounds(self) -> Floats:
+        """Error that each level's share of the errors stays under, (n, n_levels), growing."""
+        return self._times(self.bound_ratio, self.levels)
+
+    def quantiles(self) -> Iterator[tuple[slice, Floats]]:
+        """Yield some rows and their quantiles at the ratio levels, (m, n_ratio_levels), growing."""
+        step = max(1, _BLOCK // len(self.ratio_levels))
+        for start in range(0, len(self), step):
+            part = slice(start, start + step)
+            yield part, self.take(part)._times(self.ratio_quantiles, self.ratio_levels)
+
+    def exceedance(self, thresholds: Floats) -> Floats:
+        """P(error > threshold), (n, n_thresholds); linear between the quantiles."""
+        out = np.empty((len(self), len(thresholds)))
+        share = np.concatenate([[0.0], self.ratio_levels, [1.0]])
+        for part, quantiles in self.quantiles():
+            knots = np.pad(quantiles, ((0, 0), (1, 1)))
+            knots[:, -1] = 1.5 * quantiles[:, -1]
+            row = np.arange(len(knots))
+            for j, threshold in enumerate(thresholds):
+                above = np.clip((knots <= threshold).sum(axis=1), 1, len(share) - 1)
+                low, high = knots[row, above - 1], knots[row, above]
+                way = (threshold - low) / np.where(high > low, high - low, 1.0)
+                below = share[above - 1] + np.clip(way, 0, 1) * (share[above] - share[above - 1])
+                out[part, j] = 1 - below
+        return out
+
+    def _times(self, ratio: Floats, levels: Floats) -> Floats:
+        table = ratio[self.cell] * np.exp(self.spread[:, None] * widening(levels))
+        return self.mean[:, None] * np.maximum.accumulate(table, axis=1)

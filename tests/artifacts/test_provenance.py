@@ -1,0 +1,99 @@
+"""Inputs that change while they are read, and dates that are none."""
+
+from __future__ import annotations
+
+import os
+import shutil
+
+import numpy as np
+import pytest
+
+from ltau_cli.artifacts.errors import ErrorsFile
+from ltau_cli.artifacts.provenance import Hasher, created_now
+from ltau_cli.artifacts.read import open_artifact
+from ltau_cli.artifacts.write import extend_artifact
+from ltau_cli.errors import InputError, OutputError, UsageError
+from tests.helpers import SAMPLE
+
+
+def test_a_file_that_grows_while_it_is_read_is_an_error(tmp_path):
+    path = tmp_path / "log.csv"
+    path.write_text("1\n")
+    with Hasher() as hasher:
+        hasher.add("log", path, "error log")
+        hasher.records()
+        with path.open("a") as file:
+            file.write("2\n")
+        with pytest.raises(InputError, match=r"log\.csv was changed while it was read"):
+            hasher.records()
+
+
+@pytest.mark.parametrize("watched", ["log.csv", "."])
+def test_a_watched_file_counts_from_the_beginning(tmp_path, watched):
+    path = tmp_path / "log.csv"
+    path.write_text("1\n")
+    with Hasher([tmp_path / watched]) as hasher:
+        path.write_text("1\n2\n")
+        hasher.add("log", path, "error log")
+        with pytest.raises(InputError, match="was changed"):
+            hasher.records()
+
+
+def test_an_artifact_that_another_process_has_changed_is_not_extended(pipeline, tmp_path):
+    path = tmp_path / "errors.h5"
+    shutil.copy(pipeline.errors, path)
+    with open_artifact(path, ErrorsFile) as old:
+        pass
+    shutil.copy(pipeline.errors, tmp_path / "newer.h5")
+    os.replace(tmp_path / "newer.h5", path)
+    with pytest.raises(OutputError, match="changed by another process"), extend_artifact(old):
+        pass
+    assert path.read_bytes() == pipeline.errors.read_bytes()
+
+
+def test_a_killed_job_is_not_continued_with_another_file_of_the_same_name(pipeline, ltau, tmp_path):
+    """The same name, size and time of last change, in another folder."""
+    rows = np.load(SAMPLE / "test_300K_descriptors.npy")
+    for name, factor in (("a", 1), ("b", 2)):
+        (tmp_path / name).mkdir()
+        np.save(tmp_path / name / "d.npy", rows * np.float32(factor))
+        os.utime(tmp_path / name / "d.npy", (1e9, 1e9))
+    target = tmp_path / "out.h5"
+    words = ["-m", pipeline.model, "--block-rows", 200]
+    limited = ltau("score", tmp_path / "a" / "d.npy", *words, "-o", target)
+    assert limited.code == 0
+    whole = ltau("score", tmp_path / "b" / "d.npy", *words, "-o", tmp_path / "whole.h5")
+    assert whole.code == 0
+    target.unlink()
+    kept = _leave_spool(ltau, tmp_path / "a" / "d.npy", words, target)
+    assert kept > 0
+    result = ltau("score", tmp_path / "b" / "d.npy", *words, "-o", target)
+    assert result.code == 0
+    assert "continuing" not in result.err
+    assert target.read_bytes() == (tmp_path / "whole.h5").read_bytes()
+
+
+def _leave_spool(ltau, descriptors, words, target):
+    """Score, but find the target's name taken in the end: the rows are kept."""
+    from ltau_cli.artifacts import write
+
+    real = write.replace_atomically
+
+    def taken(path, *, force):
+        path.write_text("of another")
+        return real(path, force=force)
+
+    write.replace_atomically = taken
+    try:
+        assert ltau("score", descriptors, *words, "-o", target).code == 5
+    finally:
+        write.replace_atomically = real
+    target.unlink()
+    return int(target.with_name(f".{target.name}.part").read_bytes()[:20])
+
+
+@pytest.mark.parametrize("value", ["x", "-1", "²", "1e9", "9" * 30])
+def test_a_date_that_is_none(monkeypatch, value):
+    monkeypatch.setenv("SOURCE_DATE_EPOCH", value)
+    with pytest.raises(UsageError, match="is not a number of seconds"):
+        created_now()

@@ -1,0 +1,89 @@
+"""Bad inputs, through the command line in this process: one line, the wanted exit code, no file."""
+
+from __future__ import annotations
+
+import shutil
+import signal
+
+import click
+import pytest
+
+from ltau_cli.cli.main import ltau as group
+from tests.helpers import USAGE
+from tests.system.bad_inputs import CASES, COMMANDS, judge, number_options
+
+SECONDS = 30  # any case ends in far less
+SHORT = 4  # of so many cases, one is run here; make faults runs all
+
+
+def test_every_case_has_a_name_of_its_own():
+    assert len({case.name for case in CASES}) == len(CASES)
+
+
+def test_every_command_is_among_the_cases():
+    assert set(group.commands) == set(COMMANDS)
+
+
+def test_every_option_that_takes_fractions_is_found():
+    """By hand, what the introspection must find at least."""
+    found = {(name, max(option.opts, key=len)) for name, option in number_options()}
+    assert {
+        ("fit", "--range"), ("fit", "--threshold"), ("fit", "--merge-within"), ("fit", "--recall"),
+        ("score", "--quantile"), ("calibrate", "--level"), ("ingest", "--missing"),
+        ("select", "--by"), ("weights", "--floor"), ("weights", "--keep"),
+    } <= found  # fmt: skip
+
+
+@pytest.mark.parametrize("text", ["nan", "inf", "-inf", "1e999"])
+def test_no_option_takes_what_is_no_number(text):
+    for _, option in number_options():
+        kinds = getattr(option.type, "types", [option.type])
+        for kind in kinds:
+            with pytest.raises(click.UsageError):
+                kind.convert(text, option, None)
+
+
+def test_numbers_of_the_configuration_and_the_environment(good_files, tmp_path, ltau, monkeypatch):
+    monkeypatch.chdir(good_files)
+    config = tmp_path / "ltau.yaml"
+    config.write_text("weights: {floor: .nan}\n")
+    for words in (["--config", config], []):
+        if not words:
+            monkeypatch.setenv("LTAU_WEIGHTS_FLOOR", "nan")
+        result = ltau("weights", "model.h5", "-o", tmp_path / "w.npy", *words)
+        assert result.code == USAGE
+        assert "nan" in result.err
+        assert not (tmp_path / "w.npy").exists()
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("part", range(20))
+def test_bad_inputs(part, good_files, tmp_path, ltau, monkeypatch):
+    def too_slow(number, frame):
+        raise TimeoutError
+
+    before = signal.signal(signal.SIGALRM, too_slow)
+    wrong = []
+    for number, case in enumerate(CASES[part * SHORT :: 20 * SHORT]):
+        folder = tmp_path / str(number)
+        folder.mkdir()
+        words = case.prepare(good_files, folder)
+        monkeypatch.chdir(folder)
+        signal.alarm(SECONDS)
+        try:
+            result = ltau(*words)
+        except BaseException as error:
+            wrong.append(f"{case.name}: {error!r}")
+            continue
+        finally:
+            signal.alarm(0)
+        problem = judge(case, result.code, result.out, result.err)
+        left = [path.name for path in folder.glob("out.*")]
+        if problem or left:
+            wrong.append(f"{case.name}: {problem or left}")
+        for path in folder.iterdir():
+            if path.is_dir() and not path.is_symlink():
+                path.chmod(0o700)
+        shutil.rmtree(folder)
+    signal.signal(signal.SIGALRM, before)
+    assert wrong == []
