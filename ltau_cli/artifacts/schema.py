@@ -541,7 +541,10 @@ SCORES = ArtifactSpec(
             beside="structures/n_samples",
         ),
         *(
-            _optional(f"structures/{name}_{short}", dims, "float32", units, f"{word} {what}")
+            _optional(
+                f"structures/{name}_{short}", dims, "float32", units, f"{word} {what}",
+                rules=SHARES if name == "calibrated_uncertainty" else FROM_0,
+            )
             for name, dims, units, what in (
                 (
                     "calibrated_error", _STRUCTURE, ERROR_UNITS,
