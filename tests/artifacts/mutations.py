@@ -26,7 +26,7 @@ FREE = {
 SHARES = {
     "uncertainty", "ood_pvalue", "quantile_levels", "levels", "calibrated_uncertainty", "cdf",
     "heldout_uncertainty", "structures/uncertainty_mean", "structures/uncertainty_max",
-    "structures/out_of_domain_share", 
+    "structures/out_of_domain_share",
 }  # fmt: skip
 NUMBERS = {  # of something else, below how many there are
     "point", "loo_group", "structure", "heldout_cell", "multiplicity", "n_logged", "epoch_missing",
