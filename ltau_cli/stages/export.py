@@ -287,7 +287,7 @@ def _aggregates(artifact: ScoresFile) -> dict[str, npt.NDArray[Any]]:
 def property_name(column: str) -> str:
     """``ltau_quantile_95`` for ``quantile_0.95``: other programs allow no dot in a name."""
     quantity, _, label = column.rpartition("_")
-    if quantity in ("quantile", "error_bound"):
+    if quantity in ("quantile", "error_bound", "error_bound_mean", "error_bound_max"):
         column = f"{quantity}_{100 * float(label):.6g}"
     return PREFIX + re.sub(r"\W", "_", column)
 
