@@ -107,7 +107,7 @@ from ltau_cli.stages.settings import DEFAULT_K, FitSettings
 )
 @click.option(
     "--search-factor",
-    type=click.FloatRange(min=1),
+    type=options.Finite(min=1),
     default=FitSettings.search_factor,
     show_default=True,
     help="Let cells find neighbors that are up to this many times too far away, for speed far from "

@@ -92,7 +92,7 @@ def test_calibration_holds_on_rows_it_did_not_see(pipeline):
     coverage = summary["heldout"]["predictors"]["ltau"]["coverage"]
     assert list(coverage) == ["0.5", "0.8", "0.9", "0.95"]
     for level, covered in coverage.items():
-        assert covered == pytest.approx(float(level), abs=0.08)
+        assert covered >= float(level) - 0.08  # cautious: twelve structures are few
     (metrics,) = summary["heldout"]["thresholds"]
     assert metrics["calibration_error_after"] < metrics["calibration_error_before"] / 2
 
@@ -101,9 +101,10 @@ def test_calibrated_scores_follow_the_maps(pipeline):
     with h5py.File(pipeline.calibrated) as scores, h5py.File(pipeline.calibration) as maps:
         m, r = (scores[n][...].astype(float) for n in ("expected_error", "relative_distance"))
         of_structure = np.exp(np.log(r).reshape(25, -1).mean(axis=1)).repeat(55)
-        a, b, c, g, none = maps["coefficients"][...]
-        assert none == 0
-        mean = np.exp(a) * m**b * r**c * of_structure**g
+        a, b, c, g, none, h, alone = maps["coefficients"][...]
+        assert none == alone == 0
+        bent = np.maximum(of_structure, maps["feature_floors"][4])
+        mean = np.exp(a) * m**b * r**c * of_structure**g * bent**h
         np.testing.assert_allclose(scores["calibrated_error"], mean, rtol=1e-6)
         np.testing.assert_allclose(
             scores["error_bound"], mean[:, None] * maps["bound_ratio"][0], rtol=1e-6
@@ -139,12 +140,12 @@ def test_identical_descriptors_are_pooled(tmp_path, ltau):
     assert ltau("ingest", tmp_path / "log.npy", "-o", tmp_path / "e.h5").code == 0
     assert ltau("fit", tmp_path / "e.h5", tmp_path / "x.npy", "-o", tmp_path / "m.h5").code == 0
     score = ("score", tmp_path / "q.npy", "-m", tmp_path / "m.h5", "-o", tmp_path / "s.h5")
-    assert ltau(*score, "-k", 5).code == 0
+    assert ltau(*score, "-k", 1).code == 0
     mean = log.mean(axis=0)
     with h5py.File(tmp_path / "s.h5") as scores, h5py.File(tmp_path / "m.h5") as model:
         assert len(model["counts"]) == 9
         same = [(x == x[i]).all(axis=1) for i in range(9)]
-        wanted = [mean[rows].mean() for rows in same]  # the five nearest all coincide
+        wanted = [mean[rows].mean() for rows in same]  # all that coincide share the place
         np.testing.assert_allclose(scores["expected_error"], wanted, rtol=1e-5)
 
 
