@@ -8,6 +8,7 @@ import h5py
 import numpy as np
 import pytest
 from scipy.spatial.distance import cdist
+from scipy.special import ndtri
 
 from tests.helpers import SAMPLE
 
@@ -106,13 +107,19 @@ def test_calibrated_scores_follow_the_maps(pipeline):
         bent = np.maximum(of_structure, maps["feature_floors"][4])
         mean = np.exp(a) * m**b * r**c * of_structure**g * bent**h
         np.testing.assert_allclose(scores["calibrated_error"], mean, rtol=1e-6)
-        np.testing.assert_allclose(
-            scores["error_bound"], mean[:, None] * maps["bound_ratio"][0], rtol=1e-6
-        )
+        ones = np.ones_like(m)
+        x = np.log([m, r, of_structure, ones, bent, ones]).T - maps["exponent_center"][...]
+        x *= np.diag(maps["exponent_covariance"][...]) > 0  # of no exponent, no doubt
+        spread = np.sqrt(np.einsum("ij,jk,ik->i", x, maps["exponent_covariance"][...], x))
+        widen = np.exp(spread[:, None] * ndtri(maps["levels"][...]))
+        bounds = np.maximum.accumulate(maps["bound_ratio"][0] * widen, axis=1)
+        np.testing.assert_allclose(scores["error_bound"], mean[:, None] * bounds, rtol=1e-5)
         used = scores["in_calibration"][...]
         np.testing.assert_array_equal(np.flatnonzero(used), maps["fit_row"])
         ratio = scores["thresholds"][0] / mean
-        wanted = (maps["ratio_quantiles"][0] > ratio[:, None]).mean(axis=1)
+        shares = (np.arange(100) + 0.5) / 100
+        quantiles = maps["ratio_quantiles"][0] * np.exp(spread[:, None] * ndtri(shares))
+        wanted = (np.maximum.accumulate(quantiles, axis=1) > ratio[:, None]).mean(axis=1)
         np.testing.assert_allclose(scores["calibrated_uncertainty"][:, 0], wanted, atol=0.01)
 
 
