@@ -186,7 +186,12 @@ def save_figure(figure: Any, file: Path | BinaryIO, file_format: str) -> None:
         "pdf": {"CreationDate": None, "Producer": None, "Creator": None},
         "svg": {"Date": None, "Creator": None},
     }[file_format]
-    figure.savefig(file, format=file_format, metadata=metadata)
+    drawn = io.BytesIO()  # a failed write must not leave matplotlib in the middle of a page
+    figure.savefig(drawn, format=file_format, metadata=metadata)
+    if isinstance(file, Path):
+        file.write_bytes(drawn.getvalue())
+    else:
+        file.write(drawn.getvalue())
 
 
 def series(name: str, **columns: npt.ArrayLike) -> dict[str, npt.NDArray[Any]]:
