@@ -39,6 +39,15 @@ def read_label_column(place: Place) -> npt.NDArray[Any]:
     return as_labels(values, place)
 
 
+def is_number(cell: str) -> bool:
+    """Whether a cell of a table reads as a number."""
+    try:
+        float(cell)
+    except ValueError:
+        return False
+    return True
+
+
 def as_labels(values: npt.NDArray[Any], name: object) -> npt.NDArray[Any]:
     """Labels of any dtype as int64 or str; true is 1.
 

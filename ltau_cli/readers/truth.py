@@ -11,7 +11,7 @@ import numpy.typing as npt
 
 from ltau_cli.errors import InputError
 from ltau_cli.readers.arrays import read_array, read_optional
-from ltau_cli.readers.labels import as_labels, check_count
+from ltau_cli.readers.labels import as_labels, check_count, is_number
 from ltau_cli.readers.logs.options import LogOptions
 from ltau_cli.readers.place import Place, check_file
 
@@ -122,7 +122,7 @@ def _read_csv(place: Place) -> TrueErrors:
     if not rows:
         raise InputError(f"{place.path} is empty")
     header = [cell.strip() for cell in rows.pop(0)[1]]
-    if place.key is None and len(header) == 1 and _is_number(header[0]):
+    if place.key is None and len(header) == 1 and is_number(header[0]):
         header, rows = ["error"], [(1, header), *rows]
     name = place.key or next((c for c in COLUMNS if c in header), None)
     if name not in header:
@@ -142,14 +142,6 @@ def _read_csv(place: Place) -> TrueErrors:
         column = header.index("sample_id")
         ids = np.array([row[column] if column < len(row) else "" for _, row in rows])
     return TrueErrors(values, ids)
-
-
-def _is_number(cell: str) -> bool:
-    try:
-        float(cell)
-    except ValueError:
-        return False
-    return True
 
 
 def _match(place: Place, found: TrueErrors, sample_id: npt.NDArray[Any], scores: str) -> TrueErrors:

@@ -18,7 +18,7 @@ import numpy as np
 import numpy.typing as npt
 
 from ltau_cli.errors import InputError
-from ltau_cli.readers.labels import is_utf8
+from ltau_cli.readers.labels import is_number, is_utf8
 from ltau_cli.readers.logs.long_rows import LongRows, WordsError, counts_from_zero
 from ltau_cli.readers.logs.numbered import NumberedFiles
 from ltau_cli.readers.logs.options import LogOptions
@@ -166,7 +166,7 @@ class _Table:
     def _looks_wide(self, header: Sequence[str]) -> bool:
         if self.is_json:
             return "error" in self.columns
-        if all(_is_number(cell) for cell in header) and len(header) <= 4:
+        if all(is_number(cell) for cell in header) and len(header) <= 4:
             if self._options.format == "wide-table":
                 return True
             raise InputError(
@@ -225,7 +225,7 @@ class _Table:
     def _csv_reader(self, file: TextIO) -> Any:
         lines = self._finished(file)
         reader = csv.reader(lines, delimiter=self._delimiter(), skipinitialspace=True)
-        if not all(_is_number(cell) for cell in self.header):
+        if not all(is_number(cell) for cell in self.header):
             next(reader)
         return reader
 
@@ -405,14 +405,6 @@ def _find_columns(header: Sequence[str], named: Mapping[str, str], path: Path) -
 def _is_json(path: Path) -> bool:
     endings = [ending.lower() for ending in path.suffixes]
     return any(ending in (".jsonl", ".ndjson", ".json") for ending in endings)
-
-
-def _is_number(cell: str) -> bool:
-    try:
-        float(cell)
-    except ValueError:
-        return False
-    return True
 
 
 def _number(cell: Any, column: str, place: tuple[Path, int]) -> float:
