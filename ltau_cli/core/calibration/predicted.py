@@ -80,8 +80,10 @@ class Predicted:
             for j, threshold in enumerate(thresholds):
                 above = np.clip((knots <= threshold).sum(axis=1), 1, len(share) - 1)
                 low, high = knots[row, above - 1], knots[row, above]
-                way = (threshold - low) / np.where(high > low, high - low, 1.0)
-                below = share[above - 1] + np.clip(way, 0, 1) * (share[above] - share[above - 1])
+                width = high - low
+                inside = np.clip(threshold - low, 0, width)  # so that no tiny width overflows
+                way = np.where(width > 0, inside / np.where(width > 0, width, 1.0), 1.0)
+                below = share[above - 1] + way * (share[above] - share[above - 1])
                 out[part, j] = 1 - below
         return out
 

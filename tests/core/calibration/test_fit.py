@@ -6,7 +6,7 @@ from dataclasses import fields, replace
 
 import numpy as np
 import pytest
-from hypothesis import given
+from hypothesis import example, given
 from hypothesis import strategies as st
 
 from ltau_cli.core.calibration import fit as cal
@@ -357,6 +357,8 @@ def test_true_errors_that_are_nearly_all_zero(method):
     st.lists(st.floats(1e-6, 1e6), min_size=1, max_size=5),
     st.lists(st.floats(1e-3, 1e3), min_size=1, max_size=5),
 )
+@example(ratios=[2.2e-311], means=[1.0], thresholds=[1.0])
+@example(ratios=[0.0], means=[1.0], thresholds=[1.0])
 def test_exceedance_is_a_probability_that_falls(ratios, means, thresholds):
     quantiles = np.quantile(ratios, cal.RATIO_LEVELS)[None]
     limits = np.array(sorted(thresholds))
