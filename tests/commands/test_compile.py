@@ -11,6 +11,7 @@ import pytest
 from ltau_cli.core import compile
 
 
+@pytest.mark.slow
 def test_compile_tells_where_and_how_long(ltau):
     told = json.loads(ltau("compile", "--json").out)
     assert told["were_there"]  # the tests before this one, or the import of this one, did it

@@ -71,6 +71,7 @@ print(add(1), sum(add.stats.cache_hits.values()))
 """
 
 
+@pytest.mark.slow
 def test_a_damaged_cache_is_compiled_again(tmp_path):
     script = tmp_path / "kernel.py"
     script.write_text(KERNEL)

@@ -43,6 +43,7 @@ def test_no_option_takes_what_is_no_number(text):
                 kind.convert(text, option, None)
 
 
+@pytest.mark.slow  # it makes the good files, with an NN-descent index among them
 def test_numbers_of_the_configuration_and_the_environment(good_files, tmp_path, ltau, monkeypatch):
     monkeypatch.chdir(good_files)
     config = tmp_path / "ltau.yaml"
