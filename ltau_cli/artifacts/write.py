@@ -19,7 +19,7 @@ from ltau_cli.artifacts.read import Artifact
 from ltau_cli.artifacts.schema import ERROR_UNITS, FORMAT, SPECS, DatasetSpec
 from ltau_cli.artifacts.sink import FileSink
 from ltau_cli.errors import OutputError
-from ltau_cli.output import replace_atomically, writing
+from ltau_cli.output import hidden, replace_atomically, writing
 
 COMPRESS_FROM = 1 << 16  # bytes; smaller datasets stay contiguous
 GROWING_CHUNK = 1024  # rows of a dataset that grows by a row per epoch
@@ -177,6 +177,12 @@ def create_artifact(path: Path, kind: str, *, units: str, force: bool) -> Iterat
         _open_hdf5(temporary, path, "w") as (file, sink),
     ):
         yield ArtifactWriter(file, sink, kind, units)
+    shutil.rmtree(parts_of(path), ignore_errors=True)
+
+
+def parts_of(target: Path) -> Path:
+    """Return the folder of the parts that other processes finish; see :mod:`.parts`."""
+    return hidden(target, "parts")
 
 
 @contextlib.contextmanager
