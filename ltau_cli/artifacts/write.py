@@ -209,6 +209,7 @@ def extend_artifact(old: Artifact) -> Iterator[ArtifactWriter]:
             shutil.copyfile(path, temporary)
         with _open_hdf5(temporary, path, "r+") as (file, sink):
             yield ArtifactWriter(file, sink, old.kind, old.units)
+    shutil.rmtree(parts_of(path), ignore_errors=True)
 
 
 @contextlib.contextmanager

@@ -14,6 +14,7 @@ import os
 import queue
 import threading
 import time
+import uuid
 import warnings
 from collections.abc import Callable, Generator, Iterator, Sequence
 from contextlib import ExitStack
@@ -43,20 +44,17 @@ class Cluster:
     Parameters
     ----------
     client : distributed.Client
-    files : sequence of (str, int, int)
-        What the workers have to see.
     threads : int or None
         Of one task; None takes those of the worker.
     """
 
-    def __init__(self, client: Any, files: Sequence[File], threads: int | None) -> None:
+    def __init__(self, client: Any, threads: int | None) -> None:
         self._client = client
-        self._files = files
         self._threads = threads
         self._checked = self._seen = time.monotonic()
 
     def map(
-        self, work: Work, task: Any, numbers: Sequence[int], what: str
+        self, work: Work, task: Any, numbers: Sequence[int], what: str, read: Sequence[Path]
     ) -> Generator[int, None, None]:
         """Have the workers do ``work(task, number, threads)`` for all numbers.
 
@@ -69,7 +67,9 @@ class Cluster:
             Paths and numbers.
         numbers : sequence of int
         what : str
-            For messages, such as ``row``.
+            For messages, such as ``shard``.
+        read : sequence of Path
+            Files that a worker has to see as they are here.
 
         Yields
         ------
@@ -86,11 +86,15 @@ class Cluster:
         done: queue.SimpleQueue[Any] = queue.SimpleQueue()
         waiting: dict[Any, int] = {}
         left = iter(numbers)
+        common = {
+            "work": work, "task": task, "threads": self._threads, "version": __version__,
+            "files": tuple(map(_stamped, read)),
+        }  # fmt: skip
         try:
             while True:
                 if len(waiting) <= MOST_WAITING // 2:
                     batch = list(itertools.islice(left, MOST_WAITING // 2))
-                    for future, number in zip(self._submit(work, task, batch), batch, strict=True):
+                    for future, number in zip(self._submit(batch, common), batch, strict=True):
                         waiting[future] = number
                         future.add_done_callback(done.put)
                 if not waiting:
@@ -106,14 +110,13 @@ class Cluster:
             with contextlib.suppress(Exception):  # a scheduler that is gone has nothing to cancel
                 self._client.cancel(list(waiting), asynchronous=True)
 
-    def _submit(self, work: Work, task: Any, numbers: Sequence[int]) -> list[Any]:
+    def _submit(self, numbers: Sequence[int], common: dict[str, Any]) -> list[Any]:
         if not numbers:
             return []
+        name = f"ltau-{common['work'].__name__}-{uuid.uuid4()}"
         futures: list[Any] = self._client.map(
-            _attempt, numbers, work=work, task=task, version=__version__, files=self._files,
-            threads=self._threads, key=f"ltau-{work.__name__}-{time.time_ns()}", pure=False,
-            retries=TRIES - 1,
-        )  # fmt: skip
+            _attempt, numbers, **common, key=name, pure=False, retries=TRIES - 1
+        )
         return futures
 
     def _check_result(self, future: Any, what: str) -> None:
@@ -202,7 +205,7 @@ def open_cluster(
         while not client.nthreads():
             _wait(until, f"{address} has no worker", "start some: dask worker " + address)
         _check_start(client, files, [*dict.fromkeys(folders)])
-        yield Cluster(client, files, threads)
+        yield Cluster(client, threads)
 
 
 def _load_distributed() -> Any:
@@ -366,6 +369,7 @@ def _check_file(file: File, seen: tuple[int, int] | str, worker: str) -> None:
 
 
 _turn = threading.Lock()  # a task has the memory of its process for itself
+_seen: tuple[File, ...] = ()
 _kept: tuple[Any, ExitStack, Any] | None = None
 
 
@@ -375,10 +379,11 @@ def _attempt(
     work: Work,
     task: Any,
     version: str,
-    files: Sequence[File],
+    files: tuple[File, ...],
     threads: int | None,
 ) -> None:
     """Do one task; a worker that has come late is asked here what it has and sees."""
+    global _seen
     from distributed import get_worker
 
     worker = get_worker()
@@ -387,11 +392,12 @@ def _attempt(
     with _turn, warnings.catch_warnings():
         warnings.simplefilter("ignore")  # the process that asked has told them
         logging.getLogger("ltau").setLevel(logging.ERROR)
-        for file in files:
+        for file in files if files != _seen else ():
             try:
                 _check_file(file, _stamped(Path(file[0]))[1:], worker.address)
             except OSError as error:
                 _check_file(file, str(error.strerror), worker.address)
+        _seen = files
         work(task, number, threads or worker.state.nthreads)
 
 

@@ -642,9 +642,10 @@ def _score_on_cluster(
 
         for start in list(finished):
             note(start)
+        read = [shared.model_path, place.path, *filter(None, [settings.calibration])]
         with (
             parts.kept(work.job.output),
-            closing(cluster.map(_score_part, task, todo, "the block at row")) as coming,
+            closing(cluster.map(_score_part, task, todo, "the block at row", read)) as coming,
         ):
             for start in starts:
                 while start not in finished:

@@ -204,7 +204,8 @@ class WorkOnCluster:
         for number in finished:
             note(number)
         todo = [number for number in range(len(names)) if number not in finished]
-        with closing(self._cluster.map(work, self._task, todo, what)) as coming:
+        read = [self._task.descriptors.path]
+        with closing(self._cluster.map(work, self._task, todo, what, read)) as coming:
             for number in range(len(names)):
                 while number not in finished:
                     done = next(coming)
