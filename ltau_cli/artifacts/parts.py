@@ -18,7 +18,7 @@ import numpy.typing as npt
 
 from ltau_cli import __version__
 from ltau_cli.artifacts.provenance import stamp
-from ltau_cli.artifacts.write import parts_of, to_json
+from ltau_cli.artifacts.write import parts_of, remove_parts, to_json
 from ltau_cli.errors import InputError, OutputError
 from ltau_cli.output import writing
 from ltau_cli.readers.place import Place
@@ -146,7 +146,7 @@ def open_parts(target: Path, job: Mapping[str, Any]) -> Iterator[Parts]:
     try:
         yield Parts(folder)
     except InputError:
-        shutil.rmtree(above, ignore_errors=True)
+        remove_parts(target)
         raise
     finally:
         for empty in (folder, above):

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import json
+import os
 import shutil
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from pathlib import Path
@@ -177,12 +178,20 @@ def create_artifact(path: Path, kind: str, *, units: str, force: bool) -> Iterat
         _open_hdf5(temporary, path, "w") as (file, sink),
     ):
         yield ArtifactWriter(file, sink, kind, units)
-    shutil.rmtree(parts_of(path), ignore_errors=True)
+    remove_parts(path)
 
 
 def parts_of(target: Path) -> Path:
     """Return the folder of the parts that other processes finish; see :mod:`.parts`."""
     return hidden(target, "parts")
+
+
+def remove_parts(target: Path) -> None:
+    """Remove that folder, into which a process that comes too late cannot write any more."""
+    away = hidden(target, f"parts-{os.getpid()}")
+    with contextlib.suppress(OSError):
+        os.rename(parts_of(target), away)
+        shutil.rmtree(away, ignore_errors=True)
 
 
 @contextlib.contextmanager
@@ -209,7 +218,7 @@ def extend_artifact(old: Artifact) -> Iterator[ArtifactWriter]:
             shutil.copyfile(path, temporary)
         with _open_hdf5(temporary, path, "r+") as (file, sink):
             yield ArtifactWriter(file, sink, old.kind, old.units)
-    shutil.rmtree(parts_of(path), ignore_errors=True)
+    remove_parts(path)
 
 
 @contextlib.contextmanager

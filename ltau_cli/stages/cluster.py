@@ -6,12 +6,14 @@ with this process. Jobs are submitted by the user, never from here.
 
 from __future__ import annotations
 
+import asyncio
 import contextlib
 import itertools
 import json
 import logging
 import os
 import queue
+import signal
 import threading
 import time
 import uuid
@@ -27,6 +29,7 @@ from ltau_cli.errors import ComputeError, InputError, LtauError, UsageError
 from ltau_cli.stages.settings import ClusterSettings
 
 START_SECONDS = 60.0  # for a scheduler and a first worker to be there, and to find new ones
+END_SECONDS = 0.2  # for a process to end by itself
 LOOK_SECONDS = 0.1  # between two looks at whether the work is to be ended
 CHECK_SECONDS = 2.0  # between two looks at whether the cluster is there
 TRIES = 3
@@ -239,13 +242,25 @@ def _stamped(path: Path) -> File:
 @contextlib.contextmanager
 def _processes(distributed: Any, asked: ClusterSettings) -> Iterator[Any]:
     """Start worker processes on this machine, which end with this one, whatever ends it."""
-    cluster = distributed.LocalCluster(
-        n_workers=asked.workers, threads_per_worker=1, memory_limit=0, dashboard_address=None,
-        silence_logs=logging.CRITICAL,
-    )  # fmt: skip
+    # What a terminal sends to all of them is left to this process: they inherit what is blocked.
+    old = signal.pthread_sigmask(signal.SIG_BLOCK, (signal.SIGINT, signal.SIGQUIT, signal.SIGHUP))
+    try:
+        cluster = distributed.LocalCluster(
+            n_workers=asked.workers, threads_per_worker=1, memory_limit=0, dashboard_address=None,
+            silence_logs=logging.CRITICAL,
+        )  # fmt: skip
+    finally:
+        signal.pthread_sigmask(signal.SIG_SETMASK, old)
+
+    async def end() -> None:
+        await asyncio.gather(*(nanny.kill(timeout=END_SECONDS) for nanny in nannies))
+
+    nannies = list(cluster.workers.values())
     try:
         yield cluster
     finally:
+        with contextlib.suppress(Exception):  # one that is not there has ended
+            cluster.sync(end)  # without waiting for the tasks: nobody needs them any more
         cluster.close()
 
 

@@ -90,11 +90,13 @@ class LongRows:
 
     @classmethod
     def from_arrays(cls, arrays: Mapping[str, npt.NDArray[Any]], options: LogOptions) -> LongRows:
-        """Return rows that :meth:`to_arrays` gave, to extend others with them."""
+        """Return rows that :meth:`to_arrays` gave."""
         own = cls(options, words="words" in arrays)
-        if own._words is not None:
-            own._words = {str(word): place for place, word in enumerate(arrays["words"])}
         rows = arrays["rows"]
+        if own._words is None:
+            own._numbers.add(rows["sample"])
+        else:
+            own._words = {str(word): place for place, word in enumerate(arrays["words"])}
         own._scratch.write(rows, 0)
         keys, n_rows = np.unique(_keys_of(rows), return_counts=True)
         for key, n in zip(keys.tolist(), n_rows.tolist(), strict=True):
