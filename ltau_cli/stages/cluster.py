@@ -242,7 +242,10 @@ def _stamped(path: Path) -> File:
 @contextlib.contextmanager
 def _processes(distributed: Any, asked: ClusterSettings) -> Iterator[Any]:
     """Start worker processes on this machine, which end with this one, whatever ends it."""
+    from multiprocessing import resource_tracker
+
     # What a terminal sends to all of them is left to this process: they inherit what is blocked.
+    resource_tracker.ensure_running()  # or it is started below, which lifts the block
     old = signal.pthread_sigmask(signal.SIG_BLOCK, (signal.SIGINT, signal.SIGQUIT, signal.SIGHUP))
     try:
         cluster = distributed.LocalCluster(
