@@ -7,16 +7,24 @@ its own, over a log of --epochs epochs. The descriptors are the first --columns 
 of the real ones (``train`` of the file), each a point between a random row and the row after it: as
 many as wanted, on the islands of the real ones. Times are of the processor, all threads together,
 so that a busy machine can measure them too.
+
+    python benchmarks/scaling.py descriptors.npz --workers 1 2 [--samples 149951] [--shards 8]
+
+Wall time of the steps that ``--workers N`` shares, with one thread for each worker, beside those of
+one process with one thread: all columns, as many real rows as wanted of ``train`` (whitened, k =
+10), scored from points like them; the log is one CSV file per epoch. The machine has to be quiet.
 """
 
 from __future__ import annotations
 
 import argparse
 import os
+import re
 import shutil
 import subprocess
 import sys
 import tempfile
+import time
 from pathlib import Path
 from typing import Any
 
@@ -78,6 +86,46 @@ def measure(real: Array, n: int, n_epochs: int, folder: Path) -> dict[str, float
     }
 
 
+def steps(folder: Path, *arguments: object) -> dict[str, float]:
+    """Seconds of each step of one ltau command, and of the whole."""
+    began = time.perf_counter()
+    command = [sys.executable, "-m", "ltau_cli", *map(str, arguments), "-f", "-v"]
+    done = subprocess.run(command, capture_output=True, text=True, cwd=folder, check=False)
+    assert done.returncode == 0, done.stderr
+    found = re.findall(r"^(.+): ([0-9.]+) s$", done.stderr, re.MULTILINE)
+    return {name: float(seconds) for name, seconds in found} | {
+        "in all": time.perf_counter() - began
+    }
+
+
+def compare_workers(real: Array, options: argparse.Namespace, folder: Path) -> None:
+    """Print the table of the steps."""
+    n = min(options.samples, len(real))
+    np.save(folder / "x.npy", real[:n].astype(np.float32))
+    make_descriptors(real, options.queries, 3, folder / "q.npy")
+    (folder / "log").mkdir()
+    for epoch, errors in enumerate(make_log(options.epochs, n)):
+        table = np.column_stack([np.arange(n), errors])
+        path = folder / "log" / f"errors_epoch_{epoch}.csv"
+        np.savetxt(
+            path, table, fmt=("%d", "%.6g"), delimiter=",", header="sample,error", comments=""
+        )
+    commands = {
+        "ingest": ("ingest", "log"),
+        "fit": ("fit", "errors.h5", "x.npy", "-k", 10, "--shards", options.shards, "--threads", 1),
+        "score": ("score", "q.npy", "--block-rows", 4096, "--threads", 1),
+    }
+    print(f"{n:,} samples x {real.shape[1]}, {options.epochs} epochs, {options.shards} shards, "
+          f"{options.queries:,} queries")  # fmt: skip
+    print(f"{'seconds':36}{'here':>9}" + "".join(f"{n:>4} work" for n in options.workers))
+    for name, words in commands.items():
+        runs = [steps(folder, *words)]
+        runs += [steps(folder, *words, "--workers", n) for n in options.workers]
+        for step in dict.fromkeys(step for run in reversed(runs) for step in run):
+            cells = [f"{run[step]:9.2f}" if step in run else f"{'-':>9}" for run in runs]
+            print(f"{name + ': ' + step:36}" + "".join(cells), flush=True)
+
+
 def draw(rows: list[dict[str, float]], path: Path) -> None:
     from ltau_cli.figures.style import (
         BLUE,
@@ -110,7 +158,17 @@ def main() -> None:
     parser.add_argument("--epochs", type=int, default=50)
     parser.add_argument("--sizes", type=int, nargs="+", default=[10_000, 100_000, 1_000_000])
     parser.add_argument("--plot", type=Path)
+    parser.add_argument("--workers", type=int, nargs="+")
+    parser.add_argument("--samples", type=int, default=149_951)
+    parser.add_argument("--queries", type=int, default=200_000)
+    parser.add_argument("--shards", type=int, default=8)
     options = parser.parse_args()
+    if options.workers:
+        with np.load(options.descriptors, allow_pickle=False) as file:
+            real = file["train"].astype(np.float32)
+        with tempfile.TemporaryDirectory(prefix="ltau-workers-") as name:
+            compare_workers(real, options, Path(name))
+        return
     real = read_descriptors(options.descriptors, options.columns)
     rows = []
     for n in options.sizes:

@@ -86,6 +86,15 @@ def test_scaling(tmp_path):
     assert "1,000" in out or "1000" in out
 
 
+def test_scaling_with_workers(tmp_path):
+    rng = np.random.default_rng(0)
+    np.savez(tmp_path / "d.npz", train=rng.normal(size=(900, 8)).astype(np.float32))
+    words = ("--workers", 1, "--epochs", 2, "--queries", 500, "--shards", 2)
+    out = run(SCRIPTS / "scaling.py", tmp_path / "d.npz", *words)
+    for step in ("ingest: reading files", "fit: leave-one-out reference", "score: scoring"):
+        assert step in out
+
+
 def test_suspects():
     out = run("-c", "import suspects; suspects.N_DRAWS = 1; suspects.main()")
     assert "| force of the next frame | lower quartile |" in out
