@@ -10,16 +10,16 @@ so that a busy machine can measure them too.
 
     python benchmarks/scaling.py descriptors.npz --workers 1 2 [--samples 149951] [--shards 8]
 
-Wall time of the steps that ``--workers N`` shares, with one thread for each worker, beside those of
-one process with one thread: all columns, as many real rows as wanted of ``train`` (whitened, k =
-10), scored from points like them; the log is one CSV file per epoch. The machine has to be quiet.
+Each command alone and with N workers, one thread each: processor time of the command itself and of
+its workers together, so that a command takes own + workers / N where the processors are free. All
+columns of as many rows of ``train`` as wanted (whitened, k = 10), scored from points like them; the
+log is one CSV file per epoch.
 """
 
 from __future__ import annotations
 
 import argparse
 import os
-import re
 import shutil
 import subprocess
 import sys
@@ -86,23 +86,32 @@ def measure(real: Array, n: int, n_epochs: int, folder: Path) -> dict[str, float
     }
 
 
-def steps(folder: Path, *arguments: object) -> dict[str, float]:
-    """Seconds of each step of one ltau command, and of the whole."""
+MEASURED = """
+import resource, sys
+from ltau_cli.cli.main import run
+assert run(sys.argv[1:]) == 0
+for who in (resource.RUSAGE_SELF, resource.RUSAGE_CHILDREN):
+    used = resource.getrusage(who)
+    print(used.ru_utime + used.ru_stime)
+"""
+
+
+def shared(folder: Path, *arguments: object) -> tuple[float, float, float]:
+    """Wall time, and processor time of this command and of its workers (s)."""
     began = time.perf_counter()
-    command = [sys.executable, "-m", "ltau_cli", *map(str, arguments), "-f", "-v"]
+    command = [sys.executable, "-c", MEASURED, *map(str, arguments), "-f", "-q"]
     done = subprocess.run(command, capture_output=True, text=True, cwd=folder, check=False)
     assert done.returncode == 0, done.stderr
-    found = re.findall(r"^(.+): ([0-9.]+) s$", done.stderr, re.MULTILINE)
-    return {name: float(seconds) for name, seconds in found} | {
-        "in all": time.perf_counter() - began
-    }
+    own, workers = map(float, done.stdout.split())
+    return time.perf_counter() - began, own, workers
 
 
 def compare_workers(real: Array, options: argparse.Namespace, folder: Path) -> None:
-    """Print the table of the steps."""
+    """Print what each command takes alone and with workers."""
     n = min(options.samples, len(real))
     np.save(folder / "x.npy", real[:n].astype(np.float32))
     make_descriptors(real, options.queries, 3, folder / "q.npy")
+    np.save(folder / "few.npy", real[:100].astype(np.float32))
     (folder / "log").mkdir()
     for epoch, errors in enumerate(make_log(options.epochs, n)):
         table = np.column_stack([np.arange(n), errors])
@@ -114,16 +123,16 @@ def compare_workers(real: Array, options: argparse.Namespace, folder: Path) -> N
         "ingest": ("ingest", "log"),
         "fit": ("fit", "errors.h5", "x.npy", "-k", 10, "--shards", options.shards, "--threads", 1),
         "score": ("score", "q.npy", "--block-rows", 4096, "--threads", 1),
+        "score 100 rows": ("score", "few.npy", "--threads", 1),
     }
     print(f"{n:,} samples x {real.shape[1]}, {options.epochs} epochs, {options.shards} shards, "
-          f"{options.queries:,} queries")  # fmt: skip
-    print(f"{'seconds':36}{'here':>9}" + "".join(f"{n:>4} work" for n in options.workers))
+          f"{options.queries:,} queries, one thread each")  # fmt: skip
+    print(f"{'':16}{'workers':>8}{'wall s':>9}{'own s':>9}{'workers s':>11}")
     for name, words in commands.items():
-        runs = [steps(folder, *words)]
-        runs += [steps(folder, *words, "--workers", n) for n in options.workers]
-        for step in dict.fromkeys(step for run in reversed(runs) for step in run):
-            cells = [f"{run[step]:9.2f}" if step in run else f"{'-':>9}" for run in runs]
-            print(f"{name + ': ' + step:36}" + "".join(cells), flush=True)
+        for workers in (0, *options.workers):
+            more = ("--workers", workers) if workers else ()
+            wall, own, others = shared(folder, *words, *more)
+            print(f"{name:16}{workers:8}{wall:9.1f}{own:9.1f}{others:11.1f}", flush=True)
 
 
 def draw(rows: list[dict[str, float]], path: Path) -> None:

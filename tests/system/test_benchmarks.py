@@ -91,8 +91,14 @@ def test_scaling_with_workers(tmp_path):
     np.savez(tmp_path / "d.npz", train=rng.normal(size=(900, 8)).astype(np.float32))
     words = ("--workers", 1, "--epochs", 2, "--queries", 500, "--shards", 2)
     out = run(SCRIPTS / "scaling.py", tmp_path / "d.npz", *words)
-    for step in ("ingest: reading files", "fit: leave-one-out reference", "score: scoring"):
-        assert step in out
+    lines = [line.split() for line in out.splitlines()[2:]]
+    assert [line[:-4] for line in lines[::2]] == [
+        ["ingest"],
+        ["fit"],
+        ["score"],
+        ["score", "100", "rows"],
+    ]
+    assert all(float(line[-1]) > 0 for line in lines[1::2])
 
 
 def test_suspects():
