@@ -12,12 +12,12 @@ from typing import Any, Protocol
 import numpy as np
 import numpy.typing as npt
 
-from ltau_cli.artifacts.model import StoredShards, announce_search_compilation
+from ltau_cli.artifacts.model import StoredShards
 from ltau_cli.artifacts.parts import Parts
 from ltau_cli.artifacts.write import ArtifactWriter
 from ltau_cli.core.search import graph
 from ltau_cli.core.search.cells import CellSearcher, ExactSearcher, build_cells
-from ltau_cli.core.search.graph import choose_effort, graph_library_version
+from ltau_cli.core.search.graph import choose_effort
 from ltau_cli.core.search.loo import GroupLeftOut, LeaveOneOutSearch, SampleLeftOut
 from ltau_cli.core.search.neighbors import Searcher
 from ltau_cli.core.search.points import Points
@@ -97,7 +97,6 @@ class WorkHere:
             del unique, searcher, arrays  # before the next shard is read
         self._shards = StoredShards(
             self._artifact.read, training.point_start, summaries, width=training.scaling.width,
-            seed=settings.seed,
         )  # fmt: skip
 
     def find(self, advance: Advance) -> Iterator[npt.NDArray[Any]]:
@@ -280,7 +279,7 @@ def _open_shards(task: _ShardTask, parts: Parts) -> Shards:
 
     summaries = [parts.load_json(f"shard/{i}")[0] for i in range(task.settings.shards)]
     width = parts.load("descriptors/0").shape[1]
-    stored = StoredShards(read, start, summaries, width=width, seed=task.settings.seed)
+    stored = StoredShards(read, start, summaries, width=width)
     if stored.count > 1:
         return stored
     shard = stored.load(0)
@@ -345,16 +344,15 @@ def _build_graph(
     """Build the graph of NN-descent, raising its effort until the recall in domain holds."""
     k = trials.near.nearest.shape[1]
     messages.warning(
-        "building an NN-descent index of %s points; it compiles for half a minute first",
+        "building an NN-descent index of %s points on one thread; it compiles for half a minute "
+        "first",
         f"{len(unique):,}",
     )
-    announce_search_compilation()
     with progress("building the NN-descent index", 1) as advance:
         for n_neighbors in (graph.GRAPH_NEIGHBORS, 2 * graph.GRAPH_NEIGHBORS):
-            built = graph.build_graph(unique, seed=settings.seed, n_neighbors=n_neighbors)
-            arrays, scalars = graph.graph_to_arrays(built)
+            arrays = graph.build_graph(unique, seed=settings.seed, n_neighbors=n_neighbors)
             searcher, effort = choose_effort(
-                unique, arrays, scalars, trials, settings.recall, threads=threads
+                unique, arrays, trials, settings.recall, threads=threads
             )
             measured = trials.measure(searcher, threads=threads)
             reached = measured["in_domain"]["recall"]
@@ -367,13 +365,4 @@ def _build_graph(
                 hint="use --index cells, or be content with a lower --recall",
             )
         advance(1)
-    summary = {
-        "kind": "nndescent",
-        "library": "pynndescent",
-        "library_version": graph_library_version(),
-        "scalars": scalars,
-        **effort,
-        **measured,
-        "trials_k": k,
-    }
-    return searcher, arrays, summary
+    return searcher, arrays, {"kind": "nndescent", **effort, **measured, "trials_k": k}
