@@ -86,6 +86,7 @@ class Cluster:
         ComputeError
             If a task fails in another way, or the cluster is gone.
         """
+        self._seen = time.monotonic()
         done: queue.SimpleQueue[Any] = queue.SimpleQueue()
         waiting: dict[Any, int] = {}
         left = iter(numbers)
@@ -323,6 +324,9 @@ def _check_start(client: Any, files: Sequence[File], folders: Sequence[str]) -> 
 
         try:
             from ltau_cli import __version__ as version
+            from ltau_cli.core.compile import prepare_cache
+
+            prepare_cache()
         except ImportError:
             version = None  # type: ignore[assignment]
         seen: list[Any] = []
