@@ -175,11 +175,9 @@ def test_shown_flags_exist() -> None:
     slurm = {"--array", "--cpus-per-task", "--dependency", "--job-name", "--mem", "--mem-per-cpu",
              "--ntasks", "--overlap", "--parsable", "--requeue", "--time", "--wrap"}  # fmt: skip
     dask = {"--local-directory", "--memory-limit", "--no-dashboard", "--no-nanny", "--nthreads"}
-    others = (
-        slurm
-        | dask
-        | {"--help", "--configs", "--plot", "--splits", "--draws", "--kills", "--inputs"}
-    )
+    ours = {"--columns", "--configs", "--draws", "--epochs", "--inputs", "--kills", "--plot",
+            "--queries", "--samples", "--sizes", "--splits"}  # fmt: skip
+    others = slurm | dask | ours | {"--help"}
     known = others | {
         flag
         for command in COMMANDS.values()
