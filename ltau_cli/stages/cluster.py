@@ -243,10 +243,8 @@ def _stamped(path: Path) -> File:
 @contextlib.contextmanager
 def _processes(distributed: Any, asked: ClusterSettings) -> Iterator[Any]:
     """Start worker processes on this machine, which end with this one, whatever ends it."""
-    from multiprocessing import resource_tracker
-
     # What a terminal sends to all of them is left to this process: they inherit what is blocked.
-    resource_tracker.ensure_running()  # or it is started below, which lifts the block
+    _start_resource_tracker()  # or it is started below, which lifts the block
     old = signal.pthread_sigmask(signal.SIG_BLOCK, (signal.SIGINT, signal.SIGQUIT, signal.SIGHUP))
     try:
         cluster = distributed.LocalCluster(
@@ -266,6 +264,20 @@ def _processes(distributed: Any, asked: ClusterSettings) -> Iterator[Any]:
         with contextlib.suppress(Exception):  # one that is not there has ended
             cluster.sync(end)  # without waiting for the tasks: nobody needs them any more
         cluster.close()
+
+
+def _start_resource_tracker() -> None:
+    """Start the process that clears away what killed workers leave, without a word about it."""
+    from multiprocessing import resource_tracker
+
+    before = os.environ.get("PYTHONWARNINGS")
+    os.environ["PYTHONWARNINGS"] = "ignore::UserWarning:multiprocessing.resource_tracker"
+    try:
+        resource_tracker.ensure_running()
+    finally:
+        del os.environ["PYTHONWARNINGS"]
+        if before is not None:
+            os.environ["PYTHONWARNINGS"] = before
 
 
 @contextlib.contextmanager
