@@ -56,14 +56,19 @@ class CalibrationFile(Artifact):
             return self.read(name).astype(np.float64)
         return self.predicted().exceedance(self.read("thresholds"))  # format version 1
 
-    def fitted_on(self) -> list[FittedOn]:
-        """Return the descriptors of each set, and which of their rows were fitted on."""
+    def fitted_on(self) -> FittedOn:
+        """Return which rows were fitted on."""
+        return FittedOn(
+            self.read("fit_hash") if self.has("fit_hash") else None, self._rows_of_files()
+        )
+
+    def _rows_of_files(self) -> list[tuple[dict[str, Any], npt.NDArray[np.int64]]]:
         self.input("descriptors")  # there is one at least
         rows, start, found = self.read("fit_row"), 0, []
         for record in self.inputs:
             if record["role"] == "descriptors":
                 stop = start + record["rows"]
-                found.append(FittedOn(record, rows[(rows >= start) & (rows < stop)] - start))
+                found.append((record, rows[(rows >= start) & (rows < stop)] - start))
                 start = stop
         return found
 
@@ -74,14 +79,14 @@ class FittedOn:
 
     Attributes
     ----------
-    descriptors : dict
-        The record of the file that was scored.
-    rows : (n,) int64
-        Its rows.
+    hashes : (n,) int64 or None
+        Of their descriptors, increasing; None in files of an older ltau.
+    files : list of (dict, (m,) int64)
+        The record of each file that was scored, and its rows.
     """
 
-    descriptors: dict[str, Any]
-    rows: npt.NDArray[np.int64]
+    hashes: npt.NDArray[np.int64] | None
+    files: list[tuple[dict[str, Any], npt.NDArray[np.int64]]]
 
 
 @dataclass(frozen=True)
@@ -114,6 +119,7 @@ def write_calibration(
     writer: ArtifactWriter,
     calibration: Calibration,
     fit_row: npt.NDArray[np.int64],
+    fit_hash: npt.NDArray[np.int64] | None,
     checked: CheckedRows,
 ) -> None:
     """Write the maps, the rows they were fitted on, and those they were checked on."""
@@ -123,6 +129,8 @@ def write_calibration(
     writer.put("thresholds", calibration.thresholds)
     writer.put("threshold_scale", calibration.threshold_scale)
     writer.put("fit_row", fit_row, compress=True)
+    if fit_hash is not None:
+        writer.put("fit_hash", np.unique(fit_hash))
     writer.put("heldout_row", checked.row, compress=True)
     writer.put("heldout_true_error", checked.true_error)
     writer.put("heldout_expected_error", checked.rows.expected_error)

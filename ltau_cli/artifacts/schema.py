@@ -474,6 +474,14 @@ SCORES = ArtifactSpec(
             rules=SHARES,
         ),
         _optional(
+            "in_training", _QUERY, "bool", ONE,
+            "rows whose descriptors are those of a training sample",
+        ),
+        _optional(
+            "row_hash", _QUERY, "int64", ONE,
+            "hash of the row's descriptors, which are known again in any file by it",
+        ),
+        _optional(
             "calibrated_error", _QUERY, "float32", ERROR_UNITS, "calibrated expected error",
             rules=FROM_0,
             beside="calibration/coefficients",
@@ -606,6 +614,12 @@ CALIBRATION = ArtifactSpec(
         DatasetSpec(
             "fit_row", ("n_fit",), "int64", ONE, "rows of the scores used for the fit",
             rules=SORTED,
+        ),
+        _optional(
+            "fit_hash", ("n_fit_hashes",), "int64", ONE,
+            "hashes of the descriptors of these rows; without it (an older ltau) rows are known "
+            "again by their file",
+            rules=(Growing(),),
         ),
         DatasetSpec(
             "heldout_row", _HELD, "int64", ONE, "rows that the fit did not see",

@@ -23,7 +23,7 @@ from ltau_cli.errors import ArtifactError, ComputeError
 ROW_DIM = "n_queries"
 WRITE_ROWS = 16_384  # rows written at a time: the layout of the file depends on it
 PER_ROW = tuple(spec.name for spec in SCORES.datasets if spec.dims[0] == ROW_DIM)
-_COMPRESSED = ("structure", "in_calibration", "group", "sample_id")
+_COMPRESSED = ("structure", "in_training", "in_calibration", "group", "sample_id")
 
 
 class ScoresFile(Artifact):
@@ -181,7 +181,10 @@ def row_dtype(scorer: Scorer) -> np.dtype[Any]:
         "n_edges": len(scorer.model.edges),
     }
     scaled = scorer.threshold_scale is not None
-    optional = ("calibrated_uncertainty",) * scaled + ("cdf",) * scorer.with_cdf
+    optional = (
+        "in_training", "row_hash",
+        *("calibrated_uncertainty",) * scaled, *("cdf",) * scorer.with_cdf,
+    )  # fmt: skip
     return np.dtype([
         (spec.name, np.dtype(spec.dtype).newbyteorder("<"), tuple(sizes[d] for d in spec.dims[1:]))
         for spec in SCORES.datasets

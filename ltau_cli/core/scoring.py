@@ -10,7 +10,7 @@ import numpy as np
 import numpy.typing as npt
 
 from ltau_cli.core.choices import QUANTILES, Weighting
-from ltau_cli.core.domain import distance_floor, ood_pvalue, relative_distance
+from ltau_cli.core.domain import distance_floor, ood_pvalue, relative_distance, rounding_distance
 from ltau_cli.core.mixture import average_cdfs, average_values, gather_rows
 from ltau_cli.core.search.neighbors import Neighbors
 from ltau_cli.core.search.points import Points
@@ -145,7 +145,8 @@ class Scorer:
         self.with_cdf = with_cdf
         self.threads = threads
         self.loo_distance = model.loo_distance_of(k)
-        self.floor = distance_floor(_blocks_of_points(model), self.loo_distance)
+        self.rounding = rounding_distance(_blocks_of_points(model))
+        self.floor = distance_floor(self.rounding, self.loo_distance)
         total = np.bincount(model.points.of_sample, weights=self.loo_distance)
         own_distance = (total / model.multiplicity).astype(np.float32)
         self._exact = np.concatenate(
@@ -165,8 +166,9 @@ class Scorer:
         -------
         dict of str to (n, ...) array
             ``expected_error`` (error units), ``uncertainty`` (n, n_thresholds), ``quantiles``
-            (n, n_levels), ``neighbor_distance``, ``relative_distance``, ``ood_pvalue``, and what
-            else was asked for.
+            (n, n_levels), ``neighbor_distance``, ``relative_distance``, ``ood_pvalue``,
+            ``in_training`` (whether a training sample has the same descriptors), and what else was
+            asked for.
         """
         model = self.model
         block = np.asarray(block, dtype=np.float32)
@@ -182,7 +184,7 @@ class Scorer:
     def _average(self, found: Neighbors) -> Block:
         """Return the datasets of some rows from their neighbors."""
         model, threads = self.model, self.threads
-        distance = found.mean_distance()
+        distance, in_training = found.mean_distance(), found.distance[:, 0] <= self.rounding
         found = found.weigh(model.weighting)
         means = average_values(found, self._exact, threads=threads)
         if callable(model.counts):
@@ -203,6 +205,7 @@ class Scorer:
             "neighbor_distance": distance,
             "relative_distance": relative_distance(distance, means[:, 1], self.floor),
             "ood_pvalue": ood_pvalue(distance, self._reference),
+            "in_training": in_training,
         }
         if self.threshold_scale is not None:
             result["calibrated_uncertainty"] = mixture.above[:, len(self.thresholds) :]

@@ -12,7 +12,7 @@ import itertools
 import logging
 import os
 import warnings
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
@@ -23,10 +23,9 @@ import numpy.typing as npt
 from ltau_cli import __version__
 from ltau_cli.artifacts.calibration import CalibrationFile, FittedOn, to_datasets
 from ltau_cli.artifacts.model import ModelFile, announce_compilation
-from ltau_cli.artifacts.provenance import Hasher, stamp
+from ltau_cli.artifacts.provenance import Hasher, hash_rows, stamp
 from ltau_cli.artifacts.read import open_artifact
 from ltau_cli.artifacts.scores import (
-    PER_ROW,
     WRITE_ROWS,
     Header,
     ScoresFile,
@@ -38,7 +37,7 @@ from ltau_cli.artifacts.scores import (
     write_scores,
 )
 from ltau_cli.artifacts.spool import Spool, open_spool, open_temporary_spool
-from ltau_cli.artifacts.table import LEADING, Columns, name_columns, to_columns
+from ltau_cli.artifacts.table import LEADING, SHOWN, Columns, name_columns, to_columns
 from ltau_cli.artifacts.write import as_stored, to_json
 from ltau_cli.core.calibration.apply import Calibrator
 from ltau_cli.core.scoring import Model, Scorer
@@ -256,7 +255,7 @@ class _Shared:
     units: str
     hasher: Hasher  # of the model and the calibration
     calibrator: Calibrator | None
-    fitted_on: list[FittedOn]
+    fitted_on: FittedOn | None
 
 
 @dataclass(frozen=True)
@@ -436,7 +435,7 @@ def _score_to_csv(work: _Work, progress: Progress) -> dict[str, Any]:
         else:
             finished = _complete((rows for _, rows in blocks), work, None)
         first = next(finished)
-        order = dict.fromkeys(name for name in (*LEADING, *PER_ROW) if name in first)
+        order = dict.fromkeys(name for name in (*LEADING, *SHOWN) if name in first)
         names = name_columns(["row", *order], work.header.columns)
 
         def columns() -> Iterator[Columns]:
@@ -543,7 +542,7 @@ def _score_blocks(
     scorer = work.shared.scorer
     dtype, last = row_dtype(scorer), work.header.first + work.header.n
     for start, block in work.source.blocks(work.shared.block_rows, first, last):
-        yield start, to_rows(scorer.score(block), dtype)
+        yield start, to_rows(scorer.score(block) | {"row_hash": hash_rows(block)}, dtype)
         advance(len(block))
 
 
@@ -574,7 +573,7 @@ def _complete(
 
 
 def _with_labels(parts: Iterable[npt.NDArray[Any]], work: _Work) -> Iterator[Block]:
-    used = _rows_of_calibration(work)
+    used = _find_used(work)
     start = work.header.first
     for rows in parts:
         stop = start + len(rows)
@@ -583,19 +582,25 @@ def _with_labels(parts: Iterable[npt.NDArray[Any]], work: _Work) -> Iterator[Blo
             block["structure"] = work.structure[start:stop]
         block |= {name: labels[start:stop] for name, labels in work.labels.items()}
         if used is not None:
-            block["in_calibration"] = np.isin(np.arange(start, stop), used)
+            block["in_calibration"] = used(start, block["row_hash"])
         yield block
         start = stop
 
 
-def _rows_of_calibration(work: _Work) -> npt.NDArray[np.int64] | None:
-    """Rows of this file that the calibration was fitted on; None without a calibration."""
-    fitted_on = work.shared.fitted_on
-    if not fitted_on:
+def _find_used(
+    work: _Work,
+) -> Callable[[int, npt.NDArray[np.int64]], npt.NDArray[np.bool_]] | None:
+    """Tell, from their first row and their hashes, which rows the calibration was fitted on."""
+    fitted = work.shared.fitted_on
+    if fitted is None:
         return None
+    known = fitted.hashes
+    if known is not None:
+        return lambda _, hashes: np.isin(hashes, known)
     own = work.inputs()[0]
-    same = [known.rows for known in fitted_on if same_rows(own, known.descriptors)]
-    return np.concatenate([np.zeros(0, dtype=np.int64), *same])
+    same = [rows for record, rows in fitted.files if same_rows(own, record)]
+    used = np.concatenate([np.zeros(0, dtype=np.int64), *same])
+    return lambda start, hashes: np.isin(np.arange(start, start + len(hashes)), used)
 
 
 def _columns(shared: _Shared) -> dict[str, npt.NDArray[Any]]:
@@ -649,10 +654,10 @@ def _load_calibration(
     model_path: Path,
     k: int,
     thresholds: npt.NDArray[np.float64],
-) -> tuple[Calibrator | None, list[FittedOn]]:
+) -> tuple[Calibrator | None, FittedOn | None]:
     """Read the maps, and which rows of which descriptors they were fitted on."""
     if path is None:
-        return None, []
+        return None, None
     with open_artifact(path, CalibrationFile) as artifact:
         if artifact.model_fingerprint != model.fingerprint:
             raise ArtifactError(

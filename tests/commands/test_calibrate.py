@@ -153,3 +153,20 @@ def test_the_threshold_method_delivers_what_it_reports(pipeline, ltau, tmp_path)
                   "-o", tmp_path / "o.h5")  # fmt: skip
     check(result, INPUT, pipeline.scores, "no CDFs")
     assert "ltau score --cdf" in result.err
+
+
+def test_training_rows_are_warned_about(pipeline, ltau, tmp_path):
+    """Half of the calibration rows were trained on, in another order and precision."""
+    train, new = np.load(pipeline.train), np.load(pipeline.descriptors)
+    rows = save(tmp_path / "rows.npy", np.concatenate([train[:550][::-1], new[:550]]).astype(float))
+    truth = save(tmp_path / "t.npy", np.random.default_rng(0).random(1100))
+    scores = tmp_path / "s.h5"
+    ltau("score", rows, "-m", pipeline.model, "-o", scores)
+    with h5py.File(scores) as file:
+        assert file["in_training"][:550].all()
+        assert not file["in_training"][550:].any()
+    result = ltau("calibrate", scores, truth, "-o", tmp_path / "c.h5", "--json")
+    assert "550 of 1,100 calibration rows (50 %) have the descriptors of a training" in result.err
+    assert json.loads(result.out)["in_training_share"] == 0.5
+    words = ("calibrate", pipeline.scores, pipeline.true_errors, "-o", tmp_path / "d.h5")
+    assert "descriptors of a training" not in ltau(*words).err
