@@ -172,9 +172,17 @@ class Riskiest(TypedDict):
     ood_pvalue: float
 
 
-class ScoresSummary(TypedDict):
-    """What is told of a result that is up to date."""
+class Likeness(TypedDict):
+    """How like the scored rows those are that were calibrated on."""
 
+    what: Literal["structures", "rows"]
+    beyond_share: Share
+    n_draws: Positive
+    effective_draws: Annotated[float, Within(0)]
+    doubtful_levels: list[Share]
+
+
+class _ScoresSummary(TypedDict):
     n_queries: Count
     n_structures: Count
     k: Positive
@@ -187,6 +195,12 @@ class ScoresSummary(TypedDict):
     mean_expected_error: float
     mean_relative_distance: float
     riskiest: Annotated[list[Riskiest], Within(1)]
+
+
+class ScoresSummary(_ScoresSummary, total=False):
+    """What is told of a result that is up to date."""
+
+    likeness: Likeness
 
 
 class CalibrationParameters(TypedDict):

@@ -156,6 +156,7 @@ def to_datasets(calibration: Calibration, prefix: str = "") -> dict[str, npt.NDA
         "exponent_covariance": own.map.covariance,
         "bound_ratio": own.bound_ratio,
         "ratio_quantiles": own.ratio_quantiles,
+        "draws": calibration.draws,
         "bound_groups": cells.groups,
         "distance_edges": cells.distance_edges,
         "groups": calibration.groups,
@@ -214,6 +215,9 @@ def read_calibration(artifact: Artifact, prefix: str = "") -> Calibration:
             raise damaged(artifact.path, f"dataset {prefix}{name} has size {len(read(name))}")
     if quantiles.shape[1] != len(RATIO_LEVELS):
         raise damaged(artifact.path, f"its ratio_quantiles are not {len(RATIO_LEVELS)} levels")
+    draws = read("draws", np.zeros((0, 4)))
+    if draws.shape[1] != 4:
+        raise damaged(artifact.path, f"dataset {prefix}draws has {draws.shape[1]} columns, not 4")
     levels = artifact.read("levels")
     if plain:
         _check_heldout(artifact, levels)
@@ -223,6 +227,7 @@ def read_calibration(artifact: Artifact, prefix: str = "") -> Calibration:
         method=artifact.parameters["method" if plain else "calibration_method"],
         levels=levels,
         cells=cells,
+        draws=draws,
         predictor=Predictor(
             error_map(
                 read("coefficients"),

@@ -376,6 +376,12 @@ _MAPS = (
         rules=(Within(-1e6, 1e6),),
     ),
     _optional(
+        "draws", ("n_draws", "four"), "float64", ONE,
+        "what was fitted on, by structure, cluster or row: geometric mean of the relative distance "
+        "and of the expected error, largest relative distance, and how many of them this one "
+        "stands for", rules=(Above(0),),
+    ),
+    _optional(
         "knots", ("two", "n_knots"), "float64", ERROR_UNITS,
         "expected and calibrated errors of --method isotonic, linear in between",
         rules=(Within(0), Growing(strictly=False)),
@@ -479,7 +485,7 @@ SCORES = ArtifactSpec(
         ),
         _optional(
             "row_hash", _QUERY, "int64", ONE,
-            "hash of the row's descriptors, which are known again in any file by it",
+            "hash of the row's descriptors, which are known again in any file by it", rules=FROM_0,
         ),
         _optional(
             "calibrated_error", _QUERY, "float32", ERROR_UNITS, "calibrated expected error",
@@ -619,7 +625,7 @@ CALIBRATION = ArtifactSpec(
             "fit_hash", ("n_fit_hashes",), "int64", ONE,
             "hashes of the descriptors of these rows; without it (an older ltau) rows are known "
             "again by their file",
-            rules=(Growing(),),
+            rules=SORTED,
         ),
         DatasetSpec(
             "heldout_row", _HELD, "int64", ONE, "rows that the fit did not see",

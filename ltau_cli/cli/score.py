@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -231,12 +231,34 @@ def _extent(summary: ScoreResult) -> str:
 
 
 def warn_of_flagged(summary: ScoreResult, console: Console) -> None:
-    """Warn if many rows are out of domain."""
+    """Warn if many rows are out of domain, or not like those that were calibrated on."""
     if summary.flagged_share > MANY_FLAGGED:
         where = "; the bounds are extrapolated there"
         console.warn(
             f"{percent(summary.flagged_share)} of the rows are out of domain"
             + (where if len(summary.levels) else "")
+        )
+    if summary.likeness is not None:
+        _warn_of_unlike(summary.likeness, console)
+
+
+def _warn_of_unlike(found: Mapping[str, Any], console: Console) -> None:
+    """Warn if the rows are not like those that were calibrated on."""
+    from ltau_cli.core.calibration.support import draws_needed
+
+    by_chance = 2 / (found["n_draws"] + 1)
+    if found["beyond_share"] > MANY_FLAGGED + by_chance:
+        console.warn(
+            f"{percent(found['beyond_share'])} of the rows are farther from the training set than "
+            "all that was calibrated on; the bounds are extrapolated there"
+        )
+    lost = [p for p in found["doubtful_levels"] if draws_needed(p) <= found["n_draws"]]
+    if lost:
+        console.warn(
+            f"the {found['n_draws']:,} {found['what']} that were calibrated on are worth "
+            f"{number(found['effective_draws'])} when weighted to look like these rows, "
+            f"{draws_needed(lost[0])} are needed to promise {percent(lost[0], 0)}: from there up "
+            "the bounds rest on the fitted law alone"
         )
 
 
@@ -252,12 +274,18 @@ def score_lines(summary: ScoreResult) -> list[str]:
         mean = quantity(summary.mean_calibrated_error, units)
         expected = f"  mean calibrated error {mean} (plain {plain})"
     lines = [f"{_extent(summary)}, k = {summary.k}", expected]
+    doubtful = [] if summary.likeness is None else summary.likeness["doubtful_levels"]
+
+    def nominal(level: float) -> str:
+        return "nominal " if level in doubtful else ""
+
     bounds = zip(summary.levels, summary.mean_bound, strict=True)
     if calibrated:
         lines.append(
             "  mean error bound "
             + ", ".join(
-                f"{quantity(bound, units)} ({percent(level, 0)})" for level, bound in bounds
+                f"{quantity(bound, units)} ({nominal(level)}{percent(level, 0)})"
+                for level, bound in bounds
             )
         )
     shares = summary.mean_calibrated_uncertainty

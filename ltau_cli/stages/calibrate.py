@@ -29,6 +29,7 @@ from ltau_cli.core.calibration.fit import (
 from ltau_cli.core.calibration.maps import FEATURES, Floats, Rows, join_rows
 from ltau_cli.core.calibration.metrics import Reliability, reliability
 from ltau_cli.core.calibration.model import Calibration
+from ltau_cli.core.calibration.support import too_close
 from ltau_cli.core.calibration.threshold import StoredCdf, calibrated_uncertainty
 from ltau_cli.errors import ComputeError, InputError, LtauWarning, UsageError
 from ltau_cli.output import check_target
@@ -48,6 +49,9 @@ class CalibrateResult(Result):
     units : str
         Error units.
     method : str
+    mean_pvalues : list of float
+        Mean ood p-value of each set, its structures counting once: 1/2 for rows that are drawn
+        like the training set, more for rows that are closer.
     in_training_share : float
         Share of the rows whose descriptors are those of a training sample.
     compared : dict
@@ -74,6 +78,7 @@ class CalibrateResult(Result):
     output: Path
     units: str
     method: str
+    mean_pvalues: list[float]
     in_training_share: float
     compared: dict[str, dict[str, float]]
     n_fit: int
@@ -173,6 +178,7 @@ def run(
         first = sets[0].artifact
         summary = {
             "method": calibration.method,
+            "mean_pvalues": [_mean_pvalue(one) for one in sets],
             "in_training_share": float(known.in_training.mean()),
             "compared": fitted.compared,
             "n_fit": int(fit.sum()),
@@ -417,6 +423,20 @@ def _exponents(coefficients: Floats) -> dict[str, float]:
     """Return the exponents that are not 0, by feature."""
     pairs = zip(FEATURES, coefficients[1:], strict=True)
     return {name: float(value) for name, value in pairs if value != 0}
+
+
+def _mean_pvalue(one: _Known) -> float:
+    """Return the mean p-value of a set, and say so if it is closer than what was trained on."""
+    mean, close = too_close(one.artifact.read("ood_pvalue"), one.rows.draw)
+    if close:
+        warnings.warn(
+            f"the rows of {one.artifact.path} are closer to the training set than its own samples "
+            f"are to one another (mean p-value {mean:.2f}, 0.5 for rows drawn like it): the bars "
+            "may be too short for rows that are not",
+            LtauWarning,
+            stacklevel=3,
+        )
+    return mean
 
 
 def _warn_of_training_rows(known: _Known) -> None:

@@ -42,7 +42,6 @@ from ltau_cli.artifacts.write import as_stored, to_json
 from ltau_cli.core.calibration.apply import Calibrator
 from ltau_cli.core.scoring import Model, Scorer
 from ltau_cli.core.structures import Block, log_structure_distance
-from ltau_cli.core.summary import Summary
 from ltau_cli.core.threads import available_threads
 from ltau_cli.errors import ArtifactError, InputError, LtauWarning, OutputError, UsageError
 from ltau_cli.output import STDOUT, check_target, open_text
@@ -79,6 +78,9 @@ class ScoreResult(Result):
         Share of the rows with a p-value below.
     riskiest : list of dict
         The rows with the largest errors.
+    likeness : dict
+        How like these rows the calibrated ones are; see
+        :meth:`ltau_cli.core.calibration.support.Likeness.result`.
     up_to_date : bool
         Whether there was nothing to do.
     """
@@ -100,6 +102,7 @@ class ScoreResult(Result):
     riskiest: list[dict[str, Any]]
     mean_calibrated_error: float | None = only_if_asked()
     mean_calibrated_uncertainty: npt.NDArray[np.float64] | None = only_if_asked()
+    likeness: dict[str, Any] | None = only_if_asked()
     up_to_date: bool | None = only_if_asked()
 
 
@@ -357,6 +360,7 @@ def _header(
         n=part.n,
         n_structures=n_structures,
         columns=_columns(shared),
+        calibration=None if shared.calibrator is None else shared.calibrator.calibration,
         label_dtypes={name: as_stored(values).dtype for name, values in labels.items()},
         parameters=parameters,
         units=shared.units,
@@ -416,13 +420,7 @@ def _check_calibration(
 def _score_to_csv(work: _Work, progress: Progress) -> dict[str, Any]:
     """Write the rows to standard output as the blocks come in, or when all are there."""
     scorer, calibrator = work.shared.scorer, work.shared.calibrator
-    summary = Summary(
-        work.header.n,
-        k=scorer.k,
-        thresholds=scorer.thresholds,
-        levels=work.header.columns.get("levels", np.zeros(0)),
-        n_structures=work.header.n_structures,
-    )
+    summary = work.header.start_summary()
     with contextlib.ExitStack() as stack:
         advance = stack.enter_context(progress("scoring", work.header.n))
         stream = stack.enter_context(open_text(STDOUT))

@@ -170,3 +170,38 @@ def test_training_rows_are_warned_about(pipeline, ltau, tmp_path):
     assert json.loads(result.out)["in_training_share"] == 0.5
     words = ("calibrate", pipeline.scores, pipeline.true_errors, "-o", tmp_path / "d.h5")
     assert "descriptors of a training" not in ltau(*words).err
+
+
+def test_rows_closer_than_the_training_set_are_warned_about(pipeline, train, ltau, tmp_path):
+    """Copies of the training frames with a little noise, as from the same trajectory."""
+    noise = np.random.default_rng(0).normal(size=train.shape) * 0.01 * train.std(axis=0)
+    rows, scores = save(tmp_path / "x.npy", train + noise), tmp_path / "s.h5"
+    natoms = save(tmp_path / "n.npy", np.full(len(train) // 55, 55))
+    ltau("score", rows, "-m", pipeline.model, "-k", 1, "--natoms", natoms, "-o", scores)
+    truth = save(tmp_path / "t.npy", np.random.default_rng(0).random(len(train)))
+    result = ltau("calibrate", scores, truth, "-o", tmp_path / "c.h5", "--json")
+    (mean,) = json.loads(result.out)["mean_pvalues"]
+    assert mean > 0.95
+    assert f"samples are to one another (mean p-value {mean:.2f}, 0.5 for rows" in result.err
+    near = ltau("calibrate", pipeline.scores, pipeline.true_errors, "-o", tmp_path / "d.h5")
+    assert "closer to the training set" not in near.err
+
+
+def test_bounds_that_nothing_like_the_rows_stands_for(pipeline, ltau, tmp_path):
+    """Calibrated at 300 K, scored at 900 K: a warning with numbers, and no promise."""
+    words = ("-m", pipeline.model, "--natoms", pipeline.natoms, "--calibration")
+    words = (*words, pipeline.calibration, "-o", tmp_path / "s.h5", "-f")
+    hot = ltau("score", pipeline.hot_descriptors, *words)
+    assert "100.0 % of the rows are farther from the training set than all that was" in hot.err
+    assert "the 12 structures that were calibrated on are worth 1" in hot.err
+    assert "4 are needed to promise 80 %" in hot.err
+    assert "(nominal 90 %)" in hot.out
+    assert "nominal 50 %" not in hot.out
+    cold = ltau("score", pipeline.descriptors, *words)
+    assert cold.err == ""
+    assert "(90 %)" in cold.out
+    assert "(nominal 95 %)" in cold.out  # 12 structures cannot tell it
+    told = json.loads(ltau("score", pipeline.hot_descriptors, *words, "--json").out)["likeness"]
+    assert told["doubtful_levels"] == [0.8, 0.9, 0.95]
+    assert told["beyond_share"] == 1
+    assert 1 <= told["effective_draws"] < 2

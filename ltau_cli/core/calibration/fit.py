@@ -14,6 +14,7 @@ from ltau_cli.core.calibration.maps import ErrorMap, Floats, Rows
 from ltau_cli.core.calibration.metrics import crps
 from ltau_cli.core.calibration.model import GROUP_MEAN, RATIO_LEVELS, Calibration, Cells, Predictor
 from ltau_cli.core.calibration.predicted import widening
+from ltau_cli.core.calibration.support import describe_draws, draws_needed
 from ltau_cli.core.calibration.threshold import StoredCdf, threshold_scale
 from ltau_cli.core.choices import Method
 from ltau_cli.errors import ComputeError
@@ -131,6 +132,7 @@ def fit_calibration(
             method=method,
             levels=levels,
             cells=cells,
+            draws=describe_draws(rows, predictor.map.floors),
             predictor=predictor,
             baselines=_fit_baselines(rows, true_error, groups, group_error, fold, levels),
             groups=groups,
@@ -394,11 +396,6 @@ def weighted_quantiles(
     share *= (1.0 if n_draws is None else n_draws / (n_draws + 1)) / share[-1]
     place = np.minimum(np.searchsorted(share, levels - 1e-9), len(order) - 1)
     return values[order[place]]
-
-
-def draws_needed(level: float) -> int:
-    """Smallest number of draws of which a conformal bound of this level can be made."""
-    return int(np.ceil(level / (1 - level) - 1e-9))
 
 
 def split_rows(rows: Rows, *, fit_fraction: float, seed: int) -> npt.NDArray[np.bool_]:

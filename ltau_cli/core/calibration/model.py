@@ -81,6 +81,9 @@ class Calibration:
     levels : (n_levels,) float64
         Coverage levels of the bounds.
     cells : Cells
+    draws : (n, 4) float64
+        What was fitted on, see :func:`ltau_cli.core.calibration.support.describe_draws`; empty in
+        files of an older ltau.
     predictor : Predictor
     baselines : dict of str to Predictor
         ``constant``, ``neighbor distance`` and, with groups, ``group mean``, which the method must
@@ -96,6 +99,7 @@ class Calibration:
     method: Method
     levels: Floats
     cells: Cells
+    draws: Floats
     predictor: Predictor
     baselines: Mapping[str, Predictor]
     groups: npt.NDArray[Any]
