@@ -20,8 +20,8 @@ from ltau_cli.core.calibration.model import (
 )
 from ltau_cli.core.calibration.predicted import Predicted
 
-FEATURES_OF_VERSION_1 = 4  # of FEATURES, without those that bend the law
-BASELINES = ("constant", "neighbor distance", GROUP_MEAN)  # in the order they are stored
+FEATURES_OF_OLD = (4, 6)  # of format version 1 and 2
+BASELINES = ("constant", "neighbor distance", GROUP_MEAN)  # of version 1 and 2, in this order
 
 
 class CalibrationFile(Artifact):
@@ -154,6 +154,7 @@ def to_datasets(calibration: Calibration, prefix: str = "") -> dict[str, npt.NDA
         "feature_floors": own.map.floors,
         "exponent_center": own.map.center,
         "exponent_covariance": own.map.covariance,
+        "user_features": np.array(own.map.features[len(FEATURES) :], dtype=np.str_),
         "bound_ratio": own.bound_ratio,
         "ratio_quantiles": own.ratio_quantiles,
         "draws": calibration.draws,
@@ -161,6 +162,9 @@ def to_datasets(calibration: Calibration, prefix: str = "") -> dict[str, npt.NDA
         "distance_edges": cells.distance_edges,
         "groups": calibration.groups,
         "group_error": calibration.group_error,
+        "baselines/names": np.array(list(calibration.baselines)),
+        "baselines/exponent_center": np.stack([b.map.center for b in baselines]),
+        "baselines/exponent_covariance": np.stack([b.map.covariance for b in baselines]),
         "baselines/coefficients": np.stack([b.map.coefficients for b in baselines]),
         "baselines/bound_ratio": np.concatenate([b.bound_ratio for b in baselines]),
         "baselines/ratio_quantiles": np.concatenate([b.ratio_quantiles for b in baselines]),
@@ -181,38 +185,49 @@ def read_calibration(artifact: Artifact, prefix: str = "") -> Calibration:
         there = artifact.has(prefix + name)
         return artifact.read(prefix + name) if there else np.asarray(missing)
 
+    features = (*FEATURES, *read("user_features").tolist())
     n_features = len(read("feature_floors"))
-    version_1 = n_features == FEATURES_OF_VERSION_1
-    missing = len(FEATURES) - n_features if version_1 else 0
-    certain = np.zeros((len(FEATURES), len(FEATURES)))
+    # version 1 has none of the features that bend the law, version 2 no last epoch
+    missing = len(features) - n_features
+    certain = np.zeros((n_features, n_features))
 
     def error_map(coefficients: Floats, knots: Floats, center: Floats, doubt: Floats) -> ErrorMap:
         return ErrorMap(
             np.pad(coefficients, (0, missing)), knots,
-            np.pad(read("feature_floors"), (0, missing), constant_values=FAR), center, doubt,
+            np.pad(read("feature_floors"), (0, missing), constant_values=FAR),
+            np.pad(center, (0, missing)), np.pad(doubt, (0, missing)), features,
         )  # fmt: skip
 
     coefficients = read("baselines/coefficients")
-    bounds, quantiles = read("baselines/bound_ratio"), read("baselines/ratio_quantiles")
-    baselines = {
-        name: Predictor(
-            error_map(coefficients[i], np.zeros((2, 0)), certain[0], certain),
-            bounds[i : i + 1], quantiles[i : i + 1],
-        )
-        for i, name in enumerate(BASELINES[: len(coefficients)])
-    }  # fmt: skip
+    n_baselines = len(BASELINES) if len(read("groups")) else len(BASELINES) - 1
+    names = read("baselines/names", BASELINES[:n_baselines]).tolist()
+    center = read("baselines/exponent_center", np.zeros((len(names), n_features)))
+    doubt = read("baselines/exponent_covariance", np.zeros((len(names), n_features, n_features)))
     plain = prefix == ""
     cells = Cells(read("bound_groups"), read("distance_edges"))
     sizes = {
-        "coefficients": len(FEATURES) + 1 - missing,
-        "feature_floors": len(FEATURES) - missing,
-        "baselines/coefficients": len(BASELINES) if len(read("groups")) else len(BASELINES) - 1,
+        "coefficients": n_features + 1,
+        "baselines/coefficients": len(names),
         "bound_ratio": (len(cells.groups) + 1) * cells.n_bins,
         "group_error": len(read("groups")) + 1,
     }
     for name, size in sizes.items():
         if len(read(name)) != size:
             raise damaged(artifact.path, f"dataset {prefix}{name} has size {len(read(name))}")
+    old = artifact.attributes["format_version"] < 3
+    if (
+        n_features not in (FEATURES_OF_OLD if old else (len(features),))
+        or coefficients.shape[1] != n_features + 1
+    ):
+        raise damaged(artifact.path, f"dataset {prefix}feature_floors has size {n_features}")
+    bounds, quantiles = read("baselines/bound_ratio"), read("baselines/ratio_quantiles")
+    baselines = {
+        name: Predictor(
+            error_map(coefficients[i], np.zeros((2, 0)), center[i], doubt[i]),
+            bounds[i : i + 1], quantiles[i : i + 1],
+        )
+        for i, name in enumerate(names)
+    }  # fmt: skip
     if quantiles.shape[1] != len(RATIO_LEVELS):
         raise damaged(artifact.path, f"its ratio_quantiles are not {len(RATIO_LEVELS)} levels")
     draws = read("draws", np.zeros((0, 4)))

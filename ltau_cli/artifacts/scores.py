@@ -42,6 +42,11 @@ class ScoresFile(Artifact):
         """Whether the scores were made with a calibration."""
         return self.has("calibration/coefficients")
 
+    @property
+    def feature_names(self) -> tuple[str, ...]:
+        """Names of the user's own features."""
+        return tuple(self.read("feature_names").tolist()) if self.has("features") else ()
+
     def calibration(self) -> Calibration | None:
         """Return the calibration that the scores were made with.
 
@@ -201,6 +206,7 @@ def row_dtype(scorer: Scorer) -> np.dtype[Any]:
     scaled = scorer.threshold_scale is not None
     optional = (
         "in_training", "row_hash",
+        *("last_epoch_error",) * (scorer.model.last_epoch_error is not None),
         *("calibrated_uncertainty",) * scaled, *("cdf",) * scorer.with_cdf,
     )  # fmt: skip
     return np.dtype([

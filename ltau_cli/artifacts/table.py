@@ -111,6 +111,7 @@ LABELS = {
     "n_quantiles": "quantile_levels",
     "n_levels": "levels",
     "n_edges": "cdf_edges",
+    "n_own_features": "feature_names",
 }
 SHOWN = tuple(name for name in PER_ROW if name != "row_hash")
 ROW_LABELS = ("structure", "group", "sample_id")
@@ -121,7 +122,7 @@ Columns = dict[str, npt.NDArray[Any]]
 
 
 def name_columns(
-    datasets: Iterable[str], labels: Mapping[str, Sequence[float] | npt.NDArray[np.float64]]
+    datasets: Iterable[str], labels: Mapping[str, Sequence[float] | npt.NDArray[Any]]
 ) -> Names:
     """Columns of each dataset: ``quantiles`` has ``quantile_0.5``, ``quantile_0.9`` and so on.
 
@@ -147,7 +148,8 @@ def name_columns(
         if spec.dims[1] == "n_thresholds" and len(values) == 1:  # needs no label
             names[dataset] = [name]
         else:
-            names[dataset] = [f"{name.removesuffix('s')}_{value:.6g}" for value in values]
+            texts = [v if isinstance(v, str) else f"{v:.6g}" for v in values]
+            names[dataset] = [f"{name.removesuffix('s')}_{text}" for text in texts]
     return names
 
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
+from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -103,6 +104,15 @@ class PartRange(click.ParamType):  # type: ignore[type-arg]
     "species beside the descriptors]",
 )
 @click.option(
+    "--feature",
+    "features",
+    multiple=True,
+    metavar="NAME[=FILE]",
+    help="A number for each row that grows with its error, such as the spread of a committee: the "
+    "calibration learns what it is worth. An array, or an extxyz file with the column NAME; "
+    "without FILE the array NAME beside the descriptors. Repeatable.",
+)
+@click.option(
     "--calibration",
     type=options.PATH,
     help="Calibration artifact: also give calibrated errors and bounds.",
@@ -124,6 +134,7 @@ def command(
     folder: Path | None,
     natoms: str | None,
     group: str | None,
+    features: tuple[str, ...],
     part: tuple[int, int] | None,
     threads: int,
     resume: bool,
@@ -145,6 +156,7 @@ def command(
       ltau score descriptors.h5
       ltau score new.npy -m model.h5 --natoms natoms.npy --calibration calibration.h5
       ltau score md_*.h5 -O scores/ --resume
+      ltau score new.npy --feature spread=committee_std.npy
       ltau score huge.npy --shard $SLURM_ARRAY_TASK_ID/$SLURM_ARRAY_TASK_COUNT
     """
     from ltau_cli.stages import score
@@ -156,11 +168,18 @@ def command(
                 f"--{name} belongs to a single input",
                 hint=f"store {name} beside the descriptors in each file (.npz or .h5)",
             )
+    places = dict(feature.partition("=")[::2] for feature in features)
+    if len(descriptors) > 1 and any(places.values()):
+        raise UsageError(
+            "--feature NAME=FILE belongs to a single input",
+            hint="store NAME beside the descriptors in each file (.npz or .h5): --feature NAME",
+        )
     if folder is not None:
         jobs = score.jobs_in_folder(descriptors, folder, part)
     else:
         result = output or Path(score.result_name("scores", part))
         jobs = [score.Job(descriptors[0], result, natoms, group)]
+    jobs = [replace(job, features=places) for job in jobs]
     results = score.run_many(
         jobs, model, settings=ScoreSettings(part=part, **settings), threads=threads,
         resume=resume, force=force, progress=console.progress,

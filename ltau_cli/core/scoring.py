@@ -35,6 +35,8 @@ class Model:
     counts : (n_points, n_edges + 1) unsigned int, or callable
         Or ``counts(points)`` reads those of some points, whose numbers increase.
     mean_error, max_error : (n_points,) float32
+    last_epoch_error : (n_points,) float32 or None
+        Mean of the last logged errors; None in files of an older ltau.
     uncertainty : (n_points, n_thresholds) float32
     multiplicity : (n_points,) int64
     shards : Shards
@@ -61,6 +63,7 @@ class Model:
     counts: npt.NDArray[np.unsignedinteger] | RowReader
     mean_error: npt.NDArray[np.float32]
     max_error: npt.NDArray[np.float32]
+    last_epoch_error: npt.NDArray[np.float32] | None
     uncertainty: npt.NDArray[np.float32]
     multiplicity: npt.NDArray[np.int64]
     shards: Shards
@@ -149,8 +152,9 @@ class Scorer:
         self.floor = distance_floor(self.rounding, self.loo_distance)
         total = np.bincount(model.points.of_sample, weights=self.loo_distance)
         own_distance = (total / model.multiplicity).astype(np.float32)
+        last = () if model.last_epoch_error is None else (model.last_epoch_error[:, None],)
         self._exact = np.concatenate(
-            [model.mean_error[:, None], own_distance[:, None], model.uncertainty], axis=1
+            [model.mean_error[:, None], own_distance[:, None], model.uncertainty, *last], axis=1
         )
         self._reference = np.sort(self.loo_distance)
 
@@ -167,8 +171,9 @@ class Scorer:
         dict of str to (n, ...) array
             ``expected_error`` (error units), ``uncertainty`` (n, n_thresholds), ``quantiles``
             (n, n_levels), ``neighbor_distance``, ``relative_distance``, ``ood_pvalue``,
-            ``in_training`` (whether a training sample has the same descriptors), and what else was
-            asked for.
+            ``in_training`` (whether a training sample has the same descriptors),
+            ``last_epoch_error`` (expected error by the last epoch alone; error units), and what
+            else was asked for.
         """
         model = self.model
         block = np.asarray(block, dtype=np.float32)
@@ -207,6 +212,8 @@ class Scorer:
             "ood_pvalue": ood_pvalue(distance, self._reference),
             "in_training": in_training,
         }
+        if model.last_epoch_error is not None:
+            result["last_epoch_error"] = means[:, -1]
         if self.threshold_scale is not None:
             result["calibrated_uncertainty"] = mixture.above[:, len(self.thresholds) :]
         if self.with_cdf:

@@ -169,9 +169,11 @@ def _score(
         for burn_in, errors in mean_error.items():
             pooled = np.bincount(points.of_sample, weights=errors) / points.multiplicity
             expected = near.mean(pooled[place])
-            rows = Rows(expected, relative, distance)
             if found is own:
-                rows = Rows(*(pairs.to_samples(v) for v in (expected, relative, distance)))
+                expected = pairs.to_samples(expected)
+                rows = Rows(expected, pairs.to_samples(relative), pairs.to_samples(distance))
+            else:
+                rows = Rows(expected, relative, distance)
             results.append((Choice(scale, k, weighting, burn_in), rows))
     return results
 

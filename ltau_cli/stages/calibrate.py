@@ -26,7 +26,7 @@ from ltau_cli.core.calibration.fit import (
     fit_calibration,
     split_rows,
 )
-from ltau_cli.core.calibration.maps import FEATURES, Floats, Rows, join_rows
+from ltau_cli.core.calibration.maps import Floats, Rows, join_rows
 from ltau_cli.core.calibration.metrics import Reliability, reliability
 from ltau_cli.core.calibration.model import Calibration
 from ltau_cli.core.calibration.support import too_close
@@ -188,7 +188,7 @@ def run(
             "n_draws": fitted.n_draws,
             "missing_draws": {f"{level:g}": n for level, n in fitted.missing.items()},
             "k": first.parameters["k"],
-            "exponents": _exponents(calibration.predictor.map.coefficients),
+            "exponents": calibration.predictor.map.exponents(),
             "levels": calibration.levels,
             "bound_groups": calibration.cells.groups,
             "heldout": _check(calibration, checked, rest),
@@ -328,6 +328,7 @@ def _check_sets(sets: Sequence[_Known]) -> None:
             "other quantiles": np.array_equal(
                 other.read("quantile_levels"), first.read("quantile_levels")
             ),
+            "other features": sorted(other.feature_names) == sorted(first.feature_names),
         }.items():
             if not same:
                 raise UsageError(
@@ -417,12 +418,6 @@ def of_threshold(
         "calibration_error_after": after.error,
     }
     return numbers, before, after
-
-
-def _exponents(coefficients: Floats) -> dict[str, float]:
-    """Return the exponents that are not 0, by feature."""
-    pairs = zip(FEATURES, coefficients[1:], strict=True)
-    return {name: float(value) for name, value in pairs if value != 0}
 
 
 def _mean_pvalue(one: _Known) -> float:

@@ -11,9 +11,10 @@ import contextlib
 import itertools
 import logging
 import os
+import re
 import warnings
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
@@ -40,6 +41,7 @@ from ltau_cli.artifacts.spool import Spool, open_spool, open_temporary_spool
 from ltau_cli.artifacts.table import LEADING, SHOWN, Columns, name_columns, to_columns
 from ltau_cli.artifacts.write import as_stored, to_json
 from ltau_cli.core.calibration.apply import Calibrator
+from ltau_cli.core.calibration.maps import FEATURES
 from ltau_cli.core.scoring import Model, Scorer
 from ltau_cli.core.structures import Block, log_structure_distance
 from ltau_cli.core.threads import available_threads
@@ -47,6 +49,7 @@ from ltau_cli.errors import ArtifactError, InputError, LtauWarning, OutputError,
 from ltau_cli.output import STDOUT, check_target, open_text
 from ltau_cli.progress import Advance, Progress, silent
 from ltau_cli.readers.descriptors import Descriptors, find_labels, find_structures, open_descriptors
+from ltau_cli.readers.features import read_feature
 from ltau_cli.readers.place import Place
 from ltau_cli.stages.results import Result, only_if_asked
 from ltau_cli.stages.settings import ScoreSettings
@@ -120,12 +123,16 @@ class Job:
         Atoms per structure.
     group : str, optional
         Label of each row, such as its species.
+    features : dict of str to str, optional
+        Features of the user's own by name: (n_queries,) numbers, at least 0, in an array file or an
+        extxyz column; an empty place is the array of that name beside the descriptors.
     """
 
     descriptors: str
     output: Path
     natoms: str | None = None
     group: str | None = None
+    features: Mapping[str, str] = field(default_factory=dict)
 
 
 def jobs_in_folder(
@@ -172,6 +179,7 @@ def run(
     *,
     natoms: str | None = None,
     group: str | None = None,
+    features: Mapping[str, str] | None = None,
     settings: ScoreSettings | None = None,
     threads: int | None = None,
     resume: bool = False,
@@ -179,7 +187,7 @@ def run(
     progress: Progress = silent,
 ) -> ScoreResult:
     """Score one descriptor file; see :class:`Job` and :func:`run_many`."""
-    job = Job(os.fspath(descriptors), Path(output), natoms, group)
+    job = Job(os.fspath(descriptors), Path(output), natoms, group, features or {})
     (result,) = run_many(
         [job], Path(model), settings=settings, threads=threads, resume=resume, force=force,
         progress=progress,
@@ -230,7 +238,7 @@ def run_many(
     settings = settings or ScoreSettings()
     read = [model, settings.calibration, *(job.descriptors for job in jobs)]
     for job in jobs:
-        inputs = [*read, job.natoms, job.group]
+        inputs = [*read, job.natoms, job.group, *filter(None, job.features.values())]
         check_target(job.output, force=force or resume, inputs=inputs)
     with open_artifact(model, ModelFile) as artifact, Hasher() as hasher:
         for job in jobs:
@@ -270,6 +278,7 @@ class _Work:
     source: Descriptors
     structure: npt.NDArray[np.int64] | None
     labels: dict[str, npt.NDArray[Any]]  # group and sample_id of each row, where they are known
+    features: npt.NDArray[np.float32]  # (n, n_features) of the user's own
     header: Header
     hasher: Hasher  # of the descriptors and what belongs to them
 
@@ -322,9 +331,13 @@ def _open_work(job: Job, shared: _Shared) -> Iterator[_Work]:
         if counts is not None:
             hasher.add("natoms", counts.path, "natoms", key=counts.key)
         labels = _find_labels(job, place, source.n, hasher)
-        _check_calibration(shared, place, structure, labels)
-        header = _header(shared, place, source.n, structure, labels)
-        yield _Work(job, shared, source, structure, labels, header, hasher)
+        features = _read_features(job, place, source.n, hasher)
+        _check_calibration(shared, place, structure, labels, features)
+        header = _header(shared, place, source.n, structure, labels, list(features))
+        columns = np.zeros((source.n, 0), np.float32)
+        if features:
+            columns = np.stack(list(features.values()), axis=1)
+        yield _Work(job, shared, source, structure, labels, columns, header, hasher)
 
 
 def _header(
@@ -333,6 +346,7 @@ def _header(
     n_rows: int,
     structure: npt.NDArray[np.int64] | None,
     labels: Mapping[str, npt.NDArray[Any]],
+    features: Sequence[str],
 ) -> Header:
     """Say what stands beside the rows."""
     scorer, wanted = shared.scorer, shared.settings.part
@@ -349,6 +363,7 @@ def _header(
         "quantiles": scorer.quantiles,
         "cdf": scorer.with_cdf,
         "labels": sorted(labels),
+        "features": features,
     }
     if shared.calibrator is not None:
         parameters["calibration_method"] = shared.calibrator.calibration.method
@@ -359,7 +374,7 @@ def _header(
         first=part.first,
         n=part.n,
         n_structures=n_structures,
-        columns=_columns(shared),
+        columns=_columns(shared) | ({"feature_names": np.array(features)} if features else {}),
         calibration=None if shared.calibrator is None else shared.calibrator.calibration,
         label_dtypes={name: as_stored(values).dtype for name, values in labels.items()},
         parameters=parameters,
@@ -379,11 +394,31 @@ def _find_labels(job: Job, place: Place, n: int, hasher: Hasher) -> dict[str, np
     return {name: labels for name, labels in found.items() if labels is not None}
 
 
+def _read_features(
+    job: Job, place: Place, n: int, hasher: Hasher
+) -> dict[str, npt.NDArray[np.float32]]:
+    """Read the user's own features, by name."""
+    found = {}
+    for name, given in sorted(job.features.items()):
+        if not re.fullmatch(r"[A-Za-z]\w*", name, re.ASCII) or name in FEATURES:
+            raise UsageError(
+                f"{name!r} cannot be the name of a feature",
+                hint="use letters, digits and _, such as spread, and none of "
+                + ", ".join(FEATURES),
+            )
+        where = None if given == "" else Place.parse(given)
+        if where is not None:
+            hasher.add("feature", where.path, "feature", key=where.key, feature=name)
+        found[name] = read_feature(name, where, place, n)
+    return found
+
+
 def _check_calibration(
     shared: _Shared,
     place: Place,
     structure: npt.NDArray[np.int64] | None,
     labels: Mapping[str, npt.NDArray[Any]],
+    features: Mapping[str, npt.NDArray[np.float32]],
 ) -> None:
     """Refuse rows that do not come with what the calibration needs to know of them."""
     if shared.calibrator is None:
@@ -401,6 +436,12 @@ def _check_calibration(
                 f"{place}: the rows of a structure do not stand together, so --shard would cut it",
                 hint="score the file in one call, or sort its rows by structure",
             )
+    lacking = sorted(calibration.predictor.map.used & set(calibration.own_features) - set(features))
+    if lacking:
+        raise InputError(
+            f"{path} uses the feature {lacking[0]} of each row, which {place} comes without",
+            hint=f"give it: --feature {lacking[0]}=FILE, made as for the calibration",
+        )
     if len(calibration.cells.groups) and "group" not in labels:
         raise InputError(
             f"{path} has bounds for each group, but {place} does not say which group "
@@ -567,7 +608,10 @@ def _complete(
     """Turn structured rows into blocks with structures, labels and calibrated columns."""
     calibrator = work.shared.calibrator
     blocks = _with_labels(parts, work)
-    return blocks if calibrator is None else calibrator.columns(blocks, log_distance)
+    if calibrator is None:
+        return blocks
+    names = tuple(work.header.parameters["features"])
+    return replace(calibrator, feature_names=names).columns(blocks, log_distance)
 
 
 def _with_labels(parts: Iterable[npt.NDArray[Any]], work: _Work) -> Iterator[Block]:
@@ -579,6 +623,8 @@ def _with_labels(parts: Iterable[npt.NDArray[Any]], work: _Work) -> Iterator[Blo
         if work.structure is not None:
             block["structure"] = work.structure[start:stop]
         block |= {name: labels[start:stop] for name, labels in work.labels.items()}
+        if work.features.shape[1]:
+            block["features"] = work.features[start:stop]
         if used is not None:
             block["in_calibration"] = used(start, block["row_hash"])
         yield block

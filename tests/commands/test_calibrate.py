@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 
 from ltau_cli.core.calibration.metrics import reliability
-from tests.helpers import COMPUTE, INPUT, USAGE, check, save
+from tests.helpers import COMPUTE, INPUT, USAGE, check, contents, save
 
 
 @pytest.mark.parametrize(
@@ -205,3 +205,54 @@ def test_bounds_that_nothing_like_the_rows_stands_for(pipeline, ltau, tmp_path):
     assert told["doubtful_levels"] == [0.8, 0.9, 0.95]
     assert told["beyond_share"] == 1
     assert 1 <= told["effective_draws"] < 2
+
+
+@pytest.fixture
+def with_spread(pipeline, ltau, tmp_path):
+    """Scores and a calibration with a feature that knows the error."""
+    truth, rng = np.load(pipeline.true_errors), np.random.default_rng(0)
+    spread = save(tmp_path / "spread.npy", truth * rng.lognormal(0, 0.5, len(truth)))
+    words = ("-m", pipeline.model, "--natoms", pipeline.natoms)
+    feature = ("--feature", f"spread={spread}")
+    scores, fitted = tmp_path / "s.h5", tmp_path / "c.h5"
+    assert ltau("score", pipeline.descriptors, *words, *feature, "-o", scores).code == 0
+    result = ltau("calibrate", scores, pipeline.true_errors, "-o", fitted, "--json")
+    assert result.code == 0, result.err
+    words = ("score", pipeline.descriptors, *words, "--calibration", fitted)
+    return words, feature, json.loads(result.out), tmp_path
+
+
+def test_a_feature_of_the_users_own(with_spread, pipeline, ltau):
+    words, feature, summary, folder = with_spread
+    assert summary["exponents"]["spread"] > 0.3
+    own = summary["heldout"]["predictors"]["ltau"]
+    assert own["rank_correlation"] > 0.7  # 0.4 without
+    out = folder / "out.h5"
+    assert ltau(*words, *feature, "-o", out).code == 0
+    found = contents(out)
+    assert found["feature_names"].tolist() == ["spread"]
+    np.testing.assert_array_equal(
+        found["features"][:, 0], np.load(folder / "spread.npy").astype(np.float32)
+    )
+    table = ltau("export", out, "--columns", "feature_spread,calibrated_error").out
+    assert table.startswith("feature_spread,calibrated_error")
+    assert ltau("evaluate", out, pipeline.true_errors).code == 0
+    parts = [folder / f"{i}.h5" for i in range(3)]
+    for i, part in enumerate(parts):
+        assert ltau(*words, *feature, "--shard", f"{i}/3", "-o", part).code == 0
+    assert ltau("merge", *parts, "-o", folder / "all.h5").code == 0
+    assert (folder / "all.h5").read_bytes() == out.read_bytes()
+
+
+def test_a_calibration_that_uses_a_feature_needs_it(with_spread, pipeline, ltau):
+    words, feature, _, folder = with_spread
+    check(ltau(*words, "-o", folder / "o.h5"), INPUT, "uses the feature spread")
+    check(
+        ltau(*words, "--feature", "gap=" + feature[1][7:], "-o", folder / "o.h5"), INPUT, "spread"
+    )
+    check(ltau(*words, "--feature", "spread", "-o", folder / "o.h5"), INPUT, "has no array spread")
+    for name in ("expected_error", "a b", ""):
+        given = ("--feature", f"{name}={feature[1][7:]}")
+        check(ltau(*words, *given, "-o", folder / "o.h5"), USAGE, repr(name))
+    sets = (folder / "s.h5", pipeline.true_errors, pipeline.scores, pipeline.true_errors)
+    check(ltau("calibrate", *sets, "-o", folder / "o.h5"), USAGE, "other features")

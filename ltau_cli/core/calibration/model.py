@@ -9,7 +9,7 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
-from ltau_cli.core.calibration.maps import ErrorMap, Floats, Rows
+from ltau_cli.core.calibration.maps import FEATURES, ErrorMap, Floats, Rows
 from ltau_cli.core.calibration.predicted import Predicted
 from ltau_cli.core.choices import Method
 
@@ -87,7 +87,8 @@ class Calibration:
     predictor : Predictor
     baselines : dict of str to Predictor
         ``constant``, ``neighbor distance`` and, with groups, ``group mean``, which the method must
-        beat; they have no cells.
+        beat; where the scores know it, ``last epoch``: the method without the rest of the
+        trajectory. They have no cells.
     groups : (n_groups,) labels
         Groups of the calibration rows, increasing; empty without groups.
     group_error : (n_groups + 1,) float64
@@ -107,6 +108,11 @@ class Calibration:
     thresholds: Floats
     threshold_scale: Floats
 
+    @property
+    def own_features(self) -> tuple[str, ...]:
+        """Names of the user's own features that the rows came with."""
+        return self.predictor.map.features[len(FEATURES) :]
+
     def predict(self, rows: Rows, baseline: str | None = None) -> Predicted:
         """Predict the error distribution of each row, after a baseline if one is named."""
         own = self.predictor if baseline is None else self.baselines[baseline]
@@ -122,3 +128,4 @@ class Calibration:
 
 
 GROUP_MEAN = "group mean"
+LAST_EPOCH = "last epoch"
