@@ -161,6 +161,7 @@ class ScoresParameters(_ScoresParameters, total=False):
 
     shard: Part
     calibration_method: Method
+    cutoff: Annotated[float, Within(0)]
 
 
 class Riskiest(TypedDict):
@@ -254,11 +255,15 @@ class HeldOut(TypedDict):
     quantiles: list[Quantile]
 
 
-class CalibrationSummary(TypedDict):
-    """What figures and ``ltau score`` read of a calibration."""
-
+class _CalibrationSummary(TypedDict):
     k: Positive
     heldout: HeldOut
+
+
+class CalibrationSummary(_CalibrationSummary, total=False):
+    """What figures and ``ltau score`` read of a calibration."""
+
+    cutoff: Annotated[float, Within(0)] | None
 
 
 def parse(text: Any, of: Any) -> Any:

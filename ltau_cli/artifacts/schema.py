@@ -513,6 +513,11 @@ SCORES = ArtifactSpec(
             "mean of the last logged errors of the k nearest training samples", rules=FROM_0,
         ),
         _optional(
+            "local_distance", _QUERY, "float32", ONE,
+            "geometric mean of the relative distances of the atom and its spatial neighbors, with "
+            "--frames", rules=FROM_0,
+        ),
+        _optional(
             "features", ("n_queries", "n_own_features"), "float32", ONE,
             "the user's own features, with --feature", rules=FROM_0, beside="feature_names",
         ),

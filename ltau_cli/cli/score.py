@@ -13,7 +13,7 @@ from ltau_cli.cli import options
 from ltau_cli.cli.console import Console, number, percent, quantity, table
 from ltau_cli.errors import UsageError
 from ltau_cli.output import STDOUT
-from ltau_cli.stages.settings import ScoreSettings
+from ltau_cli.stages.settings import DEFAULT_CUTOFF, ScoreSettings
 
 MANY_FLAGGED = 0.05
 
@@ -104,6 +104,18 @@ class PartRange(click.ParamType):  # type: ignore[type-arg]
     "species beside the descriptors]",
 )
 @click.option(
+    "--frames",
+    metavar="FILE",
+    help="The frames (extxyz) whose atoms the rows are, instead of --natoms, for large cells: "
+    "distances are averaged around each atom instead of over the whole structure.",
+)
+@click.option(
+    "--cutoff",
+    type=options.Finite(min=0, min_open=True),
+    help="With --frames: how far around, in Å.  [default: the calibration's, or "
+    f"{DEFAULT_CUTOFF:g}]",
+)
+@click.option(
     "--feature",
     "features",
     multiple=True,
@@ -133,6 +145,7 @@ def command(
     output: Path | None,
     folder: Path | None,
     natoms: str | None,
+    frames: str | None,
     group: str | None,
     features: tuple[str, ...],
     part: tuple[int, int] | None,
@@ -162,7 +175,11 @@ def command(
     from ltau_cli.stages import score
 
     _check_usage(descriptors, output, folder, as_json, resume)
-    for name, given in {"natoms": natoms, "group": group}.items():
+    if frames is None and settings["cutoff"] is not None:
+        raise UsageError("--cutoff needs --frames")
+    if frames is not None and natoms is not None:
+        raise UsageError("--frames and --natoms both say what a structure is", hint="give one")
+    for name, given in {"natoms": natoms, "group": group, "frames": frames}.items():
         if len(descriptors) > 1 and given is not None:
             raise UsageError(
                 f"--{name} belongs to a single input",
@@ -179,7 +196,7 @@ def command(
     else:
         result = output or Path(score.result_name("scores", part))
         jobs = [score.Job(descriptors[0], result, natoms, group)]
-    jobs = [replace(job, features=places) for job in jobs]
+    jobs = [replace(job, features=places, frames=frames) for job in jobs]
     results = score.run_many(
         jobs, model, settings=ScoreSettings(part=part, **settings), threads=threads,
         resume=resume, force=force, progress=console.progress,

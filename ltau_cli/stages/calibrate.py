@@ -66,6 +66,8 @@ class CalibrateResult(Result):
         How many more each level needs that is above what these can tell.
     k : int
         Neighbors of the scores.
+    cutoff : float or None
+        Of the neighbors whose distances were averaged (Å), if the scores know frames.
     exponents : dict
         Of the power law, by feature.
     levels : (n_levels,) float64
@@ -88,6 +90,7 @@ class CalibrateResult(Result):
     n_draws: int
     missing_draws: dict[str, int]
     k: int
+    cutoff: float | None
     exponents: dict[str, float]
     levels: npt.NDArray[np.float64]
     bound_groups: npt.NDArray[Any]
@@ -188,6 +191,7 @@ def run(
             "n_draws": fitted.n_draws,
             "missing_draws": {f"{level:g}": n for level, n in fitted.missing.items()},
             "k": first.parameters["k"],
+            "cutoff": first.parameters.get("cutoff"),
             "exponents": calibration.predictor.map.exponents(),
             "levels": calibration.levels,
             "bound_groups": calibration.cells.groups,
@@ -324,6 +328,7 @@ def _check_sets(sets: Sequence[_Known]) -> None:
         for what, same in {
             "another model": other.model_fingerprint == first.model_fingerprint,
             "another -k": other.parameters["k"] == first.parameters["k"],
+            "another --cutoff": other.parameters.get("cutoff") == first.parameters.get("cutoff"),
             "other thresholds": np.array_equal(one.thresholds, sets[0].thresholds),
             "other quantiles": np.array_equal(
                 other.read("quantile_levels"), first.read("quantile_levels")

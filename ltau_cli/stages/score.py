@@ -43,16 +43,23 @@ from ltau_cli.artifacts.write import as_stored, to_json
 from ltau_cli.core.calibration.apply import Calibrator
 from ltau_cli.core.calibration.maps import FEATURES
 from ltau_cli.core.scoring import Model, Scorer
-from ltau_cli.core.structures import Block, log_structure_distance
+from ltau_cli.core.structures import Block, local_distance, log_structure_distance
 from ltau_cli.core.threads import available_threads
 from ltau_cli.errors import ArtifactError, InputError, LtauWarning, OutputError, UsageError
 from ltau_cli.output import STDOUT, check_target, open_text
 from ltau_cli.progress import Advance, Progress, silent
-from ltau_cli.readers.descriptors import Descriptors, find_labels, find_structures, open_descriptors
+from ltau_cli.readers.descriptors import (
+    Descriptors,
+    find_labels,
+    find_structures,
+    open_descriptors,
+    structures_from_natoms,
+)
 from ltau_cli.readers.features import read_feature
+from ltau_cli.readers.frames import neighbors_of, read_frames, read_natoms
 from ltau_cli.readers.place import Place
 from ltau_cli.stages.results import Result, only_if_asked
-from ltau_cli.stages.settings import ScoreSettings
+from ltau_cli.stages.settings import DEFAULT_CUTOFF, ScoreSettings
 from ltau_cli.writers.tables import write_table
 
 log = logging.getLogger("ltau")
@@ -123,6 +130,9 @@ class Job:
         Atoms per structure.
     group : str, optional
         Label of each row, such as its species.
+    frames : str, optional
+        Extxyz file of the frames, for the mean distances around each atom instead of those of whole
+        structures.
     features : dict of str to str, optional
         Features of the user's own by name: (n_queries,) numbers, at least 0, in an array file or an
         extxyz column; an empty place is the array of that name beside the descriptors.
@@ -133,6 +143,7 @@ class Job:
     natoms: str | None = None
     group: str | None = None
     features: Mapping[str, str] = field(default_factory=dict)
+    frames: str | None = None
 
 
 def jobs_in_folder(
@@ -180,6 +191,7 @@ def run(
     natoms: str | None = None,
     group: str | None = None,
     features: Mapping[str, str] | None = None,
+    frames: str | None = None,
     settings: ScoreSettings | None = None,
     threads: int | None = None,
     resume: bool = False,
@@ -187,7 +199,7 @@ def run(
     progress: Progress = silent,
 ) -> ScoreResult:
     """Score one descriptor file; see :class:`Job` and :func:`run_many`."""
-    job = Job(os.fspath(descriptors), Path(output), natoms, group, features or {})
+    job = Job(os.fspath(descriptors), Path(output), natoms, group, features or {}, frames)
     (result,) = run_many(
         [job], Path(model), settings=settings, threads=threads, resume=resume, force=force,
         progress=progress,
@@ -238,7 +250,7 @@ def run_many(
     settings = settings or ScoreSettings()
     read = [model, settings.calibration, *(job.descriptors for job in jobs)]
     for job in jobs:
-        inputs = [*read, job.natoms, job.group, *filter(None, job.features.values())]
+        inputs = [*read, job.natoms, job.group, job.frames, *filter(None, job.features.values())]
         check_target(job.output, force=force or resume, inputs=inputs)
     with open_artifact(model, ModelFile) as artifact, Hasher() as hasher:
         for job in jobs:
@@ -267,6 +279,8 @@ class _Shared:
     hasher: Hasher  # of the model and the calibration
     calibrator: Calibrator | None
     fitted_on: FittedOn | None
+    cutoff: float  # Å, where there are frames
+    local: bool  # whether the calibration is of scores with frames
 
 
 @dataclass(frozen=True)
@@ -293,9 +307,10 @@ def _prepare(artifact: ModelFile, settings: ScoreSettings, hasher: Hasher, threa
     fitted = artifact.load()
     k = _check_k(settings.k, fitted, artifact.path)
     limits = np.array(sorted(set(settings.thresholds)) or fitted.thresholds, dtype=np.float64)
-    calibrator, fitted_on = _load_calibration(
-        settings.calibration, fitted, artifact.path, k, limits
+    calibrator, fitted_on, calibrated = _load_calibration(
+        settings, fitted, artifact.path, k, limits
     )
+    cutoff = calibrated or settings.cutoff or DEFAULT_CUTOFF
     scorer = Scorer(
         fitted,
         k=k,
@@ -306,7 +321,10 @@ def _prepare(artifact: ModelFile, settings: ScoreSettings, hasher: Hasher, threa
         threads=threads,
     )
     rows = settings.block_rows or fitted.shards.rows
-    return _Shared(settings, scorer, rows, artifact.units, hasher, calibrator, fitted_on)
+    return _Shared(
+        settings, scorer, rows, artifact.units, hasher, calibrator, fitted_on, cutoff,
+        calibrated is not None,
+    )  # fmt: skip
 
 
 def _check_input(job: Job, model: ModelFile, part: tuple[int, int] | None) -> None:
@@ -327,13 +345,18 @@ def _open_work(job: Job, shared: _Shared) -> Iterator[_Work]:
         place = source.source.place
         hasher.add("descriptors", place.path, "descriptors", key=place.key, rows=source.n)
         counts = None if job.natoms is None else Place.parse(job.natoms)
-        structure = find_structures(place, counts, source.n)
+        if job.frames is None:
+            structure = find_structures(place, counts, source.n)
+        else:
+            frames = Path(job.frames)
+            hasher.add("frames", frames, "frames")
+            structure = structures_from_natoms(read_natoms(frames), source.n, job.frames)
         if counts is not None:
             hasher.add("natoms", counts.path, "natoms", key=counts.key)
         labels = _find_labels(job, place, source.n, hasher)
         features = _read_features(job, place, source.n, hasher)
-        _check_calibration(shared, place, structure, labels, features)
-        header = _header(shared, place, source.n, structure, labels, list(features))
+        _check_calibration(shared, job, place, structure, labels, features)
+        header = _header(shared, job, place, source.n, structure, labels, list(features))
         columns = np.zeros((source.n, 0), np.float32)
         if features:
             columns = np.stack(list(features.values()), axis=1)
@@ -342,6 +365,7 @@ def _open_work(job: Job, shared: _Shared) -> Iterator[_Work]:
 
 def _header(
     shared: _Shared,
+    job: Job,
     place: Place,
     n_rows: int,
     structure: npt.NDArray[np.int64] | None,
@@ -365,6 +389,8 @@ def _header(
         "labels": sorted(labels),
         "features": features,
     }
+    if job.frames is not None:
+        parameters["cutoff"] = shared.cutoff
     if shared.calibrator is not None:
         parameters["calibration_method"] = shared.calibrator.calibration.method
     if wanted is not None:
@@ -415,6 +441,7 @@ def _read_features(
 
 def _check_calibration(
     shared: _Shared,
+    job: Job,
     place: Place,
     structure: npt.NDArray[np.int64] | None,
     labels: Mapping[str, npt.NDArray[Any]],
@@ -424,6 +451,12 @@ def _check_calibration(
     if shared.calibrator is None:
         return
     calibration, path = shared.calibrator.calibration, shared.settings.calibration
+    if shared.local != (job.frames is not None):
+        did, hint = ("with", "give --frames") if shared.local else ("without", "leave out --frames")
+        raise InputError(
+            f"{path} was fitted on scores {did} frames",
+            hint=f"{hint}, or calibrate on scores made in the same way",
+        )
     if calibration.predictor.map.needs_structures:
         if structure is None:
             raise InputError(
@@ -466,7 +499,9 @@ def _score_to_csv(work: _Work, progress: Progress) -> dict[str, Any]:
         advance = stack.enter_context(progress("scoring", work.header.n))
         stream = stack.enter_context(open_text(STDOUT))
         blocks = _score_blocks(work, work.header.first, advance)
-        if calibrator is not None and calibrator.calibration.predictor.map.needs_structures:
+        if work.job.frames is not None or (
+            calibrator is not None and calibrator.calibration.predictor.map.needs_structures
+        ):
             spool = stack.enter_context(open_temporary_spool(row_dtype(scorer)))
             for _, rows in blocks:
                 spool.append(rows)
@@ -589,6 +624,13 @@ def _finished_blocks(spool: Spool, work: _Work) -> Iterator[Block]:
     """Yield what the spool holds, with what else is known of the rows."""
     calibrator, structure = work.shared.calibrator, work.structure
     log_distance = None
+    if work.job.frames is not None:
+        return _complete(
+            (rows for _, rows in spool.blocks(WRITE_ROWS)),
+            work,
+            None,
+            _local_distances(spool, work),
+        )
     if calibrator is not None and calibrator.calibration.predictor.map.needs_structures:
         assert structure is not None, "checked when the file was opened"
         first = work.header.first
@@ -602,19 +644,39 @@ def _finished_blocks(spool: Spool, work: _Work) -> Iterator[Block]:
     return _complete((rows for _, rows in spool.blocks(WRITE_ROWS)), work, log_distance)
 
 
+def _local_distances(spool: Spool, work: _Work) -> npt.NDArray[np.float32]:
+    """Average the relative distances around each atom of the frames, (n,)."""
+    assert work.job.frames is not None, "checked by the caller"
+    distance = np.concatenate([rows["relative_distance"] for _, rows in spool.blocks(WRITE_ROWS)])
+    found = np.empty_like(distance)
+    start = -work.header.first
+    for frame in read_frames(Path(work.job.frames)):
+        stop = start + len(frame)
+        if start >= 0 and stop <= len(distance):
+            pairs = neighbors_of(frame, work.shared.cutoff)
+            found[start:stop] = local_distance(distance[start:stop], *pairs)
+        start = stop
+    return found
+
+
 def _complete(
-    parts: Iterable[npt.NDArray[Any]], work: _Work, log_distance: npt.NDArray[np.float64] | None
+    parts: Iterable[npt.NDArray[Any]],
+    work: _Work,
+    log_distance: npt.NDArray[np.float64] | None,
+    local: npt.NDArray[np.float32] | None = None,
 ) -> Iterator[Block]:
     """Turn structured rows into blocks with structures, labels and calibrated columns."""
     calibrator = work.shared.calibrator
-    blocks = _with_labels(parts, work)
+    blocks = _with_labels(parts, work, local)
     if calibrator is None:
         return blocks
     names = tuple(work.header.parameters["features"])
     return replace(calibrator, feature_names=names).columns(blocks, log_distance)
 
 
-def _with_labels(parts: Iterable[npt.NDArray[Any]], work: _Work) -> Iterator[Block]:
+def _with_labels(
+    parts: Iterable[npt.NDArray[Any]], work: _Work, local: npt.NDArray[np.float32] | None
+) -> Iterator[Block]:
     used = _find_used(work)
     start = work.header.first
     for rows in parts:
@@ -623,6 +685,8 @@ def _with_labels(parts: Iterable[npt.NDArray[Any]], work: _Work) -> Iterator[Blo
         if work.structure is not None:
             block["structure"] = work.structure[start:stop]
         block |= {name: labels[start:stop] for name, labels in work.labels.items()}
+        if local is not None:
+            block["local_distance"] = local[start - work.header.first : stop - work.header.first]
         if work.features.shape[1]:
             block["features"] = work.features[start:stop]
         if used is not None:
@@ -693,15 +757,16 @@ def _threshold_scale(calibrator: Calibrator | None) -> npt.NDArray[np.float64] |
 
 
 def _load_calibration(
-    path: Path | None,
+    settings: ScoreSettings,
     model: Model,
     model_path: Path,
     k: int,
     thresholds: npt.NDArray[np.float64],
-) -> tuple[Calibrator | None, FittedOn | None]:
-    """Read the maps, and which rows of which descriptors they were fitted on."""
+) -> tuple[Calibrator | None, FittedOn | None, float | None]:
+    """Read the maps, which rows of which descriptors they were fitted on, and their cutoff."""
+    path = settings.calibration
     if path is None:
-        return None, None
+        return None, None, None
     with open_artifact(path, CalibrationFile) as artifact:
         if artifact.model_fingerprint != model.fingerprint:
             raise ArtifactError(
@@ -721,4 +786,10 @@ def _load_calibration(
                 LtauWarning,
                 stacklevel=2,
             )
-        return Calibrator(calibration, thresholds), artifact.fitted_on()
+        cutoff = artifact.summary.get("cutoff")
+        if None not in (cutoff, settings.cutoff) and cutoff != settings.cutoff:
+            raise UsageError(
+                f"{path} was fitted on scores with --cutoff {cutoff:g}, not {settings.cutoff:g}",
+                hint="leave out --cutoff, or calibrate again",
+            )
+        return Calibrator(calibration, thresholds), artifact.fitted_on(), cutoff

@@ -132,7 +132,10 @@ def _rows(scores: ScoresFile, group: npt.NDArray[Any] | None) -> Rows:
     names += ["features"]
     block: Block = {name: scores.read(name) for name in names if scores.has(name)}
     distance = None
-    if scores.has("structure"):
+    if scores.has("local_distance"):
+        block["structure"] = scores.read("structure")
+        distance = scores.read("local_distance").astype(np.float64)
+    elif scores.has("structure"):
         structure = block["structure"] = scores.read("structure")
         pairs = [(structure, block["relative_distance"])]
         distance = np.exp(log_structure_distance(pairs, int(structure.max()) + 1))[structure]

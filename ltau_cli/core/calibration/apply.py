@@ -40,10 +40,14 @@ class Calibrator:
         blocks : iterable of dict of str to (m, ...) arrays
             With ``structure`` and ``group`` where they are known.
         log_distance : (n_structures,) float64 or None
-            See :func:`ltau_cli.core.structures.log_structure_distance`; None leaves structures out.
+            See :func:`ltau_cli.core.structures.log_structure_distance`; None takes the
+            ``local_distance`` of each row, where that is there.
         """
         for block in blocks:
-            structure = None if log_distance is None else np.exp(log_distance[block["structure"]])
+            local = block.get("local_distance")
+            structure = None if local is None else local.astype(np.float64)
+            if log_distance is not None:
+                structure = np.exp(log_distance[block["structure"]])
             predicted = self.calibration.predict(rows_of(block, structure, self.feature_names))
             found = {"calibrated_error": predicted.mean, "error_bound": predicted.bounds()}
             if "calibrated_uncertainty" not in block:

@@ -32,13 +32,15 @@ def describe_draws(rows: Rows, floors: Floats) -> Floats:
     -------
     (n, 4) float64
         Geometric mean of the relative distance and of the expected error in each draw, largest
-        relative distance, and how many draws this one stands for: of more than :data:`LARGEST` so
-        many are chosen, evenly by distance, the nearest and the farthest too.
+        distance (of the structure, where the rows know that), and how many draws this one stands
+        for: of more than :data:`LARGEST` so many are chosen, evenly by distance, the nearest and
+        the farthest too.
     """
     draw, n = rows.draw, np.bincount(rows.draw)
     distance = rows.log("relative_distance", floors[1])
     largest = np.full(len(n), -np.inf)
-    np.maximum.at(largest, draw, distance)
+    far = rows.log("structure_distance", floors[2]) if rows.by_structure else distance
+    np.maximum.at(largest, draw, far)
     error = np.bincount(draw, rows.log("expected_error", floors[0])) / n
     logs = [np.bincount(draw, distance) / n, error, largest, np.zeros(len(n))]
     found = np.exp(np.stack(logs, axis=1))
@@ -71,6 +73,7 @@ class Likeness:
         self.n = np.zeros(n_structures or 1)
         self.by_structure = n_structures > 0
         self.n_beyond = 0
+        self.local = False
 
     def add(self, block: Block) -> None:
         """Add rows, one after the other, so that the result does not depend on the blocks."""
@@ -83,7 +86,9 @@ class Likeness:
         np.add.at(self.total, place, np.stack(logs, axis=1))
         np.add.at(self.n, place, 1)
         farthest = self.calibration.draws[:, 2].max()
-        self.n_beyond += int((block["relative_distance"] > farthest).sum())
+        self.local = "local_distance" in block
+        far = block["local_distance" if self.local else "relative_distance"]
+        self.n_beyond += int((far > farthest).sum())
 
     def result(self) -> dict[str, Any]:
         """Return what is told of it.
@@ -102,8 +107,8 @@ class Likeness:
         n, there = self.n.sum(), self.n > 0
         means = self.total[there] / self.n[there, None]
         beyond = self.n_beyond
-        if own.predictor.map.needs_structures:
-            beyond = self.n[there] @ (means[:, 0] > np.log(draws[:, 0].max()))
+        if own.predictor.map.needs_structures and not self.local:
+            beyond = self.n[there] @ (means[:, 0] > np.log(draws[:, 2].max()))
         n_scored = len(means) if self.by_structure else int(n)
         n_draws = float(draws[:, 3].sum())
         share = effective_share(np.log(draws[:, :2]), means.mean(axis=0), n_scored, n_draws)
