@@ -130,7 +130,7 @@ def test_scores_follow_the_stored_numbers(made):
         maps = {name: file[name][...] for name in file if isinstance(file[name], h5py.Dataset)}
     log_r = np.log(r.astype(float))
     of_structure = np.exp(np.bincount(structure, log_r) / np.bincount(structure))[structure]
-    a, b, c, g, _, h, _ = maps["coefficients"]
+    a, b, c, g, _, h, _, _ = maps["coefficients"]
     floors = maps["feature_floors"]
     mean = (
         np.exp(a) * np.maximum(m, floors[0]) ** b * np.maximum(r, floors[1]) ** c
@@ -140,7 +140,7 @@ def test_scores_follow_the_stored_numbers(made):
     assert maps["bound_groups"].tolist() == [b"Cu", b"O"]
     cell = 3 * (group == b"O") + np.digitize(r, maps["distance_edges"])
     logs = np.log(
-        [m, r, of_structure, np.ones(len(m)), np.maximum(of_structure, 2), np.full(len(m), 2)]
+        [m, r, of_structure, np.ones(len(m)), np.maximum(of_structure, 2), *np.full((2, len(m)), 2)]
     )
     away = logs.T - maps["exponent_center"]
     spread = np.sqrt(np.einsum("ij,jk,ik->i", away, maps["exponent_covariance"], away))
