@@ -13,7 +13,7 @@ from ltau_cli.cli import options
 from ltau_cli.cli.console import Console, number, percent, quantity, table
 from ltau_cli.errors import UsageError
 from ltau_cli.output import STDOUT
-from ltau_cli.stages.settings import DEFAULT_CUTOFF, ScoreSettings
+from ltau_cli.stages.settings import DEFAULT_CUTOFF, ClusterSettings, ScoreSettings
 
 MANY_FLAGGED = 0.05
 
@@ -136,6 +136,7 @@ class PartRange(click.ParamType):  # type: ignore[type-arg]
     help="Rows in memory at a time; changes no result.  [default: 16384, or with a model in shards "
     "as many as one of them has]",
 )
+@options.cluster
 @options.threads
 @options.json_output
 @options.common
@@ -150,6 +151,7 @@ def command(
     features: tuple[str, ...],
     part: tuple[int, int] | None,
     threads: int,
+    cluster: ClusterSettings | None,
     resume: bool,
     force: bool,
     console: Console,
@@ -199,7 +201,7 @@ def command(
     jobs = [replace(job, features=places, frames=frames) for job in jobs]
     results = score.run_many(
         jobs, model, settings=ScoreSettings(part=part, **settings), threads=threads,
-        resume=resume, force=force, progress=console.progress,
+        cluster=cluster, resume=resume, force=force, progress=console.progress,
     )  # fmt: skip
     if folder is not None:
         _report_many(results, as_json, console)
