@@ -14,7 +14,8 @@ with and without structures known: mean, 5 % and 95 % of ``--draws`` draws of th
 Then what a few labeled structures of the other sets buy. ``--splits 0`` leaves out the first table;
 ``--plot FILE`` draws the first two.
 
-``last epoch alone`` is ltau with a log of one epoch. The published method is k = 10, unscaled
+``last epoch`` is ltau with a log of one epoch, ``ltau with spread`` with ``test_SET_spread`` as a
+feature, where that is there. The published method is k = 10, unscaled
 descriptors, the threshold scaled (Vita et al., doi 10.1088/2632-2153/adb4b9); its 90 % bound is
 the scaled quantile of the mixed CDF.
 """
@@ -78,17 +79,14 @@ def main() -> None:
     warnings.simplefilter("ignore")
     sets = arguments.sets or find_sets(arguments.folder)
     with tempfile.TemporaryDirectory() as work:
+        found = prepare(arguments.folder, sets, Path(work), FitSettings(), "default")
         published = prepare(
             arguments.folder, sets, Path(work), FitSettings(k=10, scale="none"), "published"
         )
-        default = prepare(arguments.folder, sets, Path(work), FitSettings(), "default")
-        burn_in = len(list((arguments.folder / "logs").iterdir())) - 1
-        last = prepare(
-            arguments.folder, sets, Path(work), FitSettings(burn_in=burn_in), "last_epoch"
-        )
+    default = {s: replace(scored, rows=replace(scored.rows, own={})) for s, scored in found.items()}
     results: dict[str, dict[str, list[Row]]] = {}
     for seed in range(arguments.splits):
-        for method, by_set in one_split(published, default, last, sets, seed):
+        for method, by_set in one_split(published, default, found, sets, seed):
             for name, row in by_set.items():
                 results.setdefault(method, {}).setdefault(name, []).append(row)
     if results:
@@ -126,6 +124,7 @@ def prepare(
             work / f"{name}_{s}.h5",
             str(folder / f"test_{s}_natoms.npy"),
             str(folder / f"test_{s}_species.npy"),
+            {p.stem.split("_")[-1]: str(p) for p in folder.glob(f"test_{s}_spread.npy")},
         )
         for s in sets
     ]
@@ -159,7 +158,7 @@ def read_errors(folder: Path, name: str) -> npt.NDArray[np.float64]:
 def one_split(
     published: dict[str, Scored],
     default: dict[str, Scored],
-    last: dict[str, Scored],
+    featured: dict[str, Scored],
     sets: list[str],
     seed: int,
 ) -> Iterator[tuple[str, dict[str, Row]]]:
@@ -183,9 +182,9 @@ def one_split(
         }
 
     measured = measure(default)
-    of_last = measure(last)
-    for s in sets:
-        measured[s]["last epoch alone"] = of_last[s][CALIBRATED]
+    if first.rows.own != featured[sets[0]].rows.own:
+        for s, of_set in measure(featured).items():
+            measured[s]["ltau with spread"] = of_set[CALIBRATED]
     for name in measured[sets[0]]:
         yield (
             name,

@@ -5,8 +5,9 @@
 The network of sample_data is trained again on ``sample_data/train.xyz`` while its errors are
 logged. Then new frames, EMT as the truth: 1,200 at 300 K (120 trajectories) and 100 at 900 K (20)
 of the particles it was trained on, and 120 at 300 K (40) of another kind: 38 atoms instead of 55,
-any number of them Cu. Needs torch and ase (``pip install ltau[sample]``) and about 20 minutes of
-one core.
+any number of them Cu. A second network, trained from another seed, is a committee of two with the
+first: ``test_SET_spread.npy`` holds the size of the difference between their forces. Needs torch
+and ase (``pip install ltau[sample]``) and about 25 minutes of one core.
 """
 
 from __future__ import annotations
@@ -50,6 +51,7 @@ def main() -> None:
         frames, on_epoch=lambda epoch, errors: np.save(logs / f"epoch_{epoch}.npy", errors)
     )
     sample.write_set(folder, "train", frames, sample.evaluate(model, frames)[0])
+    second = sample.train(frames, seed=sample.SEED + 1)
     starts = [(frame_set, start) for frame_set in SETS for start in range(frame_set.n_starts)]
     with ProcessPoolExecutor(
         arguments.processes, initializer=torch.set_num_threads, initargs=(1,)
@@ -59,7 +61,10 @@ def main() -> None:
         own = [
             f for (of, _), found in zip(starts, made, strict=True) if of is frame_set for f in found
         ]
-        sample.write_test_set(folder, frame_set.name, own, *sample.evaluate(model, own))
+        found = sample.evaluate(model, own)
+        sample.write_test_set(folder, frame_set.name, own, *found)
+        difference = found[1] - sample.evaluate(second, own)[1]
+        np.save(folder / f"{frame_set.name}_spread.npy", np.linalg.norm(difference, axis=1))
         np.save(folder / f"{frame_set.name}_clusters.npy", [f.info["start"] for f in own])
 
 

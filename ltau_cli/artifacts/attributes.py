@@ -142,6 +142,7 @@ class ScoresParameters(_ScoresParameters, total=False):
 
     shard: Part
     calibration_method: Method
+    cutoff: Annotated[float, Within(0)]
 
 
 class Riskiest(TypedDict):
@@ -153,9 +154,17 @@ class Riskiest(TypedDict):
     ood_pvalue: float
 
 
-class ScoresSummary(TypedDict):
-    """What is told of a result that is up to date."""
+class Likeness(TypedDict):
+    """How like the scored rows those are that were calibrated on."""
 
+    what: Literal["structures", "rows"]
+    beyond_share: Share
+    n_draws: Positive
+    effective_draws: Annotated[float, Within(0)]
+    doubtful_levels: list[Share]
+
+
+class _ScoresSummary(TypedDict):
     n_queries: Count
     n_structures: Count
     k: Positive
@@ -168,6 +177,12 @@ class ScoresSummary(TypedDict):
     mean_expected_error: float
     mean_relative_distance: float
     riskiest: Annotated[list[Riskiest], Within(1)]
+
+
+class ScoresSummary(_ScoresSummary, total=False):
+    """What is told of a result that is up to date."""
+
+    likeness: Likeness
 
 
 class CalibrationParameters(TypedDict):
@@ -221,11 +236,15 @@ class HeldOut(TypedDict):
     quantiles: list[Quantile]
 
 
-class CalibrationSummary(TypedDict):
-    """What figures and ``ltau score`` read of a calibration."""
-
+class _CalibrationSummary(TypedDict):
     k: Positive
     heldout: HeldOut
+
+
+class CalibrationSummary(_CalibrationSummary, total=False):
+    """What figures and ``ltau score`` read of a calibration."""
+
+    cutoff: Annotated[float, Within(0)] | None
 
 
 def parse(text: Any, of: Any) -> Any:

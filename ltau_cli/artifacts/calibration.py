@@ -20,8 +20,8 @@ from ltau_cli.core.calibration.model import (
 )
 from ltau_cli.core.calibration.predicted import Predicted
 
-FEATURES_OF_VERSION_1 = 4  # of FEATURES, without those that bend the law
-BASELINES = ("constant", "neighbor distance", GROUP_MEAN)  # in the order they are stored
+FEATURES_OF_OLD = (4, 6)  # of format version 1 and 2
+BASELINES = ("constant", "neighbor distance", GROUP_MEAN)  # of version 1 and 2, in this order
 
 
 class CalibrationFile(Artifact):
@@ -56,14 +56,19 @@ class CalibrationFile(Artifact):
             return self.read(name).astype(np.float64)
         return self.predicted().exceedance(self.read("thresholds"))  # format version 1
 
-    def fitted_on(self) -> list[FittedOn]:
-        """Return the descriptors of each set, and which of their rows were fitted on."""
+    def fitted_on(self) -> FittedOn:
+        """Return which rows were fitted on."""
+        return FittedOn(
+            self.read("fit_hash") if self.has("fit_hash") else None, self._rows_of_files()
+        )
+
+    def _rows_of_files(self) -> list[tuple[dict[str, Any], npt.NDArray[np.int64]]]:
         self.input("descriptors")  # there is one at least
         rows, start, found = self.read("fit_row"), 0, []
         for record in self.inputs:
             if record["role"] == "descriptors":
                 stop = start + record["rows"]
-                found.append(FittedOn(record, rows[(rows >= start) & (rows < stop)] - start))
+                found.append((record, rows[(rows >= start) & (rows < stop)] - start))
                 start = stop
         return found
 
@@ -74,14 +79,14 @@ class FittedOn:
 
     Attributes
     ----------
-    descriptors : dict
-        The record of the file that was scored.
-    rows : (n,) int64
-        Its rows.
+    hashes : (n,) int64 or None
+        Of their descriptors, increasing; None in files of an older ltau.
+    files : list of (dict, (m,) int64)
+        The record of each file that was scored, and its rows.
     """
 
-    descriptors: dict[str, Any]
-    rows: npt.NDArray[np.int64]
+    hashes: npt.NDArray[np.int64] | None
+    files: list[tuple[dict[str, Any], npt.NDArray[np.int64]]]
 
 
 @dataclass(frozen=True)
@@ -114,6 +119,7 @@ def write_calibration(
     writer: ArtifactWriter,
     calibration: Calibration,
     fit_row: npt.NDArray[np.int64],
+    fit_hash: npt.NDArray[np.int64] | None,
     checked: CheckedRows,
 ) -> None:
     """Write the maps, the rows they were fitted on, and those they were checked on."""
@@ -123,6 +129,8 @@ def write_calibration(
     writer.put("thresholds", calibration.thresholds)
     writer.put("threshold_scale", calibration.threshold_scale)
     writer.put("fit_row", fit_row, compress=True)
+    if fit_hash is not None:
+        writer.put("fit_hash", np.unique(fit_hash))
     writer.put("heldout_row", checked.row, compress=True)
     writer.put("heldout_true_error", checked.true_error)
     writer.put("heldout_expected_error", checked.rows.expected_error)
@@ -146,12 +154,17 @@ def to_datasets(calibration: Calibration, prefix: str = "") -> dict[str, npt.NDA
         "feature_floors": own.map.floors,
         "exponent_center": own.map.center,
         "exponent_covariance": own.map.covariance,
+        "user_features": np.array(own.map.features[len(FEATURES) :], dtype=np.str_),
         "bound_ratio": own.bound_ratio,
         "ratio_quantiles": own.ratio_quantiles,
+        "draws": calibration.draws,
         "bound_groups": cells.groups,
         "distance_edges": cells.distance_edges,
         "groups": calibration.groups,
         "group_error": calibration.group_error,
+        "baselines/names": np.array(list(calibration.baselines)),
+        "baselines/exponent_center": np.stack([b.map.center for b in baselines]),
+        "baselines/exponent_covariance": np.stack([b.map.covariance for b in baselines]),
         "baselines/coefficients": np.stack([b.map.coefficients for b in baselines]),
         "baselines/bound_ratio": np.concatenate([b.bound_ratio for b in baselines]),
         "baselines/ratio_quantiles": np.concatenate([b.ratio_quantiles for b in baselines]),
@@ -172,40 +185,54 @@ def read_calibration(artifact: Artifact, prefix: str = "") -> Calibration:
         there = artifact.has(prefix + name)
         return artifact.read(prefix + name) if there else np.asarray(missing)
 
+    features = (*FEATURES, *read("user_features").tolist())
     n_features = len(read("feature_floors"))
-    version_1 = n_features == FEATURES_OF_VERSION_1
-    missing = len(FEATURES) - n_features if version_1 else 0
-    certain = np.zeros((len(FEATURES), len(FEATURES)))
+    # version 1 has none of the features that bend the law, version 2 no last epoch
+    missing = len(features) - n_features
+    certain = np.zeros((n_features, n_features))
 
     def error_map(coefficients: Floats, knots: Floats, center: Floats, doubt: Floats) -> ErrorMap:
         return ErrorMap(
             np.pad(coefficients, (0, missing)), knots,
-            np.pad(read("feature_floors"), (0, missing), constant_values=FAR), center, doubt,
+            np.pad(read("feature_floors"), (0, missing), constant_values=FAR),
+            np.pad(center, (0, missing)), np.pad(doubt, (0, missing)), features,
         )  # fmt: skip
 
     coefficients = read("baselines/coefficients")
-    bounds, quantiles = read("baselines/bound_ratio"), read("baselines/ratio_quantiles")
-    baselines = {
-        name: Predictor(
-            error_map(coefficients[i], np.zeros((2, 0)), certain[0], certain),
-            bounds[i : i + 1], quantiles[i : i + 1],
-        )
-        for i, name in enumerate(BASELINES[: len(coefficients)])
-    }  # fmt: skip
+    n_baselines = len(BASELINES) if len(read("groups")) else len(BASELINES) - 1
+    names = read("baselines/names", BASELINES[:n_baselines]).tolist()
+    center = read("baselines/exponent_center", np.zeros((len(names), n_features)))
+    doubt = read("baselines/exponent_covariance", np.zeros((len(names), n_features, n_features)))
     plain = prefix == ""
     cells = Cells(read("bound_groups"), read("distance_edges"))
     sizes = {
-        "coefficients": len(FEATURES) + 1 - missing,
-        "feature_floors": len(FEATURES) - missing,
-        "baselines/coefficients": len(BASELINES) if len(read("groups")) else len(BASELINES) - 1,
+        "coefficients": n_features + 1,
+        "baselines/coefficients": len(names),
         "bound_ratio": (len(cells.groups) + 1) * cells.n_bins,
         "group_error": len(read("groups")) + 1,
     }
     for name, size in sizes.items():
         if len(read(name)) != size:
             raise damaged(artifact.path, f"dataset {prefix}{name} has size {len(read(name))}")
+    old = artifact.attributes["format_version"] < 3
+    if (
+        n_features not in (FEATURES_OF_OLD if old else (len(features),))
+        or coefficients.shape[1] != n_features + 1
+    ):
+        raise damaged(artifact.path, f"dataset {prefix}feature_floors has size {n_features}")
+    bounds, quantiles = read("baselines/bound_ratio"), read("baselines/ratio_quantiles")
+    baselines = {
+        name: Predictor(
+            error_map(coefficients[i], np.zeros((2, 0)), center[i], doubt[i]),
+            bounds[i : i + 1], quantiles[i : i + 1],
+        )
+        for i, name in enumerate(names)
+    }  # fmt: skip
     if quantiles.shape[1] != len(RATIO_LEVELS):
         raise damaged(artifact.path, f"its ratio_quantiles are not {len(RATIO_LEVELS)} levels")
+    draws = read("draws", np.zeros((0, 4)))
+    if draws.shape[1] != 4:
+        raise damaged(artifact.path, f"dataset {prefix}draws has {draws.shape[1]} columns, not 4")
     levels = artifact.read("levels")
     if plain:
         _check_heldout(artifact, levels)
@@ -215,6 +242,7 @@ def read_calibration(artifact: Artifact, prefix: str = "") -> Calibration:
         method=artifact.parameters["method" if plain else "calibration_method"],
         levels=levels,
         cells=cells,
+        draws=draws,
         predictor=Predictor(
             error_map(
                 read("coefficients"),

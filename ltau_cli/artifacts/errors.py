@@ -85,6 +85,8 @@ class LateEpochs:
     ----------
     rows : (n_kept,) int64
         Rows of the log that are kept, increasing.
+    runs : list of (n_kept_of_run,) int64
+        Places among these of the epochs of each run, in order.
 
     Raises
     ------
@@ -102,6 +104,7 @@ class LateEpochs:
                 hint=f"use --burn-in {shortest - 1} or less",
             )
         self.rows = np.sort(np.concatenate([own[burn_in:] for own in runs]))
+        self.runs = [np.searchsorted(self.rows, own[burn_in:]) for own in runs]
         self._dataset = log.dataset("errors")
         self._contiguous = len(self.rows) == int(self.rows[-1]) + 1 - int(self.rows[0])
 

@@ -75,6 +75,9 @@ class ModelFile(Artifact):
             counts=_counts_in_file(self) if sharded else self.read("counts"),
             mean_error=self.read("mean_error"),
             max_error=self.read("max_error"),
+            last_epoch_error=self.read("last_epoch_error")
+            if self.has("last_epoch_error")
+            else None,
             uncertainty=self.read("uncertainty"),
             multiplicity=multiplicity,
             shards=_open_shards(self),
@@ -132,6 +135,8 @@ class PooledPoints:
     ----------
     mean_error, max_error : (n_points,) float32
         Error units.
+    last_epoch_error : (n_points,) float32
+        Mean of the last logged errors.
     uncertainty : (n_points, n_thresholds) float32
     multiplicity : (n_points,) int64
     of_sample : (n_samples,) int64
@@ -140,6 +145,7 @@ class PooledPoints:
 
     mean_error: npt.NDArray[np.float32]
     max_error: npt.NDArray[np.float32]
+    last_epoch_error: npt.NDArray[np.float32]
     uncertainty: npt.NDArray[np.float32]
     multiplicity: npt.NDArray[np.int64]
     of_sample: npt.NDArray[np.int64]
@@ -166,6 +172,7 @@ def write_points(writer: ArtifactWriter, points: PooledPoints) -> None:
     """Write what is known of each point, and the point of each sample."""
     writer.put("mean_error", points.mean_error)
     writer.put("max_error", points.max_error)
+    writer.put("last_epoch_error", points.last_epoch_error)
     writer.put("uncertainty", points.uncertainty)
     writer.put("multiplicity", points.multiplicity, compress=True)
     writer.put("point", points.of_sample, compress=True)

@@ -13,6 +13,9 @@ from threading import Event
 from types import TracebackType
 from typing import Any
 
+import numpy as np
+import numpy.typing as npt
+
 from ltau_cli import stop
 from ltau_cli.errors import InputError, UsageError
 
@@ -140,6 +143,19 @@ def extend_record(old: dict[str, Any], new: dict[str, Any]) -> dict[str, Any]:
         "size": old["size"] + new["size"],
         "sha256": joined.hexdigest(),
     }
+
+
+def hash_rows(block: npt.NDArray[np.float32]) -> npt.NDArray[np.int64]:
+    """Hash each row of descriptors (n, d), so that it is known again in any file.
+
+    Returns
+    -------
+    (n,) int64
+        63 bits, at least 0.
+    """
+    rows = np.ascontiguousarray(block + np.float32(0))  # -0 is 0
+    digests = [hashlib.blake2b(row, digest_size=8).digest() for row in rows]
+    return (np.frombuffer(b"".join(digests), dtype="<u8") >> np.uint64(1)).astype(np.int64)
 
 
 def _digest(files: Sequence[Path], stopped: Event) -> tuple[int, str]:

@@ -337,6 +337,10 @@ MODEL = ArtifactSpec(
             "of a smaller k; NaN if never logged", required=False, nan=True, rules=FROM_0,
         ),
         _optional(
+            "last_epoch_error", _POINT, "float32", ERROR_UNITS,
+            "mean of the last logged errors of the point's samples", rules=FROM_0,
+        ),
+        _optional(
             "loo_group", _SAMPLE, "int64", ONE,
             "samples that were left out together, with --loo structure",
             rules=(Number("n_samples"),),
@@ -358,7 +362,11 @@ _MAPS = (
         "calibrated error = exp(coefficients[0]) * product of each feature to the power of its "
         "coefficient; features: expected error, relative distance, geometric mean of the "
         "structure's relative distances, neighbor distance, the third and the second again with a "
-        "floor where the law bends (not in version 1)",
+        "floor where the law bends (not in version 1), expected error of the last epoch (not in "
+        "version 2), and `user_features`",
+    ),
+    _optional(
+        "user_features", ("n_user_features",), "label", ONE, "names of the user's own features",
     ),
     DatasetSpec(
         "feature_floors", ("n_features",), "float64", ONE,
@@ -374,6 +382,12 @@ _MAPS = (
         "covariance of the exponents: with the features x of a row as logarithms, less their "
         "center, the spread of its calibrated error is s = sqrt(x' covariance x)",
         rules=(Within(-1e6, 1e6),),
+    ),
+    _optional(
+        "draws", ("n_draws", "four"), "float64", ONE,
+        "what was fitted on, by structure, cluster or row: geometric mean of the relative distance "
+        "and of the expected error, largest relative distance, and how many of them this one "
+        "stands for", rules=(Above(0),),
     ),
     _optional(
         "knots", ("two", "n_knots"), "float64", ERROR_UNITS,
@@ -406,10 +420,23 @@ _MAPS = (
         "group_error", ("n_groups+1",), "float64", ERROR_UNITS,
         "mean true error of each group, then of all rows", rules=FROM_0,
     ),
+    _optional(
+        "baselines/names", ("n_baselines",), "label", ONE,
+        "names of the baselines; in version 2 constant, neighbor distance and, with groups, group "
+        "mean",
+    ),
+    _optional(
+        "baselines/exponent_center", ("n_baselines", "n_features"), "float64", ONE,
+        "as `exponent_center`", rules=(Within(-1e3, 1e3),),
+    ),
+    _optional(
+        "baselines/exponent_covariance", ("n_baselines", "n_features", "n_features"), "float64",
+        ONE, "as `exponent_covariance`", rules=(Within(-1e6, 1e6),),
+    ),
     DatasetSpec(
         "baselines/coefficients", ("n_baselines", "n_coefficients"), "float64", ONE,
-        "baselines the method is compared with: a constant, the neighbor distance alone, and the "
-        "mean error of the row's group",
+        "baselines the method is compared with: a constant, the neighbor distance alone, the mean "
+        "error of the row's group, and the method with the last epoch alone",
     ),
     DatasetSpec(
         "baselines/bound_ratio", ("n_baselines", "n_levels"), "float64", ONE,
@@ -417,7 +444,7 @@ _MAPS = (
     ),
     DatasetSpec(
         "baselines/ratio_quantiles", ("n_baselines", "n_ratio_levels"), "float64", ONE,
-        "quantiles of true error over theirs", rules=(Within(0), Growing(strictly=False)),
+        "as `ratio_quantiles`", rules=FROM_0,
     ),
 )  # fmt: skip
 
@@ -433,7 +460,7 @@ def _rows_of_the_whole(
 
 SCORES = ArtifactSpec(
     kind="scores",
-    version=2,
+    version=3,
     description="Uncertainty of new predictions.",
     made_by="score",
     parameters=attributes.ScoresParameters,
@@ -472,6 +499,31 @@ SCORES = ArtifactSpec(
             "ood_pvalue", _QUERY, "float64", ONE,
             "share of training samples at least as far from their neighbors; small: out of domain",
             rules=SHARES,
+        ),
+        _optional(
+            "in_training", _QUERY, "bool", ONE,
+            "rows whose descriptors are those of a training sample",
+        ),
+        _optional(
+            "row_hash", _QUERY, "int64", ONE,
+            "hash of the row's descriptors, which are known again in any file by it", rules=FROM_0,
+        ),
+        _optional(
+            "last_epoch_error", _QUERY, "float32", ERROR_UNITS,
+            "mean of the last logged errors of the k nearest training samples", rules=FROM_0,
+        ),
+        _optional(
+            "local_distance", _QUERY, "float32", ONE,
+            "geometric mean of the relative distances of the atom and its spatial neighbors, with "
+            "--frames", rules=FROM_0,
+        ),
+        _optional(
+            "features", ("n_queries", "n_own_features"), "float32", ONE,
+            "the user's own features, with --feature", rules=FROM_0, beside="feature_names",
+        ),
+        _optional(
+            "feature_names", ("n_own_features",), "label", ONE, "of `features`",
+            beside="features",
         ),
         _optional(
             "calibrated_error", _QUERY, "float32", ERROR_UNITS, "calibrated expected error",
@@ -583,7 +635,7 @@ SCORES = ArtifactSpec(
 
 CALIBRATION = ArtifactSpec(
     kind="calibration",
-    version=2,
+    version=3,
     description="Fitted maps from predicted to observed errors, and how well they hold.",
     made_by="calibrate",
     parameters=attributes.CalibrationParameters,
@@ -605,6 +657,12 @@ CALIBRATION = ArtifactSpec(
         *_MAPS,
         DatasetSpec(
             "fit_row", ("n_fit",), "int64", ONE, "rows of the scores used for the fit",
+            rules=SORTED,
+        ),
+        _optional(
+            "fit_hash", ("n_fit_hashes",), "int64", ONE,
+            "hashes of the descriptors of these rows; without it (an older ltau) rows are known "
+            "again by their file",
             rules=SORTED,
         ),
         DatasetSpec(

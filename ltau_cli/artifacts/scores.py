@@ -15,6 +15,7 @@ from ltau_cli.artifacts.read import Artifact, damaged
 from ltau_cli.artifacts.schema import SCORES
 from ltau_cli.artifacts.write import ArtifactWriter, as_stored, create_artifact
 from ltau_cli.core.calibration.model import Calibration
+from ltau_cli.core.calibration.support import Likeness
 from ltau_cli.core.scoring import Scorer
 from ltau_cli.core.structures import Block
 from ltau_cli.core.summary import Summary
@@ -23,7 +24,7 @@ from ltau_cli.errors import ArtifactError, ComputeError
 ROW_DIM = "n_queries"
 WRITE_ROWS = 16_384  # rows written at a time: the layout of the file depends on it
 PER_ROW = tuple(spec.name for spec in SCORES.datasets if spec.dims[0] == ROW_DIM)
-_COMPRESSED = ("structure", "in_calibration", "group", "sample_id")
+_COMPRESSED = ("structure", "in_training", "in_calibration", "group", "sample_id")
 
 
 class ScoresFile(Artifact):
@@ -40,6 +41,11 @@ class ScoresFile(Artifact):
     def calibrated(self) -> bool:
         """Whether the scores were made with a calibration."""
         return self.has("calibration/coefficients")
+
+    @property
+    def feature_names(self) -> tuple[str, ...]:
+        """Names of the user's own features."""
+        return tuple(self.read("feature_names").tolist()) if self.has("features") else ()
 
     def calibration(self) -> Calibration | None:
         """Return the calibration that the scores were made with.
@@ -157,6 +163,7 @@ class Header:
     columns : dict of str to array
         The datasets without rows: ``thresholds``, ``quantile_levels``, ``levels``, ``cdf_edges``
         and the calibration.
+    calibration : Calibration or None
     label_dtypes : dict of str to numpy.dtype
         Of the label datasets, as stored.
     parameters, units, model_fingerprint
@@ -167,10 +174,26 @@ class Header:
     n: int
     n_structures: int
     columns: Mapping[str, npt.NDArray[Any]]
+    calibration: Calibration | None
     label_dtypes: Mapping[str, np.dtype[Any]]
     parameters: Mapping[str, Any]
     units: str
     model_fingerprint: str
+
+    def start_summary(self) -> Summary:
+        """Return the summary of no rows yet."""
+        of_whole = self.parameters.get("shard", {"n_structures": self.n_structures})
+        likeness = None
+        if self.calibration is not None and len(self.calibration.draws):
+            likeness = Likeness(self.calibration, of_whole["n_structures"])
+        return Summary(
+            self.n,
+            k=self.parameters["k"],
+            thresholds=self.columns["thresholds"],
+            levels=self.columns.get("levels", np.zeros(0)),
+            n_structures=self.n_structures,
+            likeness=likeness,
+        )
 
 
 def row_dtype(scorer: Scorer) -> np.dtype[Any]:
@@ -181,7 +204,11 @@ def row_dtype(scorer: Scorer) -> np.dtype[Any]:
         "n_edges": len(scorer.model.edges),
     }
     scaled = scorer.threshold_scale is not None
-    optional = ("calibrated_uncertainty",) * scaled + ("cdf",) * scorer.with_cdf
+    optional = (
+        "in_training", "row_hash",
+        *("last_epoch_error",) * (scorer.model.last_epoch_error is not None),
+        *("calibrated_uncertainty",) * scaled, *("cdf",) * scorer.with_cdf,
+    )  # fmt: skip
     return np.dtype([
         (spec.name, np.dtype(spec.dtype).newbyteorder("<"), tuple(sizes[d] for d in spec.dims[1:]))
         for spec in SCORES.datasets
@@ -236,13 +263,7 @@ def write_scores(
     OutputError
         If it exists already or cannot be written.
     """
-    summary = Summary(
-        header.n,
-        k=header.parameters["k"],
-        thresholds=header.columns["thresholds"],
-        levels=header.columns.get("levels", np.zeros(0)),
-        n_structures=header.n_structures,
-    )
+    summary = header.start_summary()
     with create_artifact(output, "scores", units=header.units, force=force) as writer:
         datasets: dict[str, Any] = {}
         done = 0

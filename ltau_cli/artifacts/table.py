@@ -10,7 +10,7 @@ import numpy as np
 import numpy.typing as npt
 
 from ltau_cli.artifacts.schema import SCORES
-from ltau_cli.artifacts.scores import ROW_DIM, WRITE_ROWS, ScoresFile
+from ltau_cli.artifacts.scores import PER_ROW, WRITE_ROWS, ScoresFile
 from ltau_cli.core.conditions import Condition, check_columns
 from ltau_cli.core.structures import Block
 from ltau_cli.progress import Advance
@@ -44,7 +44,7 @@ class ScoreTable:
             If a condition cannot be meant or names no column of the table.
         """
         labels = {name: artifact.read(name) for name in LABELS.values() if artifact.has(name)}
-        there = [spec.name for spec in artifact.present() if spec.dims[0] == ROW_DIM]
+        there = [spec.name for spec in artifact.present() if spec.name in SHOWN]
         first = [name for name in LEADING if name in there]
         names = ["row", *first, *(name for name in there if name not in first)]
         text = [name for name in first if artifact.dataset(name).dtype.kind == "S"]
@@ -111,7 +111,9 @@ LABELS = {
     "n_quantiles": "quantile_levels",
     "n_levels": "levels",
     "n_edges": "cdf_edges",
+    "n_own_features": "feature_names",
 }
+SHOWN = tuple(name for name in PER_ROW if name != "row_hash")
 ROW_LABELS = ("structure", "group", "sample_id")
 # Shown before the plain numbers.
 LEADING = (*ROW_LABELS, "calibrated_error", "error_bound", "calibrated_uncertainty")
@@ -120,7 +122,7 @@ Columns = dict[str, npt.NDArray[Any]]
 
 
 def name_columns(
-    datasets: Iterable[str], labels: Mapping[str, Sequence[float] | npt.NDArray[np.float64]]
+    datasets: Iterable[str], labels: Mapping[str, Sequence[float] | npt.NDArray[Any]]
 ) -> Names:
     """Columns of each dataset: ``quantiles`` has ``quantile_0.5``, ``quantile_0.9`` and so on.
 
@@ -146,7 +148,8 @@ def name_columns(
         if spec.dims[1] == "n_thresholds" and len(values) == 1:  # needs no label
             names[dataset] = [name]
         else:
-            names[dataset] = [f"{name.removesuffix('s')}_{value:.6g}" for value in values]
+            texts = [v if isinstance(v, str) else f"{v:.6g}" for v in values]
+            names[dataset] = [f"{name.removesuffix('s')}_{text}" for text in texts]
     return names
 
 

@@ -185,7 +185,7 @@ def _method_lines(summary: CalibrateResult) -> list[str]:
         "far_row": f"that beyond {FAR:g}",
     }
     powers = [
-        words[name] + ("" if value == 1 else f"^{value:.2f}")
+        words.get(name, name) + ("" if value == 1 else f"^{value:.2f}")
         for name, value in summary.exponents.items()
     ]
     form = "any growing function of the expected error"

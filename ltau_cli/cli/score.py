@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
+from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -12,7 +13,7 @@ from ltau_cli.cli import options
 from ltau_cli.cli.console import Console, number, percent, quantity, table
 from ltau_cli.errors import UsageError
 from ltau_cli.output import STDOUT
-from ltau_cli.stages.settings import ClusterSettings, ScoreSettings
+from ltau_cli.stages.settings import DEFAULT_CUTOFF, ClusterSettings, ScoreSettings
 
 MANY_FLAGGED = 0.05
 
@@ -103,6 +104,27 @@ class PartRange(click.ParamType):  # type: ignore[type-arg]
     "species beside the descriptors]",
 )
 @click.option(
+    "--frames",
+    metavar="FILE",
+    help="The frames (extxyz) whose atoms the rows are, instead of --natoms, for large cells: "
+    "distances are averaged around each atom instead of over the whole structure.",
+)
+@click.option(
+    "--cutoff",
+    type=options.Finite(min=0, min_open=True),
+    help="With --frames: how far around, in Å.  [default: the calibration's, or "
+    f"{DEFAULT_CUTOFF:g}]",
+)
+@click.option(
+    "--feature",
+    "features",
+    multiple=True,
+    metavar="NAME[=FILE]",
+    help="A number for each row that grows with its error, such as the spread of a committee: the "
+    "calibration learns what it is worth. An array, or an extxyz file with the column NAME; "
+    "without FILE the array NAME beside the descriptors. Repeatable.",
+)
+@click.option(
     "--calibration",
     type=options.PATH,
     help="Calibration artifact: also give calibrated errors and bounds.",
@@ -124,7 +146,9 @@ def command(
     output: Path | None,
     folder: Path | None,
     natoms: str | None,
+    frames: str | None,
     group: str | None,
+    features: tuple[str, ...],
     part: tuple[int, int] | None,
     threads: int,
     cluster: ClusterSettings | None,
@@ -147,22 +171,34 @@ def command(
       ltau score descriptors.h5
       ltau score new.npy -m model.h5 --natoms natoms.npy --calibration calibration.h5
       ltau score md_*.h5 -O scores/ --resume
+      ltau score new.npy --feature spread=committee_std.npy
       ltau score huge.npy --shard $SLURM_ARRAY_TASK_ID/$SLURM_ARRAY_TASK_COUNT
     """
     from ltau_cli.stages import score
 
     _check_usage(descriptors, output, folder, as_json, resume)
-    for name, given in {"natoms": natoms, "group": group}.items():
+    if frames is None and settings["cutoff"] is not None:
+        raise UsageError("--cutoff needs --frames")
+    if frames is not None and natoms is not None:
+        raise UsageError("--frames and --natoms both say what a structure is", hint="give one")
+    for name, given in {"natoms": natoms, "group": group, "frames": frames}.items():
         if len(descriptors) > 1 and given is not None:
             raise UsageError(
                 f"--{name} belongs to a single input",
                 hint=f"store {name} beside the descriptors in each file (.npz or .h5)",
             )
+    places = dict(feature.partition("=")[::2] for feature in features)
+    if len(descriptors) > 1 and any(places.values()):
+        raise UsageError(
+            "--feature NAME=FILE belongs to a single input",
+            hint="store NAME beside the descriptors in each file (.npz or .h5): --feature NAME",
+        )
     if folder is not None:
         jobs = score.jobs_in_folder(descriptors, folder, part)
     else:
         result = output or Path(score.result_name("scores", part))
         jobs = [score.Job(descriptors[0], result, natoms, group)]
+    jobs = [replace(job, features=places, frames=frames) for job in jobs]
     results = score.run_many(
         jobs, model, settings=ScoreSettings(part=part, **settings), threads=threads,
         cluster=cluster, resume=resume, force=force, progress=console.progress,
@@ -233,12 +269,34 @@ def _extent(summary: ScoreResult) -> str:
 
 
 def warn_of_flagged(summary: ScoreResult, console: Console) -> None:
-    """Warn if many rows are out of domain."""
+    """Warn if many rows are out of domain, or not like those that were calibrated on."""
     if summary.flagged_share > MANY_FLAGGED:
         where = "; the bounds are extrapolated there"
         console.warn(
             f"{percent(summary.flagged_share)} of the rows are out of domain"
             + (where if len(summary.levels) else "")
+        )
+    if summary.likeness is not None:
+        _warn_of_unlike(summary.likeness, console)
+
+
+def _warn_of_unlike(found: Mapping[str, Any], console: Console) -> None:
+    """Warn if the rows are not like those that were calibrated on."""
+    from ltau_cli.core.calibration.support import draws_needed
+
+    by_chance = 2 / (found["n_draws"] + 1)
+    if found["beyond_share"] > MANY_FLAGGED + by_chance:
+        console.warn(
+            f"{percent(found['beyond_share'])} of the rows are farther from the training set than "
+            "all that was calibrated on; the bounds are extrapolated there"
+        )
+    lost = [p for p in found["doubtful_levels"] if draws_needed(p) <= found["n_draws"]]
+    if lost:
+        console.warn(
+            f"the {found['n_draws']:,} {found['what']} that were calibrated on are worth "
+            f"{number(found['effective_draws'])} when weighted to look like these rows, "
+            f"{draws_needed(lost[0])} are needed to promise {percent(lost[0], 0)}: from there up "
+            "the bounds rest on the fitted law alone"
         )
 
 
@@ -254,12 +312,18 @@ def score_lines(summary: ScoreResult) -> list[str]:
         mean = quantity(summary.mean_calibrated_error, units)
         expected = f"  mean calibrated error {mean} (plain {plain})"
     lines = [f"{_extent(summary)}, k = {summary.k}", expected]
+    doubtful = [] if summary.likeness is None else summary.likeness["doubtful_levels"]
+
+    def nominal(level: float) -> str:
+        return "nominal " if level in doubtful else ""
+
     bounds = zip(summary.levels, summary.mean_bound, strict=True)
     if calibrated:
         lines.append(
             "  mean error bound "
             + ", ".join(
-                f"{quantity(bound, units)} ({percent(level, 0)})" for level, bound in bounds
+                f"{quantity(bound, units)} ({nominal(level)}{percent(level, 0)})"
+                for level, bound in bounds
             )
         )
     shares = summary.mean_calibrated_uncertainty

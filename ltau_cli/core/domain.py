@@ -13,10 +13,25 @@ Floats = npt.NDArray[np.float64]
 FLOOR_SHARE = 0.25  # of the median distance of the training samples; theirs are rarely below
 
 
-def distance_floor(
+def rounding_distance(
     blocks: Iterable[tuple[npt.NDArray[np.float32], npt.NDArray[np.int64]]],
-    loo_distance: npt.NDArray[np.floating],
 ) -> float:
+    """Distance that float32 descriptors can tell apart.
+
+    Parameters
+    ----------
+    blocks : iterable of ((n, d) float32, (n,) int64)
+        The descriptors of all training points, and the samples that have them.
+    """
+    n, squares = 0, 0.0
+    for descriptors, multiplicity in blocks:
+        n += int(multiplicity.sum())
+        length = np.einsum("ij,ij->i", descriptors, descriptors, dtype=np.float64)
+        squares += float(length @ multiplicity)
+    return float(np.finfo(np.float32).eps * np.sqrt(squares / n))
+
+
+def distance_floor(rounding: float, loo_distance: npt.NDArray[np.floating]) -> float:
     """Distance below which differences of distances mean nothing, at the scale of the set.
 
     A quarter of the median leave-one-out distance of the training samples that have one, at least
@@ -24,17 +39,11 @@ def distance_floor(
 
     Parameters
     ----------
-    blocks : iterable of ((n, d) float32, (n,) int64)
-        The descriptors of all training points, and the samples that have them.
+    rounding : float
+        See :func:`rounding_distance`.
     loo_distance : (n_samples,) float
         Leave-one-out neighbor distances; those that are 0 or NaN are left out.
     """
-    n, squares = 0, 0.0
-    for descriptors, multiplicity in blocks:
-        n += int(multiplicity.sum())
-        length = np.einsum("ij,ij->i", descriptors, descriptors, dtype=np.float64)
-        squares += float(length @ multiplicity)
-    rounding = float(np.finfo(np.float32).eps * np.sqrt(squares / n))
     known = loo_distance[loo_distance > rounding]
     scale = FLOOR_SHARE * float(np.median(known)) if len(known) else 0.0
     return max(rounding, scale) or float(np.finfo(np.float32).tiny)

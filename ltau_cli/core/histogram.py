@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -160,3 +161,34 @@ def summarize_samples(
     share_rows(count, n, threads)
     divisor = np.maximum(n_logged, 1)
     return SampleStatistics(counts, n_logged, total / divisor, largest, above / divisor[:, None])
+
+
+def last_errors(
+    errors: npt.NDArray[np.float32], runs: Sequence[npt.NDArray[np.int64]]
+) -> npt.NDArray[np.float64]:
+    """Mean over the runs of the last error that each run logged of a sample.
+
+    Parameters
+    ----------
+    errors : (n_epochs, n) float32
+        Error units; NaN is missing.
+    runs : sequence of int64 arrays
+        The epochs of each run, in order.
+
+    Returns
+    -------
+    (n,) float64
+        0 where nothing was logged.
+    """
+    total, n_runs = np.zeros(errors.shape[1]), np.zeros(errors.shape[1], dtype=np.int64)
+    for epochs in runs:
+        last = np.full(errors.shape[1], np.nan)
+        for epoch in epochs[::-1]:
+            missing = np.isnan(last)
+            if not missing.any():
+                break
+            last[missing] = errors[epoch, missing]
+        known = ~np.isnan(last)
+        total[known] += last[known]
+        n_runs += known
+    return total / np.maximum(n_runs, 1)

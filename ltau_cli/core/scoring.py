@@ -10,7 +10,7 @@ import numpy as np
 import numpy.typing as npt
 
 from ltau_cli.core.choices import QUANTILES, Weighting
-from ltau_cli.core.domain import distance_floor, ood_pvalue, relative_distance
+from ltau_cli.core.domain import distance_floor, ood_pvalue, relative_distance, rounding_distance
 from ltau_cli.core.mixture import average_cdfs, average_values, gather_rows
 from ltau_cli.core.search.neighbors import Neighbors
 from ltau_cli.core.search.points import Points
@@ -35,6 +35,8 @@ class Model:
     counts : (n_points, n_edges + 1) unsigned int, or callable
         Or ``counts(points)`` reads those of some points, whose numbers increase.
     mean_error, max_error : (n_points,) float32
+    last_epoch_error : (n_points,) float32 or None
+        Mean of the last logged errors; None in files of an older ltau.
     uncertainty : (n_points, n_thresholds) float32
     multiplicity : (n_points,) int64
     shards : Shards
@@ -61,6 +63,7 @@ class Model:
     counts: npt.NDArray[np.unsignedinteger] | RowReader
     mean_error: npt.NDArray[np.float32]
     max_error: npt.NDArray[np.float32]
+    last_epoch_error: npt.NDArray[np.float32] | None
     uncertainty: npt.NDArray[np.float32]
     multiplicity: npt.NDArray[np.int64]
     shards: Shards
@@ -145,11 +148,13 @@ class Scorer:
         self.with_cdf = with_cdf
         self.threads = threads
         self.loo_distance = model.loo_distance_of(k)
-        self.floor = distance_floor(_blocks_of_points(model), self.loo_distance)
+        self.rounding = rounding_distance(_blocks_of_points(model))
+        self.floor = distance_floor(self.rounding, self.loo_distance)
         total = np.bincount(model.points.of_sample, weights=self.loo_distance)
         own_distance = (total / model.multiplicity).astype(np.float32)
+        last = () if model.last_epoch_error is None else (model.last_epoch_error[:, None],)
         self._exact = np.concatenate(
-            [model.mean_error[:, None], own_distance[:, None], model.uncertainty], axis=1
+            [model.mean_error[:, None], own_distance[:, None], model.uncertainty, *last], axis=1
         )
         self._reference = np.sort(self.loo_distance)
 
@@ -165,7 +170,9 @@ class Scorer:
         -------
         dict of str to (n, ...) array
             ``expected_error`` (error units), ``uncertainty`` (n, n_thresholds), ``quantiles``
-            (n, n_levels), ``neighbor_distance``, ``relative_distance``, ``ood_pvalue``, and what
+            (n, n_levels), ``neighbor_distance``, ``relative_distance``, ``ood_pvalue``,
+            ``in_training`` (whether a training sample has the same descriptors),
+            ``last_epoch_error`` (expected error by the last epoch alone; error units), and what
             else was asked for.
         """
         model = self.model
@@ -182,7 +189,7 @@ class Scorer:
     def _average(self, found: Neighbors) -> Block:
         """Return the datasets of some rows from their neighbors."""
         model, threads = self.model, self.threads
-        distance = found.mean_distance()
+        distance, in_training = found.mean_distance(), found.distance[:, 0] <= self.rounding
         found = found.weigh(model.weighting)
         means = average_values(found, self._exact, threads=threads)
         if callable(model.counts):
@@ -203,7 +210,10 @@ class Scorer:
             "neighbor_distance": distance,
             "relative_distance": relative_distance(distance, means[:, 1], self.floor),
             "ood_pvalue": ood_pvalue(distance, self._reference),
+            "in_training": in_training,
         }
+        if model.last_epoch_error is not None:
+            result["last_epoch_error"] = means[:, -1]
         if self.threshold_scale is not None:
             result["calibrated_uncertainty"] = mixture.above[:, len(self.thresholds) :]
         if self.with_cdf:

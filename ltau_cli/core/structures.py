@@ -57,3 +57,25 @@ def log_structure_distance(
     with np.errstate(invalid="ignore"):
         means: npt.NDArray[np.float64] = total / n
     return means
+
+
+def local_distance(
+    distance: npt.NDArray[np.floating], first: npt.NDArray[np.int64], second: npt.NDArray[np.int64]
+) -> npt.NDArray[np.float64]:
+    """Geometric mean of the relative distances of each atom and its spatial neighbors.
+
+    Parameters
+    ----------
+    distance : (n,) float
+        Relative distances of the atoms of one frame.
+    first, second : (n_pairs,) int64
+        Neighbors, both ways.
+
+    Returns
+    -------
+    (n,) float64
+    """
+    logs, n = np.log(distance.astype(np.float64)), len(distance)
+    total = logs + np.bincount(first, weights=logs[second], minlength=n)
+    means: npt.NDArray[np.float64] = np.exp(total / (1 + np.bincount(first, minlength=n)))
+    return means

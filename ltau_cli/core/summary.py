@@ -7,6 +7,7 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
+from ltau_cli.core.calibration.support import Likeness
 from ltau_cli.core.structures import Block, StructureTotals
 
 FLAGGED_BELOW = 0.01  # ood_pvalue of a row that counts as out of domain
@@ -28,6 +29,8 @@ class Summary:
         Of the columns of ``uncertainty`` and ``error_bound``.
     n_structures : int
         Structures to aggregate; 0 leaves that out.
+    likeness : Likeness, optional
+        Compares the rows with those of the calibration.
     """
 
     n_riskiest = 5
@@ -40,8 +43,10 @@ class Summary:
         thresholds: npt.NDArray[np.float64],
         levels: npt.NDArray[np.float64],
         n_structures: int,
+        likeness: Likeness | None = None,
     ) -> None:
         self.n = n
+        self.likeness = likeness
         self.k = k
         self.thresholds = thresholds
         self.totals = dict.fromkeys(_MEANS, 0.0)
@@ -78,6 +83,8 @@ class Summary:
                 after[column] = _running_sum(after[column], values)
         for column in range(len(self.bounds)):
             self.bounds[column] = _running_sum(self.bounds[column], block["error_bound"][:, column])
+        if self.likeness is not None:
+            self.likeness.add(block)
         flagged = block["ood_pvalue"] < FLAGGED_BELOW
         self.flagged += int(flagged.sum())
         risk = "calibrated_error" if "calibrated_error" in block else "expected_error"
@@ -126,6 +133,7 @@ class Summary:
             }
             | means
             | more
+            | ({} if self.likeness is None else {"likeness": self.likeness.result()})
         )
 
 

@@ -13,7 +13,7 @@ from ltau_cli.core.calibration.fit import cross_validate
 from ltau_cli.core.calibration.maps import Floats, Rows
 from ltau_cli.core.calibration.metrics import rank_correlation
 from ltau_cli.core.choices import Metric, Scale, Weighting
-from ltau_cli.core.domain import distance_floor, relative_distance
+from ltau_cli.core.domain import distance_floor, relative_distance, rounding_distance
 from ltau_cli.core.search.cells import CellSearcher, build_cells
 from ltau_cli.core.search.loo import GroupLeftOut
 from ltau_cli.core.search.neighbors import Neighbors, find_neighbors
@@ -159,7 +159,7 @@ def _score(
     results = []
     for k, weighting in itertools.product(neighbors, WEIGHTINGS):
         of_sample = pairs.to_samples(_nearest(own, k).mean_distance())
-        floor = distance_floor([(unique, points.multiplicity)], of_sample)
+        floor = distance_floor(rounding_distance([(unique, points.multiplicity)]), of_sample)
         of_point = np.bincount(points.of_sample, weights=of_sample) / points.multiplicity
         near = _nearest(found, k)
         distance = near.mean_distance()
@@ -169,9 +169,11 @@ def _score(
         for burn_in, errors in mean_error.items():
             pooled = np.bincount(points.of_sample, weights=errors) / points.multiplicity
             expected = near.mean(pooled[place])
-            rows = Rows(expected, relative, distance)
             if found is own:
-                rows = Rows(*(pairs.to_samples(v) for v in (expected, relative, distance)))
+                expected = pairs.to_samples(expected)
+                rows = Rows(expected, pairs.to_samples(relative), pairs.to_samples(distance))
+            else:
+                rows = Rows(expected, relative, distance)
             results.append((Choice(scale, k, weighting, burn_in), rows))
     return results
 

@@ -86,6 +86,14 @@ def read_natoms(path: Path) -> npt.NDArray[np.int64]:
     return np.array([len(frame) for frame in read_frames(path)], dtype=np.int64)
 
 
+def neighbors_of(frame: Any, cutoff: float) -> tuple[npt.NDArray[np.int64], npt.NDArray[np.int64]]:
+    """Return all pairs of atoms up to ``cutoff`` Å apart, both ways, (n_pairs,) int64 each."""
+    from ase.neighborlist import neighbor_list
+
+    first, second = neighbor_list("ij", frame, cutoff)  # type: ignore[no-untyped-call]
+    return first.astype(np.int64), second.astype(np.int64)
+
+
 @dataclass
 class FrameLabels:
     """Labels of every atom of some frames, each (n_atoms,)."""

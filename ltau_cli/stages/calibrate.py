@@ -26,9 +26,10 @@ from ltau_cli.core.calibration.fit import (
     fit_calibration,
     split_rows,
 )
-from ltau_cli.core.calibration.maps import FEATURES, Floats, Rows, join_rows
+from ltau_cli.core.calibration.maps import Floats, Rows, join_rows
 from ltau_cli.core.calibration.metrics import Reliability, reliability
 from ltau_cli.core.calibration.model import Calibration
+from ltau_cli.core.calibration.support import too_close
 from ltau_cli.core.calibration.threshold import StoredCdf, calibrated_uncertainty
 from ltau_cli.errors import ComputeError, InputError, LtauWarning, UsageError
 from ltau_cli.output import check_target
@@ -48,6 +49,11 @@ class CalibrateResult(Result):
     units : str
         Error units.
     method : str
+    mean_pvalues : list of float
+        Mean ood p-value of each set, its structures counting once: 1/2 for rows that are drawn
+        like the training set, more for rows that are closer.
+    in_training_share : float
+        Share of the rows whose descriptors are those of a training sample.
     compared : dict
         CRPS of each method by cross-validation, and its standard error (error units).
     n_fit, n_heldout : int
@@ -60,6 +66,8 @@ class CalibrateResult(Result):
         How many more each level needs that is above what these can tell.
     k : int
         Neighbors of the scores.
+    cutoff : float or None
+        Of the neighbors whose distances were averaged (Å), if the scores know frames.
     exponents : dict
         Of the power law, by feature.
     levels : (n_levels,) float64
@@ -72,6 +80,8 @@ class CalibrateResult(Result):
     output: Path
     units: str
     method: str
+    mean_pvalues: list[float]
+    in_training_share: float
     compared: dict[str, dict[str, float]]
     n_fit: int
     n_heldout: int
@@ -80,6 +90,7 @@ class CalibrateResult(Result):
     n_draws: int
     missing_draws: dict[str, int]
     k: int
+    cutoff: float | None
     exponents: dict[str, float]
     levels: npt.NDArray[np.float64]
     bound_groups: npt.NDArray[Any]
@@ -142,18 +153,20 @@ def run(
         _check_sets(sets)
         known = _join(sets)
         fit = split_rows(known.rows, fit_fraction=settings.fit_fraction, seed=settings.seed)
+        used = known.take(fit)
         fitted = fit_calibration(
-            known.rows.take(fit),
-            known.true_error[fit],
+            used.rows,
+            used.true_error,
             methods=TRIED if settings.method is None else [settings.method],
             levels=np.array(sorted(set(settings.levels)), dtype=np.float64),
             thresholds=known.thresholds,
-            cdf=known.cdf.take(fit),
+            cdf=used.cdf,
             by_group=settings.group is not None,
             distance_bins=settings.distance_bins,
             seed=settings.seed,
         )
         _warn(fitted, settings)
+        _warn_of_training_rows(known)
         calibration = fitted.calibration
         rest = known.take(~fit)
         predicted = calibration.predict(rest.rows)
@@ -168,6 +181,8 @@ def run(
         first = sets[0].artifact
         summary = {
             "method": calibration.method,
+            "mean_pvalues": [_mean_pvalue(one) for one in sets],
+            "in_training_share": float(known.in_training.mean()),
             "compared": fitted.compared,
             "n_fit": int(fit.sum()),
             "n_heldout": len(rest.rows),
@@ -176,7 +191,8 @@ def run(
             "n_draws": fitted.n_draws,
             "missing_draws": {f"{level:g}": n for level, n in fitted.missing.items()},
             "k": first.parameters["k"],
-            "exponents": _exponents(calibration.predictor.map.coefficients),
+            "cutoff": first.parameters.get("cutoff"),
+            "exponents": calibration.predictor.map.exponents(),
             "levels": calibration.levels,
             "bound_groups": calibration.cells.groups,
             "heldout": _check(calibration, checked, rest),
@@ -186,7 +202,7 @@ def run(
             for one in sets
         ]
         with create_artifact(output, "calibration", units=first.units, force=force) as writer:
-            write_calibration(writer, calibration, np.flatnonzero(fit), checked)
+            write_calibration(writer, calibration, np.flatnonzero(fit), used.row_hash, checked)
             writer.finish(
                 parameters=asdict(settings)
                 | {"method": calibration.method, "levels": calibration.levels},
@@ -213,6 +229,10 @@ class _Known:
         Error units.
     cdf : StoredCdf
         Without rows, unless ``--method threshold`` needs it.
+    row_hash : (n,) int64 or None
+        None in scores of an older ltau.
+    in_training : (n,) bool
+        Rows whose descriptors are those of a training sample.
     n_structures : int or None
     """
 
@@ -222,6 +242,8 @@ class _Known:
     uncertainty: Floats
     quantiles: Floats
     cdf: StoredCdf
+    row_hash: npt.NDArray[np.int64] | None
+    in_training: npt.NDArray[np.bool_]
     n_structures: int | None
 
     @property
@@ -238,6 +260,8 @@ class _Known:
             uncertainty=self.uncertainty[rows],
             quantiles=self.quantiles[rows],
             cdf=self.cdf.take(rows),
+            row_hash=None if self.row_hash is None else self.row_hash[rows],
+            in_training=self.in_training[rows],
         )
 
 
@@ -288,6 +312,10 @@ def _read_set(
         cdf=StoredCdf(artifact.read("cdf_edges"), artifact.read("cdf"))
         if by_threshold
         else StoredCdf.without(len(rows)),
+        row_hash=artifact.read("row_hash") if artifact.has("row_hash") else None,
+        in_training=artifact.read("in_training")
+        if artifact.has("in_training")
+        else np.zeros(len(rows), dtype=bool),
         n_structures=None if rows.structure is None else len(np.unique(rows.structure)),
     )
 
@@ -300,10 +328,12 @@ def _check_sets(sets: Sequence[_Known]) -> None:
         for what, same in {
             "another model": other.model_fingerprint == first.model_fingerprint,
             "another -k": other.parameters["k"] == first.parameters["k"],
+            "another --cutoff": other.parameters.get("cutoff") == first.parameters.get("cutoff"),
             "other thresholds": np.array_equal(one.thresholds, sets[0].thresholds),
             "other quantiles": np.array_equal(
                 other.read("quantile_levels"), first.read("quantile_levels")
             ),
+            "other features": sorted(other.feature_names) == sorted(first.feature_names),
         }.items():
             if not same:
                 raise UsageError(
@@ -324,6 +354,7 @@ def _join(sets: Sequence[_Known]) -> _Known:
     if len(sets) == 1:
         return sets[0]
     counts = [one.n_structures for one in sets]
+    hashes = [one.row_hash for one in sets if one.row_hash is not None]
     return _Known(
         artifact=sets[0].artifact,
         rows=join_rows([one.rows for one in sets]),
@@ -331,6 +362,8 @@ def _join(sets: Sequence[_Known]) -> _Known:
         uncertainty=np.concatenate([one.uncertainty for one in sets]),
         quantiles=np.concatenate([one.quantiles for one in sets]),
         cdf=StoredCdf(sets[0].cdf.edges, np.concatenate([one.cdf.values for one in sets])),
+        row_hash=np.concatenate(hashes) if len(hashes) == len(sets) else None,
+        in_training=np.concatenate([one.in_training for one in sets]),
         n_structures=None if None in counts else sum(filter(None, counts)),
     )
 
@@ -392,10 +425,31 @@ def of_threshold(
     return numbers, before, after
 
 
-def _exponents(coefficients: Floats) -> dict[str, float]:
-    """Return the exponents that are not 0, by feature."""
-    pairs = zip(FEATURES, coefficients[1:], strict=True)
-    return {name: float(value) for name, value in pairs if value != 0}
+def _mean_pvalue(one: _Known) -> float:
+    """Return the mean p-value of a set, and say so if it is closer than what was trained on."""
+    mean, close = too_close(one.artifact.read("ood_pvalue"), one.rows.draw)
+    if close:
+        warnings.warn(
+            f"the rows of {one.artifact.path} are closer to the training set than its own samples "
+            f"are to one another (mean p-value {mean:.2f}, 0.5 for rows drawn like it): the bars "
+            "may be too short for rows that are not",
+            LtauWarning,
+            stacklevel=3,
+        )
+    return mean
+
+
+def _warn_of_training_rows(known: _Known) -> None:
+    """Say how many rows the model was trained on, whose errors are smaller than those of others."""
+    n = int(known.in_training.sum())
+    if n:
+        warnings.warn(
+            f"{n:,} of {len(known.in_training):,} calibration rows "
+            f"({100 * n / len(known.in_training):.3g} %) have the descriptors of a training sample:"
+            " the bars may be as short as the errors of what was trained on",
+            LtauWarning,
+            stacklevel=3,
+        )
 
 
 def _warn(fitted: Fitted, settings: CalibrateSettings) -> None:

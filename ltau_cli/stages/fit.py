@@ -31,7 +31,7 @@ from ltau_cli.artifacts.provenance import Hasher
 from ltau_cli.artifacts.read import damaged, open_artifact
 from ltau_cli.artifacts.write import ArtifactWriter, create_artifact, to_json
 from ltau_cli.core.calibration.metrics import rank_correlation
-from ltau_cli.core.histogram import default_range, make_edges, summarize_samples
+from ltau_cli.core.histogram import default_range, last_errors, make_edges, summarize_samples
 from ltau_cli.core.search.loo import LeaveOneOut, LeaveOneOutSearch
 from ltau_cli.core.threads import available_threads
 from ltau_cli.errors import InputError, UsageError
@@ -335,6 +335,7 @@ def _count(
     points = PooledPoints(
         mean_error=np.zeros(n_points, dtype=np.float32),
         max_error=np.zeros(n_points, dtype=np.float32),
+        last_epoch_error=np.zeros(n_points, dtype=np.float32),
         uncertainty=np.zeros((n_points, len(limits)), dtype=np.float32),
         multiplicity=multiplicity,
         of_sample=training.of_all(training.points.of_sample, NEVER_LOGGED),
@@ -351,18 +352,22 @@ def _count(
             own = np.zeros((last - first, len(edges) + 1), dtype=dtype)
             mean_error = np.zeros(last - first)
             uncertainty = np.zeros((last - first, len(limits)))
+            last_error = np.zeros(last - first)
             for start, stop in epochs.blocks(*training.sample_start[shard : shard + 2]):
-                part = summarize_samples(epochs.read(start, stop), edges, limits, threads=threads)
+                errors = epochs.read(start, stop)
+                part = summarize_samples(errors, edges, limits, threads=threads)
                 result.sample_mean[start:stop] = part.mean_error
                 used = points.of_sample[start:stop] != NEVER_LOGGED
                 target = points.of_sample[start:stop][used] - first
                 pool(own, target, part.counts[used].astype(dtype, copy=False))
                 pool(mean_error, target, part.mean_error[used])
                 pool(uncertainty, target, part.uncertainty[used])
+                pool(last_error, target, last_errors(errors, epochs.runs)[used])
                 np.maximum.at(points.max_error, target + first, part.max_error[used])
                 advance(stop - start)
             samples = multiplicity[first:last]
             points.mean_error[first:last] = mean_error / samples
+            points.last_epoch_error[first:last] = last_error / samples
             points.uncertainty[first:last] = uncertainty / samples[:, None]
             result.n_errors += int(own.sum(dtype=np.int64))
             result.n_underflow += int(own[:, 0].sum(dtype=np.int64))

@@ -150,6 +150,7 @@ def _read_header(first: _Part) -> tuple[Header, list[dict[str, Any]]]:
             n=first.range.n_rows,
             n_structures=first.common["structures"],
             columns={spec.name: artifact.read(spec.name) for spec in columns},
+            calibration=artifact.calibration(),
             label_dtypes={
                 spec.name: artifact.dataset(spec.name).dtype
                 for spec in artifact.present()

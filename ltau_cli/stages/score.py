@@ -11,10 +11,11 @@ import contextlib
 import itertools
 import logging
 import os
+import re
 import warnings
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import closing
-from dataclasses import asdict, dataclass, replace
+from dataclasses import asdict, dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
@@ -25,10 +26,9 @@ from ltau_cli import __version__
 from ltau_cli.artifacts.calibration import CalibrationFile, FittedOn, to_datasets
 from ltau_cli.artifacts.model import ModelFile, announce_compilation
 from ltau_cli.artifacts.parts import Parts, open_parts, stamps_of
-from ltau_cli.artifacts.provenance import Hasher
+from ltau_cli.artifacts.provenance import Hasher, hash_rows
 from ltau_cli.artifacts.read import open_artifact
 from ltau_cli.artifacts.scores import (
-    PER_ROW,
     WRITE_ROWS,
     Header,
     ScoresFile,
@@ -40,21 +40,29 @@ from ltau_cli.artifacts.scores import (
     write_scores,
 )
 from ltau_cli.artifacts.spool import Spool, open_spool, open_temporary_spool
-from ltau_cli.artifacts.table import LEADING, Columns, name_columns, to_columns
+from ltau_cli.artifacts.table import LEADING, SHOWN, Columns, name_columns, to_columns
 from ltau_cli.artifacts.write import as_stored, to_json
 from ltau_cli.core.calibration.apply import Calibrator
+from ltau_cli.core.calibration.maps import FEATURES
 from ltau_cli.core.scoring import Model, Scorer
-from ltau_cli.core.structures import Block, log_structure_distance
-from ltau_cli.core.summary import Summary
+from ltau_cli.core.structures import Block, local_distance, log_structure_distance
 from ltau_cli.core.threads import available_threads
 from ltau_cli.errors import ArtifactError, InputError, LtauWarning, OutputError, UsageError
 from ltau_cli.output import STDOUT, check_target, open_text
 from ltau_cli.progress import Advance, Progress, silent
-from ltau_cli.readers.descriptors import Descriptors, find_labels, find_structures, open_descriptors
+from ltau_cli.readers.descriptors import (
+    Descriptors,
+    find_labels,
+    find_structures,
+    open_descriptors,
+    structures_from_natoms,
+)
+from ltau_cli.readers.features import read_feature
+from ltau_cli.readers.frames import neighbors_of, read_frames, read_natoms
 from ltau_cli.readers.place import Place
 from ltau_cli.stages.cluster import Cluster, keep, open_cluster
 from ltau_cli.stages.results import Result, only_if_asked
-from ltau_cli.stages.settings import ClusterSettings, ScoreSettings
+from ltau_cli.stages.settings import DEFAULT_CUTOFF, ClusterSettings, ScoreSettings
 from ltau_cli.writers.tables import write_table
 
 log = logging.getLogger("ltau")
@@ -83,6 +91,9 @@ class ScoreResult(Result):
         Share of the rows with a p-value below.
     riskiest : list of dict
         The rows with the largest errors.
+    likeness : dict
+        How like these rows the calibrated ones are; see
+        :meth:`ltau_cli.core.calibration.support.Likeness.result`.
     up_to_date : bool
         Whether there was nothing to do.
     """
@@ -104,6 +115,7 @@ class ScoreResult(Result):
     riskiest: list[dict[str, Any]]
     mean_calibrated_error: float | None = only_if_asked()
     mean_calibrated_uncertainty: npt.NDArray[np.float64] | None = only_if_asked()
+    likeness: dict[str, Any] | None = only_if_asked()
     up_to_date: bool | None = only_if_asked()
 
 
@@ -121,12 +133,20 @@ class Job:
         Atoms per structure.
     group : str, optional
         Label of each row, such as its species.
+    frames : str, optional
+        Extxyz file of the frames, for the mean distances around each atom instead of those of whole
+        structures.
+    features : dict of str to str, optional
+        Features of the user's own by name: (n_queries,) numbers, at least 0, in an array file or an
+        extxyz column; an empty place is the array of that name beside the descriptors.
     """
 
     descriptors: str
     output: Path
     natoms: str | None = None
     group: str | None = None
+    features: Mapping[str, str] = field(default_factory=dict)
+    frames: str | None = None
 
 
 def jobs_in_folder(
@@ -173,6 +193,8 @@ def run(
     *,
     natoms: str | None = None,
     group: str | None = None,
+    features: Mapping[str, str] | None = None,
+    frames: str | None = None,
     settings: ScoreSettings | None = None,
     threads: int | None = None,
     cluster: ClusterSettings | None = None,
@@ -181,7 +203,7 @@ def run(
     progress: Progress = silent,
 ) -> ScoreResult:
     """Score one descriptor file; see :class:`Job` and :func:`run_many`."""
-    job = Job(os.fspath(descriptors), Path(output), natoms, group)
+    job = Job(os.fspath(descriptors), Path(output), natoms, group, features or {}, frames)
     (result,) = run_many(
         [job], Path(model), settings=settings, threads=threads, cluster=cluster, resume=resume,
         force=force, progress=progress,
@@ -242,7 +264,7 @@ def run_many(
                 "workers write files, not to standard output",
                 hint="name a file with -o, or leave the cluster out",
             )
-        inputs = [*read, job.natoms, job.group]
+        inputs = [*read, job.natoms, job.group, job.frames, *filter(None, job.features.values())]
         check_target(job.output, force=force or resume, inputs=inputs)
     with open_artifact(model, ModelFile) as artifact, Hasher() as hasher:
         for job in jobs:
@@ -276,7 +298,9 @@ class _Shared:
     units: str
     hasher: Hasher  # of the model and the calibration
     calibrator: Calibrator | None
-    fitted_on: list[FittedOn]
+    fitted_on: FittedOn | None
+    cutoff: float  # Å, where there are frames
+    local: bool  # whether the calibration is of scores with frames
     cluster: Cluster | None
 
 
@@ -289,6 +313,7 @@ class _Work:
     source: Descriptors
     structure: npt.NDArray[np.int64] | None
     labels: dict[str, npt.NDArray[Any]]  # group and sample_id of each row, where they are known
+    features: npt.NDArray[np.float32]  # (n, n_features) of the user's own
     header: Header
     hasher: Hasher  # of the descriptors and what belongs to them
 
@@ -306,7 +331,7 @@ def _prepare(
 ) -> _Shared:
     """Read the model and the calibration."""
     announce_compilation()
-    scorer, calibrator, fitted_on = _make_scorer(artifact, settings, threads)
+    scorer, calibrator, fitted_on, calibrated = _make_scorer(artifact, settings, threads)
     rows = settings.block_rows or scorer.model.shards.rows
     return _Shared(
         artifact.path,
@@ -317,18 +342,20 @@ def _prepare(
         hasher,
         calibrator,
         fitted_on,
+        calibrated or settings.cutoff or DEFAULT_CUTOFF,
+        calibrated is not None,
         cluster,
     )
 
 
 def _make_scorer(
     artifact: ModelFile, settings: ScoreSettings, threads: int
-) -> tuple[Scorer, Calibrator | None, list[FittedOn]]:
+) -> tuple[Scorer, Calibrator | None, FittedOn | None, float | None]:
     fitted = artifact.load()
     k = _check_k(settings.k, fitted, artifact.path)
     limits = np.array(sorted(set(settings.thresholds)) or fitted.thresholds, dtype=np.float64)
-    calibrator, fitted_on = _load_calibration(
-        settings.calibration, fitted, artifact.path, k, limits
+    calibrator, fitted_on, calibrated = _load_calibration(
+        settings, fitted, artifact.path, k, limits
     )
     scorer = Scorer(
         fitted,
@@ -339,7 +366,7 @@ def _make_scorer(
         with_cdf=settings.with_cdf,
         threads=threads,
     )
-    return scorer, calibrator, fitted_on
+    return scorer, calibrator, fitted_on, calibrated
 
 
 def _check_input(job: Job, model: ModelFile, part: tuple[int, int] | None) -> None:
@@ -360,21 +387,32 @@ def _open_work(job: Job, shared: _Shared) -> Iterator[_Work]:
         place = source.source.place
         hasher.add("descriptors", place.path, "descriptors", key=place.key, rows=source.n)
         counts = None if job.natoms is None else Place.parse(job.natoms)
-        structure = find_structures(place, counts, source.n)
+        if job.frames is None:
+            structure = find_structures(place, counts, source.n)
+        else:
+            frames = Path(job.frames)
+            hasher.add("frames", frames, "frames")
+            structure = structures_from_natoms(read_natoms(frames), source.n, job.frames)
         if counts is not None:
             hasher.add("natoms", counts.path, "natoms", key=counts.key)
         labels = _find_labels(job, place, source.n, hasher)
-        _check_calibration(shared, place, structure, labels)
-        header = _header(shared, place, source.n, structure, labels)
-        yield _Work(job, shared, source, structure, labels, header, hasher)
+        features = _read_features(job, place, source.n, hasher)
+        _check_calibration(shared, job, place, structure, labels, features)
+        header = _header(shared, job, place, source.n, structure, labels, list(features))
+        columns = np.zeros((source.n, 0), np.float32)
+        if features:
+            columns = np.stack(list(features.values()), axis=1)
+        yield _Work(job, shared, source, structure, labels, columns, header, hasher)
 
 
 def _header(
     shared: _Shared,
+    job: Job,
     place: Place,
     n_rows: int,
     structure: npt.NDArray[np.int64] | None,
     labels: Mapping[str, npt.NDArray[Any]],
+    features: Sequence[str],
 ) -> Header:
     """Say what stands beside the rows."""
     scorer, wanted = shared.scorer, shared.settings.part
@@ -391,7 +429,10 @@ def _header(
         "quantiles": scorer.quantiles,
         "cdf": scorer.with_cdf,
         "labels": sorted(labels),
+        "features": features,
     }
+    if job.frames is not None:
+        parameters["cutoff"] = shared.cutoff
     if shared.calibrator is not None:
         parameters["calibration_method"] = shared.calibrator.calibration.method
     if wanted is not None:
@@ -401,7 +442,8 @@ def _header(
         first=part.first,
         n=part.n,
         n_structures=n_structures,
-        columns=_columns(shared),
+        columns=_columns(shared) | ({"feature_names": np.array(features)} if features else {}),
+        calibration=None if shared.calibrator is None else shared.calibrator.calibration,
         label_dtypes={name: as_stored(values).dtype for name, values in labels.items()},
         parameters=parameters,
         units=shared.units,
@@ -420,16 +462,43 @@ def _find_labels(job: Job, place: Place, n: int, hasher: Hasher) -> dict[str, np
     return {name: labels for name, labels in found.items() if labels is not None}
 
 
+def _read_features(
+    job: Job, place: Place, n: int, hasher: Hasher
+) -> dict[str, npt.NDArray[np.float32]]:
+    """Read the user's own features, by name."""
+    found = {}
+    for name, given in sorted(job.features.items()):
+        if not re.fullmatch(r"[A-Za-z]\w*", name, re.ASCII) or name in FEATURES:
+            raise UsageError(
+                f"{name!r} cannot be the name of a feature",
+                hint="use letters, digits and _, such as spread, and none of "
+                + ", ".join(FEATURES),
+            )
+        where = None if given == "" else Place.parse(given)
+        if where is not None:
+            hasher.add("feature", where.path, "feature", key=where.key, feature=name)
+        found[name] = read_feature(name, where, place, n)
+    return found
+
+
 def _check_calibration(
     shared: _Shared,
+    job: Job,
     place: Place,
     structure: npt.NDArray[np.int64] | None,
     labels: Mapping[str, npt.NDArray[Any]],
+    features: Mapping[str, npt.NDArray[np.float32]],
 ) -> None:
     """Refuse rows that do not come with what the calibration needs to know of them."""
     if shared.calibrator is None:
         return
     calibration, path = shared.calibrator.calibration, shared.settings.calibration
+    if shared.local != (job.frames is not None):
+        did, hint = ("with", "give --frames") if shared.local else ("without", "leave out --frames")
+        raise InputError(
+            f"{path} was fitted on scores {did} frames",
+            hint=f"{hint}, or calibrate on scores made in the same way",
+        )
     if calibration.predictor.map.needs_structures:
         if structure is None:
             raise InputError(
@@ -442,6 +511,12 @@ def _check_calibration(
                 f"{place}: the rows of a structure do not stand together, so --shard would cut it",
                 hint="score the file in one call, or sort its rows by structure",
             )
+    lacking = sorted(calibration.predictor.map.used & set(calibration.own_features) - set(features))
+    if lacking:
+        raise InputError(
+            f"{path} uses the feature {lacking[0]} of each row, which {place} comes without",
+            hint=f"give it: --feature {lacking[0]}=FILE, made as for the calibration",
+        )
     if len(calibration.cells.groups) and "group" not in labels:
         raise InputError(
             f"{path} has bounds for each group, but {place} does not say which group "
@@ -461,18 +536,14 @@ def _check_calibration(
 def _score_to_csv(work: _Work, progress: Progress) -> dict[str, Any]:
     """Write the rows to standard output as the blocks come in, or when all are there."""
     scorer, calibrator = work.shared.scorer, work.shared.calibrator
-    summary = Summary(
-        work.header.n,
-        k=scorer.k,
-        thresholds=scorer.thresholds,
-        levels=work.header.columns.get("levels", np.zeros(0)),
-        n_structures=work.header.n_structures,
-    )
+    summary = work.header.start_summary()
     with contextlib.ExitStack() as stack:
         advance = stack.enter_context(progress("scoring", work.header.n))
         stream = stack.enter_context(open_text(STDOUT))
         blocks = _score_blocks(work, work.header.first, advance)
-        if calibrator is not None and calibrator.calibration.predictor.map.needs_structures:
+        if work.job.frames is not None or (
+            calibrator is not None and calibrator.calibration.predictor.map.needs_structures
+        ):
             spool = stack.enter_context(open_temporary_spool(row_dtype(scorer)))
             for _, rows in blocks:
                 spool.append(rows)
@@ -480,7 +551,7 @@ def _score_to_csv(work: _Work, progress: Progress) -> dict[str, Any]:
         else:
             finished = _complete((rows for _, rows in blocks), work, None)
         first = next(finished)
-        order = dict.fromkeys(name for name in (*LEADING, *PER_ROW) if name in first)
+        order = dict.fromkeys(name for name in (*LEADING, *SHOWN) if name in first)
         names = name_columns(["row", *order], work.header.columns)
 
         def columns() -> Iterator[Columns]:
@@ -586,8 +657,14 @@ def _score_blocks(
     scorer = work.shared.scorer
     dtype, last = row_dtype(scorer), work.header.first + work.header.n
     for start, block in work.source.blocks(work.shared.block_rows, first, last):
-        yield start, to_rows(scorer.score(block), dtype)
+        yield start, _score_block(scorer, block, dtype)
         advance(len(block))
+
+
+def _score_block(
+    scorer: Scorer, block: npt.NDArray[np.float32], dtype: np.dtype[Any]
+) -> npt.NDArray[Any]:
+    return to_rows(scorer.score(block) | {"row_hash": hash_rows(block)}, dtype)
 
 
 @dataclass(frozen=True)
@@ -668,7 +745,7 @@ def _score_part(task: _RowsTask, start: int, threads: int) -> None:
     scorer = keep((task.model, task.model_fingerprint, task.settings, threads), load)
     with open_descriptors(task.descriptors) as source:
         for _, block in source.blocks(task.rows, start, min(start + task.rows, task.last)):
-            rows = to_rows(scorer.score(block), row_dtype(scorer))
+            rows = _score_block(scorer, block, row_dtype(scorer))
             Parts(task.folder).save(_part_name(start), rows)
 
 
@@ -676,6 +753,13 @@ def _finished_blocks(spool: Spool, work: _Work) -> Iterator[Block]:
     """Yield what the spool holds, with what else is known of the rows."""
     calibrator, structure = work.shared.calibrator, work.structure
     log_distance = None
+    if work.job.frames is not None:
+        return _complete(
+            (rows for _, rows in spool.blocks(WRITE_ROWS)),
+            work,
+            None,
+            _local_distances(spool, work),
+        )
     if calibrator is not None and calibrator.calibration.predictor.map.needs_structures:
         assert structure is not None, "checked when the file was opened"
         first = work.header.first
@@ -689,17 +773,40 @@ def _finished_blocks(spool: Spool, work: _Work) -> Iterator[Block]:
     return _complete((rows for _, rows in spool.blocks(WRITE_ROWS)), work, log_distance)
 
 
+def _local_distances(spool: Spool, work: _Work) -> npt.NDArray[np.float32]:
+    """Average the relative distances around each atom of the frames, (n,)."""
+    assert work.job.frames is not None, "checked by the caller"
+    distance = np.concatenate([rows["relative_distance"] for _, rows in spool.blocks(WRITE_ROWS)])
+    found = np.empty_like(distance)
+    start = -work.header.first
+    for frame in read_frames(Path(work.job.frames)):
+        stop = start + len(frame)
+        if start >= 0 and stop <= len(distance):
+            pairs = neighbors_of(frame, work.shared.cutoff)
+            found[start:stop] = local_distance(distance[start:stop], *pairs)
+        start = stop
+    return found
+
+
 def _complete(
-    parts: Iterable[npt.NDArray[Any]], work: _Work, log_distance: npt.NDArray[np.float64] | None
+    parts: Iterable[npt.NDArray[Any]],
+    work: _Work,
+    log_distance: npt.NDArray[np.float64] | None,
+    local: npt.NDArray[np.float32] | None = None,
 ) -> Iterator[Block]:
     """Turn structured rows into blocks with structures, labels and calibrated columns."""
     calibrator = work.shared.calibrator
-    blocks = _with_labels(parts, work)
-    return blocks if calibrator is None else calibrator.columns(blocks, log_distance)
+    blocks = _with_labels(parts, work, local)
+    if calibrator is None:
+        return blocks
+    names = tuple(work.header.parameters["features"])
+    return replace(calibrator, feature_names=names).columns(blocks, log_distance)
 
 
-def _with_labels(parts: Iterable[npt.NDArray[Any]], work: _Work) -> Iterator[Block]:
-    used = _rows_of_calibration(work)
+def _with_labels(
+    parts: Iterable[npt.NDArray[Any]], work: _Work, local: npt.NDArray[np.float32] | None
+) -> Iterator[Block]:
+    used = _find_used(work)
     start = work.header.first
     for rows in parts:
         stop = start + len(rows)
@@ -707,20 +814,30 @@ def _with_labels(parts: Iterable[npt.NDArray[Any]], work: _Work) -> Iterator[Blo
         if work.structure is not None:
             block["structure"] = work.structure[start:stop]
         block |= {name: labels[start:stop] for name, labels in work.labels.items()}
+        if local is not None:
+            block["local_distance"] = local[start - work.header.first : stop - work.header.first]
+        if work.features.shape[1]:
+            block["features"] = work.features[start:stop]
         if used is not None:
-            block["in_calibration"] = np.isin(np.arange(start, stop), used)
+            block["in_calibration"] = used(start, block["row_hash"])
         yield block
         start = stop
 
 
-def _rows_of_calibration(work: _Work) -> npt.NDArray[np.int64] | None:
-    """Rows of this file that the calibration was fitted on; None without a calibration."""
-    fitted_on = work.shared.fitted_on
-    if not fitted_on:
+def _find_used(
+    work: _Work,
+) -> Callable[[int, npt.NDArray[np.int64]], npt.NDArray[np.bool_]] | None:
+    """Tell, from their first row and their hashes, which rows the calibration was fitted on."""
+    fitted = work.shared.fitted_on
+    if fitted is None:
         return None
+    known = fitted.hashes
+    if known is not None:
+        return lambda _, hashes: np.isin(hashes, known)
     own = work.inputs()[0]
-    same = [known.rows for known in fitted_on if same_rows(own, known.descriptors)]
-    return np.concatenate([np.zeros(0, dtype=np.int64), *same])
+    same = [rows for record, rows in fitted.files if same_rows(own, record)]
+    used = np.concatenate([np.zeros(0, dtype=np.int64), *same])
+    return lambda start, hashes: np.isin(np.arange(start, start + len(hashes)), used)
 
 
 def _columns(shared: _Shared) -> dict[str, npt.NDArray[Any]]:
@@ -769,15 +886,16 @@ def _threshold_scale(calibrator: Calibrator | None) -> npt.NDArray[np.float64] |
 
 
 def _load_calibration(
-    path: Path | None,
+    settings: ScoreSettings,
     model: Model,
     model_path: Path,
     k: int,
     thresholds: npt.NDArray[np.float64],
-) -> tuple[Calibrator | None, list[FittedOn]]:
-    """Read the maps, and which rows of which descriptors they were fitted on."""
+) -> tuple[Calibrator | None, FittedOn | None, float | None]:
+    """Read the maps, which rows of which descriptors they were fitted on, and their cutoff."""
+    path = settings.calibration
     if path is None:
-        return None, []
+        return None, None, None
     with open_artifact(path, CalibrationFile) as artifact:
         if artifact.model_fingerprint != model.fingerprint:
             raise ArtifactError(
@@ -797,4 +915,10 @@ def _load_calibration(
                 LtauWarning,
                 stacklevel=2,
             )
-        return Calibrator(calibration, thresholds), artifact.fitted_on()
+        cutoff = artifact.summary.get("cutoff")
+        if None not in (cutoff, settings.cutoff) and cutoff != settings.cutoff:
+            raise UsageError(
+                f"{path} was fitted on scores with --cutoff {cutoff:g}, not {settings.cutoff:g}",
+                hint="leave out --cutoff, or calibrate again",
+            )
+        return Calibrator(calibration, thresholds), artifact.fitted_on(), cutoff

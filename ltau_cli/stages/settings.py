@@ -19,6 +19,7 @@ from ltau_cli.core.choices import (
 )
 
 DEFAULT_K = 30
+DEFAULT_CUTOFF = 6.0  # Å
 ExportFormat = Literal["csv", "tsv", "jsonl", "npz", "extxyz", "model-devi"]
 
 
@@ -107,6 +108,9 @@ class ScoreSettings(_Settings):
         Levels in (0, 1).
     calibration : Path or None
         Calibration artifact of the same model.
+    cutoff : float or None
+        With frames: how far apart (Å) atoms are neighbors, whose distances are averaged. None takes
+        the calibration's, or :data:`DEFAULT_CUTOFF`.
     with_cdf : bool
         Also store each row's CDF.
     part : (int, int) or None
@@ -119,6 +123,7 @@ class ScoreSettings(_Settings):
     thresholds: tuple[float, ...] = ()
     quantiles: tuple[float, ...] = QUANTILES
     calibration: Path | None = None
+    cutoff: float | None = None
     with_cdf: bool = False
     part: tuple[int, int] | None = None
     block_rows: int | None = None

@@ -128,16 +128,20 @@ def read_rows(scores: ScoresFile, truth: TrueErrors, group: str | None, hasher: 
 
 
 def _rows(scores: ScoresFile, group: npt.NDArray[Any] | None) -> Rows:
-    names = ["expected_error", "relative_distance", "neighbor_distance"]
-    block: Block = {name: scores.read(name) for name in names}
+    names = ["expected_error", "relative_distance", "neighbor_distance", "last_epoch_error"]
+    names += ["features"]
+    block: Block = {name: scores.read(name) for name in names if scores.has(name)}
     distance = None
-    if scores.has("structure"):
+    if scores.has("local_distance"):
+        block["structure"] = scores.read("structure")
+        distance = scores.read("local_distance").astype(np.float64)
+    elif scores.has("structure"):
         structure = block["structure"] = scores.read("structure")
         pairs = [(structure, block["relative_distance"])]
         distance = np.exp(log_structure_distance(pairs, int(structure.max()) + 1))[structure]
     if group is not None:
         block["group"] = group
-    return rows_of(block, distance)
+    return rows_of(block, distance, scores.feature_names)
 
 
 def read_clusters(place: Place, rows: Rows, scores: ScoresFile, hasher: Hasher) -> npt.NDArray[Any]:

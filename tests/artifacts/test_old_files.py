@@ -108,20 +108,31 @@ def test_an_old_model_scores_as_it_did(ltau, tmp_path):
 
 @pytest.mark.parametrize(
     ("model", "calibration"),
-    [("model-1", "calibration-1"), ("model-2", "calibration-1-groups")],
+    [
+        ("model-1", "calibration-1"),
+        ("model-2", "calibration-1-groups"),
+        ("model-2", "calibration-2"),
+        ("model-3-epoch", "calibration-3"),
+    ],
 )
 def test_an_old_calibration_is_applied(model, calibration, ltau, tmp_path):
     scores = tmp_path / "scores.h5"
     result = ltau(
         "score", QUERIES, "-m", DATA / f"{model}.h5", "--group", SPECIES,
-        "--calibration", DATA / f"{calibration}.h5", "-o", scores,
+        "--feature", f"spread={TRUE_ERRORS}", "--calibration", DATA / f"{calibration}.h5",
+        "-o", scores,
     )  # fmt: skip
     assert result.code == 0, result.err
     calibrated, bounds, levels = read(scores, "calibrated_error", "error_bound", "levels")
     assert levels.tolist() == [0.5, 0.8, 0.9, 0.95]
     assert (np.diff(bounds, axis=1) >= 0).all()
-    if calibration == "calibration-1-groups":  # scores-1-calibrated.h5 was made with it
-        then = read(DATA / "scores-1-calibrated.h5", "calibrated_error", "error_bound")
+    made_with = {
+        "calibration-1-groups": "scores-1-calibrated",
+        "calibration-2": "scores-2",
+        "calibration-3": "scores-3",
+    }
+    if calibration in made_with:
+        then = read(DATA / f"{made_with[calibration]}.h5", "calibrated_error", "error_bound")
         np.testing.assert_allclose(calibrated, then[0], rtol=1e-5)
         np.testing.assert_allclose(bounds, then[1], rtol=1e-5)
     else:
@@ -134,7 +145,7 @@ def test_an_old_calibration_is_applied(model, calibration, ltau, tmp_path):
         np.testing.assert_allclose(calibrated, by_hand, rtol=1e-4)
 
 
-@pytest.mark.parametrize("name", ["scores-1", "scores-1-calibrated"])
+@pytest.mark.parametrize("name", ["scores-1", "scores-1-calibrated", "scores-2", "scores-3"])
 def test_old_scores_are_used(name, ltau, tmp_path):
     scores = DATA / f"{name}.h5"
     table, chosen = tmp_path / "scores.csv", tmp_path / "chosen.txt"

@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 
 from ltau_cli.core.calibration.metrics import reliability
-from tests.helpers import COMPUTE, INPUT, USAGE, check, save
+from tests.helpers import COMPUTE, INPUT, USAGE, check, contents, save
 
 
 @pytest.mark.parametrize(
@@ -153,3 +153,106 @@ def test_the_threshold_method_delivers_what_it_reports(pipeline, ltau, tmp_path)
                   "-o", tmp_path / "o.h5")  # fmt: skip
     check(result, INPUT, pipeline.scores, "no CDFs")
     assert "ltau score --cdf" in result.err
+
+
+def test_training_rows_are_warned_about(pipeline, ltau, tmp_path):
+    """Half of the calibration rows were trained on, in another order and precision."""
+    train, new = np.load(pipeline.train), np.load(pipeline.descriptors)
+    rows = save(tmp_path / "rows.npy", np.concatenate([train[:550][::-1], new[:550]]).astype(float))
+    truth = save(tmp_path / "t.npy", np.random.default_rng(0).random(1100))
+    scores = tmp_path / "s.h5"
+    ltau("score", rows, "-m", pipeline.model, "-o", scores)
+    with h5py.File(scores) as file:
+        assert file["in_training"][:550].all()
+        assert not file["in_training"][550:].any()
+    result = ltau("calibrate", scores, truth, "-o", tmp_path / "c.h5", "--json")
+    assert "550 of 1,100 calibration rows (50 %) have the descriptors of a training" in result.err
+    assert json.loads(result.out)["in_training_share"] == 0.5
+    words = ("calibrate", pipeline.scores, pipeline.true_errors, "-o", tmp_path / "d.h5")
+    assert "descriptors of a training" not in ltau(*words).err
+
+
+def test_rows_closer_than_the_training_set_are_warned_about(pipeline, train, ltau, tmp_path):
+    """Copies of the training frames with a little noise, as from the same trajectory."""
+    noise = np.random.default_rng(0).normal(size=train.shape) * 0.01 * train.std(axis=0)
+    rows, scores = save(tmp_path / "x.npy", train + noise), tmp_path / "s.h5"
+    natoms = save(tmp_path / "n.npy", np.full(len(train) // 55, 55))
+    ltau("score", rows, "-m", pipeline.model, "-k", 1, "--natoms", natoms, "-o", scores)
+    truth = save(tmp_path / "t.npy", np.random.default_rng(0).random(len(train)))
+    result = ltau("calibrate", scores, truth, "-o", tmp_path / "c.h5", "--json")
+    (mean,) = json.loads(result.out)["mean_pvalues"]
+    assert mean > 0.95
+    assert f"samples are to one another (mean p-value {mean:.2f}, 0.5 for rows" in result.err
+    near = ltau("calibrate", pipeline.scores, pipeline.true_errors, "-o", tmp_path / "d.h5")
+    assert "closer to the training set" not in near.err
+
+
+def test_bounds_that_nothing_like_the_rows_stands_for(pipeline, ltau, tmp_path):
+    """Calibrated at 300 K, scored at 900 K: a warning with numbers, and no promise."""
+    words = ("-m", pipeline.model, "--natoms", pipeline.natoms, "--calibration")
+    words = (*words, pipeline.calibration, "-o", tmp_path / "s.h5", "-f")
+    hot = ltau("score", pipeline.hot_descriptors, *words)
+    assert "100.0 % of the rows are farther from the training set than all that was" in hot.err
+    assert "the 12 structures that were calibrated on are worth 1" in hot.err
+    assert "4 are needed to promise 80 %" in hot.err
+    assert "(nominal 90 %)" in hot.out
+    assert "nominal 50 %" not in hot.out
+    cold = ltau("score", pipeline.descriptors, *words)
+    assert cold.err == ""
+    assert "(90 %)" in cold.out
+    assert "(nominal 95 %)" in cold.out  # 12 structures cannot tell it
+    told = json.loads(ltau("score", pipeline.hot_descriptors, *words, "--json").out)["likeness"]
+    assert told["doubtful_levels"] == [0.8, 0.9, 0.95]
+    assert told["beyond_share"] == 1
+    assert 1 <= told["effective_draws"] < 2
+
+
+@pytest.fixture
+def with_spread(pipeline, ltau, tmp_path):
+    """Scores and a calibration with a feature that knows the error."""
+    truth, rng = np.load(pipeline.true_errors), np.random.default_rng(0)
+    spread = save(tmp_path / "spread.npy", truth * rng.lognormal(0, 0.5, len(truth)))
+    words = ("-m", pipeline.model, "--natoms", pipeline.natoms)
+    feature = ("--feature", f"spread={spread}")
+    scores, fitted = tmp_path / "s.h5", tmp_path / "c.h5"
+    assert ltau("score", pipeline.descriptors, *words, *feature, "-o", scores).code == 0
+    result = ltau("calibrate", scores, pipeline.true_errors, "-o", fitted, "--json")
+    assert result.code == 0, result.err
+    words = ("score", pipeline.descriptors, *words, "--calibration", fitted)
+    return words, feature, json.loads(result.out), tmp_path
+
+
+def test_a_feature_of_the_users_own(with_spread, pipeline, ltau):
+    words, feature, summary, folder = with_spread
+    assert summary["exponents"]["spread"] > 0.3
+    own = summary["heldout"]["predictors"]["ltau"]
+    assert own["rank_correlation"] > 0.6  # 0.4 without
+    out = folder / "out.h5"
+    assert ltau(*words, *feature, "-o", out).code == 0
+    found = contents(out)
+    assert found["feature_names"].tolist() == ["spread"]
+    np.testing.assert_array_equal(
+        found["features"][:, 0], np.load(folder / "spread.npy").astype(np.float32)
+    )
+    table = ltau("export", out, "--columns", "feature_spread,calibrated_error").out
+    assert table.startswith("feature_spread,calibrated_error")
+    assert ltau("evaluate", out, pipeline.true_errors).code == 0
+    parts = [folder / f"{i}.h5" for i in range(3)]
+    for i, part in enumerate(parts):
+        assert ltau(*words, *feature, "--shard", f"{i}/3", "-o", part).code == 0
+    assert ltau("merge", *parts, "-o", folder / "all.h5").code == 0
+    assert (folder / "all.h5").read_bytes() == out.read_bytes()
+
+
+def test_a_calibration_that_uses_a_feature_needs_it(with_spread, pipeline, ltau):
+    words, feature, _, folder = with_spread
+    check(ltau(*words, "-o", folder / "o.h5"), INPUT, "uses the feature spread")
+    check(
+        ltau(*words, "--feature", "gap=" + feature[1][7:], "-o", folder / "o.h5"), INPUT, "spread"
+    )
+    check(ltau(*words, "--feature", "spread", "-o", folder / "o.h5"), INPUT, "has no array spread")
+    for name in ("expected_error", "a b", ""):
+        given = ("--feature", f"{name}={feature[1][7:]}")
+        check(ltau(*words, *given, "-o", folder / "o.h5"), USAGE, repr(name))
+    sets = (folder / "s.h5", pipeline.true_errors, pipeline.scores, pipeline.true_errors)
+    check(ltau("calibrate", *sets, "-o", folder / "o.h5"), USAGE, "other features")

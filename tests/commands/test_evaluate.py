@@ -13,7 +13,7 @@ from sklearn.metrics import roc_auc_score
 from tests.helpers import COMPUTE, INPUT, SAMPLE, USAGE, check, save
 
 GATE = 7
-BASELINES = ["ltau", "constant", "neighbor distance"]
+BASELINES = ["ltau", "constant", "neighbor distance", "last epoch"]
 
 
 @pytest.fixture(scope="module")
@@ -43,8 +43,8 @@ def test_baselines_stand_beside(sets, ltau):
     result = ltau("evaluate", *sets)
     assert result.code == 0, result.err
     lines = result.out.splitlines()
-    assert len(lines) == 9
-    assert [line.split()[0] for line in (lines[1], lines[5])] == ["cold", "hot"]
+    assert len(lines) == 11
+    assert [line.split()[0] for line in (lines[1], lines[6])] == ["cold", "hot"]
     for line, name in zip(lines[1:], [*BASELINES, "best possible"] * 2, strict=True):
         assert name in line
     assert "out of domain (p < 0.01): " in result.err

@@ -252,9 +252,12 @@ def test_cdf_of_scores(pipeline, drawn):
     cdf, edges = load(pipeline.calibrated, "cdf", "cdf_edges")
     close(data["", "row 3"]["probability"], cdf[3])
     close(data["", "row 3"]["error"], edges)
-    whole = data["", "all rows of calibrated"]["probability"]
+    whole = data["", "all rows of calibrated, plain"]["probability"]
     np.testing.assert_allclose(whole, cdf.mean(axis=0, dtype=float), rtol=1e-5)
     assert ("", "the training set") in data
+    _, data = drawn("cdf", pipeline.calibrated)
+    bars = load(pipeline.calibrated, "calibrated_error")[0]
+    assert ("", f"highest (row {bars.argmax()})") in data
 
 
 def test_trajectories(pipeline, drawn, log):

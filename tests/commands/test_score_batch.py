@@ -329,7 +329,7 @@ def test_a_full_quota_keeps_the_finished_rows(made, tmp_path):
     assert f"cannot write {out}: File too large" in result.err
     assert names(tmp_path) == [".scores.h5.part"]
     result = finish(start(*words))
-    assert "continuing at row 12,000" in result.err
+    assert "continuing at row 8,000" in result.err
     assert out.read_bytes() == (made / "scores.h5").read_bytes()
 
 

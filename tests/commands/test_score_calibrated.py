@@ -5,6 +5,7 @@ from __future__ import annotations
 import csv
 import io
 import json
+import shutil
 import signal
 import time
 
@@ -14,7 +15,7 @@ import pytest
 from scipy.stats import norm
 
 from ltau_cli.cli import main
-from tests.helpers import ARTIFACT, INPUT, USAGE, check, finish, start
+from tests.helpers import ARTIFACT, INPUT, USAGE, check, contents, finish, same, start
 
 pytestmark = pytest.mark.slow
 
@@ -129,7 +130,7 @@ def test_scores_follow_the_stored_numbers(made):
         maps = {name: file[name][...] for name in file if isinstance(file[name], h5py.Dataset)}
     log_r = np.log(r.astype(float))
     of_structure = np.exp(np.bincount(structure, log_r) / np.bincount(structure))[structure]
-    a, b, c, g, _, h, _ = maps["coefficients"]
+    a, b, c, g, _, h, _, _ = maps["coefficients"]
     floors = maps["feature_floors"]
     mean = (
         np.exp(a) * np.maximum(m, floors[0]) ** b * np.maximum(r, floors[1]) ** c
@@ -139,7 +140,7 @@ def test_scores_follow_the_stored_numbers(made):
     assert maps["bound_groups"].tolist() == [b"Cu", b"O"]
     cell = 3 * (group == b"O") + np.digitize(r, maps["distance_edges"])
     logs = np.log(
-        [m, r, of_structure, np.ones(len(m)), np.maximum(of_structure, 2), np.full(len(m), 2)]
+        [m, r, of_structure, np.ones(len(m)), np.maximum(of_structure, 2), *np.full((2, len(m)), 2)]
     )
     away = logs.T - maps["exponent_center"]
     spread = np.sqrt(np.einsum("ij,jk,ik->i", away, maps["exponent_covariance"], away))
@@ -365,6 +366,44 @@ def test_rows_of_another_array_of_the_file_are_not_left_out(pipeline, tmp_path, 
         assert ltau("score", f"{both}:/{name}", *words, out, "--calibration", fitted).code == 0
         with h5py.File(out) as file:
             assert file["in_calibration"][...].sum() == used
+
+
+@pytest.mark.parametrize("form", ["npz", "h5", "halves", "double"])
+def test_calibration_rows_are_known_again_by_content(form, pipeline, tmp_path, ltau):
+    rows, natoms = np.load(pipeline.descriptors), np.load(pipeline.natoms)
+    half = 10 * 55  # a whole number of structures
+    files = {
+        "npz": {"x.npz": slice(None)}, "h5": {"x.h5": slice(None)},
+        "double": {"x.npy": slice(None)},
+        "halves": {"a.npz": slice(half), "b.npz": slice(half, None)},
+    }[form]  # fmt: skip
+    expected = contents(pipeline.calibrated)["in_calibration"]
+    for name, part in files.items():
+        path, counts = tmp_path / name, natoms[part.start // 55 if part.start else 0 :]
+        counts = counts[: len(rows[part]) // 55]
+        if form == "h5":
+            with h5py.File(path, "w") as file:
+                file["descriptors"], file["natoms"] = rows, natoms
+        elif form == "double":
+            np.save(path, rows.astype(float))
+        else:
+            np.savez(path, descriptors=rows[part], natoms=counts)
+        words = ["--natoms", pipeline.natoms] if form == "double" else []
+        out = tmp_path / "s.h5"
+        words += ["-m", pipeline.model, "--calibration", pipeline.calibration]
+        assert ltau("score", path, *words, "-f", "-o", out).code == 0
+        same(contents(out)["in_calibration"], expected[part])
+
+
+def test_files_of_an_older_ltau_are_known_by_their_file(pipeline, tmp_path, ltau):
+    """A calibration without hashes."""
+    old, out = tmp_path / "c.h5", tmp_path / "s.h5"
+    shutil.copy(pipeline.calibration, old)
+    with h5py.File(old, "a") as file:
+        del file["fit_hash"]
+    words = ("-m", pipeline.model, "--natoms", pipeline.natoms, "--calibration", old)
+    assert ltau("score", pipeline.descriptors, *words, "-o", out).code == 0
+    same(contents(out)["in_calibration"], contents(pipeline.calibrated)["in_calibration"])
 
 
 def test_the_threshold_is_scaled_on_request(pipeline, tmp_path, ltau):

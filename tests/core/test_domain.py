@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import numpy as np
 
-from ltau_cli.core.domain import distance_floor, ood_pvalue, relative_distance
+from ltau_cli.core.domain import distance_floor, ood_pvalue, relative_distance, rounding_distance
 from ltau_cli.core.search.cells import ExactSearcher
 from ltau_cli.core.search.loo import leave_one_out
 from ltau_cli.core.search.neighbors import find_neighbors
@@ -20,18 +20,18 @@ def test_pvalue_by_hand():
 
 def test_relative_distance_of_coincident_points_is_finite():
     points = np.full((4, 3), 2.0, np.float32)
-    floor = distance_floor([(points, np.array([1, 1, 3, 1]))], np.zeros(6))
+    floor = distance_floor(rounding_distance([(points, np.array([1, 1, 3, 1]))]), np.zeros(6))
     got = relative_distance(np.array([0.0, 1.0]), np.array([0.0, 0.0]), floor)
     assert got[0] == 1
     assert np.isfinite(got[1])
     zeros = [(np.zeros((2, 2), np.float32), np.array([1, 1]))]
-    assert distance_floor(zeros, np.zeros(2)) > 0
+    assert distance_floor(rounding_distance(zeros), np.zeros(2)) > 0
 
 
 def test_the_floor_is_a_quarter_of_the_median_of_what_does_not_coincide():
     points = [(np.ones((5, 3), np.float32), np.ones(5, int))]
     distance = np.array([0, 0, 0, 0, 0, 2.0, 4.0, 8.0, np.nan])
-    assert distance_floor(points, distance) == 1
+    assert distance_floor(rounding_distance(points), distance) == 1
     assert relative_distance(np.array([3.0]), np.array([0.0]), 1.0) == 3
 
 
@@ -47,7 +47,8 @@ def test_a_perfect_crystal_does_not_make_bars_explode():
     mean_error = np.where(np.arange(len(train)) < len(thermal), 0.05, 1e-4)
     loo = leave_one_out(shards, points, mean_error, None, 30)
     own = np.bincount(points.of_sample, loo.distance) / points.multiplicity
-    floor = distance_floor([(train[points.first], points.multiplicity)], loo.distance)
+    rounding = rounding_distance([(train[points.first], points.multiplicity)])
+    floor = distance_floor(rounding, loo.distance)
     found = find_neighbors(
         ExactSearcher(train[points.first]), colder, train[points.first], points.multiplicity, 30
     )

@@ -8,7 +8,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from hypothesis.extra import numpy as hnp
 
-from ltau_cli.core.histogram import default_range, make_edges, summarize_samples
+from ltau_cli.core.histogram import default_range, last_errors, make_edges, summarize_samples
 from ltau_cli.errors import UsageError
 from tests import oracles
 
@@ -106,3 +106,11 @@ def test_a_logged_threshold_does_not_exceed_itself():
     got = summarize_samples(log, np.array([0.1, 0.3]), np.array([0.1, 0.3]))
     assert got.uncertainty.tolist() == [[1 / 3, 0.0]]
     assert got.counts.tolist() == [[2, 1, 0]]
+
+
+def test_last_errors_by_hand():
+    """Run 0 has epochs 0, 2 and 4, run 1 epochs 1 and 3; a missing value is the one before."""
+    log = np.array([[1, 1], [2, NAN], [3, 7], [4, 6], [5, NAN]], np.float32)
+    log = np.pad(log, ((0, 0), (0, 1)), constant_values=NAN)
+    runs = [np.array([0, 2, 4]), np.array([1, 3])]
+    np.testing.assert_array_equal(last_errors(log, runs), [4.5, 6.5, 0])

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -15,10 +15,20 @@ from ltau_cli.core.structures import Block
 
 @dataclass(frozen=True)
 class Calibrator:
-    """A calibration, and the thresholds of the scores it is applied to (error units)."""
+    """A calibration, and what it is told of the scores it is applied to.
+
+    Attributes
+    ----------
+    calibration : Calibration
+    thresholds : (n_thresholds,) float64
+        Error units.
+    feature_names : tuple of str
+        Of the columns of ``features``.
+    """
 
     calibration: Calibration
     thresholds: npt.NDArray[np.float64]
+    feature_names: tuple[str, ...] = ()
 
     def columns(
         self, blocks: Iterable[Block], log_distance: npt.NDArray[np.float64] | None
@@ -30,11 +40,15 @@ class Calibrator:
         blocks : iterable of dict of str to (m, ...) arrays
             With ``structure`` and ``group`` where they are known.
         log_distance : (n_structures,) float64 or None
-            See :func:`ltau_cli.core.structures.log_structure_distance`; None leaves structures out.
+            See :func:`ltau_cli.core.structures.log_structure_distance`; None takes the
+            ``local_distance`` of each row, where that is there.
         """
         for block in blocks:
-            structure = None if log_distance is None else np.exp(log_distance[block["structure"]])
-            predicted = self.calibration.predict(rows_of(block, structure))
+            local = block.get("local_distance")
+            structure = None if local is None else local.astype(np.float64)
+            if log_distance is not None:
+                structure = np.exp(log_distance[block["structure"]])
+            predicted = self.calibration.predict(rows_of(block, structure, self.feature_names))
             found = {"calibrated_error": predicted.mean, "error_bound": predicted.bounds()}
             if "calibrated_uncertainty" not in block:
                 found["calibrated_uncertainty"] = predicted.exceedance(self.thresholds)
@@ -48,8 +62,16 @@ def _as_stored(values: npt.NDArray[np.float64]) -> npt.NDArray[np.float32]:
     return np.asarray(np.minimum(values, largest), dtype=np.float32)
 
 
-def rows_of(block: Block, structure_distance: npt.NDArray[np.float64] | None) -> Rows:
-    """Return what a calibration needs to know of the rows of a block."""
+def rows_of(
+    block: Block,
+    structure_distance: npt.NDArray[np.float64] | None,
+    feature_names: Sequence[str] = (),
+) -> Rows:
+    """Return what a calibration needs to know of the rows of a block.
+
+    ``feature_names`` are those of the columns of ``features``.
+    """
+    last = block.get("last_epoch_error")
     return Rows(
         expected_error=block["expected_error"].astype(np.float64),
         relative_distance=block["relative_distance"].astype(np.float64),
@@ -57,4 +79,8 @@ def rows_of(block: Block, structure_distance: npt.NDArray[np.float64] | None) ->
         structure_distance=structure_distance,
         structure=block.get("structure"),
         group=block.get("group"),
+        last_epoch_error=None if last is None else last.astype(np.float64),
+        own={
+            name: block["features"][:, i].astype(np.float64) for i, name in enumerate(feature_names)
+        },
     )

@@ -12,8 +12,16 @@ import numpy.typing as npt
 from ltau_cli.core.calibration import maps
 from ltau_cli.core.calibration.maps import ErrorMap, Floats, Rows
 from ltau_cli.core.calibration.metrics import crps
-from ltau_cli.core.calibration.model import GROUP_MEAN, RATIO_LEVELS, Calibration, Cells, Predictor
+from ltau_cli.core.calibration.model import (
+    GROUP_MEAN,
+    LAST_EPOCH,
+    RATIO_LEVELS,
+    Calibration,
+    Cells,
+    Predictor,
+)
 from ltau_cli.core.calibration.predicted import widening
+from ltau_cli.core.calibration.support import describe_draws, draws_needed
 from ltau_cli.core.calibration.threshold import StoredCdf, threshold_scale
 from ltau_cli.core.choices import Method
 from ltau_cli.errors import ComputeError
@@ -131,6 +139,7 @@ def fit_calibration(
             method=method,
             levels=levels,
             cells=cells,
+            draws=describe_draws(rows, predictor.map.floors),
             predictor=predictor,
             baselines=_fit_baselines(rows, true_error, groups, group_error, fold, levels),
             groups=groups,
@@ -342,21 +351,23 @@ def _fit_baselines(
     fold: npt.NDArray[np.int64],
     levels: Floats,
 ) -> dict[str, Predictor]:
-    """Fit what the method must beat: a constant, the neighbor distance alone, the group's mean."""
+    """Fit what to compare with: a constant, the distance, the last epoch, the group's mean."""
     whole = [np.ones(len(rows), dtype=bool)]
 
-    def predictor(error_map: ErrorMap, mean: Floats) -> Predictor:
-        ratios = Ratios(true_error / mean, np.zeros(len(rows)), rows.weight, rows.draw)
+    def predictor(error_map: ErrorMap, mean: Floats, spread: Floats) -> Predictor:
+        ratios = Ratios(true_error / mean, spread, rows.weight, rows.draw)
         return _fit_predictor(error_map, ratios, whole, levels)
 
     fits = {"constant": maps.fit_constant, "neighbor distance": maps.fit_neighbor_distance}
+    if rows.last_epoch_error is not None:
+        fits[LAST_EPOCH] = maps.fit_last_epoch
     found = {
-        name: predictor(fit(rows, true_error), _predict_unseen(fit, rows, true_error, fold)[0])
+        name: predictor(fit(rows, true_error), *_predict_unseen(fit, rows, true_error, fold))
         for name, fit in fits.items()
     }
     if len(groups):
         mean = group_error[Cells(groups, np.zeros(0)).of(rows)]
-        found[GROUP_MEAN] = predictor(maps.power_law(rows.floors()), mean)
+        found[GROUP_MEAN] = predictor(maps.power_law(rows), mean, np.zeros(len(rows)))
     return found
 
 
@@ -394,11 +405,6 @@ def weighted_quantiles(
     share *= (1.0 if n_draws is None else n_draws / (n_draws + 1)) / share[-1]
     place = np.minimum(np.searchsorted(share, levels - 1e-9), len(order) - 1)
     return values[order[place]]
-
-
-def draws_needed(level: float) -> int:
-    """Smallest number of draws of which a conformal bound of this level can be made."""
-    return int(np.ceil(level / (1 - level) - 1e-9))
 
 
 def split_rows(rows: Rows, *, fit_fraction: float, seed: int) -> npt.NDArray[np.bool_]:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from typing import Any
 
 import numpy as np
@@ -14,8 +14,10 @@ Floats = npt.NDArray[np.float64]
 FAR = 2.0  # a relative distance up to which the power law was seen to hold
 FEATURES = (
     "expected_error", "relative_distance", "structure_distance", "neighbor_distance",
-    "far_structure", "far_row",
+    "far_structure", "far_row", "last_epoch_error",
 )  # fmt: skip
+
+ERRORS = ("expected_error", "last_epoch_error")
 
 
 @dataclass(frozen=True)
@@ -40,6 +42,8 @@ PRIOR_BY_ROW = {
     "relative_distance": Belief(1.8, 0.5),
     "far_row": Belief(-1.0, 0.5),
 }
+# A feature of the user's own: nobody knows what it is worth.
+PRIOR_OF_USER = Belief(0.0, 1.0)
 SEVERAL_SETS = 1.0  # spread of the exponents of distances where the rows come from several sets
 # No power law holds exactly: its logarithm may be off by this much (one standard deviation) within
 # the calibration rows. So the exponents never rest on them alone, however many there are.
@@ -49,8 +53,8 @@ _LEAST = 1e-6  # penalty, so that a feature that does not vary has an exponent
 # A feature below this share of its median over the calibration rows counts as that share: an atom
 # in a perfect crystal has an expected error of 0, one that was trained on has a distance of 0, and
 # neither says that the error is 0. The medians of the models at hand are far above.
-FLOORS = {"expected_error": 0.01, "relative_distance": 0.1, "structure_distance": 0.1,
-          "neighbor_distance": 0.1}  # fmt: skip
+FLOORS = {"relative_distance": 0.1, "structure_distance": 0.1, "neighbor_distance": 0.1}
+FLOOR = 0.01  # of the others
 # The features that bend the law: these distances, with `FAR` as their smallest value.
 SOURCE = {"far_structure": "structure_distance", "far_row": "relative_distance"}
 
@@ -72,6 +76,10 @@ class Rows:
         Rows that were drawn together, such as the structures of one trajectory.
     dataset : (n,) int64 or None
         Set that the row came from, where there are several.
+    last_epoch_error : (n,) float64 or None
+        Expected error by the last epoch alone, in error units.
+    own : dict of str to (n,) float64
+        Features of the user's own, at least 0.
     """
 
     expected_error: Floats
@@ -82,13 +90,28 @@ class Rows:
     group: npt.NDArray[Any] | None = None
     cluster: npt.NDArray[Any] | None = None
     dataset: npt.NDArray[np.int64] | None = None
+    last_epoch_error: Floats | None = None
+    own: Mapping[str, Floats] = field(default_factory=dict)
 
     def __len__(self) -> int:
         return len(self.expected_error)
 
     def take(self, rows: npt.NDArray[Any]) -> Rows:
         """Return some of the rows."""
-        return Rows(*(None if v is None else v[rows] for v in vars(self).values()))  # type: ignore[arg-type]
+        arrays = {name: v for name, v in vars(self).items() if name != "own"}
+        return Rows(
+            **{name: None if v is None else v[rows] for name, v in arrays.items()},  # type: ignore[arg-type]
+            own={name: v[rows] for name, v in self.own.items()},
+        )
+
+    @property
+    def features(self) -> tuple[str, ...]:
+        """Names of all features: :data:`FEATURES`, then the user's own."""
+        return (*FEATURES, *self.own)
+
+    def feature(self, name: str) -> Floats | None:
+        """Values of a feature; None if they are not known."""
+        return self.own[name] if name in self.own else getattr(self, SOURCE.get(name, name), None)
 
     @property
     def draw(self) -> npt.NDArray[np.int64]:
@@ -122,22 +145,22 @@ class Rows:
 
     def log(self, feature: str, floor: float) -> Floats:
         """Logarithm of a feature; values below ``floor`` count as that."""
-        values = getattr(self, SOURCE.get(feature, feature))
+        values = self.feature(feature)
         if values is None:
             raise ValueError(f"{feature} is not known")
         out: Floats = np.log(np.maximum(values, floor))
         return out
 
     def floors(self) -> Floats:
-        """Smallest value that counts of each of :data:`FEATURES`, (n_features,), above 0."""
-        found = np.ones(len(FEATURES))
-        for i, feature in enumerate(FEATURES):
-            values = getattr(self, SOURCE.get(feature, feature))
+        """Smallest value that counts of each of the features, (n_features,), above 0."""
+        found = np.ones(len(self.features))
+        for i, feature in enumerate(self.features):
+            values = self.feature(feature)
             values = np.zeros(0) if values is None else values[values > 0]
             if feature in SOURCE:
                 found[i] = FAR
             elif len(values):
-                found[i] = FLOORS[feature] * np.median(values)
+                found[i] = FLOORS.get(feature, FLOOR) * np.median(values)
         return found
 
 
@@ -162,10 +185,11 @@ def join_rows(sets: Sequence[Rows]) -> Rows:
 
     def joined(name: str) -> npt.NDArray[Any] | None:
         values = [getattr(rows, name) for rows in sets]
-        return None if values[0] is None else np.concatenate(values)
+        return None if any(v is None for v in values) else np.concatenate(values)
 
     return replace(
-        Rows(*(joined(field) for field in vars(sets[0]))),  # type: ignore[arg-type]
+        Rows(**{name: joined(name) for name in vars(sets[0]) if name != "own"}),  # type: ignore[arg-type]
+        own={name: np.concatenate([rows.own[name] for rows in sets]) for name in sets[0].own},
         structure=numbered([rows.structure for rows in sets]),
         cluster=numbered([rows.cluster for rows in sets]),
         dataset=np.repeat(np.arange(len(sets)), [len(rows) for rows in sets]),
@@ -188,6 +212,8 @@ class ErrorMap:
         Mean logarithm of the features over the rows that were fitted on.
     covariance : (n_features, n_features) float64
         Of the exponents: what is not known of them.
+    features : tuple of str
+        Their names: :data:`FEATURES`, then the user's own.
     """
 
     coefficients: Floats
@@ -195,12 +221,23 @@ class ErrorMap:
     floors: Floats
     center: Floats
     covariance: Floats
+    features: tuple[str, ...] = FEATURES
+
+    @property
+    def used(self) -> set[str]:
+        """Features that rows must know."""
+        used = (self.coefficients[1:] != 0) | (np.diag(self.covariance) != 0)
+        return {name for name, is_used in zip(self.features, used, strict=True) if is_used}
+
+    def exponents(self) -> dict[str, float]:
+        """Return the exponents that are not 0, by feature."""
+        pairs = zip(self.features, self.coefficients[1:], strict=True)
+        return {name: float(value) for name, value in pairs if value != 0}
 
     @property
     def needs_structures(self) -> bool:
         """Whether rows must say which structure they belong to."""
-        used = (self.coefficients[1:] != 0) | (np.diag(self.covariance) != 0)
-        return any(used[FEATURES.index(f)] for f in ("structure_distance", "far_structure"))
+        return not self.used.isdisjoint(("structure_distance", "far_structure"))
 
     def apply(self, rows: Rows) -> Floats:
         """Calibrated mean error of each row, (n,) in error units."""
@@ -218,25 +255,27 @@ class ErrorMap:
         return np.asarray(np.sqrt(np.maximum(square, 0.0)))
 
     def _logs(self, rows: Rows, used: npt.NDArray[np.int64]) -> Floats:
-        columns = [rows.log(FEATURES[i], self.floors[i]) for i in used]
+        columns = [rows.log(self.features[i], self.floors[i]) for i in used]
         return np.stack(columns, axis=1) if columns else np.zeros((len(rows), 0))
 
 
-def power_law(floors: Floats, **exponents: float) -> ErrorMap:
-    """Return the map E = prod_f feature_f ** exponent_f."""
-    values = [0.0, *(exponents.get(feature, 0.0) for feature in FEATURES)]
-    n = len(FEATURES)
-    return ErrorMap(np.array(values), np.zeros((2, 0)), floors, np.zeros(n), np.zeros((n, n)))
+def power_law(rows: Rows, **exponents: float) -> ErrorMap:
+    """Return the map E = prod_f feature_f ** exponent_f, with the floors of some rows."""
+    names, floors = rows.features, rows.floors()
+    values, n = [0.0, *(exponents.get(feature, 0.0) for feature in names)], len(names)
+    return ErrorMap(
+        np.array(values), np.zeros((2, 0)), floors, np.zeros(n), np.zeros((n, n)), names
+    )
 
 
 def fit_scale(rows: Rows, true_error: Floats) -> ErrorMap:
     """E = s * expected error with the mean error matched."""
-    return _scaled(power_law(rows.floors(), expected_error=1.0), rows, true_error)
+    return _scaled(power_law(rows, expected_error=1.0), rows, true_error)
 
 
 def fit_constant(rows: Rows, true_error: Floats) -> ErrorMap:
     """E = mean true error, whatever the row: a baseline."""
-    return _scaled(power_law(rows.floors()), rows, true_error)
+    return _scaled(power_law(rows), rows, true_error)
 
 
 def fit_neighbor_distance(rows: Rows, true_error: Floats) -> ErrorMap:
@@ -244,22 +283,30 @@ def fit_neighbor_distance(rows: Rows, true_error: Floats) -> ErrorMap:
     return _fit_power_law(rows, true_error, {"neighbor_distance": Belief(0.0, np.inf)})
 
 
-def fit_distance(rows: Rows, true_error: Floats) -> ErrorMap:
-    """Fit log E = a + b log m + c log r + g log R + h log max(R, FAR).
+def fit_distance(rows: Rows, true_error: Floats, *, error: str = "expected_error") -> ErrorMap:
+    """Fit log E = a + b log m + c log r + g log R + h log max(R, FAR), and the user's own features.
 
     m is the expected error, r the relative distance and R the mean of r over the row's structure;
     without structures (or where every structure is a row) r takes the place of R. The exponents
     are drawn toward those that held for other models (:data:`PRIOR_WITH_STRUCTURES`), because
     calibration sets are drawn near the training set: they say little about the exponents of
     distances, which far away decide everything. Where the rows come from several sets, they do.
+    Another feature may take the place of the expected ``error``.
     """
     prior = PRIOR_WITH_STRUCTURES if rows.by_structure else PRIOR_BY_ROW
+    prior = {error if f == "expected_error" else f: belief for f, belief in prior.items()}
     if rows.dataset is not None and np.ptp(rows.dataset) > 0:
         prior = {
-            f: b if f == "expected_error" else Belief(b.mean, max(b.spread, SEVERAL_SETS))
+            f: b if f == error else Belief(b.mean, max(b.spread, SEVERAL_SETS))
             for f, b in prior.items()
         }
+    prior |= dict.fromkeys(rows.own, PRIOR_OF_USER)
     return _fit_power_law(rows, true_error, prior)
+
+
+def fit_last_epoch(rows: Rows, true_error: Floats) -> ErrorMap:
+    """Fit as :func:`fit_distance`, with the expected error of the last epoch alone: a baseline."""
+    return fit_distance(rows, true_error, error="last_epoch_error")
 
 
 def fit_isotonic(rows: Rows, true_error: Floats) -> ErrorMap:
@@ -271,7 +318,7 @@ def fit_isotonic(rows: Rows, true_error: Floats) -> ErrorMap:
     )
     lowest = float(true_error[true_error > 0].min())
     knots = np.array([fitted.X_thresholds_, np.maximum(fitted.y_thresholds_, lowest)])
-    return replace(power_law(rows.floors()), knots=knots)
+    return replace(power_law(rows), knots=knots)
 
 
 def _fit_power_law(rows: Rows, true_error: Floats, prior: Mapping[str, Belief]) -> ErrorMap:
@@ -284,7 +331,7 @@ def _fit_power_law(rows: Rows, true_error: Floats, prior: Mapping[str, Belief]) 
     floors, weight = rows.floors(), rows.weight
     if not prior:
         return fit_constant(rows, true_error)
-    place = np.array([FEATURES.index(f) for f in prior])
+    place = np.array([rows.features.index(f) for f in prior])
     logs = np.stack([rows.log(f, floors[i]) for f, i in zip(prior, place, strict=True)], axis=1)
     center = weight @ logs
     away = logs - center
@@ -304,23 +351,24 @@ def _fit_power_law(rows: Rows, true_error: Floats, prior: Mapping[str, Belief]) 
         exponents += step
         if np.abs(step).max() < 1e-8:
             break
-    falling = [f for f, e in zip(prior, exponents, strict=True) if f.endswith("distance") and e < 0]
+    falling = [f for f, e in zip(prior, exponents, strict=True) if f in FLOORS and e < 0]
     if falling:  # errors do not shrink with a distance
         kept = {f: belief for f, belief in prior.items() if f != falling[0]}
         return _fit_power_law(rows, true_error, kept)
-    found = power_law(floors, **dict(zip(prior, exponents.tolist(), strict=True)))
-    return _scaled(
-        replace(found, **_doubt(information / variance, center, prior)), rows, true_error
-    )
+    found = power_law(rows, **dict(zip(prior, exponents.tolist(), strict=True)))
+    doubt = _doubt(information / variance, center, prior, rows.features)
+    return _scaled(replace(found, **doubt), rows, true_error)
 
 
-def _doubt(information: Floats, center: Floats, prior: Mapping[str, Belief]) -> dict[str, Floats]:
+def _doubt(
+    information: Floats, center: Floats, prior: Mapping[str, Belief], names: Sequence[str]
+) -> dict[str, Any]:
     """Center and covariance of the exponents of distances, as fields of :class:`ErrorMap`."""
-    n = len(FEATURES)
+    n = len(names)
     found = {"center": np.zeros(n), "covariance": np.zeros((n, n))}
     precision = np.array([max(belief.spread**-2.0, _LEAST) for belief in prior.values()])
-    own = [i for i, f in enumerate(prior) if f != "expected_error" and np.isfinite(prior[f].spread)]
-    place = [FEATURES.index(list(prior)[i]) for i in own]
+    own = [i for i, f in enumerate(prior) if f not in ERRORS and np.isfinite(prior[f].spread)]
+    place = [names.index(list(prior)[i]) for i in own]
     found["center"][place] = center[own]
     found["covariance"][np.ix_(place, place)] = np.linalg.inv(information + np.diag(precision))[
         np.ix_(own, own)

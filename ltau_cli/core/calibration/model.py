@@ -9,7 +9,7 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
-from ltau_cli.core.calibration.maps import ErrorMap, Floats, Rows
+from ltau_cli.core.calibration.maps import FEATURES, ErrorMap, Floats, Rows
 from ltau_cli.core.calibration.predicted import Predicted
 from ltau_cli.core.choices import Method
 
@@ -81,10 +81,14 @@ class Calibration:
     levels : (n_levels,) float64
         Coverage levels of the bounds.
     cells : Cells
+    draws : (n, 4) float64
+        What was fitted on, see :func:`ltau_cli.core.calibration.support.describe_draws`; empty in
+        files of an older ltau.
     predictor : Predictor
     baselines : dict of str to Predictor
         ``constant``, ``neighbor distance`` and, with groups, ``group mean``, which the method must
-        beat; they have no cells.
+        beat; where the scores know it, ``last epoch``: the method without the rest of the
+        trajectory. They have no cells.
     groups : (n_groups,) labels
         Groups of the calibration rows, increasing; empty without groups.
     group_error : (n_groups + 1,) float64
@@ -96,12 +100,18 @@ class Calibration:
     method: Method
     levels: Floats
     cells: Cells
+    draws: Floats
     predictor: Predictor
     baselines: Mapping[str, Predictor]
     groups: npt.NDArray[Any]
     group_error: Floats
     thresholds: Floats
     threshold_scale: Floats
+
+    @property
+    def own_features(self) -> tuple[str, ...]:
+        """Names of the user's own features that the rows came with."""
+        return self.predictor.map.features[len(FEATURES) :]
 
     def predict(self, rows: Rows, baseline: str | None = None) -> Predicted:
         """Predict the error distribution of each row, after a baseline if one is named."""
@@ -118,3 +128,4 @@ class Calibration:
 
 
 GROUP_MEAN = "group mean"
+LAST_EPOCH = "last epoch"

@@ -9,6 +9,9 @@ import numpy as np
 import numpy.typing as npt
 
 Floats = npt.NDArray[np.float64]
+_TINY = 1e-200
+_TAIL_FROM = 10  # of the hundred quantiles, so many from the end tell how the tail falls
+_STEEPEST = 10.0  # exponent of a tail: rows to calibrate on cannot tell that there is none
 _BLOCK = 1 << 20  # numbers of a (rows, levels) table that are held at a time
 
 
@@ -70,13 +73,17 @@ class Predicted:
             yield part, self.take(part)._times(self.ratio_quantiles, self.ratio_levels)
 
     def exceedance(self, thresholds: Floats) -> Floats:
-        """P(error > threshold), (n, n_thresholds); linear between the quantiles."""
+        """P(error > threshold), (n, n_thresholds): linear between the quantiles, then a power.
+
+        Beyond the last quantile the probability falls as a power of the error (Hill 1975, doi
+        10.1214/aos/1176343247), with the exponent of the tail before it, but never to 0.
+        """
         out = np.empty((len(self), len(thresholds)))
-        share = np.concatenate([[0.0], self.ratio_levels, [1.0]])
+        share = np.concatenate([[0.0], self.ratio_levels])
         for part, quantiles in self.quantiles():
-            knots = np.pad(quantiles, ((0, 0), (1, 1)))
-            knots[:, -1] = 1.5 * quantiles[:, -1]
+            knots = np.pad(quantiles, ((0, 0), (1, 0)))
             row = np.arange(len(knots))
+            tail = self._tail(quantiles)
             for j, threshold in enumerate(thresholds):
                 above = np.clip((knots <= threshold).sum(axis=1), 1, len(share) - 1)
                 low, high = knots[row, above - 1], knots[row, above]
@@ -84,7 +91,16 @@ class Predicted:
                 inside = np.clip(threshold - low, 0, width)  # so that no tiny width overflows
                 way = np.where(width > 0, inside / np.where(width > 0, width, 1.0), 1.0)
                 below = share[above - 1] + way * (share[above] - share[above - 1])
-                out[part, j] = 1 - below
+                beyond = np.maximum(threshold / np.maximum(knots[:, -1], _TINY), 1.0)
+                out[part, j] = (1 - below) * beyond**-tail
+        return out
+
+    def _tail(self, quantiles: Floats) -> Floats:
+        """Exponent of the power that the probability of an error falls with at last, (n,)."""
+        from_level, last_level = self.ratio_levels[[-_TAIL_FROM, -1]]
+        ratio = quantiles[:, -1] / np.maximum(quantiles[:, -_TAIL_FROM], _TINY)
+        fall = np.log((1 - from_level) / (1 - last_level))
+        out: Floats = fall / np.maximum(np.log(np.maximum(ratio, 1.0)), fall / _STEEPEST)
         return out
 
     def _times(self, ratio: Floats, levels: Floats) -> Floats:

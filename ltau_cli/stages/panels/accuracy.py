@@ -161,7 +161,7 @@ def _by_name(part: dict[str, Any]) -> tuple[bool, Any]:
 def _distance_label(part: dict[str, Any]) -> str:
     """``r 1.25–1.5``; JSON keeps the open end as null."""
     high = part["to"]
-    if part["from"] == 0:
+    if part["from"] == 0 and high is not None:
         return f"r < {high:g}"
     if high is None or high == np.inf:
         return f"r ≥ {part['from']:g}"

@@ -142,7 +142,7 @@ def test_no_bound_is_made_of_a_map_that_saw_the_row():
 
     def spy(part, true_error):
         seen.append(set(part.structure))
-        return power_law(part.floors(), expected_error=1.0)
+        return power_law(part, expected_error=1.0)
 
     fold = cal._folds(rows.draw, seed=0)
     cal._predict_unseen(spy, rows, np.ones(300), fold)
@@ -380,8 +380,18 @@ def predict(mean, quantiles, *, spread=0.0, cell=None, bound=1.0, level=0.9):
 def test_exceedance_by_hand():
     quantiles = np.tile(cal.RATIO_LEVELS, (2, 1)) * [[1.0], [2.0]]  # uniform in 0..1 and 0..2
     predicted = predict([1.0, 1.0, 4.0], quantiles, cell=np.array([0, 1, 0]))
-    got = predicted.exceedance(np.array([0.25, 9]))
-    np.testing.assert_allclose(got, [[0.75, 0], [0.875, 0], [0.9375, 0]], atol=1e-12)
+    got = predicted.exceedance(np.array([0.25]))
+    np.testing.assert_allclose(got, [[0.75], [0.875], [0.9375]], atol=1e-12)
+
+
+def test_no_error_is_impossible():
+    """Beyond the largest ratio seen the probability falls as its tail did, never to 0."""
+    share = 1 - cal.RATIO_LEVELS  # of a Pareto tail of exponent 3: P(error > x) = x ** -3
+    predicted = predict([1.0, 2.0], share[None] ** (-1 / 3))
+    far = np.array([20.0, 1e4])
+    np.testing.assert_allclose(predicted.exceedance(far), (far / [[1.0], [2.0]]) ** -3, rtol=1e-9)
+    bounded = predict([1.0], cal.RATIO_LEVELS[None])  # uniform: the steepest tail that is told
+    np.testing.assert_allclose(bounded.exceedance(np.array([1.99])), [[0.005 * 2**-10]])
 
 
 def test_a_mean_in_doubt_widens_the_bound_by_hand():

@@ -214,3 +214,31 @@ def test_an_unknown_feature_is_not_taken_for_zero():
     fitted = maps.fit_distance(make_rows(3), np.ones(30))
     with pytest.raises(ValueError, match="structure_distance"):
         fitted.apply(rows)
+
+
+def test_a_feature_of_the_users_own_has_an_exponent_of_its_own():
+    """What it is worth is learned, from the prior of none; noise is worth nothing."""
+    rows, rng = make_rows(200), np.random.default_rng(5)
+    spread, noise = rng.lognormal(0, 0.7, (2, len(rows)))
+    truth = errors_of(rows, b=1.0, c=0.6, g=2.0) * spread**0.8
+    fitted = maps.fit_distance(replace(rows, own={"spread": spread, "noise": noise}), truth)
+    assert fitted.features == (*FEATURES, "spread", "noise")
+    found = fitted.exponents()
+    assert found["spread"] == pytest.approx(0.8, abs=0.15)
+    assert found["noise"] == pytest.approx(0, abs=0.05)
+    assert fitted.used >= {"spread", "noise", "structure_distance"}
+    reordered = replace(rows, own={"noise": noise, "spread": spread})
+    np.testing.assert_allclose(fitted.apply(reordered), fitted.apply(
+        replace(rows, own={"spread": spread, "noise": noise})))  # fmt: skip
+    with pytest.raises(ValueError, match="spread is not known"):
+        fitted.apply(rows)
+
+
+def test_the_last_epoch_takes_the_place_of_the_trajectory():
+    rows = make_rows(200)
+    last = rows.expected_error * np.random.default_rng(3).lognormal(0, 1, len(rows))
+    known = replace(rows, last_epoch_error=last)
+    truth = errors_of(replace(rows, expected_error=last), b=1.0, c=0.6, g=2.0)
+    found = maps.fit_last_epoch(known, truth).exponents()
+    assert found["last_epoch_error"] == pytest.approx(1, abs=0.05)
+    assert "expected_error" not in found
