@@ -252,7 +252,7 @@ def _refuse_never_logged(
     never = np.flatnonzero(n_logged == 0)
     if len(never) == len(n_logged):
         raise InputError(f"{log.place}: every error is missing (NaN, infinite or a sentinel)")
-    if len(never) and not allow_missing:
+    if len(never) and not (allow_missing or log.knows_held_out):
         raise InputError(
             f"{log.place}: {len(never):,} of {len(n_logged):,} samples were never logged "
             f"(missing in every epoch), the first is sample {never[0]}",
