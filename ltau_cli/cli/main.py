@@ -19,6 +19,7 @@ from ltau_cli.cli import (
     merge,
     options,
     plot,
+    record,
     score,
     select,
     weights,
@@ -50,7 +51,8 @@ def ltau(context: click.Context) -> None:
 
 
 COMMANDS = (
-    ingest, fit, score, merge, calibrate, evaluate, export, select, weights, plot, info, compile
+    record, ingest, fit, score, merge, calibrate, evaluate, export, select, weights, plot, info,
+    compile,
 )  # fmt: skip
 for module in COMMANDS:
     ltau.add_command(module.command)
