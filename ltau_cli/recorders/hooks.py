@@ -20,8 +20,10 @@ HOOKS = {
     "mace.data.utils": ("mace", "number_frames"),
     "mace.data.atomic_data": ("mace", "keep_numbers"),
     "mace.tools.train": ("mace", "record_training"),
+    "lightning.pytorch.loops.fit_loop": ("drawn", "watch_lightning"),
+    "nequip.train.lightning": ("nequip", "record_training"),
 }
-PACKAGES = {"mace": "MACE"}
+KNOWN = "MACE, NequIP"
 
 folder = ""  # of the log
 _told: list[str] = []  # what this process has said of its recording
@@ -126,5 +128,4 @@ def _epochs() -> list[str]:
 def _complain_if_nothing_came(before: list[str]) -> None:
     """Tell a command that trained nothing, or with a trainer that is not known."""
     if not _told and len(_epochs()) <= len(before):
-        known = ", ".join(PACKAGES.values())
-        tell(f"nothing was recorded: no trainer was run that it knows ({known})")
+        tell(f"nothing was recorded: no trainer was run that it knows ({KNOWN})")

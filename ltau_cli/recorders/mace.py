@@ -9,8 +9,8 @@ from collections.abc import Iterator
 from typing import Any
 
 from ltau_cli.recorders import hooks
+from ltau_cli.recorders.drawn import DrawnBatches
 from ltau_cli.recorders.frames import FrameFile, FrameLog
-from ltau_cli.recorders.loader import NumberedLoader
 
 TESTED = ("0.3.16",)
 MARK = "__ltau_frame__"  # such names are left out of MACE's batches
@@ -85,11 +85,10 @@ def record_training(train: Any) -> None:
     def train_one_epoch(*args: Any, **kwargs: Any) -> Any:
         call = signature.bind(*args, **kwargs)
         given = call.arguments
-        if not _training or _training[-1].loader.loader is not given["data_loader"]:
+        if not _training or _training[-1].drawn.loader is not given["data_loader"]:
             with hooks.or_refuse():
                 _training.append(_Training(version, given["data_loader"], given["output_args"]))
         training = _training[-1]
-        given["data_loader"] = training.loader
         given["loss_fn"] = functools.partial(training.loss, given["loss_fn"])
         result = original(*call.args, **call.kwargs)
         training.log.end_epoch()
@@ -99,10 +98,10 @@ def record_training(train: Any) -> None:
 
 
 class _Training:
-    """The loader and the log of a training."""
+    """The batches and the log of a training."""
 
     def __init__(self, version: str, loader: Any, output_args: dict[str, bool]) -> None:
-        self.loader = NumberedLoader(loader)
+        self.drawn = DrawnBatches(loader)
         files, frames = _number_samples(loader.dataset)
         self._forces = bool(output_args.get("forces"))
         self._energies = bool(output_args.get("energy"))
@@ -121,7 +120,7 @@ class _Training:
         if self._energies:
             energies = (pred["energy"].detach() - ref["energy"]).abs() / natoms
             energies.masked_fill_(ref["energy_weight"] == 0, float("nan"))
-        self.log.record(self.loader.numbers, forces, energies)
+        self.log.record(self.drawn.pop(), forces, energies)
         return loss_fn(pred=pred, ref=ref)
 
 
