@@ -62,6 +62,11 @@ class FrameLog:
     forces, energies : bool
         What the trainer is fitted to.
 
+    Attributes
+    ----------
+    trained : (n_trained,) int64
+        As given.
+
     Raises
     ------
     InputError
@@ -106,20 +111,20 @@ class FrameLog:
         )
         atexit.register(self._summarize)
 
-    def record(self, positions: Sequence[int], force_errors: Any, energy_errors: Any) -> None:
+    def record(self, frames: npt.NDArray[np.int64], force_errors: Any, energy_errors: Any) -> None:
         """Note the errors of a batch.
 
         Parameters
         ----------
-        positions : sequence of int
-            Of its frames in the trainer's set, in the order of the batch.
+        frames : (n_frames,) int64
+            Their numbers, in the order of the batch.
         force_errors : (n_atoms,) tensor or None
             Norms, of all atoms of the frames; NaN where there is no reference.
         energy_errors : (n_frames,) tensor or None
             Per atom.
         """
         # Kept on the device until the epoch ends, so that no step waits for a copy.
-        self._seen.append((self.trained[positions], force_errors, energy_errors))
+        self._seen.append((frames, force_errors, energy_errors))
 
     def end_epoch(self) -> None:
         """Write the epoch; one that cannot be written is left out, and the training goes on."""

@@ -22,8 +22,10 @@ HOOKS = {
     "mace.tools.train": ("mace", "record_training"),
     "lightning.pytorch.loops.fit_loop": ("drawn", "watch_lightning"),
     "nequip.train.lightning": ("nequip", "record_training"),
+    "sevenn.train.trainer": ("sevenn", "record_training"),
+    "chgnet.trainer.trainer": ("chgnet", "record_training"),
 }
-KNOWN = "MACE, NequIP"
+KNOWN = "MACE, NequIP, SevenNet, CHGNet"
 
 folder = ""  # of the log
 _told: list[str] = []  # what this process has said of its recording

@@ -120,7 +120,7 @@ class _Training:
         if self._energies:
             energies = (pred["energy"].detach() - ref["energy"]).abs() / natoms
             energies.masked_fill_(ref["energy_weight"] == 0, float("nan"))
-        self.log.record(self.drawn.pop(), forces, energies)
+        self.log.record(self.log.trained[self.drawn.pop()], forces, energies)
         return loss_fn(pred=pred, ref=ref)
 
 

@@ -65,7 +65,7 @@ class _Training:
         if self._energies:
             difference = (output["total_energy"].detach() - target["total_energy"]).abs()
             energies = difference.reshape(-1) / target["num_atoms"].reshape(-1)
-        self.log.record(self.drawn.pop(), forces, energies)
+        self.log.record(self.log.trained[self.drawn.pop()], forces, energies)
 
 
 def _number_samples(dataset: Any) -> tuple[list[FrameFile], list[int]]:
