@@ -68,10 +68,10 @@ def main() -> None:
         f"--num_channels {chosen.channels} --batch_size 5 --valid_batch_size 5 --device cpu "
         f"--max_num_epochs {chosen.epochs} --energy_key REF_energy --forces_key REF_forces"
     )
-    ltau = Path(sys.executable).with_name("ltau")
+    record = [Path(sys.executable).with_name("ltau"), "record", "-q", "-o", "logs", "--"]
     with tempfile.TemporaryDirectory() as folder:
         done = subprocess.run(
-            [ltau, "record", "-o", "logs", "--", sys.executable, "-c", TIMED, *options.split()],
+            [*record, sys.executable, "-c", TIMED, *options.split()],
             cwd=folder, env=os.environ | {"OMP_NUM_THREADS": "1"},
             stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True, check=False,
         )  # fmt: skip

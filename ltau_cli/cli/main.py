@@ -38,6 +38,7 @@ def ltau(context: click.Context) -> None:
     """Error bars from the training logs you already have.
 
     \b
+    ltau record -- TRAINING COMMAND            a training        -> logs/
     ltau ingest logs/                          error logs        -> errors.h5
     ltau fit errors.h5 train.npy               + descriptors     -> model.h5
     ltau score descriptors.h5                  new descriptors   -> scores.h5

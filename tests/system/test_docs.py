@@ -174,7 +174,14 @@ def test_shown_flags_exist() -> None:
     """Every long flag that a page names belongs to some ltau command, or is in the list here."""
     slurm = {"--array", "--cpus-per-task", "--dependency", "--job-name", "--mem", "--parsable",
              "--requeue", "--time", "--wrap"}  # fmt: skip
-    others = slurm | {"--help", "--configs", "--plot", "--splits", "--draws", "--kills", "--inputs"}
+    trainers = {"--batch", "--device", "--distributed", "--ema", "--energy", "--export", "--forces",
+                "--lbfgs", "--max", "--name", "--restart", "--seed", "--swa", "--train",
+                "--valid"}  # fmt: skip
+    others = (
+        slurm
+        | trainers
+        | {"--help", "--configs", "--plot", "--splits", "--draws", "--kills", "--inputs"}
+    )
     known = others | {
         flag
         for command in COMMANDS.values()
