@@ -68,7 +68,7 @@ def main() -> None:
         f"--num_channels {chosen.channels} --batch_size 5 --valid_batch_size 5 --device cpu "
         f"--max_num_epochs {chosen.epochs} --energy_key REF_energy --forces_key REF_forces"
     )
-    record = [Path(sys.executable).with_name("ltau"), "record", "-q", "-o", "logs", "--"]
+    record = [str(Path(sys.executable).with_name("ltau")), "record", "-q", "-o", "logs", "--"]
     with tempfile.TemporaryDirectory() as folder:
         done = subprocess.run(
             [*record, sys.executable, "-c", TIMED, *options.split()],
