@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import atexit
-from collections.abc import Iterable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -44,6 +44,44 @@ class FrameFile:
             file.species += atoms.get_chemical_symbols()
             file.config_types.append(str(atoms.info.get("config_type", "")))
         return file
+
+    def add_species(self, atomic_numbers: Any) -> None:
+        """Add the species of a frame, from a tensor of atomic numbers."""
+        from ase.data import chemical_symbols
+
+        self.species += [chemical_symbols[z] for z in atomic_numbers.tolist()]
+
+
+def number_samples(
+    dataset: Any, describe: Callable[[Any], FrameFile]
+) -> tuple[list[FrameFile], list[int]]:
+    """Find the samples of a PyTorch data set among the frames of the sets it is a part of.
+
+    Parameters
+    ----------
+    dataset : torch.utils.data.Dataset
+        Maybe a subset, or several sets one after the other.
+    describe : callable
+        Describes one that is neither.
+
+    Returns
+    -------
+    (list of FrameFile, list of int)
+        The files, and the frame at each position of the data set.
+    """
+    if hasattr(dataset, "datasets"):  # ConcatDataset
+        files: list[FrameFile] = []
+        numbers: list[int] = []
+        for part in dataset.datasets:
+            first = sum(len(file.natoms) for file in files)
+            new, own = number_samples(part, describe)
+            files += new
+            numbers += [first + number for number in own]
+        return files, numbers
+    if hasattr(dataset, "dataset") and hasattr(dataset, "indices"):  # Subset
+        files, numbers = number_samples(dataset.dataset, describe)
+        return files, [numbers[int(i)] for i in dataset.indices]
+    return [describe(dataset)], list(range(len(dataset)))
 
 
 class FrameLog:

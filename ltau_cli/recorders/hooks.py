@@ -24,8 +24,9 @@ HOOKS = {
     "nequip.train.lightning": ("nequip", "record_training"),
     "sevenn.train.trainer": ("sevenn", "record_training"),
     "chgnet.trainer.trainer": ("chgnet", "record_training"),
+    "matgl.utils.training": ("matgl", "record_training"),
 }
-KNOWN = "MACE, NequIP, SevenNet, CHGNet"
+KNOWN = "MACE, NequIP, SevenNet, CHGNet, MatGL"
 
 folder = ""  # of the log
 _told: list[str] = []  # what this process has said of its recording

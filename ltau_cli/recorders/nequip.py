@@ -8,7 +8,7 @@ from typing import Any
 from ltau_cli.errors import InputError
 from ltau_cli.recorders import hooks
 from ltau_cli.recorders.drawn import DrawnBatches, of_lightning
-from ltau_cli.recorders.frames import FrameFile, FrameLog
+from ltau_cli.recorders.frames import FrameFile, FrameLog, number_samples
 
 TESTED = ("0.19.1",)
 
@@ -52,7 +52,7 @@ class _Training:
         self.drawn = drawn
         both = output.keys() & target.keys()
         self._forces, self._energies = "forces" in both, "total_energy" in both
-        files, frames = _number_samples(drawn.loader.dataset)
+        files, frames = number_samples(drawn.loader.dataset, _describe)
         self.log = FrameLog(
             f"NequIP {version}", files, frames, forces=self._forces, energies=self._energies
         )
@@ -68,28 +68,12 @@ class _Training:
         self.log.record(self.log.trained[self.drawn.pop()], forces, energies)
 
 
-def _number_samples(dataset: Any) -> tuple[list[FrameFile], list[int]]:
-    """Files of a training set, and the number of each sample among all their frames."""
-    if hasattr(dataset, "datasets"):  # ConcatDataset
-        files: list[FrameFile] = []
-        numbers: list[int] = []
-        for part in dataset.datasets:
-            first = sum(len(file.natoms) for file in files)
-            new, own = _number_samples(part)
-            files += new
-            numbers += [first + number for number in own]
-        return files, numbers
-    if hasattr(dataset, "indices"):  # Subset
-        files, numbers = _number_samples(dataset.dataset)
-        return files, [numbers[int(i)] for i in dataset.indices]
+def _describe(dataset: Any) -> FrameFile:
     if not hasattr(dataset, "num_atoms"):
         raise InputError(f"samples of a {type(dataset).__name__} cannot be numbered")
-    everything = range(len(dataset))
     file = FrameFile(str(getattr(dataset, "file_path", type(dataset).__name__)))
-    file.natoms = [int(n) for n in dataset.num_atoms(list(everything))]
+    file.natoms = [int(n) for n in dataset.num_atoms(list(range(len(dataset))))]
     if hasattr(dataset, "data_list"):  # ASEDataset: all in memory
-        from ase.data import chemical_symbols
-
         for data in dataset.data_list:
-            file.species += [chemical_symbols[z] for z in data["atomic_numbers"].tolist()]
-    return [file], list(everything)
+            file.add_species(data["atomic_numbers"])
+    return file

@@ -7,7 +7,7 @@ from typing import Any
 
 from ltau_cli.recorders import hooks
 from ltau_cli.recorders.drawn import DrawnBatches
-from ltau_cli.recorders.frames import FrameFile, FrameLog
+from ltau_cli.recorders.frames import FrameFile, FrameLog, number_samples
 
 TESTED = ("0.13.0",)
 
@@ -44,8 +44,8 @@ class _Training:
 
     def __init__(self, version: str, loader: Any) -> None:
         self.drawn = DrawnBatches(loader)
-        file = _describe(loader.dataset)
-        self.log = FrameLog(f"SevenNet {version}", [file], range(len(file.natoms)))
+        files, frames = number_samples(loader.dataset, _describe)
+        self.log = FrameLog(f"SevenNet {version}", files, frames)
 
     def note(self, _model: Any, _batch: Any, output: Any) -> None:
         """Note the errors of a batch; where a reference is NaN, so is the error."""
@@ -59,11 +59,9 @@ def _describe(dataset: Any) -> FrameFile:
     name = ", ".join(map(str, getattr(dataset, "_files", ()))) or type(dataset).__name__
     if hasattr(dataset, "_atoms_list"):  # its items are made into graphs as they are needed
         return FrameFile.of_atoms(name, dataset._atoms_list)
-    from ase.data import chemical_symbols
-
     file = FrameFile(name)
     for i in range(len(dataset)):
-        numbers = dataset[i]["atomic_numbers"].tolist()
+        numbers = dataset[i]["atomic_numbers"]
         file.natoms.append(len(numbers))
-        file.species += [chemical_symbols[z] for z in numbers]
+        file.add_species(numbers)
     return file
