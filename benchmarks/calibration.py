@@ -82,7 +82,7 @@ def main() -> None:
             arguments.folder, sets, Path(work), FitSettings(k=10, scale="none"), "published"
         )
         default = prepare(arguments.folder, sets, Path(work), FitSettings(), "default")
-        burn_in = len(list((arguments.folder / "logs").iterdir())) - 1
+        burn_in = len(list((arguments.folder / "logs").glob("*.npy"))) - 1
         last = prepare(
             arguments.folder, sets, Path(work), FitSettings(burn_in=burn_in), "last_epoch"
         )

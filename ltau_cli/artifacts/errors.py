@@ -198,7 +198,12 @@ def write_log(
         data = join_datasets(before, data)
     _refuse_never_logged(data["n_logged"], log, allow_missing)
     notes["infinite"] += int(survey.infinite.sum())
-    report = check_up(data, notes=notes, some_errors=errors[:, :COMPARED_SAMPLES])
+    report = check_up(
+        data,
+        notes=notes,
+        some_errors=errors[:, :COMPARED_SAMPLES],
+        knows_held_out=log.knows_held_out,
+    )
     for name in PER_EPOCH:
         artifact.put(name, data[name], growing=True)
     for name in PER_SAMPLE:

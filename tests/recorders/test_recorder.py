@@ -196,6 +196,18 @@ def test_what_a_killed_process_left_is_not_joined(tmp_path, as_rank):
     same(epochs(tmp_path), np.float32([[1, 2]]))
 
 
+def test_what_is_known_to_be_held_out_is_no_warning(tmp_path, ltau):
+    from ltau_cli import Recorder
+
+    recorder = Recorder(3, tmp_path / "logs", labels={"held_out": [False, False, True]})
+    for epoch in range(2):
+        recorder.record([0, 1], [1 + epoch, 2])
+        recorder.end_epoch()
+        result = ltau("ingest", tmp_path / "logs", "-o", tmp_path / "errors.h5", "--append")
+        assert "1 samples never logged" in result.out
+        assert "never logged" not in result.err
+
+
 def test_labels_come_along(tmp_path, ingest):
     labels = {"structure": [0, 0, 1, 1], "species": ["H", "O", "H", "Cu"],
               "held_out": [False, False, True, True]}  # fmt: skip
