@@ -173,14 +173,13 @@ class FrameLog:
             if energies is not None:
                 self._of_frames.record(frames, energies)
         self._seen.clear()
-        try:
-            if self._forces:
-                self._of_atoms.end_epoch()
-            if self._energies:
-                self._of_frames.end_epoch()
-            self._n_epochs += 1
-        except OutputError as error:
-            hooks.tell(f"this epoch is not recorded: {error}")
+        written = [self._of_atoms] * self._forces + [self._of_frames] * self._energies
+        for recorder in written:
+            try:
+                recorder.end_epoch()
+            except OutputError as error:
+                hooks.tell(f"this epoch is not recorded: {error}")
+        self._n_epochs += 1
 
     def _summarize(self) -> None:
         hooks.tell(f"{self._n_epochs} epochs in {hooks.folder}; next: ltau ingest {hooks.folder}")

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import contextlib
 import functools
 import inspect
 from collections.abc import Iterator
@@ -20,46 +19,31 @@ _training: list[_Training] = []
 
 
 def number_frames(utils: Any) -> None:
-    """Let every configuration know the file and frame that it was made of."""
-    original = utils.load_from_xyz
+    """Let every configuration know the file and frame that it was made of.
 
-    @functools.wraps(original)
-    def load_from_xyz(file_path: Any, *args: Any, **kwargs: Any) -> Any:
-        given = inspect.signature(original).bind(file_path, *args, **kwargs).arguments
-        with _watch(utils) as (read, kept):
-            result = original(file_path, *args, **kwargs)
-        if given.get("extract_atomic_energies"):  # only of training files
-            number = {id(atoms): i for i, atoms in enumerate(read)}
-            for atoms, config in zip(kept, result[1], strict=True):
-                setattr(config, MARK, (len(_files), number[id(atoms)]))
-            _files.append(FrameFile.of_atoms(str(file_path), read))
-        return result
+    Frames of isolated atoms, which MACE takes its atomic energies from, do not count, unless it is
+    told to keep them.
+    """
+    load, make = utils.load_from_xyz, utils.config_from_atoms_list
+    made: list[Any] = []  # frames of the file that is being read
 
-    utils.load_from_xyz = load_from_xyz
-
-
-@contextlib.contextmanager
-def _watch(utils: Any) -> Iterator[tuple[list[Any], list[Any]]]:
-    """Note the frames that a file holds, and those that become configurations."""
-    read: list[Any] = []
-    kept: list[Any] = []
-    io, make = utils.ase.io, utils.config_from_atoms_list
-    read_file = io.read
-
-    def noting_read(*args: Any, **kwargs: Any) -> Any:
-        frames = read_file(*args, **kwargs)
-        read.extend(frames if isinstance(frames, list) else [frames])
-        return frames
-
-    def noting_make(atoms_list: Any, *args: Any, **kwargs: Any) -> Any:
-        kept.extend(atoms_list)
+    @functools.wraps(make)
+    def config_from_atoms_list(atoms_list: Any, *args: Any, **kwargs: Any) -> Any:
+        made[:] = atoms_list
         return make(atoms_list, *args, **kwargs)
 
-    io.read, utils.config_from_atoms_list = noting_read, noting_make
-    try:
-        yield read, kept
-    finally:
-        io.read, utils.config_from_atoms_list = read_file, make
+    @functools.wraps(load)
+    def load_from_xyz(*args: Any, **kwargs: Any) -> Any:
+        result = load(*args, **kwargs)
+        given = inspect.signature(load).bind(*args, **kwargs).arguments
+        if given.get("extract_atomic_energies"):  # only of training files
+            for number, config in enumerate(result[1]):
+                setattr(config, MARK, (len(_files), number))
+            _files.append(FrameFile.of_atoms(str(given["file_path"]), made))
+        made.clear()
+        return result
+
+    utils.config_from_atoms_list, utils.load_from_xyz = config_from_atoms_list, load_from_xyz
 
 
 def keep_numbers(atomic_data: Any) -> None:

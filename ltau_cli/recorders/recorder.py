@@ -134,17 +134,18 @@ class Recorder:
         Raises
         ------
         OutputError
-            If it cannot be written, or another training writes into the folder.
+            If it cannot be written, or another training writes into the folder. The epoch is then
+            lost, and the next one can begin.
         """
         target = self.folder / f"errors_epoch_{self._number}.npy"
+        errors, self._errors = self._errors, self._nothing()
+        self._number += 1
         rank, world = _rank()
         if world == 1:
-            self._write_epoch(target, self._errors)
+            self._write_epoch(target, errors)
         else:
-            _write(_part(target, rank, world), self._errors)
+            _write(_part(target, rank, world), errors)
             self._join(target, world)
-        self._errors = self._nothing()
-        self._number += 1
         return target
 
     def lightning(self, ids: str = "ids", errors: str = "errors") -> Any:
