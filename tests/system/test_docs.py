@@ -174,8 +174,9 @@ def test_shown_flags_exist() -> None:
     """Every long flag that a page names belongs to some ltau command, or is in the list here."""
     slurm = {"--array", "--cpus-per-task", "--dependency", "--job-name", "--mem", "--parsable",
              "--requeue", "--time", "--wrap"}  # fmt: skip
-    trainers = {"--batch", "--device", "--distributed", "--ema", "--energy", "--export", "--forces",
-                "--lbfgs", "--max", "--name", "--restart", "--seed", "--swa", "--train",
+    trainers = {"--batch", "--correlation", "--default", "--device", "--distributed", "--ema",
+                "--energy", "--export", "--forces", "--lbfgs", "--lr", "--max", "--model", "--name",
+                "--num", "--r", "--restart", "--scheduler", "--seed", "--swa", "--train",
                 "--valid"}  # fmt: skip
     others = (
         slurm
