@@ -28,6 +28,7 @@ if TYPE_CHECKING:
     from ltau_cli.stages.score import run as score
     from ltau_cli.stages.select import run as select
     from ltau_cli.stages.settings import CalibrateSettings as CalibrateSettings
+    from ltau_cli.stages.settings import ClusterSettings as ClusterSettings
     from ltau_cli.stages.settings import ExportSettings as ExportSettings
     from ltau_cli.stages.settings import FitSettings as FitSettings
     from ltau_cli.stages.settings import PlotSettings as PlotSettings
@@ -38,8 +39,13 @@ if TYPE_CHECKING:
     from ltau_cli.stages.weights import run as weights
 
 __all__ = [
+<<<<<<< HEAD
     "CalibrateSettings", "ExportSettings", "FitSettings", "LabelFiles", "LogOptions",
     "PlotSettings", "Recorder", "ScoreSettings", "Scorer", "SelectSettings", "Truth",
+=======
+    "CalibrateSettings", "ClusterSettings", "ExportSettings", "FitSettings", "LabelFiles",
+    "LogOptions", "PlotSettings", "ScoreSettings", "Scorer", "SelectSettings", "Truth",
+>>>>>>> main
     "WeightSettings",
     "calibrate", "evaluate", "export", "fit", "info", "ingest", "load_model", "merge",
     "open_artifact", "plot", "score", "select", "weights",
