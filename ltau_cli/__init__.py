@@ -39,13 +39,8 @@ if TYPE_CHECKING:
     from ltau_cli.stages.weights import run as weights
 
 __all__ = [
-<<<<<<< HEAD
-    "CalibrateSettings", "ExportSettings", "FitSettings", "LabelFiles", "LogOptions",
-    "PlotSettings", "Recorder", "ScoreSettings", "Scorer", "SelectSettings", "Truth",
-=======
     "CalibrateSettings", "ClusterSettings", "ExportSettings", "FitSettings", "LabelFiles",
-    "LogOptions", "PlotSettings", "ScoreSettings", "Scorer", "SelectSettings", "Truth",
->>>>>>> main
+    "LogOptions", "PlotSettings", "Recorder", "ScoreSettings", "Scorer", "SelectSettings", "Truth",
     "WeightSettings",
     "calibrate", "evaluate", "export", "fit", "info", "ingest", "load_model", "merge",
     "open_artifact", "plot", "score", "select", "weights",

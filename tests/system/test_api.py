@@ -13,13 +13,8 @@ import ltau_cli as ltau
 from ltau_cli.errors import ArtifactError
 
 NAMES = [
-<<<<<<< HEAD
-    "CalibrateSettings", "ExportSettings", "FitSettings", "LabelFiles", "LogOptions",
-    "PlotSettings", "Recorder", "ScoreSettings", "Scorer", "SelectSettings", "Truth",
-=======
     "CalibrateSettings", "ClusterSettings", "ExportSettings", "FitSettings", "LabelFiles",
-    "LogOptions", "PlotSettings", "ScoreSettings", "Scorer", "SelectSettings", "Truth",
->>>>>>> main
+    "LogOptions", "PlotSettings", "Recorder", "ScoreSettings", "Scorer", "SelectSettings", "Truth",
     "WeightSettings",
     "calibrate", "evaluate", "export", "fit", "info", "ingest", "load_model", "merge",
     "open_artifact", "plot", "score", "select", "weights",
