@@ -16,6 +16,7 @@ if TYPE_CHECKING:
     from ltau_cli.core.scoring import Scorer as Scorer
     from ltau_cli.readers.logs.labels import LabelFiles as LabelFiles
     from ltau_cli.readers.logs.options import LogOptions as LogOptions
+    from ltau_cli.recorders.recorder import Recorder as Recorder
     from ltau_cli.stages.calibrate import run as calibrate
     from ltau_cli.stages.evaluate import run as evaluate
     from ltau_cli.stages.export import run as export
@@ -39,7 +40,7 @@ if TYPE_CHECKING:
 
 __all__ = [
     "CalibrateSettings", "ClusterSettings", "ExportSettings", "FitSettings", "LabelFiles",
-    "LogOptions", "PlotSettings", "ScoreSettings", "Scorer", "SelectSettings", "Truth",
+    "LogOptions", "PlotSettings", "Recorder", "ScoreSettings", "Scorer", "SelectSettings", "Truth",
     "WeightSettings",
     "calibrate", "evaluate", "export", "fit", "info", "ingest", "load_model", "merge",
     "open_artifact", "plot", "score", "select", "weights",
@@ -47,6 +48,7 @@ __all__ = [
 _HOME = {
     "LabelFiles": "readers.logs.labels",
     "LogOptions": "readers.logs.options",
+    "Recorder": "recorders.recorder",
     "Scorer": "core.scoring",
     "Truth": "stages.true_errors",
     "load_model": "artifacts.model",

@@ -201,7 +201,12 @@ def write_log(
         data = join_datasets(before, data)
     _refuse_never_logged(data["n_logged"], log, allow_missing)
     notes["infinite"] += int(survey.infinite.sum())
-    report = check_up(data, notes=notes, some_errors=errors[:, :COMPARED_SAMPLES])
+    report = check_up(
+        data,
+        notes=notes,
+        some_errors=errors[:, :COMPARED_SAMPLES],
+        knows_held_out=log.knows_held_out,
+    )
     for name in PER_EPOCH:
         artifact.put(name, data[name], growing=True)
     for name in PER_SAMPLE:
@@ -255,7 +260,7 @@ def _refuse_never_logged(
     never = np.flatnonzero(n_logged == 0)
     if len(never) == len(n_logged):
         raise InputError(f"{log.place}: every error is missing (NaN, infinite or a sentinel)")
-    if len(never) and not allow_missing:
+    if len(never) and not (allow_missing or log.knows_held_out):
         raise InputError(
             f"{log.place}: {len(never):,} of {len(n_logged):,} samples were never logged "
             f"(missing in every epoch), the first is sample {never[0]}",

@@ -19,6 +19,7 @@ from ltau_cli.cli import (
     merge,
     options,
     plot,
+    record,
     score,
     select,
     weights,
@@ -37,6 +38,7 @@ def ltau(context: click.Context) -> None:
     """Error bars from the training logs you already have.
 
     \b
+    ltau record -- TRAINING COMMAND            a training        -> logs/
     ltau ingest logs/                          error logs        -> errors.h5
     ltau fit errors.h5 train.npy               + descriptors     -> model.h5
     ltau score descriptors.h5                  new descriptors   -> scores.h5
@@ -50,7 +52,8 @@ def ltau(context: click.Context) -> None:
 
 
 COMMANDS = (
-    ingest, fit, score, merge, calibrate, evaluate, export, select, weights, plot, info, compile
+    record, ingest, fit, score, merge, calibrate, evaluate, export, select, weights, plot, info,
+    compile,
 )  # fmt: skip
 for module in COMMANDS:
     ltau.add_command(module.command)

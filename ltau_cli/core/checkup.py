@@ -114,6 +114,7 @@ def check_up(
     *,
     notes: Counter[str],
     some_errors: npt.NDArray[np.float32],
+    knows_held_out: bool = False,
 ) -> dict[str, Any]:
     """Report on a log.
 
@@ -125,6 +126,8 @@ def check_up(
         Findings of the reader: ``infinite``, ``duplicated ids``.
     some_errors : (n_epochs, m) float32
         Errors of some samples, to compare the runs.
+    knows_held_out : bool
+        Whether samples that were never logged are known to be held out.
 
     Returns
     -------
@@ -163,7 +166,7 @@ def check_up(
         "mean_by_epoch": mean,
     }
     report["warnings"] = [
-        *_about_samples(never, constant, notes),
+        *_about_samples(never[:0] if knows_held_out else never, constant, notes),
         *(
             line
             for number, own in enumerate(runs)

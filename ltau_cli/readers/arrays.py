@@ -79,10 +79,10 @@ def read_array(
         return source.all()
 
 
-def open_members(path: Path) -> dict[str, ArraySource]:
+def open_members(path: Path, *, text: bool = False) -> dict[str, ArraySource]:
     """Open all arrays of an .npz file, by name; see :func:`open_array`."""
     check_file(path)
-    return {name: _checked(member) for name, member in open_npz(path).items()}
+    return {name: _checked(member, text) for name, member in open_npz(path).items()}
 
 
 def read_optional(place: Place, name: str) -> npt.NDArray[Any] | None:

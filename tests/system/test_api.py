@@ -14,7 +14,7 @@ from ltau_cli.errors import ArtifactError
 
 NAMES = [
     "CalibrateSettings", "ClusterSettings", "ExportSettings", "FitSettings", "LabelFiles",
-    "LogOptions", "PlotSettings", "ScoreSettings", "Scorer", "SelectSettings", "Truth",
+    "LogOptions", "PlotSettings", "Recorder", "ScoreSettings", "Scorer", "SelectSettings", "Truth",
     "WeightSettings",
     "calibrate", "evaluate", "export", "fit", "info", "ingest", "load_model", "merge",
     "open_artifact", "plot", "score", "select", "weights",

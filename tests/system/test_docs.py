@@ -177,7 +177,11 @@ def test_shown_flags_exist() -> None:
     dask = {"--local-directory", "--memory-limit", "--no-dashboard", "--no-nanny", "--nthreads"}
     ours = {"--columns", "--configs", "--draws", "--epochs", "--inputs", "--kills", "--plot",
             "--queries", "--samples", "--sizes", "--splits"}  # fmt: skip
-    others = slurm | dask | ours | {"--help"}
+    trainers = {"--batch", "--correlation", "--default", "--device", "--distributed", "--ema",
+                "--energy", "--export", "--forces", "--lbfgs", "--lr", "--max", "--model", "--name",
+                "--num", "--r", "--restart", "--scheduler", "--seed", "--swa", "--train",
+                "--valid"}  # fmt: skip
+    others = slurm | dask | ours | trainers | {"--help"}
     known = others | {
         flag
         for command in COMMANDS.values()

@@ -14,6 +14,7 @@ import numpy as np
 
 from ltau_cli.errors import InputError
 from ltau_cli.readers.arrays import open_array, open_members
+from ltau_cli.readers.labels import as_labels, check_count
 from ltau_cli.readers.logs.numbered import NumberedFiles
 from ltau_cli.readers.logs.options import LogOptions
 from ltau_cli.readers.logs.run import (
@@ -28,6 +29,7 @@ from ltau_cli.readers.place import Place
 from ltau_cli.readers.scratch import Cells
 from ltau_cli.readers.source import ArraySource
 
+RECORDED_LABELS = "samples.npz"  # which ltau_cli.recorders writes beside the epochs
 TABLE_BLOCK = 1 << 20  # rows of [id, error] that are put in their places together
 # Patched NequIP <= 0.6 writes -1 for NaN and infinity, and 0 for a sample that was not visited.
 OLD_NEQUIP = re.compile(r"epoch_#_(forces|energy)_errors\.npy")
@@ -73,6 +75,7 @@ def open_epoch_arrays(
     lengths = [by_id[i][1] if i in tables else s.shape[0] for i, s in enumerate(sources)]
     result.ends_early = bool(tables) or bool(NEW_NEQUIP.fullmatch(numbered.pattern))
     result.n_samples = check_lengths(lengths, result.names, may_be_short=result.ends_early)
+    _read_recorded_labels(result, numbered.files[0].with_name(RECORDED_LABELS))
 
     def read(start: int, stop: int) -> Errors:
         block = np.full((len(sources), stop - start), np.nan, dtype=np.float32)
@@ -89,6 +92,19 @@ def open_epoch_arrays(
 
     result.read = read
     return result
+
+
+def _read_recorded_labels(run: LoggedRun, path: Path) -> None:
+    """Read what a recorder knows of the samples, if there is such a file beside the epochs."""
+    if not path.is_file():
+        return
+    for name, source in open_members(path, text=True).items():
+        values = source.read(0, source.shape[0])
+        check_count(values, run.n_samples, path, run.names[0])
+        if name == "held_out":
+            run.knows_held_out = True
+        else:
+            run.labels[name] = as_labels(values, path)
 
 
 def _check_epoch_shape(source: ArraySource) -> None:

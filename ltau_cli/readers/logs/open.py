@@ -213,6 +213,7 @@ def _join(runs: list[LoggedRun], place: Place, kind: str) -> ErrorLog:
         read=read,
         ends_early=all(run.ends_early for run in filled),
         labels=labels,
+        knows_held_out=all(run.knows_held_out for run in filled),
         notes=sum((run.notes for run in runs), Counter()),
         warnings=[warning for run in runs for warning in run.warnings],
     )

@@ -46,6 +46,9 @@ class LoggedRun:
         Whether an epoch may end at the largest id it saw, before the last sample.
     labels : dict
         Per-sample labels that came along, such as ``species``, each (n_samples,).
+    knows_held_out : bool
+        Whether the recorder says which samples are not trained on: then it is no mistake where
+        one is missing in every epoch.
     notes : Counter
         Findings of the reader, such as ``duplicated ids``.
     warnings : list of str
@@ -59,6 +62,7 @@ class LoggedRun:
     read: Callable[[int, int], Errors]
     ends_early: bool = False
     labels: dict[str, npt.NDArray[Any]] = field(default_factory=dict)
+    knows_held_out: bool = False
     notes: Counter[str] = field(default_factory=Counter)
     warnings: list[str] = field(default_factory=list)
 

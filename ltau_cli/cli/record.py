@@ -1,0 +1,38 @@
+"""``ltau record``."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import click
+
+from ltau_cli.cli import options
+from ltau_cli.cli.console import Console
+
+
+@click.command("record", context_settings={"allow_interspersed_args": False})
+@click.argument("command", nargs=-1, required=True, type=click.UNPROCESSED, metavar="-- COMMAND...")
+@click.option(
+    "-o",
+    "--output",
+    type=options.PATH,
+    default="logs",
+    show_default=True,
+    help="Folder of the log.",
+)
+@options.common
+def command(command: tuple[str, ...], output: Path, console: Console) -> None:
+    """Run a training command, and log the error of every training sample at every epoch.
+
+    The trainer runs as ever; its losses, output and exit code are its own. Force errors go to the
+    folder, per atom in the order of the training file, energy errors per atom to its folder energy:
+    what ltau ingest reads, also while the training runs. A restart adds its epochs.
+
+    \b
+    Examples:
+      ltau record -o logs/ -- mace_run_train --name my --train_file train.xyz ...
+      ltau record -o logs/ -- torchrun --nproc_per_node 4 -m mace.cli.run_train ...
+    """
+    from ltau_cli.stages import record
+
+    record.run(command, output, quiet=console.quiet)

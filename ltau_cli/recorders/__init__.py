@@ -1,0 +1,1 @@
+"""Other people's trainers to error logs: one file per package."""

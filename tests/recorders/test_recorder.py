@@ -1,0 +1,258 @@
+"""The recorder of one's own training loop."""
+
+from __future__ import annotations
+
+import os
+import subprocess
+import sys
+import types
+
+import numpy as np
+import pytest
+
+import ltau_cli as ltau
+from ltau_cli.errors import InputError, OutputError
+from tests.helpers import contents, names, same
+
+
+def epochs(folder):
+    files = sorted(folder.glob("errors_epoch_*.npy"), key=lambda p: int(p.stem.split("_")[-1]))
+    return [np.load(path) for path in files]
+
+
+def test_errors_stand_at_their_ids_whatever_the_order(tmp_path):
+    recorder = ltau.Recorder(4, tmp_path / "logs")
+    recorder.record([2, 0], [0.25, 0.5])
+    recorder.record(np.array([3]), np.array([[3.0, 4.0]]))  # a vector: its norm
+    assert recorder.end_epoch() == tmp_path / "logs" / "errors_epoch_0.npy"
+    recorder.record(1, 0.125)
+    recorder.record([1, 1], [7, 0.75])  # of a repeated id the last one counts
+    recorder.end_epoch()
+    first, second = epochs(tmp_path / "logs")
+    assert first.dtype == np.float32
+    same(first, np.float32([0.5, np.nan, 0.25, 5]))
+    same(second, np.float32([np.nan, 0.75, np.nan, np.nan]))
+
+
+def test_norms_are_taken_before_they_are_rounded(tmp_path):
+    recorder = ltau.Recorder(1, tmp_path)
+    vector = np.float64([[1e-30, 1e-30, 0]])
+    recorder.record([0], vector)
+    recorder.end_epoch()
+    same(epochs(tmp_path)[0], np.float32([np.sqrt(2) * 1e-30]))
+
+
+class Tensor:
+    """As much of a tensor as is needed; numpy refuses one that requires gradients."""
+
+    def __init__(self, values):
+        self.values = np.asarray(values)
+
+    def detach(self):
+        return self
+
+    def cpu(self):
+        return self
+
+    def numpy(self):
+        return self.values
+
+
+def test_tensors_are_taken(tmp_path):
+    recorder = ltau.Recorder(2, tmp_path)
+    recorder.record(Tensor([1, 0]), Tensor([0.5, 0.25]))
+    recorder.end_epoch()
+    same(epochs(tmp_path)[0], np.float32([0.25, 0.5]))
+
+
+def test_ingest_reads_it_while_it_grows(tmp_path, ltau):
+    from ltau_cli import Recorder
+
+    recorder = Recorder(3, tmp_path / "logs")
+    output = tmp_path / "errors.h5"
+    for epoch in range(3):
+        recorder.record([2, 1, 0], [0.1, 0.2, 0.3 + epoch])
+        recorder.end_epoch()
+        result = ltau("ingest", tmp_path / "logs", "-o", output, "--append")
+        assert result.code == 0, result.err
+        assert f"{epoch + 1} epochs, 1 of them new" in result.out
+    same(contents(output)["errors"][:, 0], np.float32([0.3, 1.3, 2.3]))
+
+
+def test_a_restart_goes_on_and_overwrites_nothing(tmp_path):
+    first = ltau.Recorder(1, tmp_path)
+    for value in range(11):  # past 9: numbers count, not names
+        first.record([0], [value])
+        first.end_epoch()
+    first.record([0], [99])  # killed within an epoch: nothing of it is left
+    second = ltau.Recorder(1, tmp_path)
+    second.record([0], [11])
+    assert second.end_epoch().name == "errors_epoch_11.npy"
+    assert [float(e[0]) for e in epochs(tmp_path)] == list(range(12))
+    assert not [name for name in names(tmp_path) if name.startswith(".")]
+
+
+def test_two_trainings_in_one_folder_are_told(tmp_path):
+    one, other = ltau.Recorder(1, tmp_path), ltau.Recorder(1, tmp_path)
+    one.record([0], [1])
+    one.end_epoch()
+    other.record([0], [2])
+    with pytest.raises(OutputError, match="another one writes into"):
+        other.end_epoch()
+    assert epochs(tmp_path)[0] == 1
+
+
+def test_a_folder_of_other_samples_is_refused(tmp_path):
+    recorder = ltau.Recorder(3, tmp_path)
+    recorder.end_epoch()
+    with pytest.raises(InputError, match="of another training set"):
+        ltau.Recorder(4, tmp_path)
+    labels = {"structure": np.array([0, 0, 1])}
+    other = tmp_path / "other"
+    ltau.Recorder(3, other, labels=labels).end_epoch()
+    ltau.Recorder(3, other, labels=labels)
+    with pytest.raises(InputError, match="other values of structure"):
+        ltau.Recorder(3, other, labels={"structure": np.array([0, 1, 1])})
+
+
+@pytest.mark.parametrize(
+    ("ids", "errors", "words"),
+    [
+        ([3], [0.1], "no sample 3 among 3"),
+        ([-1], [0.1], "no sample -1 among 3"),
+        ([0.0], [0.1], "whole numbers"),
+        ([True], [0.1], "whole numbers"),
+        ([0, 2], [0.1, -0.5], r"sample 2 is negative \(-0.5\)"),
+        ([0, 1], [0.1], "do not fit"),
+        ([[0, 1]], [[0.1, 0.2]], "do not fit"),
+    ],
+)
+def test_what_cannot_be_meant_is_refused(ids, errors, words, tmp_path):
+    recorder = ltau.Recorder(3, tmp_path)
+    with pytest.raises(InputError, match=words):
+        recorder.record(ids, errors)
+    recorder.end_epoch()
+    assert np.isnan(epochs(tmp_path)[0]).all()
+
+
+def test_no_samples(tmp_path):
+    ltau.Recorder(3, tmp_path).record([], [])
+    with pytest.raises(InputError, match="0 samples"):
+        ltau.Recorder(0, tmp_path)
+
+
+def test_a_folder_that_cannot_be_made(tmp_path):
+    (tmp_path / "file").write_text("")
+    with pytest.raises(OutputError, match="cannot write"):
+        ltau.Recorder(3, tmp_path / "file" / "logs")
+
+
+@pytest.fixture
+def as_rank(monkeypatch):
+    """Let torch.distributed say that this is one of several processes."""
+    state = types.SimpleNamespace(rank=0, world=1)
+    module = types.ModuleType("torch.distributed")
+    module.is_available = module.is_initialized = lambda: True
+    module.get_rank, module.get_world_size = lambda: state.rank, lambda: state.world
+    monkeypatch.setitem(sys.modules, "torch.distributed", module)
+
+    def become(rank, world):
+        state.rank, state.world = rank, world
+
+    return become
+
+
+def test_processes_join_their_samples(tmp_path, as_rank):
+    recorders = []
+    for rank in range(3):
+        as_rank(rank, 3)
+        recorders.append(ltau.Recorder(4, tmp_path))
+    for epoch in range(2):
+        for rank in (1, 2, 0):
+            as_rank(rank, 3)
+            assert len(epochs(tmp_path)) == epoch, "it appears when all are done"
+            recorders[rank].record([rank, 3], [rank + 1, rank + epoch])
+            recorders[rank].end_epoch()
+    same(epochs(tmp_path), np.float32([[1, 2, 3, 0], [1, 2, 3, 1]]))
+    assert names(tmp_path) == ["errors_epoch_0.npy", "errors_epoch_1.npy"]
+
+
+def test_what_a_killed_process_left_is_not_joined(tmp_path, as_rank):
+    as_rank(1, 2)
+    killed = ltau.Recorder(2, tmp_path)
+    killed.record([1], [9])
+    killed.end_epoch()  # the other process never did
+    recorders = []
+    for rank in range(2):
+        as_rank(rank, 2)
+        recorders.append(ltau.Recorder(2, tmp_path))
+    as_rank(0, 2)
+    recorders[0].record([0], [1])
+    recorders[0].end_epoch()
+    assert epochs(tmp_path) == []
+    as_rank(1, 2)
+    recorders[1].record([1], [2])
+    recorders[1].end_epoch()
+    same(epochs(tmp_path), np.float32([[1, 2]]))
+
+
+def test_what_is_known_to_be_held_out_is_no_warning(tmp_path, ltau):
+    from ltau_cli import Recorder
+
+    recorder = Recorder(3, tmp_path / "logs", labels={"held_out": [False, False, True]})
+    for epoch in range(2):
+        recorder.record([0, 1], [1 + epoch, 2])
+        recorder.end_epoch()
+        result = ltau("ingest", tmp_path / "logs", "-o", tmp_path / "errors.h5", "--append")
+        assert "1 samples never logged" in result.out
+        assert "never logged" not in result.err
+
+
+def test_labels_come_along(tmp_path, ingest):
+    labels = {"structure": [0, 0, 1, 1], "species": ["H", "O", "H", "Cu"],
+              "held_out": [False, False, True, True]}  # fmt: skip
+    recorder = ltau.Recorder(4, tmp_path / "logs", labels=labels)
+    recorder.record([0, 1], [0.1, 0.2])
+    recorder.end_epoch()
+    got = ingest(tmp_path / "logs")
+    assert got["structure"].tolist() == [0, 0, 1, 1]
+    assert got["species"].tolist() == ["H", "O", "H", "Cu"]
+    assert got["n_logged"].tolist() == [1, 1, 0, 0]
+
+
+def test_labels_of_another_length_are_refused(tmp_path, refused):
+    with pytest.raises(InputError, match="structure has shape"):
+        ltau.Recorder(4, tmp_path / "logs", labels={"structure": [0, 0]})
+    recorder = ltau.Recorder(2, tmp_path / "logs", labels={"structure": [0, 0]})
+    recorder.record([0, 1], [1, 1])
+    recorder.end_epoch()
+    np.savez(tmp_path / "logs" / "samples.npz", structure=[0, 0, 1])
+    refused([tmp_path / "logs"], "samples.npz")
+
+
+def test_a_sample_that_was_never_seen_is_a_mistake_unless_the_recorder_knows(tmp_path, refused):
+    recorder = ltau.Recorder(3, tmp_path / "logs")
+    recorder.record([0, 1], [1, 1])
+    recorder.end_epoch()
+    refused([tmp_path / "logs"], "1 of 3 samples were never logged")
+
+
+def test_a_full_disk_is_told(tmp_path, monkeypatch):
+    recorder = ltau.Recorder(3, tmp_path)
+
+    def full(_descriptor):
+        raise OSError(28, "No space left on device")
+
+    monkeypatch.setattr(os, "fsync", full)
+    with pytest.raises(OutputError, match="No space left"):
+        recorder.end_epoch()
+    assert names(tmp_path) == []
+
+
+def test_the_recorder_needs_numpy_only():
+    code = (
+        "import sys, ltau_cli; ltau_cli.Recorder;"
+        "print({'torch', 'h5py', 'click', 'lightning'} & set(sys.modules))"
+    )
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
+    assert done.stdout == "set()\n"
