@@ -17,6 +17,7 @@ if TYPE_CHECKING:
     from ltau_cli.readers.logs.labels import LabelFiles as LabelFiles
     from ltau_cli.readers.logs.options import LogOptions as LogOptions
     from ltau_cli.stages.calibrate import run as calibrate
+    from ltau_cli.stages.describe import run as describe
     from ltau_cli.stages.evaluate import run as evaluate
     from ltau_cli.stages.export import run as export
     from ltau_cli.stages.fit import run as fit
@@ -27,6 +28,7 @@ if TYPE_CHECKING:
     from ltau_cli.stages.score import run as score
     from ltau_cli.stages.select import run as select
     from ltau_cli.stages.settings import CalibrateSettings as CalibrateSettings
+    from ltau_cli.stages.settings import DescribeSettings as DescribeSettings
     from ltau_cli.stages.settings import ExportSettings as ExportSettings
     from ltau_cli.stages.settings import FitSettings as FitSettings
     from ltau_cli.stages.settings import PlotSettings as PlotSettings
@@ -37,10 +39,10 @@ if TYPE_CHECKING:
     from ltau_cli.stages.weights import run as weights
 
 __all__ = [
-    "CalibrateSettings", "ExportSettings", "FitSettings", "LabelFiles", "LogOptions",
-    "PlotSettings", "ScoreSettings", "Scorer", "SelectSettings", "Truth", "WeightSettings",
-    "calibrate", "evaluate", "export", "fit", "info", "ingest", "load_model", "merge",
-    "open_artifact", "plot", "score", "select", "weights",
+    "CalibrateSettings", "DescribeSettings", "ExportSettings", "FitSettings", "LabelFiles",
+    "LogOptions", "PlotSettings", "ScoreSettings", "Scorer", "SelectSettings", "Truth",
+    "WeightSettings", "calibrate", "describe", "evaluate", "export", "fit", "info", "ingest",
+    "load_model", "merge", "open_artifact", "plot", "score", "select", "weights",
 ]  # fmt: skip
 _HOME = {
     "LabelFiles": "readers.logs.labels",

@@ -11,6 +11,7 @@ from ltau_cli import __version__, stop
 from ltau_cli.cli import (
     calibrate,
     compile,
+    describe,
     evaluate,
     export,
     fit,
@@ -50,7 +51,8 @@ def ltau(context: click.Context) -> None:
 
 
 COMMANDS = (
-    ingest, fit, score, merge, calibrate, evaluate, export, select, weights, plot, info, compile
+    ingest, describe, fit, score, merge, calibrate, evaluate, export, select, weights, plot, info,
+    compile,
 )  # fmt: skip
 for module in COMMANDS:
     ltau.add_command(module.command)

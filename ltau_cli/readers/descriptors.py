@@ -12,7 +12,7 @@ import numpy.typing as npt
 
 from ltau_cli.errors import InputError
 from ltau_cli.readers.arrays import open_array, read_array, read_optional
-from ltau_cli.readers.labels import as_labels, check_count, read_label_column
+from ltau_cli.readers.labels import GROUPS, as_labels, check_count, read_label_column
 from ltau_cli.readers.place import Place
 from ltau_cli.readers.source import ArraySource
 
@@ -188,7 +188,7 @@ def find_labels(
         If the file does not hold ``n`` of them.
     """
     if given is not None:
-        labels = read_label_column(given)
+        labels = read_label_column(given, GROUPS)
         check_count(labels, n, given, str(place), "rows")
         return labels
     for name in names:

@@ -51,7 +51,8 @@ def read_true_errors(
     Parameters
     ----------
     place : Place
-        (n,) magnitudes or (n, 3) error vectors in .npy, .npz, HDF5 or text; a column of a CSV
+        (n,) magnitudes or (n, 3) error vectors in .npy, .npz, HDF5 or text; ``forces`` and
+        ``reference_forces`` (n, 3) in .npz or HDF5, as of ``ltau describe``; a column of a CSV
         file; or frames with reference and predicted forces.
     n : int
         Rows of the scores.
@@ -94,6 +95,9 @@ def _read(place: Place, keys: LogOptions) -> TrueErrors:
         return TrueErrors(errors.astype(np.float64), species=None if whole else labels.species)
     if ending == ".csv":
         return _read_csv(place)
+    stored = _read_stored(place)
+    if stored is not None:
+        return stored
     values = read_array(place, names=COLUMNS[3:]).astype(np.float64)
     if values.ndim == 2 and values.shape[1] == 3:
         values = np.linalg.norm(values, axis=1)
@@ -108,6 +112,24 @@ def _read(place: Place, keys: LogOptions) -> TrueErrors:
         raise InputError(f"sample_id in {place.path} has shape {ids.shape}; one per row is needed")
     check_count(ids, len(values), f"sample_id in {place.path}", str(place), "true errors")
     return TrueErrors(values, as_labels(ids, f"sample_id in {place.path}"))
+
+
+def _read_stored(place: Place) -> TrueErrors | None:
+    """Read predicted and reference forces from a file that holds both, as of ``ltau describe``."""
+    if place.key is not None:
+        return None
+    check_file(place.path)
+    found = [read_optional(place, name) for name in ("forces", "reference_forces")]
+    if found[0] is None or found[1] is None:
+        return None
+    if found[0].ndim != 2 or found[0].shape != found[1].shape:
+        raise InputError(
+            f"{place} holds forces of shape {found[0].shape} and reference_forces of shape "
+            f"{found[1].shape}; both are (n_atoms, 3)"
+        )
+    values = np.linalg.norm(found[0].astype(np.float64) - found[1], axis=1)
+    species = read_optional(place, "species")
+    return TrueErrors(values, species=None if species is None else species.astype(np.str_))
 
 
 def _read_csv(place: Place) -> TrueErrors:

@@ -22,6 +22,7 @@ import numpy.typing as npt
 
 from ltau_cli import __version__
 from ltau_cli.artifacts.calibration import CalibrationFile, FittedOn, to_datasets
+from ltau_cli.artifacts.described import check_origin, find_origin
 from ltau_cli.artifacts.model import ModelFile, announce_compilation
 from ltau_cli.artifacts.provenance import Hasher, stamp
 from ltau_cli.artifacts.read import open_artifact
@@ -49,6 +50,7 @@ from ltau_cli.errors import ArtifactError, InputError, LtauWarning, OutputError,
 from ltau_cli.output import STDOUT, check_target, open_text
 from ltau_cli.progress import Advance, Progress, silent
 from ltau_cli.readers.descriptors import Descriptors, find_labels, find_structures, open_descriptors
+from ltau_cli.readers.labels import GROUPS
 from ltau_cli.readers.place import Place
 from ltau_cli.stages.results import Result, only_if_asked
 from ltau_cli.stages.settings import ScoreSettings
@@ -111,7 +113,7 @@ class Job:
     Attributes
     ----------
     descriptors : str
-        Descriptors (n_queries, d).
+        Descriptors (n_queries, d), or a described artifact.
     output : Path
         The scores artifact, or ``-`` for CSV on standard output.
     natoms : str, optional
@@ -300,7 +302,9 @@ def _prepare(artifact: ModelFile, settings: ScoreSettings, hasher: Hasher, threa
 
 def _check_input(job: Job, model: ModelFile, part: tuple[int, int] | None) -> None:
     """Refuse early what could not be scored."""
-    with open_descriptors(Place.parse(job.descriptors)) as source:
+    place = Place.parse(job.descriptors)
+    check_origin(place, find_origin(place), model.parameters)
+    with open_descriptors(place) as source:
         _check_width(source, model)
         if part is not None and part[1] > source.n:
             raise UsageError(
@@ -370,7 +374,7 @@ def _find_labels(job: Job, place: Place, n: int, hasher: Hasher) -> dict[str, np
     if given is not None:
         hasher.add("group", given.path, "labels", key=given.key)
     found = {
-        "group": find_labels(place, given, ("group", "species"), n),
+        "group": find_labels(place, given, GROUPS, n),
         "sample_id": find_labels(place, None, ("sample_id",), n),
     }
     return {name: labels for name, labels in found.items() if labels is not None}
