@@ -14,8 +14,10 @@ import numpy.typing as npt
 
 from ltau_cli.errors import InputError
 from ltau_cli.readers.arrays import HDF5_ENDINGS
+from ltau_cli.readers.hdf5 import list_datasets, open_hdf5
 from ltau_cli.readers.place import check_file
 from ltau_cli.readers.stored_frames import (
+    NEEDED,
     read_stored_frames,
     read_stored_labels,
     read_stored_natoms,
@@ -67,6 +69,14 @@ def read_frames(path: Path) -> Iterator[Any]:
 def is_stored(path: Path) -> bool:
     """Whether frames are arrays of an HDF5 file."""
     return path.suffix.lower() in HDF5_ENDINGS
+
+
+def holds_predictions(path: Path) -> bool:
+    """Whether a file of stored frames has predicted and reference forces."""
+    if not is_stored(path):
+        return False
+    with open_hdf5(path) as file:
+        return {"forces", "reference_forces", *NEEDED} <= list_datasets(path, file).keys()
 
 
 class _BoundedFile(io.TextIOWrapper):

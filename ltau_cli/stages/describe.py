@@ -30,7 +30,7 @@ from ltau_cli.artifacts.read import open_artifact
 from ltau_cli.artifacts.spool import Spool, open_spool
 from ltau_cli.artifacts.write import create_artifact, to_json
 from ltau_cli.errors import ArtifactError, InputError
-from ltau_cli.models.predict import ModelName, Predictor
+from ltau_cli.models.predict import ModelName, Prediction, Predictor
 from ltau_cli.output import check_target
 from ltau_cli.progress import Progress, silent
 from ltau_cli.readers.place import Place, check_file
@@ -219,7 +219,7 @@ def _describe(work: _Work, *, resume: bool, force: bool, progress: Progress) -> 
     dtype = row_dtype(first)
     with open_spool(output, work.identify(), dtype) as spool:
         try:
-            _fill(spool, work, dtype, progress)
+            _fill(spool, work, first, progress)
         except InputError:
             raise
         except BaseException:
@@ -254,9 +254,9 @@ def _describe(work: _Work, *, resume: bool, force: bool, progress: Progress) -> 
     return result
 
 
-def _fill(spool: Spool, work: _Work, dtype: np.dtype[Any], progress: Progress) -> None:
-    """Describe the batches that the spool does not have yet."""
-    given, ends = work.given, work.given.ends
+def _fill(spool: Spool, work: _Work, told: Prediction, progress: Progress) -> None:
+    """Describe the batches that the spool does not have yet; ``told`` is of the first one."""
+    given, ends, dtype = work.given, work.given.ends, row_dtype(told)
     first = int(np.searchsorted(ends, spool.rows, side="right"))
     if spool.rows:
         log.warning(
@@ -266,7 +266,8 @@ def _fill(spool: Spool, work: _Work, dtype: np.dtype[Any], progress: Progress) -
         advance(spool.rows)
         for batch in given.batches(work.settings.batch_size, first):
             natoms = given.natoms[first : first + len(batch)]
-            spool.append(to_rows(work.predictor(batch), natoms, dtype))
+            told = told if first == 0 else work.predictor(batch)
+            spool.append(to_rows(told, natoms, dtype))
             advance(int(natoms.sum()))
             first += len(batch)
 
