@@ -271,7 +271,7 @@ def _loo_group(
         return None
     if log.has("structure"):
         return log.read("structure")
-    group = find_structures(source.source.place, None, source.n)
+    group = find_structures(source, None)
     if group is None:
         raise InputError(
             f"{log.path} does not say which structure a sample belongs to, which --loo structure "

@@ -320,10 +320,10 @@ def _open_work(job: Job, shared: _Shared) -> Iterator[_Work]:
         place = source.source.place
         hasher.add("descriptors", place.path, "descriptors", key=place.key, rows=source.n)
         counts = None if job.natoms is None else Place.parse(job.natoms)
-        structure = find_structures(place, counts, source.n)
+        structure = find_structures(source, counts)
         if counts is not None:
             hasher.add("natoms", counts.path, "natoms", key=counts.key)
-        labels = _find_labels(job, place, source.n, hasher)
+        labels = _find_labels(job, source, hasher)
         _check_calibration(shared, place, structure, labels)
         header = _header(shared, place, source.n, structure, labels)
         yield _Work(job, shared, source, structure, labels, header, hasher)
@@ -369,13 +369,13 @@ def _header(
     )
 
 
-def _find_labels(job: Job, place: Place, n: int, hasher: Hasher) -> dict[str, npt.NDArray[Any]]:
+def _find_labels(job: Job, source: Descriptors, hasher: Hasher) -> dict[str, npt.NDArray[Any]]:
     given = None if job.group is None else Place.parse(job.group)
     if given is not None:
         hasher.add("group", given.path, "labels", key=given.key)
     found = {
-        "group": find_labels(place, given, GROUPS, n),
-        "sample_id": find_labels(place, None, ("sample_id",), n),
+        "group": find_labels(source, given, GROUPS),
+        "sample_id": find_labels(source, None, ("sample_id",)),
     }
     return {name: labels for name, labels in found.items() if labels is not None}
 
