@@ -51,7 +51,7 @@ test-fast: $(VENV)/ltau-dev
 	$(PYTEST) -m "not slow"
 
 # A package gets PyTorch first and alone: with anything else pip takes gigabytes of CUDA.
-MODELS ?= mace nequip sevenn chgnet
+MODELS ?= mace nequip sevenn chgnet metatomic
 build/models/%/ready: pyproject.toml
 	$(PYTHON) -m venv $(@D)
 	$(@D)/bin/pip install --quiet torch==2.13.0

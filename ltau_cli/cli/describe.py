@@ -69,8 +69,8 @@ def command(
 ) -> None:
     """Let a trained model describe frames: descriptors, predictions and references in one file.
 
-    FRAMES are extxyz files. The model is named by its package: mace, nequip, chgnet or sevenn, each
-    installed beside ltau (pip install 'ltau[mace]'), or python:FILE.py:FUNCTION, a function of your
+    FRAMES are extxyz files. The model is named by its package: mace, nequip, sevenn, chgnet or
+    metatomic, each installed beside ltau (pip install 'ltau[mace]'), or python:FILE.py:FUNCTION, a function of your
     own. The result is read wherever descriptors, atoms per frame, labels, frames or true errors
     are.
 
@@ -81,7 +81,7 @@ def command(
     Examples:
       ltau describe train.xyz --model mace:my.model -o train.h5
       ltau describe pool_*.xyz --model chgnet:0.3.0 -o pool.h5 --device cuda
-      ltau describe train.xyz --model 'mace:checkpoints/*.pt' --every 5 -o eval/
+      ltau describe train.xyz --model 'mace:checkpoints/run_*.pt' --every 5 -o eval/
     """
     from ltau_cli.stages import describe
     from ltau_cli.stages.checkpoints import CheckpointsResult
