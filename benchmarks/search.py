@@ -7,7 +7,8 @@ Rates are queries per second of processor time, so that a busy machine can measu
 
 The file holds ``train``, ``query_in`` and ``query_ood``, (n, d) each, as make_descriptors.py writes
 them. FAISS is a flat index, and IVF with 1,024 cells, of which the fewest are read that reach a
-recall of 0.999 (or 256). Truth is the search in cells itself, whose first rows are compared with
+recall of 0.999 (or 256). NN-descent is what `ltau fit --index nndescent` takes, searched with its
+own effort. Truth is the search in cells itself, whose first rows are compared with
 numpy in double precision. "lost" queries miss more than half of their neighbors, "too long" rows
 have a mean neighbor distance more than 0.1 % above the true one.
 """
@@ -25,11 +26,13 @@ import numpy as np
 import numpy.typing as npt
 
 from ltau_cli.core.search.cells import CellSearcher, build_cells
+from ltau_cli.core.search.graph import build_graph, choose_effort
 from ltau_cli.core.search.points import find_points
 from ltau_cli.core.search.scaling import fit_scaling
+from ltau_cli.core.search.trials import make_trials
 
 Array = npt.NDArray[Any]
-RECALL, CHECKED, FLAT_QUERIES = 0.999, 50, 1_000
+RECALL, CHECKED, FLAT_QUERIES, GRAPH_RECALL = 0.999, 50, 1_000, 0.99
 
 
 def timed(work: Callable[..., Any], *arguments: Any) -> tuple[float, Any]:
@@ -67,7 +70,9 @@ def report(
     )
 
 
-def compare(points: Array, queries: dict[str, Array], k: int, threads: int) -> None:
+def compare(
+    points: Array, graph: dict[str, Array], queries: dict[str, Array], k: int, threads: int
+) -> None:
     import faiss
 
     faiss.omp_set_num_threads(threads)
@@ -80,6 +85,8 @@ def compare(points: Array, queries: dict[str, Array], k: int, threads: int) -> N
     print(f"  built in {built:.1f} s, FAISS IVF in {ivf_built:.1f} s")
     exact = CellSearcher(points, cells)
     exact.candidates(queries["in"][:64], k)
+    trials = make_trials(points, exact, k, seed=0, threads=threads)
+    chosen, effort = choose_effort(points, graph, trials, GRAPH_RECALL, threads=threads)
     for name, rows in queries.items():
         print(f" {name} of domain, k = {k}" if name == "out" else f" in domain, k = {k}")
         seconds, true = timed(partial(exact.candidates, threads=threads), rows, k)
@@ -96,6 +103,9 @@ def compare(points: Array, queries: dict[str, Array], k: int, threads: int) -> N
             if share >= RECALL:
                 break
         report(f"FAISS IVF, {n_read} read", len(rows) / seconds, points, rows, found, true)
+        seconds, found = timed(partial(chosen.candidates, threads=threads), rows, k)
+        name = f"NN-descent, {effort['leaves']} leaves"
+        report(name, len(rows) / seconds, points, rows, found, true)
         few = rows[:FLAT_QUERIES]
         seconds, (_, found) = timed(flat.search, few, k)
         report("FAISS flat", len(few) / seconds, points, rows, found, true)
@@ -117,10 +127,12 @@ def main() -> None:
         first = find_points(mapped, np.ones(len(mapped), dtype=np.int32)).first
         points = np.ascontiguousarray(mapped[first])
         queries = {"in": scaling.apply(near), "out": scaling.apply(far)}
+        seconds, graph = timed(partial(build_graph, points, seed=0))
+        print(f"graph of NN-descent built in {seconds:.1f} s, compiling included")
         for k in options.k:
             n, width = points.shape
             print(f"{n:,} x {width} points, --scale {scale}, {options.threads} threads")
-            compare(points, queries, k, options.threads)
+            compare(points, graph, queries, k, options.threads)
 
 
 if __name__ == "__main__":

@@ -93,7 +93,6 @@ class Results:
         self._force = force
         self._files: list[_File] = []
         self._streams: list[Any] = []  # the inner ones first
-        self._raw: list[_Descriptor] = []
 
     def path(self, target: Path) -> Path:
         """Return the path of an empty temporary file that ``target`` will be made of.
@@ -113,8 +112,7 @@ class Results:
         if target == STDOUT:
             return self._standard_output().buffer
         self.path(target)
-        self._raw.append(_Descriptor(self._files[-1].descriptor, target))
-        return self._add(io.BufferedWriter(self._raw[-1]))
+        return self._add(io.BufferedWriter(_Descriptor(self._files[-1].descriptor, target)))
 
     def text(self, target: Path, *, compress: bool = False) -> Any:
         """Open ``target``, or standard output for ``-``, for text, maybe gzipped."""
@@ -157,9 +155,7 @@ class Results:
                 file.temporary.unlink(missing_ok=True)
 
     def close(self) -> None:
-        """Let go of the files; what a stream still holds of a failed one is dropped."""
-        for raw in self._raw:
-            raw.drop()
+        """Let go of the files."""
         for file in self._files:
             with contextlib.suppress(OSError):  # fsync has told already
                 os.close(file.descriptor)
@@ -301,20 +297,22 @@ class _Descriptor(io.RawIOBase):
     Parameters
     ----------
     descriptor : int
-        It is not closed.
+        A copy is kept: a stream that is only found when garbage is collected can still write.
     name : Path
         For the message; None tells nothing.
     """
 
     def __init__(self, descriptor: int, name: Path | None) -> None:
         super().__init__()
-        self._descriptor = descriptor
+        self._descriptor = os.dup(descriptor)
         self._name = name
         self._failed = False
 
-    def drop(self) -> None:
-        """Drop what is written from now on: the file is given up, or closed."""
-        self._failed = True
+    def close(self) -> None:
+        """Close the copy."""
+        if not self.closed:
+            super().close()
+            os.close(self._descriptor)
 
     def writable(self) -> bool:
         """Return True."""
@@ -326,11 +324,11 @@ class _Descriptor(io.RawIOBase):
 
     def seekable(self) -> bool:
         """Whether it is a file, such as a zip archive is written back and forth in."""
-        return not self._failed and stat.S_ISREG(os.fstat(self._descriptor).st_mode)
+        return stat.S_ISREG(os.fstat(self._descriptor).st_mode)
 
     def seek(self, offset: int, whence: int = os.SEEK_SET) -> int:
         """Move the position."""
-        return 0 if self._failed else os.lseek(self._descriptor, offset, whence)
+        return os.lseek(self._descriptor, offset, whence)
 
     def write(self, data: Any) -> int:
         """Write some of ``data``.

@@ -105,3 +105,37 @@ def training_weights(uncertainty, *, sign=1, temperature=3.0):
     """Without limits: the softmax, times n."""
     raw = np.exp(sign * uncertainty / (temperature * np.std(uncertainty)))
     return raw / raw.mean()
+
+
+def walk_graph(query, rows, edges, tree, *, width, n_leaves, stretch, limit):
+    """Rows found from the nearest leaves along the edges, and how many were compared; or None.
+
+    ``edges`` is a list of lists; ``tree`` gives ``(hyperplane, offset, first, second)`` or, for a
+    leaf, the list of its rows.
+    """
+    square = np.square(rows - query).sum(axis=1)
+    compared, expanded, leaves, opened = [], set(), 0, [(0.0, 0)]
+
+    def look_at(new):
+        compared.extend(row for row in dict.fromkeys(new) if row not in compared)
+
+    while opened and leaves < n_leaves:
+        margin, node = opened.pop(min(range(len(opened)), key=lambda place: opened[place][0]))
+        if isinstance(tree[node], list):
+            leaves += 1
+            look_at(tree[node])
+            continue
+        hyperplane, offset, first, second = tree[node]
+        side = hyperplane @ query + offset
+        near, far = (first, second) if side > 0 else (second, first)
+        opened += [(margin, near), (max(margin, abs(side)), far)]
+    while len(compared) <= limit:
+        found = sorted(compared, key=lambda row: square[row])[:width]
+        reach = stretch * square[found[-1]] if len(found) == width else np.inf
+        left = [row for row in compared if row not in expanded and square[row] <= reach]
+        if not left:
+            return (found, len(compared)) if len(found) == width else None
+        nearest = min(left, key=lambda row: square[row])
+        expanded.add(nearest)
+        look_at(edges[nearest])
+    return None

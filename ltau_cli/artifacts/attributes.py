@@ -114,29 +114,10 @@ class ExactIndex(TypedDict):
     kind: Literal["exact"]
 
 
-class GraphScalars(TypedDict):
-    """The plain numbers of an NN-descent graph."""
-
-    dim: Positive
-    n_neighbors: Positive
-    n_trees: Count
-    n_iters: Count
-    tree_init: bool
-    low_memory: bool
-    delta: float
-    max_rptree_depth: Count
-    prune_degree_multiplier: float
-    diversify_prob: float
-    leaf_size: Positive
-    min_distance: float
-
-
 class GraphIndex(TypedDict):
     """An NN-descent graph."""
 
     kind: Literal["nndescent"]
-    library_version: str
-    scalars: GraphScalars
     leaves: Annotated[int, Within(1, 1 << 16)]
     epsilon: Annotated[float, Within(0)]
 

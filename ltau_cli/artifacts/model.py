@@ -5,7 +5,6 @@ from __future__ import annotations
 import itertools
 import logging
 import os
-import warnings
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -22,12 +21,11 @@ from ltau_cli.core.scoring import Model
 from ltau_cli.core.search import graph
 from ltau_cli.core.search import neighbors as nn
 from ltau_cli.core.search.cells import CELL_ARRAYS, CellSearcher, ExactSearcher, build_cells
-from ltau_cli.core.search.graph import graph_library_version
 from ltau_cli.core.search.points import Points
 from ltau_cli.core.search.scaling import Scaling
 from ltau_cli.core.search.shards import OneShard, Shard, Shards
 from ltau_cli.core.threads import available_threads
-from ltau_cli.errors import ArtifactError, LtauWarning
+from ltau_cli.errors import ArtifactError
 
 log = logging.getLogger("ltau")
 
@@ -223,8 +221,6 @@ class StoredShards:
         What the summary of the model says about the index of each shard.
     width : int
         Columns of the descriptors.
-    seed : int
-        Of an index that has to be built again.
     """
 
     def __init__(
@@ -234,12 +230,10 @@ class StoredShards:
         indexes: Sequence[Mapping[str, Any]],
         *,
         width: int,
-        seed: int,
     ) -> None:
         self._read = read
         self._start = point_start
         self._indexes = indexes
-        self._seed = seed
         self.width = width
         self.count = len(indexes)
         # A shard and as many queries take about the same memory.
@@ -250,9 +244,7 @@ class StoredShards:
         first = self._start[number]
         descriptors = self.descriptors(first, self._start[number + 1])
         try:
-            searcher = _wake_searcher(
-                self._read, number, self._indexes[number], descriptors, self._seed
-            )
+            searcher = _wake_searcher(self._read, number, self._indexes[number], descriptors)
         except ValueError as error:
             raise ArtifactError(
                 f"the model is damaged: shard {number}, {error}", hint="fit it again"
@@ -266,15 +258,11 @@ class StoredShards:
 
 def _open_shards(artifact: ModelFile) -> Shards:
     index: dict[str, Any] = artifact.summary["index"]
-    seed = int(artifact.parameters["seed"])
     of_all = attributes.ShardIndexes if artifact.has("shard_start") else attributes.Index
     fault = attributes.fault_of(index, of_all)
     if fault is not None:
         raise damaged(artifact.path, f"attribute summary: index.{fault}")
     indexes = index["shards"] if artifact.has("shard_start") else [index]
-    _warn_of_other_library(artifact, indexes)
-    if any(one["kind"] == "nndescent" for one in indexes):
-        announce_search_compilation()
     if artifact.has("shard_start"):
         start = [int(first) for first in artifact.read("shard_start")]
         sizes = [b - a for a, b in itertools.pairwise(start)]
@@ -286,13 +274,13 @@ def _open_shards(artifact: ModelFile) -> Shards:
         ):
             raise damaged(artifact.path, "dataset shard_start does not fit the shards")
         width = artifact.sizes["d_search"]
-        return StoredShards(artifact.read, start, indexes, width=width, seed=seed)
+        return StoredShards(artifact.read, start, indexes, width=width)
     descriptors = artifact.read("descriptors")
     if index["kind"] == "exact" and artifact.attributes["format_version"] < CELLS_SINCE:
         cells = build_cells(descriptors, threads=available_threads())
         return OneShard(descriptors, CellSearcher(descriptors, cells))  # the same neighbors, sooner
     try:
-        searcher = _wake_searcher(artifact.read, None, index, descriptors, seed)
+        searcher = _wake_searcher(artifact.read, None, index, descriptors)
     except ValueError as error:
         raise damaged(artifact.path, f"dataset index/{error}") from error
     return OneShard(descriptors, searcher)
@@ -303,7 +291,6 @@ def _wake_searcher(
     shard: int | None,
     index: Mapping[str, Any],
     descriptors: npt.NDArray[np.float32],
-    seed: int,
 ) -> nn.Searcher:
     if index["kind"] == "exact":
         return ExactSearcher(descriptors)
@@ -312,29 +299,10 @@ def _wake_searcher(
         searcher = CellSearcher(descriptors, arrays, factor=float(index["factor"]))
         searcher.check()
         return searcher
-    scalars = index["scalars"]
-    if index["library_version"] == graph_library_version():
-        arrays = {
-            name: read(_index_folder(shard) + name, None, None) for name in graph.GRAPH_ARRAYS
-        }
-    else:
-        neighbors = int(scalars["n_neighbors"])
-        built = graph.build_graph(descriptors, seed=seed, n_neighbors=neighbors)
-        arrays, scalars = graph.graph_to_arrays(built)
-    prepared = graph.graph_from_arrays(descriptors, arrays, scalars, leaves=int(index["leaves"]))
-    return graph.GraphSearcher(descriptors, prepared, float(index["epsilon"]), arrays)
-
-
-def _warn_of_other_library(artifact: ModelFile, indexes: Sequence[Mapping[str, Any]]) -> None:
-    version = graph_library_version()
-    others = {one.get("library_version", version) for one in indexes} - {version}
-    if others:
-        warnings.warn(
-            f"{artifact.path}: its index was built by pynndescent {min(others)}, this is "
-            f"{version}; building it again (run ltau fit once more to keep the result)",
-            LtauWarning,
-            stacklevel=2,
-        )
+    arrays = {name: read(_index_folder(shard) + name, None, None) for name in graph.GRAPH_ARRAYS}
+    return graph.GraphSearcher(
+        descriptors, arrays, leaves=int(index["leaves"]), epsilon=float(index["epsilon"])
+    )
 
 
 def _counts_in_file(artifact: ModelFile) -> Callable[[npt.NDArray[np.int64]], npt.NDArray[Any]]:
@@ -364,9 +332,3 @@ def announce_compilation() -> None:
             "compiling the inner loops: about %d s, once on this machine (ltau compile does it "
             "ahead)", COMPILE_SECONDS,
         )  # fmt: skip
-
-
-def announce_search_compilation() -> None:
-    """Say so if the search functions have to be compiled, which happens once per machine."""
-    if not is_compiled("pynndescent", "search"):
-        log.warning("compiling the neighbor search; this takes a minute, once on this machine")

@@ -19,7 +19,7 @@ from ltau_cli.readers.place import check_file
 
 Command = TypeVar("Command", bound=Callable[..., Any])
 
-PATH = click.Path(path_type=Path)
+PATH = click.Path(readable=False, path_type=Path)  # the readers tell better
 MOST_THREADS = 4096
 
 

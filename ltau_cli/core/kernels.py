@@ -111,7 +111,16 @@ def transform_rows(rows, shift, transform, out):
 
 
 @_compiled
-def find_leaves(queries, hyperplanes, offsets, children, leaf):
+def _margin(query, hyperplanes, offsets, node):
+    """How far a query (d,) lies on the first side of a node of a search tree."""
+    side = offsets[node]
+    for x in range(query.shape[0]):
+        side += hyperplanes[node, x] * query[x]
+    return side
+
+
+@_compiled
+def find_leaves(queries, leaf, hyperplanes, offsets, children):
     """Walk each query (n, d) float32 down a search tree; ``leaf`` (n,) gets the node it ends at.
 
     Node i sends a query x to its first child where hyperplanes[i] . x + offsets[i] > 0, else to its
@@ -122,9 +131,7 @@ def find_leaves(queries, hyperplanes, offsets, children, leaf):
         for _ in range(children.shape[0]):  # a damaged tree must not lead round in circles
             if not 0 < children[node, 0] < children.shape[0]:
                 break
-            side = offsets[node]
-            for column in range(queries.shape[1]):
-                side += hyperplanes[node, column] * queries[i, column]
+            side = _margin(queries[i], hyperplanes, offsets, node)
             node = children[node, 0] if side > 0 else children[node, 1] % children.shape[0]
         leaf[i] = node
 
@@ -499,6 +506,34 @@ def _search_cell(query, rows, point, first, last, square, slack, found, distance
 
 
 @_compiled
+def _push(key, item, n, new_key, new_item):
+    """Add to a heap of ``n``, the smallest key at its root; returns how many there are."""
+    place = n
+    while place > 0 and key[(place - 1) // 2] > new_key:
+        key[place], item[place] = key[(place - 1) // 2], item[(place - 1) // 2]
+        place = (place - 1) // 2
+    key[place], item[place] = new_key, new_item
+    return n + 1
+
+
+@_compiled
+def _pop(key, item, n):
+    """Drop the root of a heap of ``n``; returns how many are left."""
+    n -= 1
+    last_key, last_item, place = key[n], item[n], 0
+    while 2 * place + 1 < n:
+        child = 2 * place + 1
+        if child + 1 < n and key[child + 1] < key[child]:
+            child += 1
+        if key[child] >= last_key:
+            break
+        key[place], item[place] = key[child], item[child]
+        place = child
+    key[place], item[place] = last_key, last_item
+    return n
+
+
+@_compiled
 def search_cells(
     queries, products, half, factor, slack, found,
     rows, point, start, center, axes, low, high, rest, radius,
@@ -548,26 +583,94 @@ def search_cells(
             b = _bound_cell(query, center[c], axes[c], low[c], high[c], rest[c], slack, offset)
             if np.float64(b) * stretch > distance[width - 1]:
                 continue
-            place = waiting  # in a heap, the smallest bound at its root
-            waiting += 1
-            while place > 0 and bound[(place - 1) // 2] > b:
-                bound[place], cell[place] = bound[(place - 1) // 2], cell[(place - 1) // 2]
-                place = (place - 1) // 2
-            bound[place], cell[place] = b, c
+            waiting = _push(bound, cell, waiting, b, c)
         while waiting > 0 and not np.float64(bound[0]) * stretch > distance[width - 1]:
             c = cell[0]
             _search_cell(
                 query, rows, point, start[c], start[c + 1], square, slack,
                 nearest, distance, n_found,
             )  # fmt: skip
-            waiting -= 1
-            b, c, place = bound[waiting], cell[waiting], 0
-            while 2 * place + 1 < waiting:
-                child = 2 * place + 1
-                if child + 1 < waiting and bound[child + 1] < bound[child]:
-                    child += 1
-                if bound[child] >= b:
+            waiting = _pop(bound, cell, waiting)
+
+
+@_compiled
+def search_graph(
+    queries, n_leaves, stretch, limit, found, n_compared,
+    rows, indptr, indices, hyperplanes, offsets, children, leaf_rows,
+):  # fmt: skip
+    """Follow a graph from the leaves of a tree to ever nearer rows of each query, (n, d) float32.
+
+    Begins with the rows of the ``n_leaves`` leaves whose splits the query is nearest to, and goes
+    on with the edges of the nearest row known, until that one's squared distance is above
+    ``stretch`` times the last of those found. ``found`` (n, width) gets the rows, nearest first.
+    ``n_compared`` (n,) gets how many were compared, or -1 where these would be more than ``limit``
+    or where fewer than ``width`` were found.
+    """
+    n_nodes, width = children.shape[0], found.shape[1]
+    margin = np.empty(n_nodes + 1, dtype=np.float32)
+    node = np.empty(n_nodes + 1, dtype=np.int64)
+    seen = np.zeros(rows.shape[0], dtype=np.bool_)
+    compared = np.empty(limit, dtype=np.int64)
+    near = np.empty(limit, dtype=np.float32)
+    waiting = np.empty(limit, dtype=np.int64)
+    distance = np.empty(width, dtype=np.float32)
+    square = np.empty(1, dtype=np.float32)
+    for i in range(queries.shape[0]):
+        query, nearest = queries[i], found[i]
+        n_found = n_seen = n_waiting = 0
+        full = False
+        n_open = _push(margin, node, 0, np.float32(0), 0)
+        n_read = n_visited = 0
+        while not full:
+            if n_open > 0 and n_read < n_leaves and n_visited < n_nodes:  # not in a damaged one
+                here, so_far = node[0], margin[0]
+                n_open = _pop(margin, node, n_open)
+                n_visited += 1
+                if 0 < children[here, 0] < n_nodes:
+                    side = _margin(query, hyperplanes, offsets, here)
+                    first, second = children[here, 0], children[here, 1] % n_nodes
+                    if not side > 0:
+                        first, second = second, first
+                    n_open = _push(margin, node, n_open, so_far, first)
+                    n_open = _push(margin, node, n_open, max(so_far, abs(side)), second)
+                    continue
+                n_read += 1
+                edges, first, last = leaf_rows, -children[here, 0], -children[here, 1]
+                first, last = max(first, 0), min(last, leaf_rows.shape[0])
+            elif n_waiting > 0 and not (
+                n_found == width and near[0] > stretch * distance[width - 1]
+            ):
+                here = waiting[0]
+                n_waiting = _pop(near, waiting, n_waiting)
+                edges, first, last = indices, indptr[here], indptr[here + 1]
+            else:
+                break
+            for e in range(first, last):
+                row = edges[e]
+                if seen[row]:
+                    continue
+                if n_seen == limit:
+                    full = True
                     break
-                bound[place], cell[place] = bound[child], cell[child]
-                place = child
-            bound[place], cell[place] = b, c
+                seen[row] = True
+                compared[n_seen] = row
+                n_seen += 1
+                _scan_rows(query, rows, row, row + 1, square)
+                d = square[0]
+                if n_found == width and d > stretch * distance[width - 1]:
+                    continue
+                n_waiting = _push(near, waiting, n_waiting, d, row)
+                slot = n_found
+                if n_found < width:
+                    n_found += 1
+                elif d < distance[width - 1]:
+                    slot -= 1
+                else:
+                    continue
+                while slot > 0 and distance[slot - 1] > d:
+                    distance[slot], nearest[slot] = distance[slot - 1], nearest[slot - 1]
+                    slot -= 1
+                distance[slot], nearest[slot] = d, row
+        for j in range(n_seen):
+            seen[compared[j]] = False
+        n_compared[i] = -1 if full or n_found < width else n_seen

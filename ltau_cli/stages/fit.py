@@ -21,7 +21,6 @@ from ltau_cli.artifacts.model import (
     PooledPoints,
     StoredShards,
     announce_compilation,
-    announce_search_compilation,
     create_counts,
     write_grid,
     write_index,
@@ -36,7 +35,7 @@ from ltau_cli.core.calibration.metrics import rank_correlation
 from ltau_cli.core.histogram import default_range, make_edges, summarize_samples
 from ltau_cli.core.search import graph
 from ltau_cli.core.search.cells import CellSearcher, ExactSearcher, build_cells
-from ltau_cli.core.search.graph import choose_effort, graph_library_version
+from ltau_cli.core.search.graph import choose_effort
 from ltau_cli.core.search.loo import leave_one_out
 from ltau_cli.core.search.neighbors import Searcher
 from ltau_cli.core.search.shards import OneShard, Shards
@@ -408,9 +407,7 @@ def _index_shards(
         if not many:
             return OneShard(unique, searcher), summary
         del unique, searcher, arrays  # before the next shard is read
-    shards = StoredShards(
-        artifact.read, training.point_start, summaries, width=width, seed=settings.seed
-    )
+    shards = StoredShards(artifact.read, training.point_start, summaries, width=width)
     return shards, _join_summaries(summaries)
 
 
@@ -466,16 +463,15 @@ def _build_graph(
     """Build the graph of NN-descent, raising its effort until the recall in domain holds."""
     k = trials.near.nearest.shape[1]
     messages.warning(
-        "building an NN-descent index of %s points; it compiles for half a minute first",
+        "building an NN-descent index of %s points on one thread; it compiles for half a minute "
+        "first",
         f"{len(unique):,}",
     )
-    announce_search_compilation()
     with progress("building the NN-descent index", 1) as advance:
         for n_neighbors in (graph.GRAPH_NEIGHBORS, 2 * graph.GRAPH_NEIGHBORS):
-            built = graph.build_graph(unique, seed=settings.seed, n_neighbors=n_neighbors)
-            arrays, scalars = graph.graph_to_arrays(built)
+            arrays = graph.build_graph(unique, seed=settings.seed, n_neighbors=n_neighbors)
             searcher, effort = choose_effort(
-                unique, arrays, scalars, trials, settings.recall, threads=threads
+                unique, arrays, trials, settings.recall, threads=threads
             )
             measured = trials.measure(searcher, threads=threads)
             reached = measured["in_domain"]["recall"]
@@ -488,13 +484,4 @@ def _build_graph(
                 hint="use --index cells, or be content with a lower --recall",
             )
         advance(1)
-    summary = {
-        "kind": "nndescent",
-        "library": "pynndescent",
-        "library_version": graph_library_version(),
-        "scalars": scalars,
-        **effort,
-        **measured,
-        "trials_k": k,
-    }
-    return searcher, arrays, summary
+    return searcher, arrays, {"kind": "nndescent", **effort, **measured, "trials_k": k}

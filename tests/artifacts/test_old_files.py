@@ -76,7 +76,6 @@ def test_old_errors_can_be_fitted(version, ltau, tmp_path):
     np.testing.assert_allclose(mean[stored], errors.mean(axis=0), rtol=1e-6)
 
 
-@pytest.mark.filterwarnings("ignore::ltau_cli.errors.LtauWarning")  # of another pynndescent
 @pytest.mark.parametrize("path", MODELS)
 def test_an_old_model_scores(path, ltau, tmp_path):
     scores = tmp_path / "scores.h5"

@@ -213,10 +213,6 @@ def _locked(path: Path) -> None:
     path.chmod(0)
 
 
-def _locked_folder(path: Path) -> None:
-    path.mkdir(mode=0)
-
-
 NAMES: dict[str, tuple[Make, str]] = {
     "nothing": (lambda path: None, "bad{}"),
     "a folder": (Path.mkdir, "bad{}"),
@@ -228,12 +224,9 @@ NAMES: dict[str, tuple[Make, str]] = {
     "a long name": (lambda path: None, "b" * 300 + "{}"),
     "a file as folder": (lambda path: None, "x.npy/bad{}"),
     "an empty file": (Path.touch, "bad{}"),
+    "a locked file": (_locked, "bad{}"),
+    "a locked folder": (lambda path: path.parent.mkdir(mode=0), "locked/bad{}"),
 }
-if os.geteuid() != 0:  # whom nothing is forbidden
-    NAMES |= {
-        "a locked file": (_locked, "bad{}"),
-        "a locked folder": (lambda path: _locked_folder(path.parent / "locked"), "locked/bad{}"),
-    }
 NOT_THERE = {"nothing", "a dangling link", "a link to itself", "a long name", "a file as folder",
              "a locked file", "a locked folder"}  # fmt: skip
 WANTED: dict[str, tuple[str, ...]] = {  # option or argument, its ending, the command

@@ -11,6 +11,7 @@ import pytest
 from ltau_cli.cli.main import ltau as group
 from tests.helpers import USAGE
 from tests.system.bad_inputs import CASES, COMMANDS, judge, number_options
+from tests.system.privileges import bound_by_modes
 
 SECONDS = 30  # any case ends in far less
 SHORT = 4  # of so many cases, one is run here; make faults runs all
@@ -72,7 +73,8 @@ def test_bad_inputs(part, good_files, tmp_path, ltau, monkeypatch):
         monkeypatch.chdir(folder)
         signal.alarm(SECONDS)
         try:
-            result = ltau(*words)
+            with bound_by_modes():
+                result = ltau(*words)
         except BaseException as error:
             wrong.append(f"{case.name}: {error!r}")
             continue

@@ -1,4 +1,4 @@
-"""NN-descent: build, store and search its graph, and find the effort that reaches a recall."""
+"""NN-descent: build and search its graph, and find the effort that reaches a recall."""
 
 from __future__ import annotations
 
@@ -25,42 +25,84 @@ EFFORTS = (
 )  # fmt: skip
 
 
+GRAPH_ARRAYS = (
+    "graph_indptr", "graph_indices", "tree_hyperplanes", "tree_offsets", "tree_children",
+    "tree_indices", "vertex_order",
+)  # fmt: skip
+
+# One step along the graph, to a row somewhere in memory, takes as long as an exact search does for
+# this many rows in their order. Beyond such a share of the points, and a few more, it gives up.
+STEP_COST = 16
+FREE_STEPS = 1_000
+
+
 class GraphSearcher:
-    """A prepared NN-descent index (Dong, Moses, Li 2011, doi 10.1145/1963405.1963487).
+    """A graph of NN-descent (Dong, Moses, Li 2011, doi 10.1145/1963405.1963487).
+
+    A query that would take longer than an exact search gets one instead: far from the training set
+    a graph leads to ever more points before it can stop. So no query takes longer than two exact
+    searches.
 
     Parameters
     ----------
     points : (n_points, d) float32
-    index : pynndescent.NNDescent
+    arrays : mapping
+        What :func:`build_graph` gives.
+    leaves : int
+        Leaves of the search tree to start from.
     epsilon : float
-        How far beyond the k-th distance to follow the graph.
-    tree : mapping
-        ``tree_hyperplanes``, ``tree_offsets`` and ``tree_children`` of :func:`graph_to_arrays`.
+        How far beyond the last squared distance, as a share of it, to follow the graph.
+
+    Attributes
+    ----------
+    n_exact : int
+        Queries so far that were searched exactly.
     """
 
     spare = 1  # to see whether a tie goes on beyond the k-th place
 
     def __init__(
-        self, points: Floats, index: Any, epsilon: float, tree: Mapping[str, npt.NDArray[Any]]
+        self,
+        points: Floats,
+        arrays: Mapping[str, npt.NDArray[Any]],
+        *,
+        leaves: int,
+        epsilon: float,
     ) -> None:
         self._points = points
-        self._index = index
-        self._epsilon = epsilon
-        self._tree = tree
+        self._vertex = arrays["vertex_order"].astype(np.int64)
+        self._rows = points[self._vertex]
+        self._arrays: Any = [arrays[name] for name in GRAPH_ARRAYS[:-1]]
+        self._leaves = leaves
+        self._stretch = np.float32(1 + epsilon)
+        self._limit = min(len(points) // STEP_COST + FREE_STEPS, len(points))
         self._exact: ExactSearcher | None = None
+        self.n_exact = 0
 
     def candidates(self, queries: Floats, width: int, *, threads: int = 1) -> Integers:
         """Return about the ``width`` nearest points of each query, exactly where it got stuck."""
         order = self._by_leaf(queries, threads)
-        found = np.empty((len(queries), width), dtype=np.int64)
-        distance = np.empty((len(queries), width), dtype=np.float32)
-        found[order], distance[order] = self._index.query(
-            queries[order], k=width, epsilon=self._epsilon
-        )
-        stuck = np.flatnonzero(np.isinf(distance).any(axis=1))
-        if len(stuck):
+        sorted_queries = queries[order]
+        vertex = np.empty((len(queries), width), dtype=np.int64)
+        n_compared = np.empty(len(queries), dtype=np.int64)
+
+        def work(start: int, stop: int) -> None:
+            rows = slice(start, stop)
+            kernels.search_graph(
+                sorted_queries[rows], self._leaves, self._stretch, self._limit, vertex[rows],
+                n_compared[rows], self._rows, *self._arrays,
+            )  # fmt: skip
+
+        share_rows(work, len(queries), threads)
+        stuck = n_compared < 0
+        vertex[stuck] = 0
+        found = np.empty_like(vertex)
+        found[order] = self._vertex[vertex]
+        again = order[stuck]
+        if len(again):
+            self.n_exact += len(again)
             self._exact = self._exact or ExactSearcher(self._points)
-            found[stuck] = self._exact.candidates(queries[stuck], width, threads=threads)
+            found[again] = self._exact.candidates(queries[again], width, threads=threads)
         return found
 
     def _by_leaf(self, queries: Floats, threads: int) -> Integers:
@@ -70,19 +112,36 @@ class GraphSearcher:
         depends on the order.
         """
         leaf = np.empty(len(queries), dtype=np.int64)
-        names = ("tree_hyperplanes", "tree_offsets", "tree_children")
-        hyperplanes, offsets, children = (self._tree[name] for name in names)
 
         def walk(start: int, stop: int) -> None:
-            rows = slice(start, stop)
-            kernels.find_leaves(queries[rows], hyperplanes, offsets, children, leaf[rows])
+            kernels.find_leaves(queries[start:stop], leaf[start:stop], *self._arrays[2:5])
 
         share_rows(walk, len(queries), threads)
         return np.argsort(leaf, kind="stable")
 
 
-def build_graph(points: Floats, *, seed: int, n_neighbors: int = GRAPH_NEIGHBORS) -> Any:
-    """Build and prepare an NN-descent index over distinct points, (n_points, d) float32."""
+def build_graph(
+    points: Floats, *, seed: int, n_neighbors: int = GRAPH_NEIGHBORS
+) -> dict[str, npt.NDArray[Any]]:
+    """Build the graph over distinct points.
+
+    On one thread: with more it would depend on their number.
+
+    Parameters
+    ----------
+    points : (n_points, d) float32
+    seed : int
+    n_neighbors : int
+        Edges of a point while the graph is built.
+
+    Returns
+    -------
+    dict
+        ``graph_indptr`` (n_points + 1,) int64 and ``graph_indices`` (n_edges,) int32, the edges of
+        every vertex; ``vertex_order`` (n_points,) int32, the point of each; and a tree:
+        ``tree_hyperplanes`` (n_nodes, d), ``tree_offsets`` (n_nodes,), ``tree_children``
+        (n_nodes, 2) int32, ``tree_indices`` (n_points,) int32.
+    """
     import pynndescent
 
     with warnings.catch_warnings():
@@ -91,111 +150,28 @@ def build_graph(points: Floats, *, seed: int, n_neighbors: int = GRAPH_NEIGHBORS
             points,
             n_neighbors=min(n_neighbors, len(points) - 1),
             random_state=seed,
-            parallel_batch_queries=True,
+            n_jobs=1,
         )
         index.prepare()
-    return index
-
-
-_PLAIN_STATE = (
-    "dim", "n_neighbors", "n_trees", "n_iters", "tree_init", "low_memory", "delta",
-    "max_rptree_depth", "prune_degree_multiplier",
-    "diversify_prob",
-)  # fmt: skip
-GRAPH_ARRAYS = (
-    "graph_indptr", "graph_indices", "tree_hyperplanes", "tree_offsets", "tree_children",
-    "tree_indices", "vertex_order",
-)  # fmt: skip
-_FIXED_STATE: dict[str, Any] = {
-    "metric": "euclidean",
-    "metric_kwds": None,
-    "_dist_args": (),
-    "n_jobs": None,
-    "compressed": False,
-    "parallel_batch_queries": True,
-    "quantization": None,
-    "verbose": False,
-    "bit_metric": False,
-    "angular_trees": False,
-    "_angular_trees": False,
-    "_bit_trees": False,
-    "_is_sparse": False,
-    "_normalized_data": False,
-    "_is_proxy_distance": False,
-    "_distance_correction": None,
-    "_compile_search": False,
-    "_input_dtype": np.float32,
-}
-
-
-def graph_to_arrays(index: Any) -> tuple[dict[str, npt.NDArray[Any]], dict[str, Any]]:
-    """Flatten a prepared index to plain arrays and JSON-able scalars; no pickle."""
     state = index.__getstate__()
-    (hyperplanes, offsets, children, indices, leaf_size) = state["_search_forest"][0]
-    arrays = {
+    hyperplanes, offsets, children, leaf_rows, _ = state["_search_forest"][0]
+    return {
         "graph_indptr": state["_search_graph"].indptr.astype(np.int64),
         "graph_indices": state["_search_graph"].indices.astype(np.int32),
-        "tree_hyperplanes": hyperplanes,
+        "tree_hyperplanes": np.ascontiguousarray(hyperplanes),
         "tree_offsets": offsets,
-        "tree_children": children,
-        "tree_indices": indices,
+        "tree_children": np.ascontiguousarray(children),
+        "tree_indices": leaf_rows,
         "vertex_order": state["_vertex_order"],
     }
-    scalars = {name: state[name] for name in _PLAIN_STATE if name in state}
-    scalars |= {"leaf_size": int(leaf_size), "min_distance": float(state["_min_distance"])}
-    return arrays, scalars
-
-
-def graph_from_arrays(
-    points: Floats,
-    arrays: Mapping[str, npt.NDArray[Any]],
-    scalars: Mapping[str, Any],
-    *,
-    leaves: int,
-) -> Any:
-    """Rebuild the index that :func:`graph_to_arrays` flattened; ``points`` as it was built on."""
-    import pynndescent
-    from scipy.sparse import csr_array
-
-    n = len(points)
-    order = arrays["vertex_order"]
-    edges = arrays["graph_indices"]
-    state = {name: scalars[name] for name in _PLAIN_STATE if name in scalars} | _FIXED_STATE
-    state |= {
-        "search_tree_leaf_budget": leaves,
-        "_raw_data": np.ascontiguousarray(points[order]),
-        "_vertex_order": order,
-        "_min_distance": np.float32(scalars["min_distance"]),
-        "_visited": np.zeros(n // 8 + 1, dtype=np.uint8),
-        # With an all-zero state the generator stays at zero, so no answer depends on which
-        # queries came before it or on the thread that ran it.
-        "search_rng_state": np.zeros(3, dtype=np.int64),
-        "rng_state": np.zeros(3, dtype=np.int64),
-    }
-    state["_search_graph"] = csr_array(
-        (np.ones(len(edges), dtype=np.uint8), edges, arrays["graph_indptr"]), shape=(n, n)
-    )
-    state["_search_forest"] = (
-        (
-            arrays["tree_hyperplanes"],
-            arrays["tree_offsets"],
-            arrays["tree_children"],
-            arrays["tree_indices"],
-            scalars["leaf_size"],
-        ),
-    )
-    index = pynndescent.NNDescent.__new__(pynndescent.NNDescent)
-    index.__setstate__(state)
-    return index
 
 
 LOST = 0.002  # share of the trials that may miss half of their neighbors
 
 
 def choose_effort(
-    points: npt.NDArray[np.float32],
+    points: Floats,
     arrays: Mapping[str, npt.NDArray[Any]],
-    scalars: Mapping[str, Any],
     trials: Trials,
     target: float,
     *,
@@ -206,8 +182,8 @@ def choose_effort(
     Parameters
     ----------
     points : (n_points, d) float32
-    arrays, scalars : mapping
-        The index, see :func:`graph_to_arrays`.
+    arrays : mapping
+        The graph, see :func:`build_graph`.
     trials : Trials
     target : float
         In (0, 1].
@@ -221,16 +197,8 @@ def choose_effort(
         its ``leaves`` and ``epsilon``.
     """
     for leaves, epsilon in EFFORTS:
-        prepared = graph_from_arrays(points, arrays, scalars, leaves=leaves)
-        searcher = GraphSearcher(points, prepared, epsilon, arrays)
+        searcher = GraphSearcher(points, arrays, leaves=leaves, epsilon=epsilon)
         found = trials.near.measure(searcher, threads=threads)
         if found["recall"] >= target and found["lost"] <= LOST:
             break
     return searcher, {"leaves": leaves, "epsilon": epsilon}
-
-
-def graph_library_version() -> str:
-    """Version of pynndescent, without importing it."""
-    from importlib.metadata import version
-
-    return version("pynndescent")

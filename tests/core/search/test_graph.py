@@ -2,7 +2,11 @@
 
 from __future__ import annotations
 
+import itertools
 import json
+import os
+import subprocess
+import sys
 
 import h5py
 import numpy as np
@@ -15,6 +19,7 @@ from ltau_cli.core import kernels
 from ltau_cli.core.search import graph
 from ltau_cli.core.search import neighbors as nn
 from ltau_cli.core.search.shards import find_in_shards
+from tests import oracles
 from tests.helpers import SAMPLE, Pipeline
 
 pytestmark = pytest.mark.slow
@@ -25,20 +30,7 @@ OPTIONS = ("--index", "nndescent", "-k", 10, "--scale", "none")
 def graph_model(pipeline: Pipeline, tmp_path_factory):
     """A model of the sample data with an NN-descent index."""
     path = tmp_path_factory.mktemp("graph") / "model.h5"
-    command = [
-        "fit",
-        pipeline.errors,
-        pipeline.train,
-        "-o",
-        path,
-        "--index",
-        "nndescent",
-        "-k",
-        "10",
-        "--scale",
-        "none",
-        "-q",
-    ]
+    command = ["fit", pipeline.errors, pipeline.train, "-o", path, *OPTIONS, "-q"]
     assert run([str(word) for word in command]) == 0
     return path
 
@@ -126,39 +118,96 @@ def test_many_neighbors_of_few_candidates(both):
     np.testing.assert_allclose(found.weight.sum(axis=1), 300)
 
 
-ONE_LEAF = {
-    "tree_hyperplanes": np.zeros((1, 16), np.float32),
-    "tree_offsets": np.zeros(1, np.float32),
-    "tree_children": np.zeros((1, 2), np.int32),
-}
-
-
 def test_leaves_are_those_of_a_walk_by_hand():
     hyperplanes = np.array([[1, 0], [0, 1], [0, 0], [0, 0], [0, 0]], np.float32)
     offsets = np.array([-1, 2, 0, 0, 0], np.float32)
     children = np.array([[1, 2], [3, 4], [0, -3], [-3, -6], [-6, -9]], np.int32)
     queries = np.array([[2, 0], [2, -3], [0, 5], [1, 0]], np.float32)
     leaf = np.empty(4, np.int64)
-    kernels.find_leaves(queries, hyperplanes, offsets, children, leaf)
+    kernels.find_leaves(queries, leaf, hyperplanes, offsets, children)
     assert leaf.tolist() == [3, 4, 2, 2]
     children[3] = [1, 0]  # damaged: round in circles
-    kernels.find_leaves(queries, hyperplanes, offsets, children, leaf)
+    kernels.find_leaves(queries, leaf, hyperplanes, offsets, children)
     children[3] = [99, 99]  # damaged: out of the tree
-    kernels.find_leaves(queries, hyperplanes, offsets, children, leaf)
+    kernels.find_leaves(queries, leaf, hyperplanes, offsets, children)
     assert leaf.tolist() == [3, 4, 2, 2]
 
 
-def test_queries_without_enough_found_points_are_searched_exactly(both):
-    model, _ = both
+def make_graph(n, n_edges, rng):
+    """Points, a random graph of them and a tree of two splits."""
+    points = rng.normal(size=(n, 3)).astype(np.float32)
+    edges = [rng.choice(n, n_edges, replace=False).tolist() for _ in range(n)]
+    hyperplanes = rng.normal(size=(2, 3)).astype(np.float32)
+    offsets = rng.normal(size=2).astype(np.float32)
+    cuts, leaf_rows = sorted(rng.integers(1, n, 2)), rng.permutation(n)
+    parts = [part.tolist() for part in np.split(leaf_rows, cuts)]
+    tree = [(hyperplanes[0], offsets[0], 1, 2), (hyperplanes[1], offsets[1], 3, 4), *parts]
+    starts = [0, *cuts, n]
+    children = [[1, 2], [3, 4], *([-a, -b] for a, b in itertools.pairwise(starts))]
+    arrays = {
+        "graph_indptr": np.arange(n + 1) * n_edges,
+        "graph_indices": np.array(edges, np.int32).ravel(),
+        "tree_hyperplanes": np.concatenate([hyperplanes, np.zeros((3, 3), np.float32)]),
+        "tree_offsets": np.concatenate([offsets, np.zeros(3, np.float32)]),
+        "tree_children": np.array(children, np.int32),
+        "tree_indices": leaf_rows.astype(np.int32),
+        "vertex_order": np.arange(n, dtype=np.int32),
+    }
+    return points, edges, tree, arrays
 
-    class Stuck:
-        def query(self, queries, k, epsilon):
-            return np.zeros((len(queries), k), np.int32), np.full((len(queries), k), np.inf)
 
-    descriptors = model.shards.load(0).descriptors
-    searcher = graph.GraphSearcher(descriptors, Stuck(), 0.1, ONE_LEAF)
-    got = searcher.candidates(descriptors[:3], 1)
-    assert got[:, 0].tolist() == [0, 1, 2]
+@pytest.mark.parametrize("epsilon", [0.0, 0.5])
+def test_the_search_is_the_slow_walk(epsilon):
+    rng = np.random.default_rng(1)
+    gave_up = []
+    for n_leaves, limit, _ in itertools.product((1, 2, 3), (30, 60), range(10)):
+        points, edges, tree, arrays = make_graph(60, 3, rng)
+        queries = rng.normal(size=(8, 3)).astype(np.float32) * 2
+        found, n_compared = np.empty((8, 4), np.int64), np.empty(8, np.int64)
+        kernels.search_graph(
+            queries, n_leaves, np.float32(1 + epsilon), limit, found, n_compared, points,
+            *(arrays[name] for name in graph.GRAPH_ARRAYS[:-1]),
+        )  # fmt: skip
+        for query, rows, n in zip(queries, found, n_compared, strict=True):
+            wanted = oracles.walk_graph(query, points, edges, tree, width=4, n_leaves=n_leaves,
+                                        stretch=1 + epsilon, limit=limit)  # fmt: skip
+            assert (None if n < 0 else (rows.tolist(), n)) == wanted
+            gave_up.append(n < 0)
+    assert 0.1 < np.mean(gave_up) < 0.9
+
+
+@pytest.fixture(scope="module")
+def arrays(graph_model):
+    """The graph of the model."""
+    with open_artifact(graph_model, ModelFile) as artifact:
+        return {name: artifact.read(f"index/{name}") for name in graph.GRAPH_ARRAYS}
+
+
+def test_a_query_is_searched_exactly_where_the_graph_leads_too_far(both, arrays, monkeypatch):
+    with_graph, exact = (model.shards.load(0) for model in both)
+    queries = np.load(SAMPLE / "test_900K_descriptors.npy")
+    monkeypatch.setattr(graph, "FREE_STEPS", 0)
+    monkeypatch.setattr(graph, "STEP_COST", 60)
+    searcher = graph.GraphSearcher(with_graph.descriptors, arrays, leaves=1, epsilon=0.1)
+    got = searcher.candidates(queries, 11)
+    assert 0.01 < searcher.n_exact / len(queries) < 0.99
+    wanted = exact.searcher.candidates(queries, 11)
+    right = (np.sort(got, axis=1) == np.sort(wanted, axis=1)).all(axis=1)
+    assert right.sum() >= searcher.n_exact
+
+
+def test_the_index_does_not_depend_on_the_number_of_threads(graph_model, pipeline, tmp_path):
+    """In a process of its own, with four threads; this one has what the machine has."""
+    path = tmp_path / "model.h5"
+    words = ["fit", pipeline.errors, pipeline.train, "-o", path, *OPTIONS, "--threads", 4, "-q"]
+    subprocess.run(
+        [sys.executable, "-m", "ltau_cli", *map(str, words)], check=True, timeout=300,
+        env=os.environ | {"NUMBA_NUM_THREADS": "4"},
+    )  # fmt: skip
+    with h5py.File(path) as one, h5py.File(graph_model) as other:
+        for name in graph.GRAPH_ARRAYS:
+            np.testing.assert_array_equal(one["index"][name], other["index"][name])
+        np.testing.assert_array_equal(one["loo_distance"], other["loo_distance"])
 
 
 def test_no_pickle_and_no_second_copy_of_the_descriptors(graph_model):
@@ -169,53 +218,18 @@ def test_no_pickle_and_no_second_copy_of_the_descriptors(graph_model):
         assert floats < file["descriptors"].size
 
 
-def test_another_library_version_rebuilds_with_a_warning(
-    graph_model, pipeline, both, tmp_path, ltau, monkeypatch
-):
-    other = tmp_path / "old.h5"
-    other.write_bytes(graph_model.read_bytes())
-    with h5py.File(other, "r+") as file:
-        summary = json.loads(file.attrs["summary"])
-        summary["index"]["library_version"] = "0.6.0"
-        file.attrs["summary"] = json.dumps(summary)
-    built = []
-
-    def build(points, *, seed, n_neighbors):
-        built.append(seed)
-        return both[0].shards.load(0).searcher._index
-
-    monkeypatch.setattr(graph, "build_graph", build)
-    scores = tmp_path / "scores.h5"
-    result = ltau("score", pipeline.descriptors, "-m", other, "-o", scores)
-    assert result.code == 0
-    assert built == [0]
-    assert "warning: " in result.err
-    assert "0.6.0" in result.err
-
-
 def test_the_recall_is_measured_and_stored(graph_model, ltau):
     index = json.loads(ltau("info", graph_model, "--json").out)["summary"]["index"]
     assert 0.99 <= index["in_domain"]["recall"] <= 1
     assert (index["leaves"], index["epsilon"]) in graph.EFFORTS
 
 
-def test_a_recall_that_cannot_be_reached(both, pipeline, tmp_path, ltau, monkeypatch):
+def test_a_recall_that_cannot_be_reached(arrays, pipeline, tmp_path, ltau, monkeypatch):
     """With the effort cut down to next to nothing."""
-    monkeypatch.setattr(
-        graph, "build_graph", lambda *_, **__: both[0].shards.load(0).searcher._index
-    )
+    monkeypatch.setattr(graph, "build_graph", lambda *_, **__: arrays)
     monkeypatch.setattr(graph, "EFFORTS", ((1, 0.0),))
     result = ltau("fit", pipeline.errors, pipeline.train, "-o", tmp_path / "m.h5", "--index",
                   "nndescent", "--recall", 1)  # fmt: skip
     assert result.code == 6
     assert "less than --recall 1" in result.err
     assert not (tmp_path / "m.h5").exists()
-
-
-def test_the_compilation_is_announced_only_where_it_happens(
-    graph_model, pipeline, tmp_path, ltau, monkeypatch
-):
-    words = ("score", pipeline.descriptors, "-m", graph_model, "-f", "-o", tmp_path / "s.h5")
-    assert "once on this machine" not in ltau(*words).err  # the index of this session did it
-    monkeypatch.setenv("NUMBA_CACHE_DIR", str(tmp_path))
-    assert "compiling the neighbor search" in ltau(*words).err
