@@ -1,6 +1,9 @@
 """A pair potential as an exported metatomic model, fitted to the forces of some frames."""
 
+# ruff: noqa: UP006, UP035, UP045 (TorchScript knows the names of typing only)
+
 from pathlib import Path
+from typing import Dict, List, Optional
 
 import numpy as np
 import torch
@@ -28,18 +31,18 @@ class Pairs(torch.nn.Module):
         self.width = WIDTH
         self.cutoff = CUTOFF
 
-    def requested_neighbor_lists(self) -> list[NeighborListOptions]:
+    def requested_neighbor_lists(self) -> List[NeighborListOptions]:
         return [NeighborListOptions(cutoff=self.cutoff, full_list=True, strict=True)]
 
     def forward(
         self,
-        systems: list[System],
-        outputs: dict[str, ModelOutput],
-        selected_atoms: Labels | None = None,
-    ) -> dict[str, TensorMap]:
-        energies: list[torch.Tensor] = []
-        features: list[torch.Tensor] = []
-        samples: list[torch.Tensor] = []
+        systems: List[System],
+        outputs: Dict[str, ModelOutput],
+        selected_atoms: Optional[Labels] = None,
+    ) -> Dict[str, TensorMap]:
+        energies: List[torch.Tensor] = []
+        features: List[torch.Tensor] = []
+        samples: List[torch.Tensor] = []
         options = self.requested_neighbor_lists()[0]
         for i, system in enumerate(systems):
             pairs = system.get_neighbor_list(options)
@@ -52,7 +55,7 @@ class Pairs(torch.nn.Module):
             atoms = torch.arange(len(system), dtype=torch.int32)
             samples.append(torch.stack([torch.full_like(atoms, i), atoms], dim=1))
         key = Labels(["_"], torch.tensor([[0]], dtype=torch.int32))
-        told: dict[str, TensorMap] = {}
+        told: Dict[str, TensorMap] = {}
         if "energy" in outputs:
             own_sample = Labels(
                 ["system"], torch.arange(len(systems), dtype=torch.int32).reshape(-1, 1)
