@@ -30,7 +30,8 @@ help:
 	@echo "make clean        remove the environment and everything that was built"
 
 lowest.txt: pyproject.toml
-	grep -oE '"[A-Za-z0-9-]+>=[0-9.]+' pyproject.toml | tr -d '"' | sed 's/>=/==/' | sort -u > $@
+	grep -oE '"[A-Za-z0-9-]+(\[[a-z]+\])?>=[0-9.]+' pyproject.toml | tr -d '"' \
+		| sed 's/\[.*\]//; s/>=/==/' | sort -u > $@
 
 $(VENV)/ltau: pyproject.toml $(CONSTRAINTS)
 	$(PYTHON) -m venv $(VENV)

@@ -7,6 +7,13 @@ its own, over a log of --epochs epochs. The descriptors are the first --columns 
 of the real ones (``train`` of the file), each a point between a random row and the row after it: as
 many as wanted, on the islands of the real ones. Times are of the processor, all threads together,
 so that a busy machine can measure them too.
+
+    python benchmarks/scaling.py descriptors.npz --workers 1 2 [--samples 149951] [--shards 8]
+
+Each command alone and with N workers, one thread each: processor time of the command itself and of
+its workers together, so that a command takes own + workers / N where the processors are free. All
+columns of as many rows of ``train`` as wanted (whitened, k = 10), scored from points like them; the
+log is one CSV file per epoch.
 """
 
 from __future__ import annotations
@@ -17,6 +24,7 @@ import shutil
 import subprocess
 import sys
 import tempfile
+import time
 from pathlib import Path
 from typing import Any
 
@@ -78,6 +86,55 @@ def measure(real: Array, n: int, n_epochs: int, folder: Path) -> dict[str, float
     }
 
 
+MEASURED = """
+import resource, sys
+from ltau_cli.cli.main import run
+assert run(sys.argv[1:]) == 0
+for who in (resource.RUSAGE_SELF, resource.RUSAGE_CHILDREN):
+    used = resource.getrusage(who)
+    print(used.ru_utime + used.ru_stime)
+"""
+
+
+def shared(folder: Path, *arguments: object) -> tuple[float, float, float]:
+    """Wall time, and processor time of this command and of its workers (s)."""
+    began = time.perf_counter()
+    command = [sys.executable, "-c", MEASURED, *map(str, arguments), "-f", "-q"]
+    done = subprocess.run(command, capture_output=True, text=True, cwd=folder, check=False)
+    assert done.returncode == 0, done.stderr
+    own, workers = map(float, done.stdout.split())
+    return time.perf_counter() - began, own, workers
+
+
+def compare_workers(real: Array, options: argparse.Namespace, folder: Path) -> None:
+    """Print what each command takes alone and with workers."""
+    n = min(options.samples, len(real))
+    np.save(folder / "x.npy", real[:n].astype(np.float32))
+    make_descriptors(real, options.queries, 3, folder / "q.npy")
+    np.save(folder / "few.npy", real[:100].astype(np.float32))
+    (folder / "log").mkdir()
+    for epoch, errors in enumerate(make_log(options.epochs, n)):
+        table = np.column_stack([np.arange(n), errors])
+        path = folder / "log" / f"errors_epoch_{epoch}.csv"
+        np.savetxt(
+            path, table, fmt=("%d", "%.6g"), delimiter=",", header="sample,error", comments=""
+        )
+    commands = {
+        "ingest": ("ingest", "log"),
+        "fit": ("fit", "errors.h5", "x.npy", "-k", 10, "--shards", options.shards, "--threads", 1),
+        "score": ("score", "q.npy", "--block-rows", 4096, "--threads", 1),
+        "score 100 rows": ("score", "few.npy", "--threads", 1),
+    }
+    print(f"{n:,} samples x {real.shape[1]}, {options.epochs} epochs, {options.shards} shards, "
+          f"{options.queries:,} queries, one thread each")  # fmt: skip
+    print(f"{'':16}{'workers':>8}{'wall s':>9}{'own s':>9}{'workers s':>11}")
+    for name, words in commands.items():
+        for workers in (0, *options.workers):
+            more = ("--workers", workers) if workers else ()
+            wall, own, others = shared(folder, *words, *more)
+            print(f"{name:16}{workers:8}{wall:9.1f}{own:9.1f}{others:11.1f}", flush=True)
+
+
 def draw(rows: list[dict[str, float]], path: Path) -> None:
     from ltau_cli.figures.style import (
         BLUE,
@@ -110,7 +167,17 @@ def main() -> None:
     parser.add_argument("--epochs", type=int, default=50)
     parser.add_argument("--sizes", type=int, nargs="+", default=[10_000, 100_000, 1_000_000])
     parser.add_argument("--plot", type=Path)
+    parser.add_argument("--workers", type=int, nargs="+")
+    parser.add_argument("--samples", type=int, default=149_951)
+    parser.add_argument("--queries", type=int, default=200_000)
+    parser.add_argument("--shards", type=int, default=8)
     options = parser.parse_args()
+    if options.workers:
+        with np.load(options.descriptors, allow_pickle=False) as file:
+            real = file["train"].astype(np.float32)
+        with tempfile.TemporaryDirectory(prefix="ltau-workers-") as name:
+            compare_workers(real, options, Path(name))
+        return
     real = read_descriptors(options.descriptors, options.columns)
     rows = []
     for n in options.sizes:

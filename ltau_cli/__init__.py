@@ -28,6 +28,7 @@ if TYPE_CHECKING:
     from ltau_cli.stages.score import run as score
     from ltau_cli.stages.select import run as select
     from ltau_cli.stages.settings import CalibrateSettings as CalibrateSettings
+    from ltau_cli.stages.settings import ClusterSettings as ClusterSettings
     from ltau_cli.stages.settings import DescribeSettings as DescribeSettings
     from ltau_cli.stages.settings import ExportSettings as ExportSettings
     from ltau_cli.stages.settings import FitSettings as FitSettings
@@ -39,10 +40,10 @@ if TYPE_CHECKING:
     from ltau_cli.stages.weights import run as weights
 
 __all__ = [
-    "CalibrateSettings", "DescribeSettings", "ExportSettings", "FitSettings", "LabelFiles",
-    "LogOptions", "PlotSettings", "ScoreSettings", "Scorer", "SelectSettings", "Truth",
-    "WeightSettings", "calibrate", "describe", "evaluate", "export", "fit", "info", "ingest",
-    "load_model", "merge", "open_artifact", "plot", "score", "select", "weights",
+    "CalibrateSettings", "ClusterSettings", "DescribeSettings", "ExportSettings", "FitSettings",
+    "LabelFiles", "LogOptions", "PlotSettings", "ScoreSettings", "Scorer", "SelectSettings",
+    "Truth", "WeightSettings", "calibrate", "describe", "evaluate", "export", "fit", "info",
+    "ingest", "load_model", "merge", "open_artifact", "plot", "score", "select", "weights",
 ]  # fmt: skip
 _HOME = {
     "LabelFiles": "readers.logs.labels",

@@ -83,7 +83,7 @@ def _no_wait_for_the_disk() -> Iterator[None]:
 def _fixed_surroundings(monkeypatch: pytest.MonkeyPatch) -> None:
     """No option comes from the environment."""
     for name in list(os.environ):
-        if name.startswith(("LTAU_", "SLURM_")):
+        if name.startswith(("LTAU_", "SLURM_", "DASK_")):
             monkeypatch.delenv(name)
 
 

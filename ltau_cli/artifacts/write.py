@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import json
+import os
 import shutil
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from pathlib import Path
@@ -19,7 +20,7 @@ from ltau_cli.artifacts.read import Artifact
 from ltau_cli.artifacts.schema import ERROR_UNITS, FORMAT, SPECS, DatasetSpec
 from ltau_cli.artifacts.sink import FileSink
 from ltau_cli.errors import OutputError
-from ltau_cli.output import replace_atomically, writing
+from ltau_cli.output import hidden, replace_atomically, writing
 
 COMPRESS_FROM = 1 << 16  # bytes; smaller datasets stay contiguous
 GROWING_CHUNK = 1024  # rows of a dataset that grows by a row per epoch
@@ -181,6 +182,20 @@ def create_artifact(path: Path, kind: str, *, units: str, force: bool) -> Iterat
         _open_hdf5(temporary, path, "w") as (file, sink),
     ):
         yield ArtifactWriter(file, sink, kind, units)
+    remove_parts(path)
+
+
+def parts_of(target: Path) -> Path:
+    """Return the folder of the parts that other processes finish; see :mod:`.parts`."""
+    return hidden(target, "parts")
+
+
+def remove_parts(target: Path) -> None:
+    """Remove that folder, into which a process that comes too late cannot write any more."""
+    away = hidden(target, f"parts-{os.getpid()}")
+    with contextlib.suppress(OSError):
+        os.rename(parts_of(target), away)
+        shutil.rmtree(away, ignore_errors=True)
 
 
 @contextlib.contextmanager
@@ -207,6 +222,7 @@ def extend_artifact(old: Artifact) -> Iterator[ArtifactWriter]:
             shutil.copyfile(path, temporary)
         with _open_hdf5(temporary, path, "r+") as (file, sink):
             yield ArtifactWriter(file, sink, old.kind, old.units)
+    remove_parts(path)
 
 
 @contextlib.contextmanager

@@ -13,7 +13,7 @@ from ltau_cli.cli.console import Console, number, percent, quantity, table
 from ltau_cli.core.choices import Grid, Index, LeftOut, Metric, Scale, Weighting
 from ltau_cli.errors import UsageError
 from ltau_cli.output import check_target
-from ltau_cli.stages.settings import DEFAULT_K, FitSettings
+from ltau_cli.stages.settings import DEFAULT_K, ClusterSettings, FitSettings
 
 
 @click.command("fit")
@@ -149,6 +149,7 @@ from ltau_cli.stages.settings import DEFAULT_K, FitSettings
     "predicted by those of other structures]",
 )
 @click.option("--held-out-natoms", metavar="FILE", help="Atoms per frame of --held-out.")
+@options.cluster
 @options.threads
 @options.json_output
 @options.common
@@ -158,6 +159,7 @@ def command(
     output: Path,
     force: bool,
     threads: int,
+    cluster: ClusterSettings | None,
     as_json: bool,
     console: Console,
     tuned: bool,
@@ -197,6 +199,7 @@ def command(
         output,
         settings=chosen,
         threads=threads,
+        cluster=cluster,
         force=force,
         progress=console.progress,
     )

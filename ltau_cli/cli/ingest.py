@@ -13,6 +13,7 @@ from ltau_cli.cli.console import Console
 from ltau_cli.cli.report import log_lines
 from ltau_cli.errors import UsageError
 from ltau_cli.readers.logs.options import EpochRange, LogOptions, Norm, Quantity
+from ltau_cli.stages.settings import ClusterSettings
 
 
 class EpochBounds(click.ParamType):  # type: ignore[type-arg]
@@ -131,6 +132,7 @@ def _list_formats(context: click.Context, _parameter: click.Parameter, wanted: b
 @click.option("--group", help="File with one group label per sample.")
 @click.option("--sample-id", help="File with your own name of each sample.")
 @click.option("--magnitude", help="File with the target's magnitude per sample.")
+@options.cluster
 @options.json_output
 @options.common
 def command(
@@ -141,6 +143,7 @@ def command(
     units: str,
     allow_missing: bool,
     as_json: bool,
+    cluster: ClusterSettings | None,
     console: Console,
     natoms: str | None,
     frames: str | None,
@@ -177,6 +180,7 @@ def command(
         units=os.fsencode(units).decode("utf-8", "replace"),  # whatever the locale
         allow_missing=allow_missing,
         append=append,
+        cluster=cluster,
         force=force,
         progress=console.progress,
     )

@@ -21,6 +21,7 @@ Command = TypeVar("Command", bound=Callable[..., Any])
 
 PATH = click.Path(readable=False, path_type=Path)  # the readers tell better
 MOST_THREADS = 4096
+SCHEDULER_VARIABLE = "DASK_SCHEDULER_ADDRESS"
 
 
 class Finite(click.FloatRange):
@@ -118,6 +119,58 @@ def threads(command: Command) -> Command:
         type=click.IntRange(1, MOST_THREADS),
         help="CPU threads.  [default: SLURM_CPUS_PER_TASK, else all that this process may use]",
     )(with_threads)  # type: ignore[return-value]
+
+
+def cluster(command: Command) -> Command:
+    """Add ``--scheduler``, ``--scheduler-file`` and ``--workers``; to be put above ``threads``.
+
+    The function gets ``cluster``, a ClusterSettings, or None where no cluster was asked for.
+    """
+
+    @functools.wraps(command)
+    def with_cluster(
+        *args: Any,
+        scheduler: str | None,
+        scheduler_file: Path | None,
+        workers: int | None,
+        **kwargs: Any,
+    ) -> Any:
+        from ltau_cli.stages.settings import ClusterSettings
+
+        asked = [value for value in (scheduler, scheduler_file, workers) if value is not None]
+        if len(asked) > 1:
+            raise UsageError(
+                "--scheduler, --scheduler-file and --workers each name a cluster",
+                hint="leave all but one out",
+            )
+        if not asked and (found := os.environ.get(SCHEDULER_VARIABLE)):
+            scheduler = found
+            click.echo(f"using the Dask scheduler {found} of {SCHEDULER_VARIABLE}", err=True)
+        chosen = ClusterSettings(scheduler, scheduler_file, workers, kwargs.get("threads"))
+        return command(*args, cluster=chosen if asked or scheduler else None, **kwargs)
+
+    decorators = [
+        click.option(
+            "--scheduler",
+            metavar="ADDRESS",
+            help="Work on the Dask cluster of this scheduler, such as tcp://node01:8786.  "
+            f"[default: {SCHEDULER_VARIABLE}, if that is set]",
+        ),
+        click.option(
+            "--scheduler-file",
+            type=PATH,
+            help="The same, of a scheduler that writes its address into this file.",
+        ),
+        click.option(
+            "--workers",
+            type=click.IntRange(1, MOST_THREADS),
+            metavar="N",
+            help="Work in N processes on this machine.",
+        ),
+    ]
+    for decorator in reversed(decorators):
+        with_cluster = decorator(with_cluster)
+    return with_cluster  # type: ignore[return-value]
 
 
 def use_threads(threads: int | None) -> int:

@@ -12,7 +12,7 @@ from ltau_cli.cli import options
 from ltau_cli.cli.console import Console, number, percent, quantity, table
 from ltau_cli.errors import UsageError
 from ltau_cli.output import STDOUT
-from ltau_cli.stages.settings import ScoreSettings
+from ltau_cli.stages.settings import ClusterSettings, ScoreSettings
 
 MANY_FLAGGED = 0.05
 
@@ -114,6 +114,7 @@ class PartRange(click.ParamType):  # type: ignore[type-arg]
     help="Rows in memory at a time; changes no result.  [default: 16384, or with a model in shards "
     "as many as one of them has]",
 )
+@options.cluster
 @options.threads
 @options.json_output
 @options.common
@@ -126,6 +127,7 @@ def command(
     group: str | None,
     part: tuple[int, int] | None,
     threads: int,
+    cluster: ClusterSettings | None,
     resume: bool,
     force: bool,
     console: Console,
@@ -163,7 +165,7 @@ def command(
         jobs = [score.Job(descriptors[0], result, natoms, group)]
     results = score.run_many(
         jobs, model, settings=ScoreSettings(part=part, **settings), threads=threads,
-        resume=resume, force=force, progress=console.progress,
+        cluster=cluster, resume=resume, force=force, progress=console.progress,
     )  # fmt: skip
     if folder is not None:
         _report_many(results, as_json, console)

@@ -125,7 +125,9 @@ def explain(
         Of coinciding samples the first ones.
     """
     none = np.zeros(len(points.of_sample))
-    left_out = SampleLeftOut(points, none) if group is None else GroupLeftOut(points, none, group)
+    left_out = (
+        SampleLeftOut.of(points, none) if group is None else GroupLeftOut.of(points, none, group)
+    )
     pair = left_out.to_samples(np.arange(len(left_out.point)))[suspects]
 
     def offered(

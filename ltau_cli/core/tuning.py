@@ -142,7 +142,7 @@ def _score(
     left = n - int(np.bincount(group).max())
     neighbors = [k for k in NEIGHBORS if k <= left] or [max(1, left)]
 
-    pairs = GroupLeftOut(points, np.zeros(n), group)
+    pairs = GroupLeftOut.of(points, np.zeros(n), group)
 
     def offered(candidates: Integers, rows: Integers) -> Integers:
         return points.multiplicity[candidates] - pairs.find(candidates, rows)[0]

@@ -23,6 +23,8 @@ from ltau_cli.readers.logs.options import LogOptions, Stored
 from ltau_cli.readers.logs.run import ErrorLog
 from ltau_cli.readers.place import Place
 from ltau_cli.readers.scratch import Cells
+from ltau_cli.stages.read_ahead import read_ahead
+from ltau_cli.stages.settings import ClusterSettings
 
 IDENTITY = ("sample_id", "structure", "species")
 _WITH_IDS = ("long-table",)
@@ -36,6 +38,7 @@ def append_epochs(
     units: str,
     *,
     allow_missing: bool,
+    cluster: ClusterSettings | None,
     progress: Progress,
 ) -> tuple[dict[str, Any], str, ErrorLog]:
     """Add the epochs that the artifact does not have yet.
@@ -65,7 +68,11 @@ def append_epochs(
     known = set(zip(before["run"].tolist(), before["epoch"].tolist(), strict=True))
     options = replace(options, stored=Stored(known, n_samples))
     watched = [place.path for place in places]
-    with Hasher(watched) as hasher, open_log(places, options) as log:
+    with (
+        Hasher(watched) as hasher,
+        read_ahead(places, options, output, cluster, progress) as readers,
+        open_log(places, options, readers) as log,
+    ):
         if len(log.epochs) == 0:
             return old_report, old_units, log
         log = _same_samples(log, stored, n_samples, chunk, output)

@@ -6,6 +6,7 @@ import hashlib
 import logging
 import os
 from collections.abc import Mapping
+from contextlib import ExitStack
 from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import Any
@@ -19,7 +20,6 @@ from ltau_cli.artifacts.errors import ErrorsFile, LateEpochs
 from ltau_cli.artifacts.model import (
     NEVER_LOGGED,
     PooledPoints,
-    StoredShards,
     announce_compilation,
     create_counts,
     write_grid,
@@ -28,26 +28,23 @@ from ltau_cli.artifacts.model import (
     write_points,
     write_scaling,
 )
+from ltau_cli.artifacts.parts import open_parts, stamps_of
 from ltau_cli.artifacts.provenance import Hasher
 from ltau_cli.artifacts.read import damaged, open_artifact
 from ltau_cli.artifacts.write import ArtifactWriter, create_artifact, to_json
 from ltau_cli.core.calibration.metrics import rank_correlation
 from ltau_cli.core.histogram import default_range, make_edges, summarize_samples
-from ltau_cli.core.search import graph
-from ltau_cli.core.search.cells import CellSearcher, ExactSearcher, build_cells
-from ltau_cli.core.search.graph import choose_effort
-from ltau_cli.core.search.loo import leave_one_out
-from ltau_cli.core.search.neighbors import Searcher
-from ltau_cli.core.search.shards import OneShard, Shards
-from ltau_cli.core.search.trials import Trials, make_trials
+from ltau_cli.core.search.loo import LeaveOneOut, LeaveOneOutSearch
 from ltau_cli.core.threads import available_threads
-from ltau_cli.errors import ComputeError, InputError, UsageError
+from ltau_cli.errors import InputError, UsageError
 from ltau_cli.output import check_target
 from ltau_cli.progress import Progress, silent
 from ltau_cli.readers.descriptors import Descriptors, find_structures, open_descriptors
 from ltau_cli.readers.place import Place
+from ltau_cli.stages.cluster import Cluster, open_cluster
 from ltau_cli.stages.results import Result
-from ltau_cli.stages.settings import DEFAULT_K, FitSettings
+from ltau_cli.stages.settings import DEFAULT_K, ClusterSettings, FitSettings
+from ltau_cli.stages.shards import ShardWork, WorkHere, WorkOnCluster, join_summaries
 from ltau_cli.stages.training_set import TrainingSet, check_samples, read_training_set
 
 messages = logging.getLogger("ltau")
@@ -101,6 +98,7 @@ def run(
     *,
     settings: FitSettings | None = None,
     threads: int | None = None,
+    cluster: ClusterSettings | None = None,
     force: bool = False,
     progress: Progress = silent,
 ) -> FitResult:
@@ -118,6 +116,9 @@ def run(
         How to fit.
     threads : int
         Threads, all by default; the result does not depend on it.
+    cluster : ClusterSettings
+        Build the shards and search for the leave-one-out reference on these workers; the result
+        does not depend on it.
     force : bool
         Replace an existing artifact.
     progress : Progress
@@ -135,7 +136,7 @@ def run(
         If ``k`` is not below the number of samples, there are more shards than samples, or the grid
         is empty.
     ComputeError
-        If NN-descent cannot reach the recall.
+        If NN-descent cannot reach the recall, or the cluster fails.
     """
     errors, output = Path(errors), Path(output)
     threads = threads or available_threads()
@@ -146,11 +147,12 @@ def run(
         open_artifact(errors, ErrorsFile) as log,
         open_descriptors(place) as source,
         Hasher() as hasher,
+        open_cluster(cluster, read=[place.path], write=[output]) as workers,
     ):
         hasher.add("errors", errors, "errors")
         hasher.add("descriptors", place.path, "descriptors", key=place.key)
         summary = _fit(
-            log, source, origin, output, settings or FitSettings(), hasher,
+            log, source, origin, output, settings or FitSettings(), hasher, workers,
             threads=threads, force=force, progress=progress,
         )  # fmt: skip
         return FitResult(output=output, units=log.units, **summary)
@@ -163,6 +165,7 @@ def _fit(
     output: Path,
     asked: FitSettings,
     hasher: Hasher,
+    cluster: Cluster | None,
     *,
     threads: int,
     force: bool,
@@ -187,14 +190,21 @@ def _fit(
         statistics = _count(epochs, artifact, edges, limits, training, threads, progress)
         if statistics.n_errors != n_logged.sum(dtype=np.int64):
             raise damaged(log.path, "datasets errors and n_logged do not fit each other")
-        shards, index = _index_shards(artifact, training, k, chosen, threads, progress)
         sample_mean = statistics.sample_mean[training.logged]
-        with progress("leave-one-out reference", n) as advance:
-            loo = leave_one_out(
-                shards, training.points, sample_mean,
-                None if group is None else group[training.logged],
-                k, weighting=chosen.weighting, threads=threads, advance=advance,
-            )  # fmt: skip
+        search = LeaveOneOutSearch.of(
+            training.points, sample_mean, None if group is None else group[training.logged], k,
+            chosen.weighting,
+        )  # fmt: skip
+        with ExitStack() as stack:
+            work: ShardWork = WorkHere(artifact, training, search, chosen, threads)
+            if cluster is not None:
+                files = stamps_of([Place(log.path), source.source.place])
+                job = {"files": files, "settings": asdict(chosen)}
+                parts = stack.enter_context(open_parts(output, job))
+                stack.enter_context(parts.kept(output))
+                work = WorkOnCluster(training, search, chosen, cluster, parts)
+            index = _write_index(artifact, training, work, progress)
+            loo = _leave_one_out(search, work, progress)
         distance, expected, share = (
             training.of_all(values, np.nan)
             for values in (loo.distance, loo.expected_error, loo.share)
@@ -382,106 +392,30 @@ def pool(totals: npt.NDArray[Any], target: npt.NDArray[np.int64], values: npt.ND
         np.add.at(totals, target, values)
 
 
-def _index_shards(
-    artifact: ArtifactWriter,
-    training: TrainingSet,
-    k: int,
-    settings: FitSettings,
-    threads: int,
-    progress: Progress,
-) -> tuple[Shards, dict[str, Any]]:
-    """Build and write the search structure of each shard; the shards and what is to be told."""
+def _write_index(
+    artifact: ArtifactWriter, training: TrainingSet, work: ShardWork, progress: Progress
+) -> dict[str, Any]:
+    """Write the search structure of each shard; return what is to be told of them."""
     many = training.count > 1
     if many:
         artifact.put("shard_start", training.point_start)
     write_scaling(artifact, training.scaling)
-    width, summaries = training.scaling.width, []
-    descriptors = artifact.create("descriptors", (training.n_points, width))
-    for number in range(training.count):
-        first, last = training.point_start[number : number + 2]
-        unique = training.read_points(number)
-        descriptors[first:last] = unique
-        searcher, arrays, summary = _build_index(unique, k, settings, threads, progress)
+    descriptors = artifact.create("descriptors", (training.n_points, training.scaling.width))
+    summaries: list[dict[str, Any]] = []
+    for unique, arrays, summary in work.build(progress):
+        number = len(summaries)
+        descriptors[slice(*training.point_start[number : number + 2])] = unique
         write_index(artifact, arrays, number if many else None)
         summaries.append(summary)
-        if not many:
-            return OneShard(unique, searcher), summary
-        del unique, searcher, arrays  # before the next shard is read
-    shards = StoredShards(artifact.read, training.point_start, summaries, width=width)
-    return shards, _join_summaries(summaries)
+        del unique, arrays  # before the next shard is read
+    return join_summaries(summaries) if many else summaries[0]
 
 
-def _join_summaries(indexes: list[dict[str, Any]]) -> dict[str, Any]:
-    """Summary of the indexes of all shards; of what was measured, the worst."""
-    first = indexes[0]
-    joined: dict[str, Any] = {"kind": first["kind"], "shards": indexes}
-    joined |= {name: first[name] for name in ("factor", "trials_k") if name in first}
-    for where in ("in_domain", "out_of_domain"):
-        measured = [index[where] for index in indexes if where in index]
-        if measured:
-            joined[where] = {
-                "recall": min(one["recall"] for one in measured),
-                "lost": max(one["lost"] for one in measured),
-                "too_long": max(one["too_long"] for one in measured),
-            }
-    return joined
-
-
-def _build_index(
-    unique: npt.NDArray[np.float32],
-    k: int,
-    settings: FitSettings,
-    threads: int,
-    progress: Progress,
-) -> tuple[Searcher, dict[str, npt.NDArray[Any]], dict[str, Any]]:
-    """Build the search structure, and measure it unless it is exact."""
-    if settings.index == "exact":
-        return ExactSearcher(unique), {}, {"kind": "exact"}
-    with progress("sorting the points into cells", 1) as advance:
-        arrays = build_cells(unique, seed=settings.seed, threads=threads)
-        advance(1)
-    exact = CellSearcher(unique, arrays)
-    if settings.index == "nndescent" and len(unique) > graph.GRAPH_NEIGHBORS:
-        trials = make_trials(unique, exact, k, seed=settings.seed, threads=threads)
-        return _build_graph(unique, trials, settings, threads, progress)
-    factor = settings.search_factor
-    summary = {"kind": "cells", "factor": factor, "n_cells": len(arrays["cell_center"])}
-    if factor == 1:
-        return exact, arrays, summary
-    searcher = CellSearcher(unique, arrays, factor=factor)
-    trials = make_trials(unique, exact, k, seed=settings.seed, threads=threads)
-    return searcher, arrays, summary | trials.measure(searcher, threads=threads) | {"trials_k": k}
-
-
-def _build_graph(
-    unique: npt.NDArray[np.float32],
-    trials: Trials,
-    settings: FitSettings,
-    threads: int,
-    progress: Progress,
-) -> tuple[Searcher, dict[str, npt.NDArray[Any]], dict[str, Any]]:
-    """Build the graph of NN-descent, raising its effort until the recall in domain holds."""
-    k = trials.near.nearest.shape[1]
-    messages.warning(
-        "building an NN-descent index of %s points on one thread; it compiles for half a minute "
-        "first",
-        f"{len(unique):,}",
-    )
-    with progress("building the NN-descent index", 1) as advance:
-        for n_neighbors in (graph.GRAPH_NEIGHBORS, 2 * graph.GRAPH_NEIGHBORS):
-            arrays = graph.build_graph(unique, seed=settings.seed, n_neighbors=n_neighbors)
-            searcher, effort = choose_effort(
-                unique, arrays, trials, settings.recall, threads=threads
-            )
-            measured = trials.measure(searcher, threads=threads)
-            reached = measured["in_domain"]["recall"]
-            if reached >= settings.recall:
-                break
-        else:
-            raise ComputeError(
-                f"NN-descent finds {reached:.4f} of the {k} nearest neighbors, "
-                f"less than --recall {settings.recall:g}",
-                hint="use --index cells, or be content with a lower --recall",
-            )
-        advance(1)
-    return searcher, arrays, {"kind": "nndescent", **effort, **measured, "trials_k": k}
+def _leave_one_out(search: LeaveOneOutSearch, work: ShardWork, progress: Progress) -> LeaveOneOut:
+    found = np.empty(search.n_pairs, search.dtype)
+    done = 0
+    with progress("leave-one-out reference", search.n_pairs) as advance:
+        for block in work.find(advance):
+            found[done : done + len(block)] = block
+            done += len(block)
+    return search.to_samples(found)

@@ -21,7 +21,9 @@ from ltau_cli.readers.logs.options import LogOptions, Stored
 from ltau_cli.readers.logs.run import ErrorLog
 from ltau_cli.readers.place import Place
 from ltau_cli.stages.append import append_epochs, note_inputs
+from ltau_cli.stages.read_ahead import read_ahead
 from ltau_cli.stages.results import Result
+from ltau_cli.stages.settings import ClusterSettings
 
 
 @dataclass(frozen=True, repr=False)
@@ -74,6 +76,7 @@ def run(
     units: str = "",
     allow_missing: bool = False,
     append: bool = False,
+    cluster: ClusterSettings | None = None,
     force: bool = False,
     progress: Progress = silent,
 ) -> IngestResult:
@@ -95,6 +98,8 @@ def run(
         Accept samples that were never logged.
     append : bool
         Add epochs that the artifact does not have yet; only their files are read.
+    cluster : ClusterSettings
+        Read the files of a log on these workers, where a log is many text files.
     force : bool
         Replace an existing artifact.
     progress : Progress
@@ -110,6 +115,8 @@ def run(
         If the log cannot be used: unreadable, empty, negative errors, samples never logged.
     OutputError
         If the artifact cannot be written.
+    ComputeError
+        If no epoch is left, or the cluster fails.
     """
     output = Path(output)
     several = [logs] if isinstance(logs, str | os.PathLike) else logs
@@ -123,13 +130,16 @@ def run(
             )
         check_target(output, force=True, inputs=[place.path for place in places])
         report, units, log = append_epochs(
-            places, output, options, units, allow_missing=allow_missing, progress=progress
-        )
+            places, output, options, units, allow_missing=allow_missing, cluster=cluster,
+            progress=progress,
+        )  # fmt: skip
     else:
         check_target(output, force=force)
+        first = _first_time(options, append)
         with (
             Hasher([place.path for place in places]) as hasher,
-            open_log(places, _first_time(options, append)) as log,
+            read_ahead(places, first, output, cluster, progress) as readers,
+            open_log(places, first, readers) as log,
         ):
             report = _write(
                 log, places, output, options or LogOptions(), labels, hasher,

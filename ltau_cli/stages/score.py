@@ -13,7 +13,8 @@ import logging
 import os
 import warnings
 from collections.abc import Iterable, Iterator, Mapping, Sequence
-from dataclasses import asdict, dataclass
+from contextlib import closing
+from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -24,7 +25,8 @@ from ltau_cli import __version__
 from ltau_cli.artifacts.calibration import CalibrationFile, FittedOn, to_datasets
 from ltau_cli.artifacts.described import check_origin, find_origin
 from ltau_cli.artifacts.model import ModelFile, announce_compilation
-from ltau_cli.artifacts.provenance import Hasher, stamp
+from ltau_cli.artifacts.parts import Parts, open_parts, stamps_of
+from ltau_cli.artifacts.provenance import Hasher
 from ltau_cli.artifacts.read import open_artifact
 from ltau_cli.artifacts.scores import (
     PER_ROW,
@@ -52,8 +54,9 @@ from ltau_cli.progress import Advance, Progress, silent
 from ltau_cli.readers.descriptors import Descriptors, find_labels, find_structures, open_descriptors
 from ltau_cli.readers.labels import GROUPS
 from ltau_cli.readers.place import Place
+from ltau_cli.stages.cluster import Cluster, keep, open_cluster
 from ltau_cli.stages.results import Result, only_if_asked
-from ltau_cli.stages.settings import ScoreSettings
+from ltau_cli.stages.settings import ClusterSettings, ScoreSettings
 from ltau_cli.writers.tables import write_table
 
 log = logging.getLogger("ltau")
@@ -174,6 +177,7 @@ def run(
     group: str | None = None,
     settings: ScoreSettings | None = None,
     threads: int | None = None,
+    cluster: ClusterSettings | None = None,
     resume: bool = False,
     force: bool = False,
     progress: Progress = silent,
@@ -181,8 +185,8 @@ def run(
     """Score one descriptor file; see :class:`Job` and :func:`run_many`."""
     job = Job(os.fspath(descriptors), Path(output), natoms, group)
     (result,) = run_many(
-        [job], Path(model), settings=settings, threads=threads, resume=resume, force=force,
-        progress=progress,
+        [job], Path(model), settings=settings, threads=threads, cluster=cluster, resume=resume,
+        force=force, progress=progress,
     )  # fmt: skip
     return result
 
@@ -193,6 +197,7 @@ def run_many(
     *,
     settings: ScoreSettings | None = None,
     threads: int | None = None,
+    cluster: ClusterSettings | None = None,
     resume: bool = False,
     force: bool = False,
     progress: Progress = silent,
@@ -209,6 +214,8 @@ def run_many(
         How to score.
     threads : int
         Threads, all by default; the result does not depend on it.
+    cluster : ClusterSettings
+        Score the blocks of rows on these workers; the result does not depend on it.
     resume : bool
         Skip a result that is there and up to date; make one that is out of date again.
     force : bool
@@ -226,10 +233,17 @@ def run_many(
     InputError, ArtifactError, UsageError, OutputError
         What is wrong with which file. Files that are missing, of another width or in the way are
         refused before any work is done.
+    ComputeError
+        If the cluster fails.
     """
     settings = settings or ScoreSettings()
     read = [model, settings.calibration, *(job.descriptors for job in jobs)]
     for job in jobs:
+        if cluster is not None and job.output == STDOUT:
+            raise UsageError(
+                "workers write files, not to standard output",
+                hint="name a file with -o, or leave the cluster out",
+            )
         inputs = [*read, job.natoms, job.group]
         check_target(job.output, force=force or resume, inputs=inputs)
     with open_artifact(model, ModelFile) as artifact, Hasher() as hasher:
@@ -238,20 +252,26 @@ def run_many(
         hasher.add("model", model, "model")
         if settings.calibration is not None:
             hasher.add("calibration", settings.calibration, "calibration")
-        shared = _prepare(artifact, settings, hasher, threads or available_threads())
-        for job in jobs:
-            with _open_work(job, shared) as work:
-                if job.output == STDOUT:
-                    summary = _score_to_csv(work, progress)
-                else:
-                    summary = _score_to_file(work, resume=resume, force=force, progress=progress)
-            yield ScoreResult(output=job.output, units=artifact.units, **summary)
+        files = [model, *filter(None, [settings.calibration])]
+        files += [Place.parse(job.descriptors).path for job in jobs]
+        with open_cluster(cluster, read=files, write=[job.output for job in jobs]) as workers:
+            shared = _prepare(artifact, settings, hasher, threads or available_threads(), workers)
+            for job in jobs:
+                with _open_work(job, shared) as work:
+                    if job.output == STDOUT:
+                        summary = _score_to_csv(work, progress)
+                    else:
+                        summary = _score_to_file(
+                            work, resume=resume, force=force, progress=progress
+                        )
+                yield ScoreResult(output=job.output, units=artifact.units, **summary)
 
 
 @dataclass(frozen=True)
 class _Shared:
     """What all jobs of a call have in common."""
 
+    model_path: Path
     settings: ScoreSettings
     scorer: Scorer
     block_rows: int
@@ -259,6 +279,7 @@ class _Shared:
     hasher: Hasher  # of the model and the calibration
     calibrator: Calibrator | None
     fitted_on: list[FittedOn]
+    cluster: Cluster | None
 
 
 @dataclass(frozen=True)
@@ -278,9 +299,33 @@ class _Work:
         return self.hasher.records() + self.shared.hasher.records()
 
 
-def _prepare(artifact: ModelFile, settings: ScoreSettings, hasher: Hasher, threads: int) -> _Shared:
+def _prepare(
+    artifact: ModelFile,
+    settings: ScoreSettings,
+    hasher: Hasher,
+    threads: int,
+    cluster: Cluster | None,
+) -> _Shared:
     """Read the model and the calibration."""
     announce_compilation()
+    scorer, calibrator, fitted_on = _make_scorer(artifact, settings, threads)
+    rows = settings.block_rows or scorer.model.shards.rows
+    return _Shared(
+        artifact.path,
+        settings,
+        scorer,
+        rows,
+        artifact.units,
+        hasher,
+        calibrator,
+        fitted_on,
+        cluster,
+    )
+
+
+def _make_scorer(
+    artifact: ModelFile, settings: ScoreSettings, threads: int
+) -> tuple[Scorer, Calibrator | None, list[FittedOn]]:
     fitted = artifact.load()
     k = _check_k(settings.k, fitted, artifact.path)
     limits = np.array(sorted(set(settings.thresholds)) or fitted.thresholds, dtype=np.float64)
@@ -296,8 +341,7 @@ def _prepare(artifact: ModelFile, settings: ScoreSettings, hasher: Hasher, threa
         with_cdf=settings.with_cdf,
         threads=threads,
     )
-    rows = settings.block_rows or fitted.shards.rows
-    return _Shared(settings, scorer, rows, artifact.units, hasher, calibrator, fitted_on)
+    return scorer, calibrator, fitted_on
 
 
 def _check_input(job: Job, model: ModelFile, part: tuple[int, int] | None) -> None:
@@ -519,9 +563,7 @@ def _identify(work: _Work) -> dict[str, Any]:
         "model_fingerprint": work.shared.scorer.model.fingerprint,
         "parameters": work.header.parameters,
         "n_rows": work.header.n,
-        "files": [
-            [str(place.path.resolve()), place.key, *stamp(place.path.stat())] for place in files
-        ],
+        "files": stamps_of(files),
     }
 
 
@@ -534,9 +576,10 @@ def _fill(spool: Spool, work: _Work, progress: Progress) -> None:
             f"{spool.rows:,}",
             f"{work.header.n:,}",
         )
+    score = _score_blocks if work.shared.cluster is None else _score_on_cluster
     with progress("scoring", work.header.n) as advance:
         advance(spool.rows)
-        for _, rows in _score_blocks(work, work.header.first + spool.rows, advance):
+        for _, rows in score(work, work.header.first + spool.rows, advance):
             spool.append(rows)
 
 
@@ -549,6 +592,88 @@ def _score_blocks(
     for start, block in work.source.blocks(work.shared.block_rows, first, last):
         yield start, to_rows(scorer.score(block), dtype)
         advance(len(block))
+
+
+@dataclass(frozen=True)
+class _RowsTask:
+    """What a worker has to know to score a block of rows.
+
+    Attributes
+    ----------
+    model : Path
+    model_fingerprint : str
+    settings : ScoreSettings
+    descriptors : Place
+    rows, last : int
+        Of a block, and the end of the last one.
+    folder : Path
+        Of the parts.
+    """
+
+    model: Path
+    model_fingerprint: str
+    settings: ScoreSettings
+    descriptors: Place
+    rows: int
+    last: int
+    folder: Path
+
+
+def _score_on_cluster(
+    work: _Work, first: int, advance: Advance
+) -> Iterator[tuple[int, npt.NDArray[Any]]]:
+    """Yield (first row, structured rows) in order, as the workers finish the blocks of a file."""
+    shared, cluster = work.shared, work.shared.cluster
+    assert cluster is not None, "or the blocks are scored here"
+    rows, last = shared.block_rows, work.header.first + work.header.n
+    starts = [
+        start for start in range(work.header.first, last, rows) if min(start + rows, last) > first
+    ]
+    place, settings = work.source.source.place, shared.settings
+    if settings.calibration is not None:
+        settings = replace(settings, calibration=settings.calibration.absolute())
+    with open_parts(work.job.output, _identify(work) | {"block_rows": rows}) as parts:
+        task = _RowsTask(
+            shared.model_path.absolute(), shared.scorer.model.fingerprint, settings,
+            replace(place, path=place.path.absolute()), rows, last, parts.folder,
+        )  # fmt: skip
+        finished = {start for start in starts if parts.has(_part_name(start))}
+        todo = [start for start in starts if start not in finished]
+
+        def note(start: int) -> None:
+            finished.add(start)
+            advance(min(start + rows, last) - max(start, first))
+
+        for start in list(finished):
+            note(start)
+        read = [shared.model_path, place.path, *filter(None, [settings.calibration])]
+        with (
+            parts.kept(work.job.output),
+            closing(cluster.map(_score_part, task, todo, "the block at row", read)) as coming,
+        ):
+            for start in starts:
+                while start not in finished:
+                    note(next(coming))
+                yield max(start, first), parts.load(_part_name(start))[max(0, first - start) :]
+                parts.remove(_part_name(start))
+
+
+def _part_name(start: int) -> str:
+    return f"rows-{start}"
+
+
+def _score_part(task: _RowsTask, start: int, threads: int) -> None:
+    """Score a block of rows on a worker, which keeps the model for the next."""
+
+    def load(stack: contextlib.ExitStack) -> Scorer:
+        artifact = stack.enter_context(open_artifact(task.model, ModelFile))
+        return _make_scorer(artifact, task.settings, threads)[0]
+
+    scorer = keep((task.model, task.model_fingerprint, task.settings, threads), load)
+    with open_descriptors(task.descriptors) as source:
+        for _, block in source.blocks(task.rows, start, min(start + task.rows, task.last)):
+            rows = to_rows(scorer.score(block), row_dtype(scorer))
+            Parts(task.folder).save(_part_name(start), rows)
 
 
 def _finished_blocks(spool: Spool, work: _Work) -> Iterator[Block]:

@@ -296,3 +296,25 @@ class PlotSettings(_Settings):
     rows: tuple[int, ...] = ()
     style: Path | None = None
     data: Path | None = None
+
+
+@dataclass(frozen=True)
+class ClusterSettings(_Settings):
+    """Where tasks are worked on; one of the first three is given.
+
+    Attributes
+    ----------
+    scheduler : str or None
+        Address of a Dask scheduler.
+    scheduler_file : Path or None
+        File in which a Dask scheduler says its address.
+    workers : int or None
+        Processes of this machine.
+    threads : int or None
+        Threads of a task; None takes those of its worker, or shares the CPUs among the processes.
+    """
+
+    scheduler: str | None = None
+    scheduler_file: Path | None = None
+    workers: int | None = None
+    threads: int | None = None

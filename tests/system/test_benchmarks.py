@@ -86,6 +86,21 @@ def test_scaling(tmp_path):
     assert "1,000" in out or "1000" in out
 
 
+def test_scaling_with_workers(tmp_path):
+    rng = np.random.default_rng(0)
+    np.savez(tmp_path / "d.npz", train=rng.normal(size=(900, 8)).astype(np.float32))
+    words = ("--workers", 1, "--epochs", 2, "--queries", 500, "--shards", 2)
+    out = run(SCRIPTS / "scaling.py", tmp_path / "d.npz", *words)
+    lines = [line.split() for line in out.splitlines()[2:]]
+    assert [line[:-4] for line in lines[::2]] == [
+        ["ingest"],
+        ["fit"],
+        ["score"],
+        ["score", "100", "rows"],
+    ]
+    assert all(float(line[-1]) > 0 for line in lines[1::2])
+
+
 def test_suspects():
     out = run("-c", "import suspects; suspects.N_DRAWS = 1; suspects.main()")
     assert "| force of the next frame | lower quartile |" in out

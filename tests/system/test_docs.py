@@ -173,9 +173,12 @@ def test_named_environment_variables_exist() -> None:
 
 def test_shown_flags_exist() -> None:
     """Every long flag that a page names belongs to some ltau command, or is in the list here."""
-    slurm = {"--array", "--cpus-per-task", "--dependency", "--job-name", "--mem", "--parsable",
-             "--requeue", "--time", "--wrap"}  # fmt: skip
-    others = slurm | {"--help", "--configs", "--plot", "--splits", "--draws", "--kills", "--inputs"}
+    slurm = {"--array", "--cpus-per-task", "--dependency", "--job-name", "--mem", "--mem-per-cpu",
+             "--ntasks", "--overlap", "--parsable", "--requeue", "--time", "--wrap"}  # fmt: skip
+    dask = {"--local-directory", "--memory-limit", "--no-dashboard", "--no-nanny", "--nthreads"}
+    ours = {"--columns", "--configs", "--draws", "--epochs", "--inputs", "--kills", "--plot",
+            "--queries", "--samples", "--sizes", "--splits"}  # fmt: skip
+    others = slurm | dask | ours | {"--help"}
     known = others | {
         flag
         for command in COMMANDS.values()

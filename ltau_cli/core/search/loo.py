@@ -38,6 +38,7 @@ class LeaveOneOut:
     share: npt.NDArray[np.float16]
 
 
+@dataclass
 class SampleLeftOut:
     """Each sample is left out by itself.
 
@@ -45,28 +46,37 @@ class SampleLeftOut:
     ----------
     point : (n_pairs,) int64
         Point of each pair of a point and what is left out; increasing.
+    mean_error : (n_pairs,) float
+        Of what is left out (error units).
+    order : (n_pairs,) int64
+        Sample of each pair.
     """
 
-    def __init__(self, points: Points, mean_error: npt.NDArray[np.floating]) -> None:
-        self._order = np.argsort(points.of_sample, kind="stable")
-        self._mean_error = mean_error
-        self.point = points.of_sample[self._order]
+    point: Integers
+    mean_error: npt.NDArray[np.floating]
+    order: Integers
+
+    @classmethod
+    def of(cls, points: Points, mean_error: npt.NDArray[np.floating]) -> SampleLeftOut:
+        """Make a pair of every sample, whose mean errors are (n_samples,)."""
+        order = np.argsort(points.of_sample, kind="stable")
+        return cls(points.of_sample[order], mean_error[order], order)
 
     def find(
         self, candidates: Integers, pairs: Integers
     ) -> tuple[Integers, npt.NDArray[np.float64]]:
         """Excluded samples, and the sum of their mean errors, of candidates (n, width)."""
         there = candidates == self.point[pairs, None]
-        own = self._mean_error[self._order[pairs], None]
-        return there.astype(np.int64), np.where(there, own, 0.0)
+        return there.astype(np.int64), np.where(there, self.mean_error[pairs, None], 0.0)
 
     def to_samples(self, values: npt.NDArray[Any]) -> npt.NDArray[Any]:
         """Values of the pairs as values of the samples."""
         result = np.empty_like(values)
-        result[self._order] = values
+        result[self.order] = values
         return result
 
 
+@dataclass
 class GroupLeftOut:
     """The samples of a group are left out together; those on one point are one pair.
 
@@ -74,32 +84,138 @@ class GroupLeftOut:
     ----------
     point : (n_pairs,) int64
         As in :class:`SampleLeftOut`.
+    n_groups : int
+    keys : (n_pairs,) int64
+        ``point * n_groups + group``.
+    count : (n_pairs,) int64
+        Samples of the pair.
+    total : (n_pairs,) float64
+        Sum of their mean errors (error units).
+    of_sample : (n_samples,) int64
+        Pair of each sample.
     """
 
-    def __init__(
-        self, points: Points, mean_error: npt.NDArray[np.floating], group: Integers
-    ) -> None:
-        self._n_groups = int(group.max()) + 1
-        keys = points.of_sample * self._n_groups + group
-        self._keys, self._of_sample, self._count = np.unique(
-            keys, return_inverse=True, return_counts=True
+    point: Integers
+    n_groups: int
+    keys: Integers
+    count: Integers
+    total: npt.NDArray[np.float64]
+    of_sample: Integers
+
+    @classmethod
+    def of(
+        cls, points: Points, mean_error: npt.NDArray[np.floating], group: Integers
+    ) -> GroupLeftOut:
+        """Make the pairs; mean errors and groups of the samples are (n_samples,)."""
+        n_groups = int(group.max()) + 1
+        keys, of_sample, count = np.unique(
+            points.of_sample * n_groups + group, return_inverse=True, return_counts=True
         )
-        self._total = np.bincount(self._of_sample, weights=mean_error)
-        self.point = self._keys // self._n_groups
+        total: npt.NDArray[Any] = np.bincount(of_sample, weights=mean_error)
+        return cls(keys // n_groups, n_groups, keys, count, total, of_sample)
 
     def find(
         self, candidates: Integers, pairs: Integers
     ) -> tuple[Integers, npt.NDArray[np.float64]]:
         """Excluded samples, and the sum of their mean errors, of candidates (n, width)."""
-        group = self._keys[pairs] % self._n_groups
-        wanted = candidates * self._n_groups + group[:, None]
-        place = np.minimum(np.searchsorted(self._keys, wanted), len(self._keys) - 1)
-        there = self._keys[place] == wanted
-        return np.where(there, self._count[place], 0), np.where(there, self._total[place], 0.0)
+        group = self.keys[pairs] % self.n_groups
+        wanted = candidates * self.n_groups + group[:, None]
+        place = np.minimum(np.searchsorted(self.keys, wanted), len(self.keys) - 1)
+        there = self.keys[place] == wanted
+        return np.where(there, self.count[place], 0), np.where(there, self.total[place], 0.0)
 
     def to_samples(self, values: npt.NDArray[Any]) -> npt.NDArray[Any]:
         """Values of the pairs as values of the samples."""
-        return values[self._of_sample]
+        return values[self.of_sample]
+
+
+@dataclass
+class LeaveOneOutSearch:
+    """The search of every training sample for the k nearest outside its group.
+
+    Attributes
+    ----------
+    left_out : SampleLeftOut or GroupLeftOut
+        The pairs, of which any range can be searched by itself.
+    multiplicity : (n_points,) int64
+        Samples of each point.
+    error_of_point : (n_points,) float64
+        Sum of their mean errors (error units).
+    k : int
+    weighting : {"uniform", "inverse-distance"}
+    """
+
+    left_out: SampleLeftOut | GroupLeftOut
+    multiplicity: Integers
+    error_of_point: npt.NDArray[np.float64]
+    k: int
+    weighting: Weighting
+
+    @classmethod
+    def of(
+        cls,
+        points: Points,
+        mean_error: npt.NDArray[np.floating],
+        group: Integers | None,
+        k: int,
+        weighting: Weighting,
+    ) -> LeaveOneOutSearch:
+        """See :func:`leave_one_out`."""
+        n = len(points.of_sample)
+        left = n - (1 if group is None else int(np.bincount(group).max()))
+        if k > left:
+            raise ComputeError(
+                f"-k {k}: only {left:,} samples are left without the largest structure",
+                hint="lower -k, or use --loo sample",
+            )
+        left_out = (
+            SampleLeftOut.of(points, mean_error)
+            if group is None
+            else GroupLeftOut.of(points, mean_error, group)
+        )
+        error_of_point: npt.NDArray[Any] = np.bincount(points.of_sample, weights=mean_error)
+        return cls(left_out, points.multiplicity, error_of_point, k, weighting)
+
+    @property
+    def n_pairs(self) -> int:
+        """Pairs to search."""
+        return len(self.left_out.point)
+
+    @property
+    def dtype(self) -> np.dtype[Any]:
+        """What is found for a pair; see :class:`LeaveOneOut`."""
+        return np.dtype([
+            ("distance", "<f4"), ("expected_error", "<f4"), ("share", "<f2", (self.k,))
+        ])  # fmt: skip
+
+    def find(self, shards: Shards, start: int, stop: int, *, threads: int) -> npt.NDArray[Any]:
+        """Search pairs ``start..stop``; (stop - start,) of :attr:`dtype`."""
+        point, left_out = self.left_out.point, self.left_out
+        pairs = np.arange(start, stop)
+
+        def offered(candidates: Integers, rows: Integers) -> Integers:
+            return self.multiplicity[candidates] - left_out.find(candidates, pairs[rows])[0]
+
+        first, last = point[start], point[stop - 1]
+        queries = shards.descriptors(first, last + 1)
+        if len(queries) < len(pairs):  # several pairs have the same point
+            queries = queries[point[pairs] - first]
+        result = np.empty(len(pairs), self.dtype)
+        for part, found in find_in_shards(shards, queries, offered, self.k, threads=threads):
+            rows = pairs[part]
+            result["distance"][part] = found.mean_distance()
+            result["share"][part] = _share(found, self.k)
+            used = np.where(found.weight > 0, found.point, point[rows][:, None])
+            count, total = left_out.find(used, rows)
+            rest = np.maximum(self.multiplicity[used] - count, 1)
+            mean = (self.error_of_point[used] - total) / rest
+            result["expected_error"][part] = found.weigh(self.weighting).mean(mean)
+        return result
+
+    def to_samples(self, found: npt.NDArray[Any]) -> LeaveOneOut:
+        """Turn what was found for all pairs into values of the samples."""
+        names = ("distance", "expected_error", "share")
+        return LeaveOneOut(*(self.left_out.to_samples(found[name]) for name in names))
 
 
 def leave_one_out(
@@ -145,43 +261,14 @@ def leave_one_out(
     ComputeError
         If fewer than k samples are left for some sample.
     """
-    n = len(points.of_sample)
-    left = n - (1 if group is None else int(np.bincount(group).max()))
-    if k > left:
-        raise ComputeError(
-            f"-k {k}: only {left:,} samples are left without the largest structure",
-            hint="lower -k, or use --loo sample",
-        )
-    left_out = (
-        SampleLeftOut(points, mean_error)
-        if group is None
-        else GroupLeftOut(points, mean_error, group)
-    )
-    of_point = np.bincount(points.of_sample, weights=mean_error)
-    point = left_out.point
-    distance = np.empty(len(point), dtype=np.float32)
-    expected = np.empty(len(point), dtype=np.float32)
-    share = np.empty((len(point), k), dtype=np.float16)
-    for start in range(0, len(point), block or shards.rows):
-        pairs = np.arange(start, min(start + (block or shards.rows), len(point)))
-
-        def offered(candidates: Integers, rows: Integers, pairs: Integers = pairs) -> Integers:
-            return points.multiplicity[candidates] - left_out.find(candidates, pairs[rows])[0]
-
-        first, last = point[pairs[0]], point[pairs[-1]]
-        queries = shards.descriptors(first, last + 1)
-        if len(queries) < len(pairs):  # several pairs have the same point
-            queries = queries[point[pairs] - first]
-        for part, found in find_in_shards(shards, queries, offered, k, threads=threads):
-            rows = pairs[part]
-            distance[rows] = found.mean_distance()
-            share[rows] = _share(found, k)
-            used = np.where(found.weight > 0, found.point, point[rows][:, None])
-            count, total = left_out.find(used, rows)
-            rest = np.maximum(points.multiplicity[used] - count, 1)
-            expected[rows] = found.weigh(weighting).mean((of_point[used] - total) / rest)
-        advance(len(pairs))
-    return LeaveOneOut(*(left_out.to_samples(v) for v in (distance, expected, share)))
+    search = LeaveOneOutSearch.of(points, mean_error, group, k, weighting)
+    found = np.empty(search.n_pairs, search.dtype)
+    rows = block or shards.rows
+    for start in range(0, len(found), rows):
+        stop = min(start + rows, len(found))
+        found[start:stop] = search.find(shards, start, stop, threads=threads)
+        advance(stop - start)
+    return search.to_samples(found)
 
 
 def _share(found: Neighbors, k: int) -> npt.NDArray[np.float64]:

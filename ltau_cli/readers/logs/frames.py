@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -46,7 +47,15 @@ KNOWN_KEYS: dict[str, tuple[tuple[str, str], ...]] = {
 }
 
 
-def open_evaluated(numbered: NumberedFiles, run: int, options: LogOptions) -> LoggedRun:
+FrameErrors = tuple[npt.NDArray[np.float32], FrameLabels]
+
+
+def open_evaluated(
+    numbered: NumberedFiles,
+    run: int,
+    options: LogOptions,
+    read: Callable[[Path, LogOptions], FrameErrors],
+) -> LoggedRun:
     """Read evaluated frames, one extxyz file per epoch.
 
     The error of an atom is the norm of the force difference; with ``quantity="energy"`` the error
@@ -64,7 +73,7 @@ def open_evaluated(numbered: NumberedFiles, run: int, options: LogOptions) -> Lo
     for row in rows:
         path = numbered.files[row]
         try:
-            errors, labels = errors_of_file(path, options)
+            errors, labels = read(path, options)
         except InputError:
             if options.growing and row == len(numbered.files) - 1:
                 result.warnings.append(left_for_next_time(path))
@@ -111,7 +120,7 @@ def _per_sample(labels: FrameLabels, options: LogOptions) -> dict[str, npt.NDArr
     return found
 
 
-def errors_of_file(path: Path, options: LogOptions) -> tuple[npt.NDArray[np.float32], FrameLabels]:
+def errors_of_file(path: Path, options: LogOptions) -> FrameErrors:
     """Read the error of each atom (or structure, for energies), and what the frames say of them.
 
     Raises

@@ -83,6 +83,26 @@ class LongRows:
             self._scratch.write(rows, self._scratch.size)
         self.counts.update(other.counts)
 
+    def to_arrays(self) -> dict[str, npt.NDArray[Any]]:
+        """Return the rows, and the words that are their ids, as arrays."""
+        rows = np.concatenate([np.empty(0, _ROW), *self._blocks()])
+        return {"rows": rows} if self._words is None else {"rows": rows, "words": self.ids()}
+
+    @classmethod
+    def from_arrays(cls, arrays: Mapping[str, npt.NDArray[Any]], options: LogOptions) -> LongRows:
+        """Return rows that :meth:`to_arrays` gave."""
+        own = cls(options, words="words" in arrays)
+        rows = arrays["rows"]
+        if own._words is None:
+            own._numbers.add(rows["sample"])
+        else:
+            own._words = {str(word): place for place, word in enumerate(arrays["words"])}
+        own._scratch.write(rows, 0)
+        keys, n_rows = np.unique(_keys_of(rows), return_counts=True)
+        for key, n in zip(keys.tolist(), n_rows.tolist(), strict=True):
+            own.counts[divmod(key, _RUN_KEY)] = n
+        return own
+
     def ids(self) -> npt.NDArray[Any]:
         """Distinct ids: numbers in increasing order, words as they appear."""
         if self._words is None:
@@ -113,8 +133,7 @@ class LongRows:
         places_known = self._words is not None or counts_from_zero(ids)
         n_repeated = 0
         for rows in self._blocks():
-            keys_of_rows = rows["run"] * np.int64(_RUN_KEY) + rows["epoch"]
-            start = start_of[np.searchsorted(keys, keys_of_rows)]
+            start = start_of[np.searchsorted(keys, _keys_of(rows))]
             rows, start = rows[start >= 0], start[start >= 0]
             place = rows["sample"] if places_known else np.searchsorted(ids, rows["sample"])
             n_repeated += len(rows) - cells.put(start + place, rows["error"])
@@ -157,6 +176,12 @@ class _Numbers:
         self._known = np.unique(np.concatenate([self._known, *self._coming]))
         self._coming, self._n_coming = [], 0
         return self._known
+
+
+def _keys_of(rows: npt.NDArray[Any]) -> npt.NDArray[np.int64]:
+    """Run and epoch of each row as one number."""
+    keys: npt.NDArray[np.int64] = rows["run"] * np.int64(_RUN_KEY) + rows["epoch"]
+    return keys
 
 
 def _whole_numbers(samples: list[str]) -> npt.NDArray[np.int64]:

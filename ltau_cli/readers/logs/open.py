@@ -6,7 +6,7 @@ import contextlib
 from collections import Counter
 from collections.abc import Iterator, Sequence
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
 import numpy as np
 import numpy.typing as npt
@@ -15,6 +15,7 @@ from ltau_cli.errors import InputError
 from ltau_cli.readers.arrays import HDF5_ENDINGS
 from ltau_cli.readers.frames import holds_predictions
 from ltau_cli.readers.logs.arrays import is_per_epoch, open_arrays, open_epoch_arrays
+from ltau_cli.readers.logs.files import LogFile, Readers
 from ltau_cli.readers.logs.frames import open_evaluated
 from ltau_cli.readers.logs.numbered import NumberedFiles, find_numbered
 from ltau_cli.readers.logs.options import LogOptions
@@ -40,7 +41,9 @@ _MAGIC = {b"\x93NUMPY": "array", b"PK\x03\x04": "array", b"\x89HDF\r\n\x1a\n": "
 
 
 @contextlib.contextmanager
-def open_log(places: Sequence[Place], options: LogOptions) -> Iterator[ErrorLog]:
+def open_log(
+    places: Sequence[Place], options: LogOptions, readers: Readers | None = None
+) -> Iterator[ErrorLog]:
     """Open one log, or several that are the runs of an ensemble.
 
     Raises
@@ -54,8 +57,32 @@ def open_log(places: Sequence[Place], options: LogOptions) -> Iterator[ErrorLog]
         for group in _as_runs(places, options):
             kind = options.format or detect(group)
             kinds.append(kind)
-            runs += _open(group, kind, len(runs), options, stack)
+            runs += _open(group, kind, len(runs), options, readers or Readers(), stack)
         yield _join(runs, places[0], kinds[0])
+
+
+def find_files(places: Sequence[Place], options: LogOptions) -> list[LogFile]:
+    """Find the text files of a log that can be read ahead, each by itself.
+
+    Raises
+    ------
+    InputError
+        As :func:`open_log`.
+    """
+    found: list[LogFile] = []
+    for run, group in enumerate(_as_runs(places, options)):
+        kind = options.format or detect(group)
+        if kind == "long-table" and len(group) == 1 and group[0].path.is_file():
+            if not options.growing:
+                found.append(LogFile(group[0].path, "table", None))
+        elif kind in ("frames", "long-table"):
+            numbered = _numbered(group, kind, options)
+            rows = options.select(run, numbered.epochs)
+            if options.growing and rows and rows[-1] == len(numbered.files) - 1:
+                rows = rows[:-1]  # it may still be written
+            what: Literal["frames", "table"] = "frames" if kind == "frames" else "table"
+            found += [LogFile(numbered.files[row], what, numbered.epochs[row]) for row in rows]
+    return found
 
 
 def detect(group: Sequence[Place]) -> str:
@@ -120,19 +147,20 @@ def _open(
     kind: str,
     run: int,
     options: LogOptions,
+    readers: Readers,
     stack: contextlib.ExitStack,
 ) -> list[LoggedRun]:
     place = group[0]
     if kind == "array":
         return open_arrays(place, run, options, stack)
     if kind.endswith("table") and len(group) == 1 and place.path.is_file():
-        return open_table(place.path, run, options)
+        return open_table(place.path, run, options, readers.table)
     numbered = _numbered(group, kind, options)
     if kind == "epoch-arrays":
         return [open_epoch_arrays(numbered, run, options, stack)]
     if kind == "frames":
-        return [open_evaluated(numbered, run, options)]
-    return [open_epoch_tables(numbered, run, options)]
+        return [open_evaluated(numbered, run, options, readers.frames)]
+    return [open_epoch_tables(numbered, run, options, readers.table)]
 
 
 def _numbered(group: Sequence[Place], kind: str, options: LogOptions) -> NumberedFiles:

@@ -8,7 +8,7 @@ import gzip
 import itertools
 import json
 import math
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import replace
 from functools import partial
 from pathlib import Path
@@ -43,7 +43,10 @@ _MISSING_WORDS = {"", "nan", "na", "n/a", "none", "null"}
 _BATCH = 1 << 12  # lines that are parsed together
 
 
-def open_table(path: Path, run: int, options: LogOptions) -> list[LoggedRun]:
+ReadRows = Callable[[Path, int | None, LogOptions], LongRows]
+
+
+def open_table(path: Path, run: int, options: LogOptions, read: ReadRows) -> list[LoggedRun]:
     """Read one CSV, TSV or JSON-lines file of all epochs, and runs if it has such a column.
 
     Raises
@@ -54,10 +57,24 @@ def open_table(path: Path, run: int, options: LogOptions) -> list[LoggedRun]:
     table = _Table(path, options, growing=options.growing)
     if table.is_wide:
         return [_wide(table, run, options)]
-    return _pivot(table.read_long(), [path], run, options, where=str(path))
+    long = table.read_long() if options.growing else read(path, None, options)
+    return _pivot(long, [path], run, options, where=str(path))
 
 
-def open_epoch_tables(numbered: NumberedFiles, run: int, options: LogOptions) -> LoggedRun:
+def read_rows(path: Path, epoch: int | None, options: LogOptions) -> LongRows:
+    """Read a long table that is complete; ``epoch`` is that of all its rows, if not None.
+
+    Raises
+    ------
+    InputError
+        Naming the file, the line and the column.
+    """
+    return _Table(path, options, epoch=epoch).read_long_only()
+
+
+def open_epoch_tables(
+    numbered: NumberedFiles, run: int, options: LogOptions, read: ReadRows
+) -> LoggedRun:
     """Read one CSV, TSV or JSON-lines file per epoch.
 
     Raises
@@ -66,12 +83,12 @@ def open_epoch_tables(numbered: NumberedFiles, run: int, options: LogOptions) ->
         Naming the file, the line and the column.
     """
     with contextlib.suppress(WordsError):
-        return _epoch_tables(numbered, run, options, words=False)
-    return _epoch_tables(numbered, run, options, words=True)
+        return _epoch_tables(numbered, run, options, read, words=False)
+    return _epoch_tables(numbered, run, options, read, words=True)
 
 
 def _epoch_tables(
-    numbered: NumberedFiles, run: int, options: LogOptions, *, words: bool
+    numbered: NumberedFiles, run: int, options: LogOptions, read: ReadRows, *, words: bool
 ) -> LoggedRun:
     rows = options.select(run, numbered.epochs)
     long, left = LongRows(options, words=words), []
@@ -80,10 +97,11 @@ def _epoch_tables(
         maybe_growing = options.growing and row == len(numbered.files) - 1
         own = None
         try:
-            table = _Table(path, options, epoch=numbered.epochs[row], growing=maybe_growing)
-            if table.is_wide:
-                raise InputError(f"{path}: a per-epoch table needs the columns sample and error")
-            own = table.read_long(words=words)
+            if words or maybe_growing:
+                table = _Table(path, options, epoch=numbered.epochs[row], growing=maybe_growing)
+                own = table.read_long_only(words=words)
+            else:
+                own = read(path, numbered.epochs[row], options)
         except InputError:
             if not maybe_growing:
                 raise
@@ -235,6 +253,12 @@ class _Table:
             with contextlib.suppress(WordsError):
                 return self._read_long(words=False)
         return self._read_long(words=True)
+
+    def read_long_only(self, *, words: bool = False) -> LongRows:
+        """Read all rows; refuse a wide table."""
+        if self.is_wide:
+            raise InputError(f"{self.path}: a per-epoch table needs the columns sample and error")
+        return self.read_long(words=words)
 
     def _read_long(self, *, words: bool) -> LongRows:
         try:

@@ -1,0 +1,444 @@
+"""Tasks over a Dask cluster, or over processes of this machine; the only home of Dask.
+
+Only paths and numbers travel: the workers read from and write to the file system that they share
+with this process. Jobs are submitted by the user, never from here.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import itertools
+import json
+import logging
+import os
+import queue
+import signal
+import threading
+import time
+import uuid
+import warnings
+from collections.abc import Callable, Generator, Iterator, Sequence
+from contextlib import ExitStack
+from pathlib import Path
+from typing import Any, TypeVar
+
+from ltau_cli import __version__, stop
+from ltau_cli.core.threads import available_threads
+from ltau_cli.errors import ComputeError, InputError, LtauError, UsageError
+from ltau_cli.stages.settings import ClusterSettings
+
+START_SECONDS = 60.0  # for a scheduler and a first worker to be there, and to find new ones
+END_SECONDS = 0.2  # for a process to end by itself
+LOOK_SECONDS = 0.1  # between two looks at whether the work is to be ended
+CHECK_SECONDS = 2.0  # between two looks at whether the cluster is there
+TRIES = 3
+MOST_WAITING = 4096  # tasks that the scheduler knows of; it keeps a few kB of each
+
+File = tuple[str, int, int]  # path, size, time of last change
+# ``work(task, number, threads)``; the task is the same for all numbers of a call.
+Work = Callable[[Any, int, int], None]
+Kept = TypeVar("Kept")
+
+
+class Cluster:
+    """A cluster whose workers see the same files with the same ltau.
+
+    Parameters
+    ----------
+    client : distributed.Client
+    threads : int or None
+        Of one task; None takes those of the worker.
+    """
+
+    def __init__(self, client: Any, threads: int | None) -> None:
+        self._client = client
+        self._threads = threads
+        self._checked = self._seen = time.monotonic()
+
+    def map(
+        self, work: Work, task: Any, numbers: Sequence[int], what: str, read: Sequence[Path]
+    ) -> Generator[int, None, None]:
+        """Have the workers do ``work(task, number, threads)`` for all numbers.
+
+        Parameters
+        ----------
+        work : callable
+            A function of a module, which writes what it finds to a file; each is tried at most
+            :data:`TRIES` times.
+        task : object
+            Paths and numbers.
+        numbers : sequence of int
+        what : str
+            For messages, such as ``shard``.
+        read : sequence of Path
+            Files that a worker has to see as they are here.
+
+        Yields
+        ------
+        int
+            Each number when it is done, in any order.
+
+        Raises
+        ------
+        LtauError
+            What a task raised in the end.
+        ComputeError
+            If a task fails in another way, or the cluster is gone.
+        """
+        self._seen = time.monotonic()
+        done: queue.SimpleQueue[Any] = queue.SimpleQueue()
+        waiting: dict[Any, int] = {}
+        left = iter(numbers)
+        common = {
+            "work": work, "task": task, "threads": self._threads, "version": __version__,
+            "files": tuple(map(_stamped, read)),
+        }  # fmt: skip
+        try:
+            while True:
+                if len(waiting) <= MOST_WAITING // 2:
+                    batch = list(itertools.islice(left, MOST_WAITING // 2))
+                    for future, number in zip(self._submit(batch, common), batch, strict=True):
+                        waiting[future] = number
+                        future.add_done_callback(done.put)
+                if not waiting:
+                    return
+                stop.look()
+                with contextlib.suppress(queue.Empty):
+                    future = done.get(timeout=LOOK_SECONDS)
+                    number = waiting.pop(future)
+                    self._check_result(future, f"{what} {number:,}")
+                    yield number
+                self._check_workers()
+        finally:
+            with contextlib.suppress(Exception):  # a scheduler that is gone has nothing to cancel
+                self._client.cancel(list(waiting), asynchronous=True)
+
+    def _submit(self, numbers: Sequence[int], common: dict[str, Any]) -> list[Any]:
+        if not numbers:
+            return []
+        name = f"ltau-{common['work'].__name__}-{uuid.uuid4()}"
+        futures: list[Any] = self._client.map(
+            _attempt, numbers, **common, key=name, pure=False, retries=TRIES - 1
+        )
+        return futures
+
+    def _check_result(self, future: Any, what: str) -> None:
+        """Raise what went wrong, as one line."""
+        if future.status == "finished":
+            return
+        if future.status == "cancelled":
+            raise _lost()
+        error = future.exception()
+        if isinstance(error, LtauError):
+            raise error
+        if type(error).__name__ == "KilledWorker":
+            raise ComputeError(
+                f"{what}: {error.allowed_failures + 1} workers died while they worked on it",
+                hint="look into their logs; if memory is short, start fewer workers on a node",
+            )
+        raise ComputeError(
+            f"{what} failed {TRIES} times: {type(error).__name__}: {str(error)[:200]}",
+            hint="look into the logs of the workers; the same command tries again",
+        ) from error
+
+    def _check_workers(self) -> None:
+        """See from time to time that somebody is at work."""
+        if time.monotonic() < self._checked + CHECK_SECONDS:
+            return
+        try:
+            there = self._client.sync(self._client.nthreads, callback_timeout=START_SECONDS)
+        except Exception as error:  # of sockets, of distributed, of asyncio
+            raise _lost() from error
+        self._checked = time.monotonic()
+        if there:
+            self._seen = self._checked
+        elif self._checked > self._seen + START_SECONDS:
+            raise ComputeError(
+                f"no worker has been there for {START_SECONDS:g} s",
+                hint="start workers; the same command goes on from the finished parts",
+            )
+
+
+def _lost() -> ComputeError:
+    return ComputeError(
+        "the scheduler is gone",
+        hint="start it again, with workers; the same command goes on from the finished parts",
+    )
+
+
+@contextlib.contextmanager
+def open_cluster(
+    asked: ClusterSettings | None, *, read: Sequence[Path], write: Sequence[Path]
+) -> Iterator[Cluster | None]:
+    """Connect to the cluster that was asked for, or start the processes; None if none was.
+
+    Parameters
+    ----------
+    asked : ClusterSettings or None
+    read : sequence of Path
+        Files that every worker has to see as they are here.
+    write : sequence of Path
+        Results, whose folders every worker has to see.
+
+    Raises
+    ------
+    UsageError
+        If Dask is not installed.
+    InputError
+        If nobody writes the scheduler file within :data:`START_SECONDS`.
+    ComputeError
+        If there is no scheduler or no worker within that time, or a worker has another ltau or does
+        not see the same files.
+    """
+    if asked is None:
+        yield None
+        return
+    distributed = _load_distributed()
+    until = time.monotonic() + START_SECONDS
+    files = [_stamped(path) for path in dict.fromkeys(read)]
+    folders = [os.path.abspath(path.parent) for path in write]
+    threads = asked.threads
+    with ExitStack() as stack:
+        if asked.workers is not None:
+            threads = threads or max(1, available_threads() // asked.workers)
+            address = stack.enter_context(_processes(distributed, asked)).scheduler_address
+        else:
+            address = asked.scheduler or _read_address(asked.scheduler_file, until)
+        client = stack.enter_context(_connect(distributed, address, until))
+        while not client.nthreads():
+            _wait(until, f"{address} has no worker", "start some: dask worker " + address)
+        _check_start(client, files, [*dict.fromkeys(folders)])
+        yield Cluster(client, threads)
+
+
+def _load_distributed() -> Any:
+    """Import Dask, which logs nothing: what the user needs to know is told here."""
+    try:
+        import dask
+    except ImportError as error:
+        raise UsageError(
+            "a Dask cluster was asked for, and Dask is not installed",
+            hint="pip install 'ltau[dask]'",
+        ) from error
+    quiet = ("distributed", "distributed.client", "distributed.worker", "asyncio", "tornado")
+    dask.config.set({"logging": dict.fromkeys(quiet, "critical")})
+    try:
+        import distributed
+    except ImportError as error:
+        raise UsageError(
+            "a Dask cluster was asked for, and dask.distributed is not installed",
+            hint="pip install 'ltau[dask]'",
+        ) from error
+    for name in quiet:  # where it was imported before
+        logging.getLogger(name).setLevel(logging.CRITICAL)
+    return distributed
+
+
+def _stamped(path: Path) -> File:
+    state = path.stat()
+    return os.path.abspath(path), state.st_size, state.st_mtime_ns
+
+
+@contextlib.contextmanager
+def _processes(distributed: Any, asked: ClusterSettings) -> Iterator[Any]:
+    """Start worker processes on this machine, which end with this one, whatever ends it."""
+    from multiprocessing import resource_tracker
+
+    # What a terminal sends to all of them is left to this process: they inherit what is blocked.
+    resource_tracker.ensure_running()  # or it is started below, which lifts the block
+    old = signal.pthread_sigmask(signal.SIG_BLOCK, (signal.SIGINT, signal.SIGQUIT, signal.SIGHUP))
+    try:
+        cluster = distributed.LocalCluster(
+            n_workers=asked.workers, threads_per_worker=1, memory_limit=0, dashboard_address=None,
+            silence_logs=logging.CRITICAL,
+        )  # fmt: skip
+    finally:
+        signal.pthread_sigmask(signal.SIG_SETMASK, old)
+
+    async def end() -> None:
+        await asyncio.gather(*(nanny.kill(timeout=END_SECONDS) for nanny in nannies))
+
+    nannies = list(cluster.workers.values())
+    try:
+        yield cluster
+    finally:
+        with contextlib.suppress(Exception):  # one that is not there has ended
+            cluster.sync(end)  # without waiting for the tasks: nobody needs them any more
+        cluster.close()
+
+
+@contextlib.contextmanager
+def _connect(distributed: Any, address: str, until: float) -> Iterator[Any]:
+    client = None
+    while client is None:
+        try:
+            client = distributed.Client(address, timeout=2, set_as_default=False)
+        except (OSError, ValueError, TypeError, RuntimeError) as error:
+            if not isinstance(error, OSError):
+                raise UsageError(
+                    f"{address!r} is no address of a scheduler: {error}",
+                    hint="such as tcp://node01:8786; dask scheduler prints it",
+                ) from error
+            _wait(until, f"no scheduler answers at {address}", "start one: dask scheduler")
+    try:
+        yield client
+    finally:
+        client.close()
+
+
+def _read_address(path: Path | None, until: float) -> str:
+    """Wait for the file in which a scheduler says where it is."""
+    assert path is not None, "checked where it was asked for"
+    while True:
+        with contextlib.suppress(OSError, ValueError, KeyError, TypeError):
+            return str(json.loads(path.read_bytes())["address"])
+        if time.monotonic() > until:
+            raise InputError(
+                f"{path}: no scheduler has written it within {START_SECONDS:g} s",
+                hint=f"start one: dask scheduler --scheduler-file {path}",
+            )
+        stop.look()
+        time.sleep(LOOK_SECONDS)
+
+
+def _wait(until: float, message: str, hint: str) -> None:
+    """Wait for another try, or give up."""
+    if time.monotonic() > until:
+        raise ComputeError(f"{message} after {START_SECONDS:g} s", hint=hint)
+    stop.look()
+    time.sleep(LOOK_SECONDS)
+
+
+def _check_start(client: Any, files: Sequence[File], folders: Sequence[str]) -> None:
+    """Ask every worker what it sees.
+
+    Raises
+    ------
+    ComputeError
+    """
+
+    def look(paths: list[str], folders: list[str]) -> tuple[str | None, list[Any], list[bool]]:
+        """Travel as it is, so that it runs where there is no ltau."""
+        import os
+
+        try:
+            from ltau_cli import __version__ as version
+            from ltau_cli.core.compile import prepare_cache
+
+            prepare_cache()
+        except ImportError:
+            version = None  # type: ignore[assignment]
+        seen: list[Any] = []
+        for path in paths:
+            try:
+                with open(path, "rb"):
+                    state = os.stat(path)
+                seen.append((state.st_size, state.st_mtime_ns))
+            except OSError as error:
+                seen.append(error.strerror)
+        return version, seen, [os.access(folder, os.W_OK) for folder in folders]
+
+    try:
+        answers = client.sync(
+            client.run, look, [path for path, *_ in files], list(folders), on_error="return",
+            callback_timeout=START_SECONDS,
+        )  # fmt: skip
+    except Exception as error:
+        raise ComputeError(
+            f"a worker does not answer: {error or type(error).__name__}",
+            hint="see the dashboard of the scheduler, or start the workers again",
+        ) from error
+    for worker, answer in sorted(answers.items()):
+        if isinstance(answer, BaseException):
+            raise ComputeError(f"worker {worker} cannot be asked: {answer}")
+        version, seen, writable = answer
+        _check_version(version, worker)
+        for file, state in zip(files, seen, strict=True):
+            _check_file(file, state, worker)
+        for folder, able in zip(folders, writable, strict=True):
+            if not able:
+                raise ComputeError(
+                    f"worker {worker} cannot write in {folder}",
+                    hint="results have to be in a folder that all nodes share",
+                )
+
+
+def _check_version(version: str | None, worker: str) -> None:
+    if version != __version__:
+        raise ComputeError(
+            f"worker {worker} has {'no ltau' if version is None else f'ltau {version}'}, "
+            f"this is ltau {__version__}",
+            hint="start the workers in the environment that this command runs in",
+        )
+
+
+def _check_file(file: File, seen: tuple[int, int] | str, worker: str) -> None:
+    path, *wanted = file
+    if isinstance(seen, str):
+        raise ComputeError(
+            f"worker {worker} cannot read {path}: {seen}",
+            hint="inputs have to be in a folder that all nodes share",
+        )
+    if list(seen) != wanted:
+        raise ComputeError(
+            f"worker {worker} sees another {path}: of another size or time",
+            hint="inputs have to be in a folder that all nodes share",
+        )
+
+
+# On the workers
+
+
+_turn = threading.Lock()  # a task has the memory of its process for itself
+_seen: tuple[File, ...] = ()
+_kept: tuple[Any, ExitStack, Any] | None = None
+
+
+def _attempt(
+    number: int,
+    *,
+    work: Work,
+    task: Any,
+    version: str,
+    files: tuple[File, ...],
+    threads: int | None,
+) -> None:
+    """Do one task; a worker that has come late is asked here what it has and sees."""
+    global _seen
+    from distributed import get_worker
+
+    worker = get_worker()
+    if version != __version__:
+        raise ComputeError(f"worker {worker.address} has ltau {__version__}, others have {version}")
+    with _turn, warnings.catch_warnings():
+        warnings.simplefilter("ignore")  # the process that asked has told them
+        logging.getLogger("ltau").setLevel(logging.ERROR)
+        for file in files if files != _seen else ():
+            try:
+                _check_file(file, _stamped(Path(file[0]))[1:], worker.address)
+            except OSError as error:
+                _check_file(file, str(error.strerror), worker.address)
+        _seen = files
+        work(task, number, threads or worker.state.nthreads)
+
+
+def keep(key: Any, make: Callable[[ExitStack], Kept]) -> Kept:
+    """Return what an earlier task of this process made for an equal key, or make it.
+
+    Parameters
+    ----------
+    key : object
+        What it depends on.
+    make : callable
+        Gets a stack for files that are to stay open.
+    """
+    global _kept
+    if _kept is None or _kept[0] != key:
+        if _kept is not None:
+            stack, _kept = _kept[1], None
+            stack.close()
+        stack = ExitStack()
+        _kept = (key, stack, make(stack))
+    value: Kept = _kept[2]
+    return value
