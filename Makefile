@@ -1,7 +1,7 @@
 # make demo   set up and run the whole pipeline on sample_data/
 # make test   set up and run all checks and tests
 .DEFAULT_GOAL := help
-.PHONY: help fuzz bench experiments demo test test-fast check docs faults sample-data constraints clean
+.PHONY: help fuzz bench experiments demo test test-fast test-models check docs faults sample-data constraints clean
 
 PYTHON ?= python3
 VENV ?= .venv
@@ -18,6 +18,7 @@ help:
 	@echo "make demo         run the whole pipeline on sample_data/ (into demo/)"
 	@echo "make test         all checks, the docs and the tests"
 	@echo "make test-fast    the tests that take no seconds (one minute)"
+	@echo "make test-models  each model package in an environment of its own (MODELS=mace: only that)"
 	@echo "make check        ruff, mypy --strict, import-linter"
 	@echo "make faults       kill every command at random moments and misuse it (10 minutes)"
 	@echo "make docs         build the docs into docs/_build/html, warnings are errors"
@@ -49,6 +50,22 @@ test: check docs
 
 test-fast: $(VENV)/ltau-dev
 	$(PYTEST) -m "not slow"
+
+# A package gets PyTorch first and alone: with anything else pip takes gigabytes of CUDA.
+MODELS ?= mace nequip sevenn chgnet metatomic
+build/models/%/ready: pyproject.toml
+	$(PYTHON) -m venv $(@D)
+	$(@D)/bin/pip install --quiet torch==2.13.0
+	echo torch==2.13.0 > $(@D)/constraints.txt
+	$(@D)/bin/pip install --quiet --constraint $(@D)/constraints.txt \
+		'pytest>=8.0' 'hypothesis>=6.100' --editable '.[$*]'
+	touch $@
+
+test-models: $(MODELS:%=build/models/%/ready)
+	for package in $(MODELS); do \
+		LTAU_TEST_PACKAGE=$$package build/models/$$package/bin/pytest tests/models -m $$package \
+			|| exit 1; \
+	done
 
 check: $(VENV)/ltau-dev
 	$(BIN)/ruff check .

@@ -18,6 +18,7 @@ if TYPE_CHECKING:
     from ltau_cli.readers.logs.options import LogOptions as LogOptions
     from ltau_cli.recorders.recorder import Recorder as Recorder
     from ltau_cli.stages.calibrate import run as calibrate
+    from ltau_cli.stages.describe import run as describe
     from ltau_cli.stages.evaluate import run as evaluate
     from ltau_cli.stages.export import run as export
     from ltau_cli.stages.fit import run as fit
@@ -29,6 +30,7 @@ if TYPE_CHECKING:
     from ltau_cli.stages.select import run as select
     from ltau_cli.stages.settings import CalibrateSettings as CalibrateSettings
     from ltau_cli.stages.settings import ClusterSettings as ClusterSettings
+    from ltau_cli.stages.settings import DescribeSettings as DescribeSettings
     from ltau_cli.stages.settings import ExportSettings as ExportSettings
     from ltau_cli.stages.settings import FitSettings as FitSettings
     from ltau_cli.stages.settings import PlotSettings as PlotSettings
@@ -39,10 +41,10 @@ if TYPE_CHECKING:
     from ltau_cli.stages.weights import run as weights
 
 __all__ = [
-    "CalibrateSettings", "ClusterSettings", "ExportSettings", "FitSettings", "LabelFiles",
-    "LogOptions", "PlotSettings", "Recorder", "ScoreSettings", "Scorer", "SelectSettings", "Truth",
-    "WeightSettings",
-    "calibrate", "evaluate", "export", "fit", "info", "ingest", "load_model", "merge",
+    "CalibrateSettings", "ClusterSettings", "DescribeSettings", "ExportSettings", "FitSettings",
+    "LabelFiles", "LogOptions", "PlotSettings", "Recorder", "ScoreSettings", "Scorer",
+    "SelectSettings", "Truth", "WeightSettings",
+    "calibrate", "describe", "evaluate", "export", "fit", "info", "ingest", "load_model", "merge",
     "open_artifact", "plot", "score", "select", "weights",
 ]  # fmt: skip
 _HOME = {

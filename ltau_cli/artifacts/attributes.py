@@ -74,6 +74,28 @@ class ErrorsSummary(TypedDict):
     warnings: list[str]
 
 
+class Origin(TypedDict):
+    """What descriptors come from; those of two origins cannot be compared."""
+
+    package: str
+    layer: int | None
+    model_sha256: str
+
+
+class DescribedParameters(TypedDict):
+    """How frames were described."""
+
+    origin: Origin
+
+
+class DescribedSummary(TypedDict):
+    """What was described."""
+
+    n_atoms: Positive
+    n_frames: Positive
+    n_isolated: Count
+
+
 class _ModelParameters(TypedDict):
     metric: Literal["euclidean", "cosine"]
     seed: Count
@@ -83,6 +105,7 @@ class ModelParameters(_ModelParameters, total=False):
     """How a model was fitted."""
 
     weighting: Literal["uniform", "inverse-distance"]
+    origin: Origin
 
 
 class ExactIndex(TypedDict):

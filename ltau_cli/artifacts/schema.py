@@ -704,7 +704,56 @@ CALIBRATION = ArtifactSpec(
     ),
 )  # fmt: skip
 
-SPECS: dict[str, ArtifactSpec] = {spec.kind: spec for spec in (ERRORS, MODEL, SCORES, CALIBRATION)}
+_ATOM, _FRAME = ("n_atoms",), ("n_frames",)
+_VECTOR = ("n_atoms", "three")
+
+DESCRIBED = ArtifactSpec(
+    kind="described",
+    version=1,
+    description="Descriptors and predictions of a trained model, and the references, of frames.",
+    made_by="describe",
+    parameters=attributes.DescribedParameters,
+    summary=attributes.DescribedSummary,
+    fingerprint=False,
+    datasets=(
+        DatasetSpec(
+            "descriptors", ("n_atoms", "d"), "float32", DESCRIPTOR_UNITS,
+            "invariant features of each atom, in the order of the frames",
+        ),
+        DatasetSpec("species", _ATOM, "label", ONE, "chemical symbol of each atom"),
+        DatasetSpec(
+            "structure", _ATOM, "int64", ONE, "structure of each atom, from 0",
+            rules=(Number("n_frames"),),
+        ),
+        _optional("config_type", _ATOM, "label", ONE, "config_type of each atom's frame"),
+        _optional("forces", _VECTOR, "float64", ERROR_UNITS, "predicted force on each atom"),
+        DatasetSpec(
+            "reference_forces", _VECTOR, "float64", ERROR_UNITS,
+            "force on each atom that the frames come with; NaN where they do not",
+            required=False, nan=True,
+        ),
+        DatasetSpec("positions", _VECTOR, "float64", "Å", "of each atom"),
+        DatasetSpec("cell", ("n_frames", "three", "three"), "float64", "Å", "rows are vectors"),
+        DatasetSpec("pbc", ("n_frames", "three"), "bool", ONE, "directions that are periodic"),
+        DatasetSpec(
+            "natoms", _FRAME, "int64", ONE, "atoms of each structure", rules=(Within(1, "n_atoms"),)
+        ),
+        DatasetSpec(
+            "frame", _FRAME, "int64", ONE,
+            "number of each structure among the frames that were given, from 0",
+            rules=(Within(0), Growing()),
+        ),
+        _optional("energy", _FRAME, "float64", "eV", "predicted energy of each structure"),
+        DatasetSpec(
+            "reference_energy", _FRAME, "float64", "eV",
+            "energy that each frame comes with; NaN where it does not", required=False, nan=True,
+        ),
+    ),
+)  # fmt: skip
+
+SPECS: dict[str, ArtifactSpec] = {
+    spec.kind: spec for spec in (ERRORS, MODEL, SCORES, CALIBRATION, DESCRIBED)
+}
 
 
 def split_dim(dim: str) -> tuple[str, int]:

@@ -8,12 +8,13 @@ from pathlib import Path
 
 from ltau_cli.artifacts import read
 from ltau_cli.artifacts.calibration import CalibrationFile
+from ltau_cli.artifacts.described import DescribedFile
 from ltau_cli.artifacts.errors import ErrorsFile
 from ltau_cli.artifacts.model import ModelFile
 from ltau_cli.artifacts.read import Artifact
 from ltau_cli.artifacts.scores import ScoresFile
 
-VIEWS = (ErrorsFile, ModelFile, ScoresFile, CalibrationFile)
+VIEWS = (ErrorsFile, ModelFile, ScoresFile, CalibrationFile, DescribedFile)
 
 
 def open_artifact(path: str | os.PathLike[str]) -> AbstractContextManager[Artifact]:
@@ -27,7 +28,8 @@ def open_artifact(path: str | os.PathLike[str]) -> AbstractContextManager[Artifa
     Returns
     -------
     context manager
-        Of the view that fits: ErrorsFile, ModelFile, ScoresFile or CalibrationFile.
+        Of the view that fits: ErrorsFile, ModelFile, ScoresFile, CalibrationFile or
+        DescribedFile.
 
     Raises
     ------

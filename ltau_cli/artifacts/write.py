@@ -101,6 +101,10 @@ class ArtifactWriter:
         for row in range(len(old)):
             new[row] = old[row]
 
+    def has(self, name: str) -> bool:
+        """Whether the dataset is there."""
+        return name in self._file
+
     def read(
         self, name: str, start: int | None = None, stop: int | None = None
     ) -> npt.NDArray[Any]:

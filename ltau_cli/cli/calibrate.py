@@ -92,9 +92,10 @@ def command(
     """Calibrate scores against the true errors of the scored rows.
 
     TRUE_ERRORS holds one error magnitude per row of SCORES, (n,), or error vectors (n, 3), in a
-    .npy, .npz, HDF5 or CSV file (file.csv:COLUMN), or is an extxyz file with reference and
-    predicted forces. Use rows that were not trained on, drawn like those you will predict. Half of
-    the structures are fitted on, the other half shows how well the bounds hold.
+    .npy, .npz, HDF5 or CSV file (file.csv:COLUMN), or is a file of ltau describe or an extxyz file
+    with reference and predicted forces. Use rows that were not trained on, drawn like those you
+    will predict. Half of the structures are fitted on, the other half shows how well the bounds
+    hold.
 
     Give several pairs to add a few labeled structures far away: each set is split, and weighs the
     same.

@@ -11,6 +11,7 @@ from ltau_cli import __version__, stop
 from ltau_cli.cli import (
     calibrate,
     compile,
+    describe,
     evaluate,
     export,
     fit,
@@ -52,7 +53,8 @@ def ltau(context: click.Context) -> None:
 
 
 COMMANDS = (
-    record, ingest, fit, score, merge, calibrate, evaluate, export, select, weights, plot, info,
+    record, describe, ingest, fit, score, merge, calibrate, evaluate, export, select, weights, plot,
+    info,
     compile,
 )  # fmt: skip
 for module in COMMANDS:

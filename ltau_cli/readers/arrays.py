@@ -17,7 +17,7 @@ from ltau_cli.readers.place import Place, check_file
 from ltau_cli.readers.source import ArraySource, in_memory, refuse_objects
 
 HDF5_ENDINGS = {".h5", ".hdf5", ".hdf", ".he5"}
-TEXT_ENDINGS = {".txt", ".dat", ".csv"}
+TEXT_ENDINGS = {".txt", ".dat", ".csv", ".out"}
 
 
 @contextlib.contextmanager
@@ -66,7 +66,7 @@ def open_array(
         yield _checked(in_memory(place, _read_text(path)), text)
     else:
         raise InputError(
-            f"{path}: arrays are read from .npy, .npz, .h5, .txt, .dat or .csv files",
+            f"{path}: arrays are read from .npy, .npz, .h5, .txt, .dat, .out or .csv files",
             hint="save it with numpy.save",
         )
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import contextlib
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any
 
 import numpy as np
@@ -12,7 +12,15 @@ import numpy.typing as npt
 
 from ltau_cli.errors import InputError
 from ltau_cli.readers.arrays import open_array, read_array, read_optional
-from ltau_cli.readers.labels import as_labels, check_count, read_label_column
+from ltau_cli.readers.frames import read_natoms
+from ltau_cli.readers.labels import GROUPS, as_labels, check_count, read_label_column
+from ltau_cli.readers.per_frame import (
+    FRAME_ENDINGS,
+    Beside,
+    open_column,
+    open_groups,
+    stack_frames,
+)
 from ltau_cli.readers.place import Place
 from ltau_cli.readers.source import ArraySource
 
@@ -27,11 +35,19 @@ class Descriptors:
     ----------
     n, width : int
         Rows and columns.
+    known : dict of str to array
+        ``natoms`` (n_frames,) and ``species`` (n,), where the array itself tells them.
     """
 
     source: ArraySource
     n: int
     width: int
+    known: dict[str, npt.NDArray[Any]] = field(default_factory=dict)
+
+    def beside(self, name: str) -> npt.NDArray[Any] | None:
+        """Read a further array of the same file; None if there is none of that name."""
+        known = self.known.get(name)
+        return known if known is not None else read_optional(self.source.place, name)
 
     def blocks(
         self, rows: int, first: int = 0, last: int | None = None
@@ -80,35 +96,50 @@ class Descriptors:
 
 @contextlib.contextmanager
 def open_descriptors(place: Place) -> Iterator[Descriptors]:
-    """Open descriptors: an array (n, d) in .npy, .npz or HDF5 (named ``descriptors``).
+    """Open descriptors: an array (n, d) in .npy, .npz or HDF5 (named ``descriptors``), or text.
+
+    What packages store frame by frame is read, too; see :mod:`ltau_cli.readers.per_frame`.
 
     Raises
     ------
     InputError
         If they cannot be read, are not two-dimensional, or are empty.
     """
-    with open_array(place, names=("descriptors",), ndim=2) as source:
+    with _open_rows(place) as (source, known):
         if len(source.shape) != 2:
             raise InputError(
-                f"{source.place} has shape {source.shape}; descriptors are (n_samples, width)"
+                f"{source.place} has shape {source.shape}; descriptors are (n_samples, width), "
+                "or (frames, atoms, width)"
             )
         n, width = source.shape
         if n == 0 or width == 0:
             raise InputError(f"{source.place} is empty: its shape is {source.shape}")
-        yield Descriptors(source, n, width)
+        yield Descriptors(source, n, width, known)
 
 
-def find_structures(place: Place, natoms: Place | None, n: int) -> npt.NDArray[np.int64] | None:
+@contextlib.contextmanager
+def _open_rows(place: Place) -> Iterator[tuple[ArraySource, Beside]]:
+    if place.path.suffix.lower() in FRAME_ENDINGS:
+        with open_column(place) as found:
+            yield found
+        return
+    with open_groups(place) as groups:
+        if groups is not None:
+            yield groups
+            return
+    with open_array(place, names=("descriptors",), ndim=2) as source:
+        three = len(source.shape) == 3 and 0 not in source.shape
+        yield stack_frames(source.place, [source]) if three else (source, {})
+
+
+def find_structures(source: Descriptors, natoms: Place | None) -> npt.NDArray[np.int64] | None:
     """Structure of each row, from ``--natoms`` or from ``natoms`` / ``structure`` in the file.
 
     Parameters
     ----------
-    place : Place
-        The descriptor file.
+    source : Descriptors
     natoms : Place or None
         Atoms per structure.
-    n : int
-        Rows.
 
     Returns
     -------
@@ -118,14 +149,15 @@ def find_structures(place: Place, natoms: Place | None, n: int) -> npt.NDArray[n
     Raises
     ------
     InputError
-        If the counts do not add up to ``n``.
+        If the counts do not add up to its rows.
     """
+    n, place = source.n, source.source.place
     if natoms is not None:
-        return structures_from_natoms(read_array(natoms, names=("natoms",), ndim=1), n, str(natoms))
-    beside = read_optional(place, "natoms")
+        return structures_from_natoms(read_counts(natoms), n, str(natoms))
+    beside = source.beside("natoms")
     if beside is not None:
         return structures_from_natoms(beside, n, f"natoms in {place.path}")
-    beside = read_optional(place, "structure")
+    beside = source.beside("structure")
     if beside is None:
         return None
     if beside.shape != (n,):
@@ -136,6 +168,19 @@ def find_structures(place: Place, natoms: Place | None, n: int) -> npt.NDArray[n
     rank = np.empty(len(first), dtype=np.int64)
     rank[np.argsort(first)] = np.arange(len(first))
     return rank[inverse]
+
+
+def read_counts(place: Place) -> npt.NDArray[Any]:
+    """Read the atoms per structure, (n_frames,): an array ``natoms``, or frames in extxyz.
+
+    Raises
+    ------
+    InputError
+        If it cannot be read.
+    """
+    if place.path.suffix.lower() in FRAME_ENDINGS:
+        return read_natoms(place.path)
+    return read_array(place, names=("natoms",), ndim=1)
 
 
 def structures_from_natoms(natoms: npt.NDArray[Any], n: int, name: str) -> npt.NDArray[np.int64]:
@@ -162,20 +207,17 @@ def structures_from_natoms(natoms: npt.NDArray[Any], n: int, name: str) -> npt.N
 
 
 def find_labels(
-    place: Place, given: Place | None, names: Sequence[str], n: int
+    source: Descriptors, given: Place | None, names: Sequence[str]
 ) -> npt.NDArray[Any] | None:
     """One label per row, from a file of their own or from an array beside the descriptors.
 
     Parameters
     ----------
-    place : Place
-        The descriptor file.
+    source : Descriptors
     given : Place or None
         File of the labels.
     names : sequence of str
         Arrays (n,) to look for beside the descriptors.
-    n : int
-        Rows.
 
     Returns
     -------
@@ -185,14 +227,15 @@ def find_labels(
     Raises
     ------
     InputError
-        If the file does not hold ``n`` of them.
+        If the file does not hold one for each row.
     """
+    n, place = source.n, source.source.place
     if given is not None:
-        labels = read_label_column(given)
+        labels = read_label_column(given, GROUPS)
         check_count(labels, n, given, str(place), "rows")
         return labels
     for name in names:
-        beside = read_optional(place, name)
+        beside = source.beside(name)
         if beside is not None and beside.shape == (n,):  # else it is no label of rows
             return as_labels(beside, f"{name} in {place.path}")
     return None

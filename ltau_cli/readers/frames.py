@@ -1,4 +1,4 @@
-"""Frames in extxyz files, read by ASE: evaluated forces and energies, and labels."""
+"""Frames in extxyz files, read by ASE, and in the files of ``ltau describe``; their labels."""
 
 from __future__ import annotations
 
@@ -13,7 +13,15 @@ import numpy as np
 import numpy.typing as npt
 
 from ltau_cli.errors import InputError
+from ltau_cli.readers.arrays import HDF5_ENDINGS
+from ltau_cli.readers.hdf5 import list_datasets, open_hdf5
 from ltau_cli.readers.place import check_file
+from ltau_cli.readers.stored_frames import (
+    NEEDED,
+    read_stored_frames,
+    read_stored_labels,
+    read_stored_natoms,
+)
 
 _COLUMNS = re.compile(r":[A-Za-z]:(\d+)")
 _MOST_COLUMNS = 100_000  # of one property
@@ -36,6 +44,9 @@ def read_frames(path: Path) -> Iterator[Any]:
             hint="pip install 'ltau[ase]'",
         ) from error
     check_file(path)
+    if is_stored(path):
+        yield from read_stored_frames(path)
+        return
     number = 0
     try:
         with _BoundedFile(path.open("rb"), encoding="utf-8") as file:
@@ -53,6 +64,19 @@ def read_frames(path: Path) -> Iterator[Any]:
         ) from error
     if number == 0:
         raise InputError(f"{path} is empty: it holds no frames")
+
+
+def is_stored(path: Path) -> bool:
+    """Whether frames are arrays of an HDF5 file."""
+    return path.suffix.lower() in HDF5_ENDINGS
+
+
+def holds_predictions(path: Path) -> bool:
+    """Whether a file of stored frames has predicted and reference forces."""
+    if not is_stored(path):
+        return False
+    with open_hdf5(path) as file:
+        return {"forces", "reference_forces", *NEEDED} <= list_datasets(path, file).keys()
 
 
 class _BoundedFile(io.TextIOWrapper):
@@ -83,6 +107,8 @@ def read_natoms(path: Path) -> npt.NDArray[np.int64]:
     InputError
         If the file cannot be read.
     """
+    if is_stored(path):
+        return read_stored_natoms(path)
     return np.array([len(frame) for frame in read_frames(path)], dtype=np.int64)
 
 
@@ -92,6 +118,12 @@ def neighbors_of(frame: Any, cutoff: float) -> tuple[npt.NDArray[np.int64], npt.
 
     first, second = neighbor_list("ij", frame, cutoff)  # type: ignore[no-untyped-call]
     return first.astype(np.int64), second.astype(np.int64)
+
+
+def quantities(frame: Any) -> dict[str, Any]:
+    """Everything stored with a frame; ASE moves some names to a calculator."""
+    results = {} if frame.calc is None else dict(frame.calc.results)
+    return results | dict(frame.info) | dict(frame.arrays)
 
 
 @dataclass
@@ -119,6 +151,10 @@ def read_labels(path: Path) -> FrameLabels:
     InputError
         If the file cannot be read.
     """
+    if is_stored(path):
+        natoms_stored, labels = read_stored_natoms(path), read_stored_labels(path)
+        structure = np.repeat(np.arange(len(natoms_stored)), natoms_stored)
+        return FrameLabels(structure, labels["species"], labels.get("config_type"))
     natoms: list[int] = []
     species: list[str] = []
     kinds: list[str] = []

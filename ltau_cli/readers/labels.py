@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import Any
 
 import numpy as np
@@ -11,9 +12,17 @@ from ltau_cli.errors import InputError
 from ltau_cli.readers.arrays import read_array
 from ltau_cli.readers.place import Place, check_file
 
+GROUPS = ("group", "species")  # what rows are told apart by, where nothing is named
 
-def read_label_column(place: Place) -> npt.NDArray[Any]:
+
+def read_label_column(place: Place, names: Sequence[str] = ()) -> npt.NDArray[Any]:
     """Read one label per sample: .npy of numbers or text, .txt with one per line, .npz, HDF5.
+
+    Parameters
+    ----------
+    place : Place
+    names : sequence of str
+        Arrays to look for in a file of several.
 
     Returns
     -------
@@ -33,7 +42,7 @@ def read_label_column(place: Place) -> npt.NDArray[Any]:
         except (OSError, UnicodeDecodeError) as error:
             raise InputError(f"{path}: cannot read it as text") from error
     else:
-        values = read_array(place, ndim=1, text=True)
+        values = read_array(place, names=names, ndim=1, text=True)
     if values.ndim != 1:
         raise InputError(f"{place} has shape {values.shape}; one label per sample is needed")
     return as_labels(values, place)
@@ -91,7 +100,7 @@ def read_magnitudes(place: Place) -> npt.NDArray[np.float32]:
     InputError
         If it cannot be read or is not finite.
     """
-    values = read_array(place).astype(np.float64)
+    values = read_array(place, names=("magnitude", "reference_forces")).astype(np.float64)
     if values.ndim == 2 and values.shape[1] in (1, 3):
         values = np.linalg.norm(values, axis=1)
     if values.ndim != 1:

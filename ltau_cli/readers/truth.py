@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import csv
+import json
 from dataclasses import dataclass
 from typing import Any
 
@@ -16,6 +17,8 @@ from ltau_cli.readers.logs.options import LogOptions
 from ltau_cli.readers.place import Place, check_file
 
 FRAMES = {".xyz", ".extxyz"}
+# per_atom.csv of SevenNet
+SEVENN = tuple(f"{side}_{axis}" for side in ("inferred_force", "force_of_atoms") for axis in "xyz")
 COLUMNS = ("error", "true_error", "force_error", "errors", "true_errors", "force_errors")
 
 
@@ -51,8 +54,11 @@ def read_true_errors(
     Parameters
     ----------
     place : Place
-        (n,) magnitudes or (n, 3) error vectors in .npy, .npz, HDF5 or text; a column of a CSV
-        file; or frames with reference and predicted forces.
+        (n,) magnitudes or (n, 3) error vectors in .npy, .npz, HDF5 or text; ``forces`` and
+        ``reference_forces`` (n, 3) in .npz or HDF5, as of ``ltau describe``; a column of a CSV
+        file; frames with reference and predicted forces; or what packages write of both:
+        ``force_*.out`` of GPUMD, ``*.f.out`` of DeePMD, ``per_atom.csv`` of SevenNet,
+        ``test_result.json`` of CHGNet.
     n : int
         Rows of the scores.
     scores : str
@@ -94,9 +100,16 @@ def _read(place: Place, keys: LogOptions) -> TrueErrors:
         return TrueErrors(errors.astype(np.float64), species=None if whole else labels.species)
     if ending == ".csv":
         return _read_csv(place)
+    if ending == ".json":
+        return _read_chgnet(place)
+    stored = _read_stored(place)
+    if stored is not None:
+        return stored
     values = read_array(place, names=COLUMNS[3:]).astype(np.float64)
     if values.ndim == 2 and values.shape[1] == 3:
         values = np.linalg.norm(values, axis=1)
+    elif values.ndim == 2 and values.shape[1] == 6 and ending == ".out":  # of GPUMD and DeePMD
+        values = np.linalg.norm(values[:, :3] - values[:, 3:], axis=1)
     elif values.ndim == 2 and values.shape[1] == 1:
         values = values[:, 0]
     if values.ndim != 1:
@@ -108,6 +121,42 @@ def _read(place: Place, keys: LogOptions) -> TrueErrors:
         raise InputError(f"sample_id in {place.path} has shape {ids.shape}; one per row is needed")
     check_count(ids, len(values), f"sample_id in {place.path}", str(place), "true errors")
     return TrueErrors(values, as_labels(ids, f"sample_id in {place.path}"))
+
+
+def _read_stored(place: Place) -> TrueErrors | None:
+    """Read predicted and reference forces from a file that holds both, as of ``ltau describe``."""
+    if place.key is not None:
+        return None
+    check_file(place.path)
+    found = [read_optional(place, name) for name in ("forces", "reference_forces")]
+    if found[0] is None or found[1] is None:
+        return None
+    if found[0].ndim != 2 or found[0].shape != found[1].shape:
+        raise InputError(
+            f"{place} holds forces of shape {found[0].shape} and reference_forces of shape "
+            f"{found[1].shape}; both are (n_atoms, 3)"
+        )
+    values = np.linalg.norm(found[0].astype(np.float64) - found[1], axis=1)
+    species = read_optional(place, "species")
+    return TrueErrors(values, species=None if species is None else species.astype(np.str_))
+
+
+def _read_chgnet(place: Place) -> TrueErrors:
+    """Read ``test_result.json`` of CHGNet: predicted and true forces, frame by frame."""
+    check_file(place.path)
+    try:
+        frames = json.loads(place.path.read_text(encoding="utf-8"))
+        pairs = [
+            [np.array(frame["force"][side], dtype=float) for side in ("prediction", "ground_truth")]
+            for frame in frames
+        ]
+        errors = [np.linalg.norm(told - true, axis=1) for told, true in pairs]
+        return TrueErrors(np.concatenate(errors))
+    except (OSError, ValueError, KeyError, TypeError) as error:
+        raise InputError(
+            f"{place.path} does not hold predicted and true forces as CHGNet writes them",
+            hint="its trainer writes test_result.json with save_test_result=True and forces",
+        ) from error
 
 
 def _read_csv(place: Place) -> TrueErrors:
@@ -124,24 +173,35 @@ def _read_csv(place: Place) -> TrueErrors:
     header = [cell.strip() for cell in rows.pop(0)[1]]
     if place.key is None and len(header) == 1 and is_number(header[0]):
         header, rows = ["error"], [(1, header), *rows]
+    if place.key is None and set(SEVENN) <= set(header):
+        columns = [_column(place, rows, header.index(name), name) for name in SEVENN]
+        vectors = np.stack(columns[:3], axis=1) - np.stack(columns[3:], axis=1)
+        return TrueErrors(np.linalg.norm(vectors, axis=1))
     name = place.key or next((c for c in COLUMNS if c in header), None)
     if name not in header:
         raise InputError(
             f"{place.path} has no column {name or 'error'}; it has: " + ", ".join(header[:8]),
             hint=f"name the column: {place.path}:COLUMN",
         )
-    at = header.index(name)
+    values = _column(place, rows, header.index(name), name)
+    ids = None
+    if "sample_id" in header:
+        column = header.index("sample_id")
+        ids = np.array([row[column] if column < len(row) else "" for _, row in rows])
+    return TrueErrors(values, ids)
+
+
+def _column(
+    place: Place, rows: list[tuple[int, list[str]]], at: int, name: str
+) -> npt.NDArray[np.float64]:
+    """Read the numbers of one column of the numbered lines of a table."""
     values = np.empty(len(rows))
     for i, (line, row) in enumerate(rows):
         try:
             values[i] = float(row[at])
         except (IndexError, ValueError) as error:
             raise InputError(f"{place.path}, line {line}: column {name} holds no number") from error
-    ids = None
-    if "sample_id" in header:
-        column = header.index("sample_id")
-        ids = np.array([row[column] if column < len(row) else "" for _, row in rows])
-    return TrueErrors(values, ids)
+    return values
 
 
 def _match(place: Place, found: TrueErrors, sample_id: npt.NDArray[Any], scores: str) -> TrueErrors:

@@ -14,6 +14,8 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
+from ltau_cli.artifacts.attributes import Origin
+from ltau_cli.artifacts.described import find_origin
 from ltau_cli.artifacts.errors import ErrorsFile, LateEpochs
 from ltau_cli.artifacts.model import (
     NEVER_LOGGED,
@@ -37,7 +39,7 @@ from ltau_cli.core.threads import available_threads
 from ltau_cli.errors import InputError, UsageError
 from ltau_cli.output import check_target
 from ltau_cli.progress import Progress, silent
-from ltau_cli.readers.descriptors import Descriptors, open_descriptors
+from ltau_cli.readers.descriptors import Descriptors, find_structures, open_descriptors
 from ltau_cli.readers.place import Place
 from ltau_cli.stages.cluster import Cluster, open_cluster
 from ltau_cli.stages.results import Result
@@ -107,7 +109,7 @@ def run(
     errors : path
         Errors artifact.
     descriptors : path
-        Training descriptors (n_samples, d), in the order of the log.
+        Training descriptors (n_samples, d), in the order of the log; or a described artifact.
     output : path
         The model artifact.
     settings : FitSettings
@@ -140,6 +142,7 @@ def run(
     threads = threads or available_threads()
     check_target(output, force=force, inputs=[errors, descriptors])
     place = Place.parse(os.fspath(descriptors))
+    origin = find_origin(place)
     with (
         open_artifact(errors, ErrorsFile) as log,
         open_descriptors(place) as source,
@@ -149,7 +152,7 @@ def run(
         hasher.add("errors", errors, "errors")
         hasher.add("descriptors", place.path, "descriptors", key=place.key)
         summary = _fit(
-            log, source, output, settings or FitSettings(), hasher, workers,
+            log, source, origin, output, settings or FitSettings(), hasher, workers,
             threads=threads, force=force, progress=progress,
         )  # fmt: skip
         return FitResult(output=output, units=log.units, **summary)
@@ -158,6 +161,7 @@ def run(
 def _fit(
     log: ErrorsFile,
     source: Descriptors,
+    origin: Origin | None,
     output: Path,
     asked: FitSettings,
     hasher: Hasher,
@@ -175,7 +179,7 @@ def _fit(
     k = asked.k or min(DEFAULT_K, max(1, n - 1))
     chosen = replace(asked, k=k)
     _check_sizes(n, k, chosen.shards, log.path)
-    group = _loo_group(log, chosen)
+    group = _loo_group(log, source, chosen)
     limits, edges = _grid(epochs, chosen)
     training = read_training_set(
         source, n_logged, shards=chosen.shards, scale=chosen.scale, metric=chosen.metric,
@@ -206,11 +210,15 @@ def _fit(
             for values in (loo.distance, loo.expected_error, loo.share)
         )
         write_leave_one_out(artifact, distance, expected, share, group)
-        parameters = asdict(chosen) | {
-            "thresholds": limits,
-            "error_range": [edges[0], edges[-1]],
-            "index": index["kind"],
-        }
+        parameters = (
+            asdict(chosen)
+            | {
+                "thresholds": limits,
+                "error_range": [edges[0], edges[-1]],
+                "index": index["kind"],
+            }
+            | ({} if origin is None else {"origin": origin})
+        )
         points = statistics.points
         summary = {
             "n_samples": n,
@@ -265,16 +273,20 @@ def _check_sizes(n: int, k: int, shards: int, errors: Path) -> None:
         )
 
 
-def _loo_group(log: ErrorsFile, settings: FitSettings) -> npt.NDArray[np.int64] | None:
+def _loo_group(
+    log: ErrorsFile, source: Descriptors, settings: FitSettings
+) -> npt.NDArray[np.int64] | None:
     if settings.loo == "sample":
         return None
-    if not log.has("structure"):
+    if log.has("structure"):
+        return log.read("structure")
+    group = find_structures(source, None)
+    if group is None:
         raise InputError(
             f"{log.path} does not say which structure a sample belongs to, which --loo structure "
             "needs",
-            hint="ingest again with --natoms or --frames",
+            hint="ingest again with --natoms or --frames, or give natoms beside the descriptors",
         )
-    group: npt.NDArray[np.int64] = log.read("structure")
     return group
 
 

@@ -8,10 +8,12 @@ from pathlib import Path
 import numpy as np
 import numpy.typing as npt
 
+from ltau_cli.artifacts.described import find_origin
 from ltau_cli.artifacts.read import damaged
 from ltau_cli.artifacts.scores import WRITE_ROWS, ScoresFile
 from ltau_cli.errors import InputError
 from ltau_cli.readers.frames import read_natoms
+from ltau_cli.readers.place import Place
 
 STRUCTURE_DIM = "n_structures"
 _HINT = "give the very frames whose descriptors were scored, in the same order"
@@ -47,6 +49,7 @@ def match_frames(path: Path, artifact: ScoresFile) -> FrameRows:
     InputError
         If the file cannot be read or its frames do not match.
     """
+    find_origin(Place(path))
     natoms = read_natoms(path)
     n = artifact.n
     ends = np.cumsum(natoms)

@@ -24,6 +24,7 @@ import numpy.typing as npt
 
 from ltau_cli import __version__
 from ltau_cli.artifacts.calibration import CalibrationFile, FittedOn, to_datasets
+from ltau_cli.artifacts.described import check_origin, find_origin
 from ltau_cli.artifacts.model import ModelFile, announce_compilation
 from ltau_cli.artifacts.parts import Parts, open_parts, stamps_of
 from ltau_cli.artifacts.provenance import Hasher, hash_rows
@@ -59,6 +60,7 @@ from ltau_cli.readers.descriptors import (
 )
 from ltau_cli.readers.features import read_feature
 from ltau_cli.readers.frames import neighbors_of, read_frames, read_natoms
+from ltau_cli.readers.labels import GROUPS
 from ltau_cli.readers.place import Place
 from ltau_cli.stages.cluster import Cluster, keep, open_cluster
 from ltau_cli.stages.results import Result, only_if_asked
@@ -126,7 +128,7 @@ class Job:
     Attributes
     ----------
     descriptors : str
-        Descriptors (n_queries, d).
+        Descriptors (n_queries, d), or a described artifact.
     output : Path
         The scores artifact, or ``-`` for CSV on standard output.
     natoms : str, optional
@@ -371,7 +373,9 @@ def _make_scorer(
 
 def _check_input(job: Job, model: ModelFile, part: tuple[int, int] | None) -> None:
     """Refuse early what could not be scored."""
-    with open_descriptors(Place.parse(job.descriptors)) as source:
+    place = Place.parse(job.descriptors)
+    check_origin(place, find_origin(place), model.parameters)
+    with open_descriptors(place) as source:
         _check_width(source, model)
         if part is not None and part[1] > source.n:
             raise UsageError(
@@ -388,14 +392,14 @@ def _open_work(job: Job, shared: _Shared) -> Iterator[_Work]:
         hasher.add("descriptors", place.path, "descriptors", key=place.key, rows=source.n)
         counts = None if job.natoms is None else Place.parse(job.natoms)
         if job.frames is None:
-            structure = find_structures(place, counts, source.n)
+            structure = find_structures(source, counts)
         else:
             frames = Path(job.frames)
             hasher.add("frames", frames, "frames")
             structure = structures_from_natoms(read_natoms(frames), source.n, job.frames)
         if counts is not None:
             hasher.add("natoms", counts.path, "natoms", key=counts.key)
-        labels = _find_labels(job, place, source.n, hasher)
+        labels = _find_labels(job, source, hasher)
         features = _read_features(job, place, source.n, hasher)
         _check_calibration(shared, job, place, structure, labels, features)
         header = _header(shared, job, place, source.n, structure, labels, list(features))
@@ -451,13 +455,13 @@ def _header(
     )
 
 
-def _find_labels(job: Job, place: Place, n: int, hasher: Hasher) -> dict[str, npt.NDArray[Any]]:
+def _find_labels(job: Job, source: Descriptors, hasher: Hasher) -> dict[str, npt.NDArray[Any]]:
     given = None if job.group is None else Place.parse(job.group)
     if given is not None:
         hasher.add("group", given.path, "labels", key=given.key)
     found = {
-        "group": find_labels(place, given, ("group", "species"), n),
-        "sample_id": find_labels(place, None, ("sample_id",), n),
+        "group": find_labels(source, given, GROUPS),
+        "sample_id": find_labels(source, None, ("sample_id",)),
     }
     return {name: labels for name, labels in found.items() if labels is not None}
 

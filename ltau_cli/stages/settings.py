@@ -35,6 +35,34 @@ class _Settings:
 
 
 @dataclass(frozen=True)
+class DescribeSettings(_Settings):
+    """How to describe frames.
+
+    Attributes
+    ----------
+    device : str or None
+        As PyTorch has it, such as ``cuda:1``; None takes a GPU if there is one.
+    layer : int or None
+        Layer of the model, from 1, whose features are the descriptors; None takes the last.
+    batch_size : int
+        Frames that the model gets at a time.
+    reference : str or None
+        Name of the reference forces in the frames; None takes a common one.
+    isolated : bool
+        Keep frames of isolated atoms (``config_type=IsolatedAtom``).
+    every : int
+        Of checkpoints, evaluate every ``every``-th, counted from the last.
+    """
+
+    device: str | None = None
+    layer: int | None = None
+    batch_size: int = 16
+    reference: str | None = None
+    isolated: bool = False
+    every: int = 1
+
+
+@dataclass(frozen=True)
 class FitSettings(_Settings):
     """How to fit; all of it is recorded in the model.
 

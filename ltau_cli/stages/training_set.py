@@ -85,7 +85,8 @@ def check_samples(source: Descriptors, n_samples: int, errors: Path) -> None:
     if source.n != n_samples:
         raise InputError(
             f"{source.source.place} has {source.n:,} rows, {errors} has {n_samples:,} samples",
-            hint="give the descriptors of the very samples that were logged, in the same order",
+            hint="give the descriptors of the very samples that were logged, in the same order; "
+            "ltau describe leaves out isolated atoms, unless told to keep them: --isolated",
         )
 
 

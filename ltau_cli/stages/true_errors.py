@@ -9,13 +9,14 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
+from ltau_cli.artifacts.described import find_origin
 from ltau_cli.artifacts.provenance import Hasher
 from ltau_cli.artifacts.scores import ScoresFile
 from ltau_cli.core.calibration.apply import rows_of
 from ltau_cli.core.calibration.maps import Rows
 from ltau_cli.core.structures import Block, log_structure_distance
 from ltau_cli.errors import InputError
-from ltau_cli.readers.labels import check_count, read_label_column
+from ltau_cli.readers.labels import GROUPS, check_count, read_label_column
 from ltau_cli.readers.logs.options import LogOptions
 from ltau_cli.readers.place import Place
 from ltau_cli.readers.truth import TrueErrors, read_true_errors
@@ -53,6 +54,7 @@ class Truth:
             If they cannot be used or do not match.
         """
         place = Place.parse(self.place)
+        find_origin(place)
         hasher.add("true errors", place.path, "true errors", key=place.key)
         return read_true_errors(
             place,
@@ -153,7 +155,7 @@ def read_clusters(place: Place, rows: Rows, scores: ScoresFile, hasher: Hasher) 
         If there are as many labels as neither rows nor structures.
     """
     hasher.add("cluster", place.path, "labels", key=place.key)
-    labels = read_label_column(place)
+    labels = read_label_column(place, ("structure",))
     if rows.structure is not None and len(labels) == int(rows.structure.max()) + 1:
         return np.asarray(labels[rows.structure])
     check_count(labels, scores.n, place, str(scores.path), "rows")
@@ -166,7 +168,7 @@ def _read_group(
     if group is not None and group not in STORED_LABELS:
         place = Place.parse(group)
         hasher.add("group", place.path, "labels", key=place.key)
-        labels = read_label_column(place)
+        labels = read_label_column(place, GROUPS)
         check_count(labels, scores.n, group, str(scores.path), "rows")
         return labels
     if scores.has("group"):

@@ -174,7 +174,7 @@ def _read_held_out(held_out: ValidationRows, training: Descriptors) -> Queries:
             )
         truth = read_true_errors(Place.parse(held_out.true_errors), source.n, str(place))
         everything = source.take(np.arange(source.n), 0, source.n)
-        return Queries(everything, truth.values, find_structures(place, natoms, source.n))
+        return Queries(everything, truth.values, find_structures(source, natoms))
 
 
 def apply_best(settings: FitSettings, best: Trial) -> FitSettings:

@@ -20,8 +20,7 @@ from ltau_cli.core.weights import effective_size, keep, weigh
 from ltau_cli.errors import InputError, UsageError
 from ltau_cli.output import check_target, open_binary, open_text
 from ltau_cli.progress import Progress, silent
-from ltau_cli.readers.arrays import read_array
-from ltau_cli.readers.descriptors import structures_from_natoms
+from ltau_cli.readers.descriptors import read_counts, structures_from_natoms
 from ltau_cli.readers.place import Place
 from ltau_cli.stages.results import Result, only_if_asked
 from ltau_cli.stages.settings import WeightSettings
@@ -199,8 +198,8 @@ def _structure(artifact: ModelFile, natoms: str | None) -> npt.NDArray[np.int64]
     """Structure of each sample from 0; None if nobody says."""
     if natoms is not None:
         place = Place.parse(natoms)
-        counts = read_array(place, names=("natoms",), ndim=1)
-        return structures_from_natoms(counts, artifact.sizes["n_samples"], str(place))
+        n = artifact.sizes["n_samples"]
+        return structures_from_natoms(read_counts(place), n, str(place))
     return artifact.read("loo_group") if artifact.has("loo_group") else None
 
 

@@ -63,7 +63,8 @@ def test_every_dataset_is_read(path):
 @pytest.mark.parametrize("path", FILES, ids=lambda path: path.stem)
 def test_it_is_described_and_drawn(path, ltau, tmp_path):
     assert ltau("info", path).code == 0
-    assert ltau("plot", path, "-o", tmp_path / "figure.svg").code == 0
+    if not path.stem.startswith("described-"):  # there is no figure of these
+        assert ltau("plot", path, "-o", tmp_path / "figure.svg").code == 0
 
 
 @pytest.mark.parametrize("version", sorted(versions("errors")))

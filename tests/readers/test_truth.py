@@ -10,6 +10,9 @@ import numpy as np
 import pytest
 from scipy.stats import spearmanr
 
+from ltau_cli.errors import InputError
+from ltau_cli.readers.place import Place
+from ltau_cli.readers.truth import read_true_errors
 from tests.helpers import INPUT, SAMPLE, check, save
 
 FRAMES = SAMPLE / "test_300K.xyz"
@@ -225,3 +228,61 @@ def test_frames_that_cannot_be_meant(evaluated, scored, pipeline, ltau, tmp_path
     path = tmp_path / "t.xyz"
     path.write_text("nonsense\n")
     assert ltau("evaluate", pipeline.scores, path).code == INPUT
+
+
+# Two atoms, predicted (3, 0, 0) and (0, 0, 0), true (0, 4, 0) and (0, 0, 2): errors 5 and 2.
+PREDICTED, REFERENCE = [[3, 0, 0], [0, 0, 0]], [[0, 4, 0], [0, 0, 2]]
+
+
+def write_gpumd(path):
+    np.savetxt(path, np.hstack([PREDICTED, REFERENCE]))
+
+
+def write_deepmd(path):
+    header = "system: data_fx data_fy data_fz pred_fx pred_fy pred_fz"
+    np.savetxt(path, np.hstack([REFERENCE, PREDICTED]), header=header)
+
+
+def write_sevennet(path):
+    header = [f"{side}_{x}" for side in ("force_of_atoms", "inferred_force") for x in "xyz"]
+    lines = [",".join(["stct_id", "atom_id", "atomic_numbers", *header])]
+    for i, (told, true) in enumerate(zip(PREDICTED, REFERENCE, strict=True)):
+        lines.append(",".join(map(str, [0, i, 29, *true, *told])))
+    path.write_text("\n".join(lines) + "\n")
+
+
+def write_chgnet(path):
+    frames = [
+        {"mp_id": "m", "graph_id": str(i), "energy": {"ground_truth": 1.0, "prediction": 1.1},
+         "force": {"ground_truth": [true], "prediction": [told]}}
+        for i, (told, true) in enumerate(zip(PREDICTED, REFERENCE, strict=True))
+    ]  # fmt: skip
+    path.write_text(json.dumps(frames))
+
+
+def write_described(path):
+    with h5py.File(path, "w") as file:
+        file["forces"], file["reference_forces"] = PREDICTED, REFERENCE
+
+
+@pytest.mark.parametrize(
+    ("name", "write"),
+    [
+        ("force_test.out", write_gpumd),
+        ("detail.f.out", write_deepmd),
+        ("per_atom.csv", write_sevennet),
+        ("test_result.json", write_chgnet),
+        ("own.h5", write_described),
+    ],
+)
+def test_forces_as_packages_write_them(name, write, tmp_path):
+    write(tmp_path / name)
+    found = read_true_errors(Place(tmp_path / name), 2, "scores.h5")
+    assert found.values.tolist() == [5, 2]
+
+
+@pytest.mark.parametrize("text", ["{}", "[1]", "no", '[{"force": {"prediction": [1]}}]', "[]"])
+def test_json_of_others(text, tmp_path):
+    (tmp_path / "a.json").write_text(text)
+    with pytest.raises(InputError, match="as CHGNet writes them"):
+        read_true_errors(Place(tmp_path / "a.json"), 2, "scores.h5")

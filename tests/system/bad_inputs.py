@@ -98,6 +98,11 @@ def make_files(folder: Path) -> None:
         lines += [str(FRAME), "Properties=species:S:1:pos:R:3:REF_forces:R:3:pred_forces:R:3"]
         lines += ["Cu " + " ".join(f"{v:.4f}" for v in row) for row in rng.normal(size=(FRAME, 9))]
     (folder / "frames.xyz").write_text("\n".join(lines) + "\n")
+    (folder / "own.py").write_text(
+        "import numpy as np\n\n"
+        "def describe(frames):\n"
+        "    return {'descriptors': np.concatenate([frame.positions for frame in frames])}\n"
+    )
 
 
 def make_artifacts(run: Callable[[Words], int]) -> None:
@@ -126,6 +131,7 @@ def make_artifacts(run: Callable[[Words], int]) -> None:
 
 COMMANDS: dict[str, tuple[str, ...]] = {
     "ingest": ("ingest", "log.npy", "-o", "out.h5"),
+    "describe": ("describe", "frames.xyz", "--model", "python:own.py:describe", "-o", "out.h5"),
     "fit": ("fit", "errors.h5", "x.npy", "-o", "out.h5"),
     "score": ("score", "x.npy", "-m", "model.h5", "-o", "out.h5"),
     "merge": ("merge", "part0.h5", "part1.h5", "-o", "out.h5"),
@@ -243,6 +249,12 @@ WANTED: dict[str, tuple[str, ...]] = {  # option or argument, its ending, the co
     "ingest --sample-id.npy": (*COMMANDS["ingest"], "--sample-id", "BAD"),
     "ingest --magnitude.txt": (*COMMANDS["ingest"], "--magnitude", "BAD"),
     "ingest --config.yaml": (*COMMANDS["ingest"], "--config", "BAD"),
+    "describe frames.xyz": ("describe", "BAD", "--model", "python:own.py:describe", "-o", "out.h5"),
+    "describe frames.h5": ("describe", "BAD", "--model", "python:own.py:describe", "-o", "out.h5"),
+    "describe --model.py": ("describe", "frames.xyz", "--model", "python:BAD:f", "-o", "out.h5"),
+    "fit descriptors.xyz": ("fit", "errors.h5", "BAD", "-o", "out.h5"),
+    "calibrate truth.json": ("calibrate", "scores.h5", "BAD", "-o", "out.h5"),
+    "calibrate truth.out": ("calibrate", "scores.h5", "BAD", "-o", "out.h5"),
     "fit errors.h5": ("fit", "BAD", "x.npy", "-o", "out.h5"),
     "fit descriptors.npy": ("fit", "errors.h5", "BAD", "-o", "out.h5"),
     "fit descriptors.h5": ("fit", "errors.h5", "BAD:x", "-o", "out.h5"),

@@ -90,6 +90,7 @@ def test_dots_stand_for_any_lines() -> None:
 @pytest.mark.slow
 def test_commands_of_the_docs(tmp_path: Path) -> None:
     (tmp_path / "sample_data").symlink_to(ROOT / "sample_data")
+    (tmp_path / "own_model.py").symlink_to(DOCS / "own_model.py")
     environment = {
         name: value
         for name, value in os.environ.items()

@@ -11,7 +11,7 @@ import numpy as np
 import numpy.typing as npt
 
 from ltau_cli.errors import InputError
-from ltau_cli.readers.frames import FrameLabels, label_atoms, read_frames
+from ltau_cli.readers.frames import FrameLabels, label_atoms, quantities, read_frames
 from ltau_cli.readers.logs.numbered import NumberedFiles
 from ltau_cli.readers.logs.options import LogOptions
 from ltau_cli.readers.logs.run import (
@@ -135,7 +135,7 @@ def errors_of_file(path: Path, options: LogOptions) -> FrameErrors:
     kinds: list[str] = []
     keys: tuple[str, str] | None = None
     for number, frame in enumerate(read_frames(path)):
-        there = _quantities(frame)
+        there = quantities(frame)
         keys = keys or _choose_keys(there, quantity, options, path)
         for key in keys:
             if key not in there:
@@ -161,12 +161,6 @@ def errors_of_file(path: Path, options: LogOptions) -> FrameErrors:
         species += frame.get_chemical_symbols()
         kinds.append(str(frame.info.get("config_type", "")))
     return np.concatenate(errors), label_atoms(natoms, species, kinds)
-
-
-def _quantities(frame: Any) -> dict[str, Any]:
-    """Everything stored with a frame; ASE moves some names to a calculator."""
-    results = {} if frame.calc is None else dict(frame.calc.results)
-    return results | dict(frame.info) | dict(frame.arrays)
 
 
 def _choose_keys(

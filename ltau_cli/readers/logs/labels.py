@@ -9,10 +9,9 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
-from ltau_cli.readers.arrays import read_array
-from ltau_cli.readers.descriptors import structures_from_natoms
+from ltau_cli.readers.descriptors import read_counts, structures_from_natoms
 from ltau_cli.readers.frames import read_labels
-from ltau_cli.readers.labels import check_count, read_label_column, read_magnitudes
+from ltau_cli.readers.labels import GROUPS, check_count, read_label_column, read_magnitudes
 from ltau_cli.readers.logs.run import LoggedRun
 from ltau_cli.readers.place import Place
 
@@ -60,11 +59,11 @@ def read_all_labels(files: LabelFiles, log: LoggedRun) -> dict[str, npt.NDArray[
     if "frames" in places:
         columns |= read_labels(places["frames"].path).as_dict()
     if "natoms" in places:
-        natoms = read_array(places["natoms"], names=("natoms",), ndim=1)
+        natoms = read_counts(places["natoms"])
         total = max(log.n_samples, int(np.sum(natoms))) if log.ends_early else log.n_samples
         columns["structure"] = structures_from_natoms(natoms, total, str(places["natoms"]))
     if "group" in places:
-        columns["group"] = read_label_column(places["group"])
+        columns["group"] = read_label_column(places["group"], GROUPS)
     if "sample_id" in places:
         columns["sample_id"] = read_label_column(places["sample_id"])
     if "magnitude" in places:

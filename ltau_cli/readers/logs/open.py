@@ -13,6 +13,7 @@ import numpy.typing as npt
 
 from ltau_cli.errors import InputError
 from ltau_cli.readers.arrays import HDF5_ENDINGS
+from ltau_cli.readers.frames import holds_predictions
 from ltau_cli.readers.logs.arrays import is_per_epoch, open_arrays, open_epoch_arrays
 from ltau_cli.readers.logs.files import LogFile, Readers
 from ltau_cli.readers.logs.frames import open_evaluated
@@ -28,7 +29,8 @@ FORMATS: dict[str, str] = {
     "array": ".npy, .npz (one array per run) or HDF5: (n_epochs, n) or (n_epochs, n, 3)",
     "long-table": "CSV, TSV (also .gz) or JSON lines with columns epoch, sample, error [, run]",
     "wide-table": "CSV, TSV (also .gz) or JSON lines with one line per epoch",
-    "frames": "extxyz per epoch with predicted and reference forces or energies (needs ASE)",
+    "frames": "extxyz per epoch with predicted and reference forces or energies (needs ASE), "
+    "or a file of ltau describe",
 }
 _ENDINGS = {
     "epoch-arrays": (".npy",),
@@ -107,6 +109,8 @@ def detect(group: Sequence[Place]) -> str:
     check_file(path)
     with path.open("rb") as file:
         start = file.read(8)
+    if group[0].key is None and holds_predictions(path):
+        return "frames"
     for magic, kind in _MAGIC.items():
         if start.startswith(magic):
             return kind

@@ -1,0 +1,227 @@
+"""The described artifact: what a trained model says of some frames, and what they come with.
+
+Its datasets have the names that the readers look for, so that it is read wherever a file of
+descriptors, atoms per frame, labels, frames or true errors is.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping
+from typing import Any, NamedTuple, cast
+
+import h5py
+import numpy as np
+import numpy.typing as npt
+
+from ltau_cli.artifacts.attributes import Origin
+from ltau_cli.artifacts.read import Artifact, open_artifact
+from ltau_cli.artifacts.schema import FORMAT
+from ltau_cli.artifacts.spool import Spool
+from ltau_cli.artifacts.write import ArtifactWriter
+from ltau_cli.errors import InputError
+from ltau_cli.models.predict import Prediction
+from ltau_cli.readers.frames import FrameLabels
+from ltau_cli.readers.place import Place
+
+WRITE_ATOMS = 65_536  # at a time
+_PREDICTED = ("descriptors", "forces")
+
+
+class DescribedFile(Artifact):
+    """An open described artifact."""
+
+    kind = "described"
+
+    @property
+    def origin(self) -> Origin:
+        """What the descriptors come from."""
+        return cast(Origin, self.parameters["origin"])
+
+
+def find_origin(place: Place) -> Origin | None:
+    """Check a file of descriptors, frames or true errors that is an artifact.
+
+    Parameters
+    ----------
+    place : Place
+        An array in it that is named is taken as it is, without a check.
+
+    Returns
+    -------
+    Origin or None
+        What the descriptors come from; None if it is no artifact.
+
+    Raises
+    ------
+    ArtifactError
+        If it is an artifact of another kind, of a newer version, or damaged.
+    """
+    if place.key is not None or not h5py.is_hdf5(place.path):
+        return None
+    try:
+        with h5py.File(place.path, "r") as file:
+            if file.attrs.get("format") != FORMAT:
+                return None
+    except OSError:
+        return None  # its reader says what is wrong
+    with open_artifact(place.path, DescribedFile) as described:
+        return described.origin
+
+
+def check_origin(place: Place, origin: Origin | None, fitted: Mapping[str, object]) -> None:
+    """Refuse descriptors of another model, or of another layer, than a fit was made with.
+
+    Parameters
+    ----------
+    place : Place
+        The descriptors.
+    origin : Origin or None
+        What they come from, where that is known.
+    fitted : mapping
+        Parameters of the model artifact.
+
+    Raises
+    ------
+    InputError
+    """
+    known = fitted.get("origin")
+    if origin is not None and known is not None and origin != known:
+        raise InputError(
+            f"{place} was described by another force field, or by another layer, than the "
+            "training set that the model was fitted on",
+            hint=f"describe both with the same --model and --layer, or name the array to compare "
+            f"them all the same: {place}:descriptors",
+        )
+
+
+def row_dtype(told: Prediction) -> np.dtype[Any]:
+    """Return what a spool holds of each atom: also the energy of its frame."""
+    fields: list[Any] = [("descriptors", "f4", told.descriptors.shape[1:])]
+    fields += [("forces", "f8", (3,))] if told.forces is not None else []
+    fields += [("energy", "f8")] if told.energy is not None else []
+    return np.dtype(fields)
+
+
+def to_rows(
+    told: Prediction, natoms: npt.NDArray[np.int64], dtype: np.dtype[Any]
+) -> npt.NDArray[Any]:
+    """Put the prediction of a batch of frames into structured rows (n_atoms,).
+
+    Raises
+    ------
+    InputError
+        If the model gives other things than for the batch before.
+    """
+    if row_dtype(told) != dtype:
+        raise InputError("the model gives other descriptors for these frames than for the first")
+    rows = np.empty(len(told.descriptors), dtype)
+    rows["descriptors"] = told.descriptors
+    if told.forces is not None:
+        rows["forces"] = told.forces
+    if told.energy is not None:
+        rows["energy"] = np.repeat(told.energy, natoms)
+    return rows
+
+
+def write_predictions(
+    artifact: ArtifactWriter, spool: Spool, dtype: np.dtype[Any], natoms: npt.NDArray[np.int64]
+) -> None:
+    """Stream what a spool holds of all atoms into the artifact."""
+    ends = np.cumsum(natoms)
+    columns = {
+        name: artifact.create(name, (int(ends[-1]), *dtype[name].shape))
+        for name in _PREDICTED
+        if name in (dtype.names or ())
+    }
+    energy = np.empty(len(natoms))
+    for start, rows in spool.blocks(WRITE_ATOMS):
+        stop = start + len(rows)
+        for name, column in columns.items():
+            column[start:stop] = rows[name]
+        if "energy" in (dtype.names or ()):
+            frames = slice(*np.searchsorted(ends - natoms, [start, stop]))
+            energy[frames] = rows["energy"][(ends - natoms)[frames] - start]
+    if "energy" in (dtype.names or ()):
+        artifact.put("energy", energy)
+
+
+class ReferenceFrame(NamedTuple):
+    """A frame with its references, NaN where it has none.
+
+    Attributes
+    ----------
+    atoms : ase.Atoms
+    forces : (n_atoms, 3) float64
+        eV/Å.
+    energy : float
+        eV.
+    """
+
+    atoms: Any
+    forces: npt.NDArray[np.float64]
+    energy: float
+
+
+def write_frames(
+    artifact: ArtifactWriter,
+    frames: Iterable[ReferenceFrame],
+    labels: FrameLabels,
+    natoms: npt.NDArray[np.int64],
+    number: npt.NDArray[np.int64],
+) -> None:
+    """Write what the frames come with; references only where some frame has them.
+
+    Parameters
+    ----------
+    artifact : ArtifactWriter
+    frames : iterable of ReferenceFrame
+        Read once.
+    labels : FrameLabels
+        Of every atom.
+    natoms, number : (n_frames,) int64
+        Atoms of each frame, and its place among all that were given.
+    """
+    n_atoms, n = int(natoms.sum()), len(natoms)
+    for name, values in labels.as_dict().items():
+        artifact.put(name, values, compress=True)
+    artifact.put("natoms", natoms)
+    artifact.put("frame", number)
+    positions = artifact.create("positions", (n_atoms, 3))
+    cell, pbc = np.empty((n, 3, 3)), np.empty((n, 3), dtype=bool)
+    reference, energy = None, np.empty(n)
+    start = 0
+    for i, frame in enumerate(frames):
+        stop = start + len(frame.atoms)
+        positions[start:stop] = frame.atoms.positions
+        cell[i], pbc[i], energy[i] = frame.atoms.cell.array, frame.atoms.pbc, frame.energy
+        if reference is None and np.isfinite(frame.forces).any():
+            reference = artifact.create("reference_forces", (n_atoms, 3))
+            reference[:start] = np.nan
+        if reference is not None:
+            reference[start:stop] = frame.forces
+        start = stop
+    artifact.put("cell", cell)
+    artifact.put("pbc", pbc)
+    if np.isfinite(energy).any():
+        artifact.put("reference_energy", energy)
+
+
+def mean_errors(
+    artifact: ArtifactWriter, natoms: npt.NDArray[np.int64]
+) -> tuple[float | None, float | None]:
+    """Mean norm of the force errors, and mean energy error per atom, where both sides are known."""
+    force = energy = None
+    if artifact.has("forces") and artifact.has("reference_forces"):
+        total, n = 0.0, 0
+        for start in range(0, int(natoms.sum()), WRITE_ATOMS):
+            told, true = (
+                artifact.read(name, start, start + WRITE_ATOMS)
+                for name in ("forces", "reference_forces")
+            )
+            norm = np.linalg.norm(told - true, axis=1)
+            total, n = total + float(np.nansum(norm)), n + int(np.isfinite(norm).sum())
+        force = total / n
+    if artifact.has("energy") and artifact.has("reference_energy"):
+        difference = np.abs(artifact.read("energy") - artifact.read("reference_energy"))
+        energy = float(np.nanmean(difference / natoms))
+    return force, energy

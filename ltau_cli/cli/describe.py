@@ -1,0 +1,139 @@
+"""``ltau describe``."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import click
+
+from ltau_cli.cli import options
+from ltau_cli.cli.console import Console, number, quantity, table
+from ltau_cli.stages.settings import DescribeSettings
+
+if TYPE_CHECKING:
+    from ltau_cli.stages.checkpoints import CheckpointsResult
+    from ltau_cli.stages.describe import DescribeResult
+
+
+@click.command("describe")
+@click.argument("frames", nargs=-1, required=True, type=options.PATH, metavar="FRAMES...")
+@click.option(
+    "--model",
+    required=True,
+    metavar="PACKAGE:FILE",
+    help="The trained model, such as mace:my.model; a pattern of checkpoints gives a log.",
+)
+@options.output("frames.h5")
+@click.option("--resume", is_flag=True, help="Skip a result that exists and is up to date.")
+@click.option("--device", help="Device of PyTorch.  [default: cuda if there is one, else cpu]")
+@click.option(
+    "--layer",
+    type=click.IntRange(min=1),
+    help="Layer whose features are the descriptors, from 1.  [default: the last]",
+)
+@click.option(
+    "--batch-size",
+    type=click.IntRange(min=1),
+    default=DescribeSettings.batch_size,
+    show_default=True,
+    help="Frames that the model gets at a time.",
+)
+@click.option(
+    "--every",
+    type=click.IntRange(min=1),
+    default=DescribeSettings.every,
+    show_default=True,
+    help="Evaluate every N-th checkpoint, the last one included.",
+)
+@click.option(
+    "--reference-key",
+    "reference",
+    metavar="NAME",
+    help="Name of the reference forces in the frames.  [default: REF_forces, forces, ...]",
+)
+@click.option(
+    "--isolated", is_flag=True, help="Keep frames of single atoms with config_type=IsolatedAtom."
+)
+@options.json_output
+@options.common
+def command(
+    frames: tuple[Path, ...],
+    model: str,
+    output: Path,
+    force: bool,
+    resume: bool,
+    console: Console,
+    as_json: bool,
+    **settings: Any,
+) -> None:
+    """Let a trained model describe frames: descriptors, predictions and references in one file.
+
+    FRAMES are extxyz files. The model is named by its package: mace, nequip, sevenn, chgnet or
+    metatomic, each installed beside ltau (pip install 'ltau[mace]'), or python:FILE.py:FUNCTION,
+    a function of your own. The result is read wherever descriptors, atoms per frame, labels,
+    frames or true errors are.
+
+    A pattern that fits the checkpoints of a run makes an error log of them, for ltau ingest; the
+    result is a folder. A call that was stopped goes on where it was when it is repeated.
+
+    \b
+    Examples:
+      ltau describe train.xyz --model mace:my.model -o train.h5
+      ltau describe pool_*.xyz --model chgnet:0.3.0 -o pool.h5 --device cuda
+      ltau describe train.xyz --model 'mace:checkpoints/run_*.pt' --every 5 -o eval/
+    """
+    from ltau_cli.stages import describe
+    from ltau_cli.stages.checkpoints import CheckpointsResult
+
+    done = describe.run(
+        frames, model, output, settings=DescribeSettings(**settings), resume=resume, force=force,
+        progress=console.progress,
+    )  # fmt: skip
+    if as_json:
+        console.json(done.to_dict())
+    elif isinstance(done, CheckpointsResult):
+        console.summary(checkpoint_lines(done))
+    else:
+        console.summary(describe_lines(done))
+
+
+def describe_lines(done: DescribeResult) -> list[str]:
+    """Lines of the summary of a described artifact."""
+    if done.up_to_date:
+        return [f"{done.output}: up to date"]
+    layer = "" if done.layer is None else f" of layer {done.layer}"
+    lines = [
+        f"{done.output}: {done.n_atoms:,} atoms in {done.n_frames:,} frames, {done.width} "
+        f"features{layer}"
+    ]
+    names = done.references
+    if done.mean_force_error is not None:
+        lines.append(
+            f"  mean force error {quantity(done.mean_force_error, done.units)} "
+            f"(norm of the difference to {names['forces']})"
+        )
+    elif "forces" not in names:
+        lines.append("  the frames have no reference forces")
+    if done.mean_energy_error is not None:
+        lines.append(
+            f"  mean energy error {quantity(1000 * done.mean_energy_error, 'meV per atom')} "
+            f"(difference to {names['energy']})"
+        )
+    return lines
+
+
+def checkpoint_lines(done: CheckpointsResult) -> list[str]:
+    """Lines of the summary of a log of checkpoints."""
+    rows = [
+        [str(epoch), number(mean)]
+        for epoch, mean in zip(done.epochs, done.mean_force_error, strict=True)
+    ]
+    if len(rows) > 6:
+        rows = [*rows[:3], ["...", ""], *rows[-3:]]
+    return [
+        f"{done.output}: the errors of {done.n_atoms:,} atoms in {done.n_frames:,} frames by "
+        f"{len(done.epochs):,} of {done.n_checkpoints:,} checkpoints ({done.n_new:,} new)",
+        *("  " + line for line in table(["epoch", "mean force error (eV/Å)"], rows)),
+        f"  next: ltau ingest {done.output}",
+    ]

@@ -1,0 +1,1 @@
+"""Other people's trained models to descriptors and predictions: one file per package."""

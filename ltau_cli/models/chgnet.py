@@ -1,0 +1,78 @@
+"""CHGNet: a ``.pth.tar`` file, or the name of pretrained weights in the package (0.3.0, r2scan).
+
+Tested with chgnet 0.4.2.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from ltau_cli.models.predict import (
+    Prediction,
+    Predictor,
+    choose_device,
+    choose_layer,
+    need_file,
+)
+
+PRETRAINED = "0.3.0"
+_VACUUM = 8.0  # Å beside a structure where it is not periodic; the cutoff is 6 Å
+
+
+def load(file: str, device: str | None, layer: int | None) -> Predictor:
+    """Load a model; its descriptors are the atom features after the layer's convolution."""
+    import chgnet
+    import torch
+    from chgnet.model import CHGNet
+    from pymatgen.io.ase import AseAtomsAdaptor
+
+    name = file or PRETRAINED
+    folder = Path(chgnet.__file__).parent / "pretrained" / name
+    if Path(name).name == name and folder.is_dir():
+        (path,) = folder.glob("*.pth.tar")
+    else:
+        path = Path(name)
+        need_file(path)
+    device = choose_device(device)
+    model = CHGNet.from_file(path).to(device).eval()
+    number = choose_layer(layer, len(model.atom_conv_layers), name)
+    features: list[Any] = []
+    model.atom_conv_layers[number - 1].register_forward_hook(
+        lambda _layer, _given, told: features.append(told.detach())
+    )
+
+    def predict(frames: Sequence[Any]) -> Prediction:
+        structures = [AseAtomsAdaptor.get_structure(_in_a_box(frame)) for frame in frames]
+        features.clear()
+        told = model.predict_structure(structures, task="ef", batch_size=len(frames))
+        told = told if isinstance(told, list) else [told]
+        (own,) = features
+        per_atom = [float(one["e"]) for one in told]
+        n_atoms = [len(frame) for frame in frames]
+        energy = np.multiply(per_atom, n_atoms) if model.is_intensive else np.array(per_atom)
+        return Prediction(
+            own.cpu().numpy().astype(np.float32),
+            np.concatenate([one["f"] for one in told]).astype(np.float64),
+            energy.astype(np.float64),
+        )
+
+    torch.set_grad_enabled(True)  # forces are gradients
+    return Predictor(predict, path, number)
+
+
+def _in_a_box(frame: Any) -> Any:
+    """Put a structure into a cell with vacuum along directions that are not periodic.
+
+    CHGNet takes every structure for a periodic one.
+    """
+    open_axes = np.flatnonzero(~frame.pbc)
+    if len(open_axes):
+        frame = frame.copy()
+        frame.center(vacuum=_VACUUM, axis=tuple(open_axes.tolist()))
+        frame.pbc = True
+    frame.calc = None
+    return frame

@@ -1,0 +1,73 @@
+"""Metatomic: any exported model ``.pt`` that gives features of atoms, as metatrain's do.
+
+Tested with metatomic-torch 0.1.19 and metatomic-ase 0.1.4.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from ltau_cli.errors import InputError
+from ltau_cli.models.predict import (
+    Prediction,
+    Predictor,
+    choose_device,
+    choose_layer,
+    need_file,
+)
+
+_FEATURES = "feature"
+_LAST = "mtt::aux::energy_last_layer_features"  # metatrain's name of them
+
+
+def load(file: str, device: str | None, layer: int | None) -> Predictor:
+    """Load a model; its descriptors are its last-layer features, or its ``feature``.
+
+    Where it gives both, ``feature`` is layer 1. They are as invariant as the model makes them.
+
+    Raises
+    ------
+    InputError
+        If it gives neither.
+    """
+    from ase.data import chemical_symbols
+    from metatomic.torch import ModelOutput
+    from metatomic_ase import MetatomicCalculator
+
+    path = Path(file)
+    need_file(path)
+    calculator = MetatomicCalculator(path, device=choose_device(device))
+    told = calculator.model().capabilities()
+    layers = [name for name in (_FEATURES, _LAST) if name in told.outputs]
+    if not layers:
+        raise InputError(
+            f"{path} gives no features of atoms; it gives: " + ", ".join(sorted(told.outputs)),
+            hint="export a model whose outputs hold feature, as metatrain's architectures do",
+        )
+    number = choose_layer(layer, len(layers), file)
+    name = layers[number - 1]
+
+    def predict(frames: Sequence[Any]) -> Prediction:
+        found = calculator.run_model(list(frames), {name: ModelOutput(sample_kind="atom")})[name]
+        if len(found) != 1:
+            found = found.keys_to_samples(found.keys.names)
+        block = found.block()
+        order = np.lexsort(
+            (block.samples.column("atom").cpu(), block.samples.column("system").cpu())
+        )
+        features = block.values.detach().cpu().numpy()[order].reshape(len(order), -1)
+        energies: Any = {}
+        if "energy" in told.outputs:
+            energies = calculator.compute_energy(list(frames), compute_forces_and_stresses=True)
+        return Prediction(
+            features.astype(np.float32),
+            np.concatenate(energies["forces"]).astype(np.float64) if energies else None,
+            np.array(energies["energy"], dtype=np.float64).reshape(-1) if energies else None,
+        )
+
+    known = frozenset(chemical_symbols[z] for z in told.atomic_types)
+    return Predictor(predict, path, number if len(layers) > 1 else None, known)

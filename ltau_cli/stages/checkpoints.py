@@ -1,0 +1,166 @@
+"""The checkpoints of a training run to an error log, as the training would have written it."""
+
+from __future__ import annotations
+
+import logging
+import re
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+import numpy.typing as npt
+
+from ltau_cli.errors import InputError, OutputError
+from ltau_cli.models.predict import ModelName
+from ltau_cli.output import check_target, open_binary
+from ltau_cli.progress import Advance, Progress
+from ltau_cli.readers.logs.numbered import NumberedFiles, find_numbered
+from ltau_cli.stages.given_frames import GivenFrames
+from ltau_cli.stages.results import Result
+from ltau_cli.stages.settings import DescribeSettings
+
+log = logging.getLogger("ltau")
+
+_EPOCH = re.compile(r"epoch[-_=]?(\d+)", re.IGNORECASE)
+
+
+@dataclass(frozen=True, repr=False)
+class CheckpointsResult(Result):
+    """The log that was made of checkpoints.
+
+    Attributes
+    ----------
+    output : Path
+        Folder with a file ``force_errors_epoch_E.npy`` per epoch: what ``ltau ingest`` reads.
+    n_atoms, n_frames, n_checkpoints : int
+        Atoms and frames evaluated; checkpoints that are there.
+    epochs : list of int
+        In the log.
+    mean_force_error : list of float
+        Of each of these, eV/Å.
+    n_new : int
+        Epochs that were not there before.
+    """
+
+    output: Path
+    n_atoms: int
+    n_frames: int
+    n_checkpoints: int
+    epochs: list[int]
+    mean_force_error: list[float]
+    n_new: int
+
+
+def evaluate_checkpoints(
+    given: GivenFrames,
+    name: ModelName,
+    checkpoints: Sequence[Path],
+    folder: Path,
+    settings: DescribeSettings,
+    *,
+    resume: bool,
+    force: bool,
+    progress: Progress,
+) -> CheckpointsResult:
+    """Write the force error of every atom by every checkpoint.
+
+    Parameters
+    ----------
+    given : GivenFrames
+        With reference forces; the errors of frames without are NaN.
+    name : ModelName
+        Its package reads the checkpoints.
+    checkpoints : sequence of Path
+        Files whose names tell their epochs.
+    folder : Path
+        Made if it is not there.
+    settings : DescribeSettings
+    resume : bool
+        Leave out epochs whose files are there.
+    force : bool
+        Replace such files.
+    progress : Progress
+        Shows the frames.
+
+    Raises
+    ------
+    InputError
+        If there are no references, the epochs cannot be told, or a checkpoint gives no forces.
+    OutputError
+        If a file may not or cannot be written.
+    """
+    if "forces" not in given.keys:
+        raise InputError(
+            f"{given.paths[0]}: no frame has reference forces to compare with",
+            hint="name them: --reference-key NAME",
+        )
+    files = _by_epoch(checkpoints)
+    chosen = list(zip(files.epochs, files.files, strict=True))[::-1][:: settings.every][::-1]
+    targets = {epoch: folder / f"force_errors_epoch_{epoch}.npy" for epoch, _ in chosen}
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+    except OSError as error:
+        raise OutputError(f"cannot make the folder {folder}: {error.strerror}") from error
+    for target in targets.values():
+        check_target(target, force=force or resume, inputs=[*given.paths, *checkpoints])
+    means, n_new = [], 0
+    with progress("evaluating", len(chosen) * len(given)) as advance:
+        for epoch, path in chosen:
+            if resume and targets[epoch].exists():
+                errors = np.load(targets[epoch], allow_pickle=False)
+                advance(len(given))
+            else:
+                errors = _force_errors(given, name, path, settings, advance)
+                with open_binary(targets[epoch], force=force) as stream:
+                    np.save(stream, errors)
+                n_new += 1
+            means.append(float(np.nanmean(errors, dtype=np.float64)))
+    return CheckpointsResult(
+        output=folder,
+        n_atoms=int(given.ends[-1]),
+        n_frames=len(given),
+        n_checkpoints=len(checkpoints),
+        epochs=[epoch for epoch, _ in chosen],
+        mean_force_error=means,
+        n_new=n_new,
+    )
+
+
+def _by_epoch(checkpoints: Sequence[Path]) -> NumberedFiles:
+    """Order by the number after the word epoch, else by the one number that varies."""
+    told = [_EPOCH.search(path.name) for path in checkpoints]
+    epochs = [int(match[1]) for match in told if match is not None]
+    if len(epochs) < len(checkpoints):
+        return find_numbered(checkpoints, where=str(checkpoints[0].parent))
+    order = np.argsort(epochs, kind="stable")
+    epochs, files = [epochs[i] for i in order], [checkpoints[i] for i in order]
+    for i in range(1, len(files)):
+        if epochs[i] == epochs[i - 1]:
+            raise InputError(
+                f"{files[i - 1]} and {files[i]} are of the same epoch",
+                hint="let the pattern fit the checkpoints of one run",
+            )
+    return NumberedFiles(str(checkpoints[0]), epochs, files)
+
+
+def _force_errors(
+    given: GivenFrames,
+    name: ModelName,
+    checkpoint: Path,
+    settings: DescribeSettings,
+    advance: Advance,
+) -> npt.NDArray[np.float32]:
+    """Norm of predicted minus reference force of every atom, (n_atoms,) float32 in eV/Å."""
+    predictor = ModelName(name.package, str(checkpoint)).load(
+        device=settings.device, layer=settings.layer
+    )
+    parts = []
+    for batch in given.batches(settings.batch_size):
+        true = np.concatenate([given.reference_forces(frame) for frame in batch])
+        told = predictor(batch).forces
+        if told is None:
+            raise InputError(f"{checkpoint} gives no forces")
+        parts.append(np.linalg.norm(told - true, axis=1))
+        advance(len(batch))
+    return np.concatenate(parts).astype(np.float32)

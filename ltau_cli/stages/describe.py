@@ -1,0 +1,294 @@
+"""Frames and a trained model to a described artifact, or checkpoints to an error log.
+
+As in scoring, finished batches go to a spool beside the result, where a later call of the same job
+goes on; then the spool is streamed into the artifact.
+"""
+
+from __future__ import annotations
+
+import logging
+import os
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from ltau_cli import __version__
+from ltau_cli.artifacts.described import (
+    DescribedFile,
+    find_origin,
+    mean_errors,
+    row_dtype,
+    to_rows,
+    write_frames,
+    write_predictions,
+)
+from ltau_cli.artifacts.provenance import Hasher, stamp
+from ltau_cli.artifacts.read import open_artifact
+from ltau_cli.artifacts.spool import Spool, open_spool
+from ltau_cli.artifacts.write import create_artifact, to_json
+from ltau_cli.errors import ArtifactError, InputError
+from ltau_cli.models.predict import ModelName, Prediction, Predictor
+from ltau_cli.output import check_target
+from ltau_cli.progress import Progress, silent
+from ltau_cli.readers.place import Place, check_file
+from ltau_cli.stages.checkpoints import CheckpointsResult, evaluate_checkpoints
+from ltau_cli.stages.given_frames import GivenFrames, look_through
+from ltau_cli.stages.results import Result, only_if_asked
+from ltau_cli.stages.settings import DescribeSettings
+
+log = logging.getLogger("ltau")
+
+UNITS = "eV/Å"  # of ASE, and so of all packages
+
+
+@dataclass(frozen=True, repr=False)
+class DescribeResult(Result):
+    """What was described.
+
+    Attributes
+    ----------
+    output : Path
+    units : str
+        Of forces.
+    n_atoms, n_frames, n_isolated, width : int
+        Atoms and frames described, frames of isolated atoms left out, columns of the descriptors.
+    layer : int or None
+        Of the model, from 1.
+    references : dict of str to str
+        Names of the references in the frames.
+    n_without_forces : int
+        Frames without reference forces.
+    mean_force_error : float
+        Mean norm of predicted minus reference force, in ``units``.
+    mean_energy_error : float
+        Mean \\|predicted - reference\\| per atom, eV.
+    up_to_date : bool
+        Whether there was nothing to do.
+    """
+
+    output: Path
+    units: str
+    n_atoms: int
+    n_frames: int
+    n_isolated: int
+    width: int
+    layer: int | None
+    references: dict[str, str]
+    n_without_forces: int
+    mean_force_error: float | None = only_if_asked()
+    mean_energy_error: float | None = only_if_asked()
+    up_to_date: bool | None = only_if_asked()
+
+
+def run(
+    frames: str | os.PathLike[str] | Sequence[str | os.PathLike[str]],
+    model: str,
+    output: str | os.PathLike[str] = "frames.h5",
+    *,
+    settings: DescribeSettings | None = None,
+    resume: bool = False,
+    force: bool = False,
+    progress: Progress = silent,
+) -> DescribeResult | CheckpointsResult:
+    """Compute descriptors and predictions of frames, and keep their references beside them.
+
+    Parameters
+    ----------
+    frames : path or sequence of paths
+        extxyz files, one after the other.
+    model : str
+        ``PACKAGE:FILE``, see :data:`ltau_cli.models.predict.PACKAGES`. A pattern that fits the
+        checkpoints of a run, such as ``mace:checkpoints/*.pt``, gives a log instead: see
+        :func:`ltau_cli.stages.checkpoints.evaluate_checkpoints`.
+    output : path
+        The described artifact, or the folder of the log.
+    settings : DescribeSettings
+        How to describe.
+    resume : bool
+        Skip a result that is there and up to date.
+    force : bool
+        Replace an existing result.
+    progress : Progress
+        Shows the atoms.
+
+    Returns
+    -------
+    DescribeResult or CheckpointsResult
+
+    Raises
+    ------
+    InputError
+        If frames or model cannot be used.
+    UsageError
+        If the model or layer cannot be meant.
+    OutputError
+        If the result may not or cannot be written.
+    """
+    settings, output = settings or DescribeSettings(), Path(output)
+    several = [frames] if isinstance(frames, str | os.PathLike) else frames
+    paths = [Path(path) for path in several]
+    name = ModelName.parse(model)
+    checkpoints = name.checkpoints()
+    if checkpoints is None:
+        check_target(output, force=force or resume, inputs=[*paths, name.file])
+    for path in paths:
+        check_file(path)
+        find_origin(Place(path))
+    with Hasher(paths) as hasher:
+        given = look_through(paths, isolated=settings.isolated, reference=settings.reference)
+        _tell_of(given)
+        if checkpoints is not None:
+            return evaluate_checkpoints(
+                given, name, checkpoints, output, settings, resume=resume, force=force,
+                progress=progress,
+            )  # fmt: skip
+        for path in paths:
+            hasher.add("frames", path, "frames")
+        predictor = name.load(device=settings.device, layer=settings.layer)
+        hasher.add("model", predictor.file, "force field")
+        work = _Work(given, name, predictor, output, settings, hasher)
+        return _describe(work, resume=resume, force=force, progress=progress)
+
+
+@dataclass(frozen=True)
+class _Work:
+    """Frames, the loaded model, and what is to be done with them."""
+
+    given: GivenFrames
+    name: ModelName
+    predictor: Predictor
+    output: Path
+    settings: DescribeSettings
+    hasher: Hasher
+
+    def parameters(self, inputs: Sequence[dict[str, Any]]) -> dict[str, Any]:
+        """Return what the artifact records, given the records of the inputs."""
+        return {
+            "origin": {
+                "package": self.name.package,
+                "layer": self.predictor.layer,
+                "model_sha256": inputs[-1]["sha256"],
+            },
+            "batch_size": self.settings.batch_size,
+            "isolated": self.settings.isolated,
+            "references": self.given.keys,
+        }
+
+    def identify(self) -> dict[str, Any]:
+        """All that the rows depend on, without reading whole files."""
+        files = [*self.given.paths, self.predictor.file]
+        return {
+            "ltau_version": __version__,
+            "package": self.name.package,
+            "layer": self.predictor.layer,
+            "batch_size": self.settings.batch_size,
+            "isolated": self.settings.isolated,
+            "files": [[str(path.resolve()), *stamp(path.stat())] for path in files],
+        }
+
+
+def _tell_of(given: GivenFrames) -> None:
+    if given.isolated:
+        numbers = ", ".join(map(str, given.isolated[:5])) + (
+            ", ..." if len(given.isolated) > 5 else ""
+        )
+        log.warning(
+            "%s: left out %s frames of isolated atoms (config_type=IsolatedAtom: frames %s)",
+            given.paths[0], f"{len(given.isolated):,}", numbers,
+        )  # fmt: skip
+    for quantity, n in given.n_without.items():
+        if n:
+            log.warning(
+                "%s: %s of %s frames have no %s (reference %s)",
+                given.paths[0], f"{n:,}", f"{len(given):,}", given.keys[quantity], quantity,
+            )  # fmt: skip
+
+
+def _describe(work: _Work, *, resume: bool, force: bool, progress: Progress) -> DescribeResult:
+    given, output = work.given, work.output
+    if resume and output.exists():
+        old = _read_up_to_date(work, force=force)
+        if old is not None:
+            return DescribeResult(**old)
+        log.warning("%s is out of date; describing again", output)
+        force = True
+    first = work.predictor(next(given.batches(work.settings.batch_size)))
+    dtype = row_dtype(first)
+    with open_spool(output, work.identify(), dtype) as spool:
+        try:
+            _fill(spool, work, first, progress)
+        except InputError:
+            raise
+        except BaseException:
+            if spool.rows:
+                log.warning(
+                    "%s: %s of %s atoms are done and kept; the same command goes on from there",
+                    output, f"{spool.rows:,}", f"{given.ends[-1]:,}",
+                )  # fmt: skip
+            raise
+        with create_artifact(output, "described", units=UNITS, force=force) as artifact:
+            write_predictions(artifact, spool, dtype, given.natoms)
+            write_frames(
+                artifact, given.with_references(), given.labels, given.natoms, given.number
+            )
+            force_error, energy_error = mean_errors(artifact, given.natoms)
+            result = DescribeResult(
+                output=output,
+                units=UNITS,
+                n_atoms=int(given.ends[-1]),
+                n_frames=len(given),
+                n_isolated=len(given.isolated),
+                width=first.descriptors.shape[1],
+                layer=work.predictor.layer,
+                references=given.keys,
+                n_without_forces=given.n_without.get("forces", len(given)),
+                mean_force_error=force_error,
+                mean_energy_error=energy_error,
+            )
+            inputs = work.hasher.records()
+            told = {key: v for key, v in result.to_dict().items() if key != "output"}
+            artifact.finish(parameters=work.parameters(inputs), inputs=inputs, summary=told)
+    return result
+
+
+def _fill(spool: Spool, work: _Work, told: Prediction, progress: Progress) -> None:
+    """Describe the batches that the spool does not have yet; ``told`` is of the first one."""
+    given, ends, dtype = work.given, work.given.ends, row_dtype(told)
+    first = int(np.searchsorted(ends, spool.rows, side="right"))
+    if spool.rows:
+        log.warning(
+            "%s: continuing at frame %s of %s", work.output, f"{first:,}", f"{len(given):,}"
+        )
+    with progress("describing", int(ends[-1])) as advance:
+        advance(spool.rows)
+        for batch in given.batches(work.settings.batch_size, first):
+            natoms = given.natoms[first : first + len(batch)]
+            told = told if first == 0 else work.predictor(batch)
+            spool.append(to_rows(told, natoms, dtype))
+            advance(int(natoms.sum()))
+            first += len(batch)
+
+
+def _read_up_to_date(work: _Work, *, force: bool) -> dict[str, Any] | None:
+    """Read the summary of the result if it is what this job would make again.
+
+    Raises
+    ------
+    ArtifactError
+        If the file is no described artifact and may not be replaced.
+    """
+    inputs = work.hasher.records()
+    try:
+        with open_artifact(work.output, DescribedFile) as old:
+            same = to_json(old.parameters) == to_json(work.parameters(inputs)) and to_json(
+                old.inputs
+            ) == to_json(inputs)
+            found = dict(old.summary) | {"output": work.output, "up_to_date": True}
+    except ArtifactError:
+        if not force:
+            raise
+        return None
+    return found if same else None

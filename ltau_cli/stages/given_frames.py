@@ -1,0 +1,183 @@
+"""The frames that a model is to describe: what is known of them before it runs."""
+
+from __future__ import annotations
+
+import itertools
+from collections import Counter
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+
+from ltau_cli.artifacts.described import ReferenceFrame
+from ltau_cli.errors import InputError
+from ltau_cli.readers.frames import FrameLabels, label_atoms, quantities, read_frames
+
+# Names of reference values in frames, the first that is there: what MACE reads, what NequIP keeps
+# of the data set beside its predictions, and what ASE and most data sets have.
+REFERENCES: dict[str, tuple[str, ...]] = {
+    "forces": ("REF_forces", "original_dataset_forces", "forces", "force", "dft_forces"),
+    "energy": ("REF_energy", "original_dataset_total_energy", "original_dataset_energy", "energy"),
+}
+ISOLATED = "isolatedatom"  # config_type of the frames that MACE takes atomic energies from
+
+
+@dataclass(frozen=True)
+class GivenFrames:
+    """Frames of one or several files, one after the other; iterating reads them again.
+
+    Attributes
+    ----------
+    paths : tuple of Path
+    number : (n_frames,) int64
+        Place of each frame among all in the files, from 0.
+    natoms : (n_frames,) int64
+    labels : FrameLabels
+        Of every atom.
+    isolated : tuple of int
+        Numbers of frames of single atoms (``config_type=IsolatedAtom``) that are left out.
+    keys : dict of str to str
+        Name of the reference ``forces`` and ``energy`` in the frames, where there is any.
+    n_without : dict of str to int
+        Frames that have no reference of the name, where others have.
+    """
+
+    paths: tuple[Path, ...]
+    number: npt.NDArray[np.int64]
+    natoms: npt.NDArray[np.int64]
+    labels: FrameLabels
+    isolated: tuple[int, ...]
+    keys: dict[str, str]
+    n_without: dict[str, int]
+
+    @property
+    def ends(self) -> npt.NDArray[np.int64]:
+        """The atom after the last one of each frame, (n_frames,)."""
+        return np.cumsum(self.natoms)
+
+    def __len__(self) -> int:
+        return len(self.natoms)
+
+    def __iter__(self) -> Iterator[Any]:
+        wanted = iter(self.number.tolist())
+        following = next(wanted, None)
+        for number, frame in enumerate(_read(self.paths)):
+            if number == following:
+                yield frame
+                following = next(wanted, None)
+
+    def batches(self, size: int, first: int = 0) -> Iterator[list[Any]]:
+        """Yield lists of ``size`` frames from frame ``first`` on, which begins a batch."""
+        frames = itertools.islice(self, first, None)
+        while batch := list(itertools.islice(frames, size)):
+            yield batch
+
+    def with_references(self) -> Iterator[ReferenceFrame]:
+        """Yield each frame with its references."""
+        for frame in self:
+            yield ReferenceFrame(frame, self.reference_forces(frame), self.reference_energy(frame))
+
+    def reference_forces(self, frame: Any) -> npt.NDArray[np.float64]:
+        """Return the reference forces of a frame, (n_atoms, 3) eV/Å; NaN if it has none.
+
+        Raises
+        ------
+        InputError
+            If they have another shape.
+        """
+        values = self._reference(frame, "forces")
+        if values is None:
+            return np.full((len(frame), 3), np.nan)
+        if values.shape != (len(frame), 3):
+            raise InputError(
+                f"{self.paths[0]}: {self.keys['forces']} has shape {values.shape} in a frame of "
+                f"{len(frame)} atoms"
+            )
+        return values
+
+    def reference_energy(self, frame: Any) -> float:
+        """Return the reference energy of a frame, eV; NaN if it has none.
+
+        Raises
+        ------
+        InputError
+            If it is not one number.
+        """
+        values = self._reference(frame, "energy")
+        if values is None:
+            return np.nan
+        if values.size != 1:
+            raise InputError(f"{self.paths[0]}: {self.keys['energy']} of a frame is not one number")
+        return float(values.reshape(()))
+
+    def _reference(self, frame: Any, quantity: str) -> npt.NDArray[np.float64] | None:
+        there = quantities(frame)
+        key = self.keys.get(quantity)
+        return None if key not in there else np.asarray(there[key], dtype=np.float64)
+
+
+def look_through(
+    paths: Sequence[Path], *, isolated: bool = False, reference: str | None = None
+) -> GivenFrames:
+    """Read what is needed to plan the work.
+
+    Parameters
+    ----------
+    paths : sequence of Path
+        extxyz files, or described artifacts.
+    isolated : bool
+        Keep frames of isolated atoms.
+    reference : str, optional
+        Name of the reference forces; None takes the first of :data:`REFERENCES` that is there.
+
+    Raises
+    ------
+    InputError
+        If a file cannot be read, no frame is left, or none has the named reference.
+    """
+    number: list[int] = []
+    natoms: list[int] = []
+    species: list[str] = []
+    kinds: list[str] = []
+    alone: list[int] = []
+    names = REFERENCES | ({} if reference is None else {"forces": (reference,)})
+    seen: dict[str, Counter[str]] = {quantity: Counter() for quantity in names}
+    for i, frame in enumerate(_read(paths)):
+        kind = str(frame.info.get("config_type", ""))
+        if len(frame) == 1 and kind.lower() == ISOLATED and not isolated:
+            alone.append(i)
+            continue
+        number.append(i)
+        natoms.append(len(frame))
+        species += frame.get_chemical_symbols()
+        kinds.append(kind)
+        there = quantities(frame)
+        for quantity, known in names.items():
+            seen[quantity].update(name for name in known if name in there)
+    if not number:
+        raise InputError(
+            f"{paths[0]} holds isolated atoms only", hint="to describe these: --isolated"
+        )
+    keys = {
+        quantity: next(name for name in known if seen[quantity][name])
+        for quantity, known in names.items()
+        if seen[quantity]
+    }
+    if reference is not None and "forces" not in keys:
+        raise InputError(f"{paths[0]}: no frame has {reference}")
+    return GivenFrames(
+        tuple(paths),
+        np.array(number),
+        np.array(natoms),
+        label_atoms(natoms, species, kinds),
+        tuple(alone),
+        keys,
+        {quantity: len(number) - seen[quantity][key] for quantity, key in keys.items()},
+    )
+
+
+def _read(paths: Sequence[Path]) -> Iterator[Any]:
+    return itertools.chain.from_iterable(map(read_frames, paths))

@@ -1,0 +1,379 @@
+"""``ltau describe``, by a model of one's own; those of packages are in ``tests/models``."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+
+import ase.io
+import h5py
+import numpy as np
+import pytest
+from ase import Atoms
+
+import ltau_cli
+from ltau_cli.models import mace
+from ltau_cli.models.predict import Prediction, Predictor
+from tests.helpers import INPUT, OUTPUT, SAMPLE, USAGE, check, contents
+
+# Force is half the position and one more per call; the descriptors are distances from the middle.
+MODEL = """
+import numpy as np
+
+calls = []
+
+def describe(frames):
+    calls.append(len(frames))
+    middles = [f.positions - f.positions.mean(axis=0) for f in frames]
+    norms = np.concatenate([np.linalg.norm(m, axis=1) for m in middles])
+    return {
+        "descriptors": np.stack([norms, norms**2], axis=1),
+        "forces": np.concatenate([f.positions for f in frames]) / 2,
+        "energy": np.array([float(len(f)) for f in frames]),
+    }
+
+def dies(frames):
+    if len(calls) == 2:
+        raise SystemError
+    return describe(frames)
+
+def without_forces(frames):
+    return {"descriptors": describe(frames)["descriptors"]}
+
+def wrong_shape(frames):
+    return {"descriptors": np.ones((3, 2))}
+
+def not_finite(frames):
+    return {"descriptors": describe(frames)["descriptors"] * np.nan}
+
+def no_dict(frames):
+    return 3
+"""
+
+
+def make_frames(sizes=(3, 1, 4), key="REF_forces", seed=0):
+    """Frames whose reference forces are half the positions, off by (0.3, 0.4, 0): 0.5 eV/Å."""
+    rng = np.random.default_rng(seed)
+    frames = []
+    for i, n in enumerate(sizes):
+        frame = Atoms(["Cu", "O", "H", "Au"][:n], rng.normal(0, 3, (n, 3)), cell=[9, 9, 9 + i])
+        frame.pbc = [True, False, True]
+        frame.info["config_type"] = f"kind{i % 2}"
+        frame.info["REF_energy"] = n + 0.5 * n
+        frame.arrays[key] = frame.positions / 2 + [0.3, 0.4, 0]
+        frames.append(frame)
+    return frames
+
+
+@pytest.fixture
+def place(tmp_path, monkeypatch):
+    """A folder with a model and frames."""
+    monkeypatch.chdir(tmp_path)
+    Path("model.py").write_text(MODEL)
+    ase.io.write("frames.xyz", make_frames())
+    return tmp_path
+
+
+def describe(ltau, *words, function="describe", code=0):
+    result = ltau("describe", *words, "--model", f"python:model.py:{function}")
+    assert result.code == code, result.err
+    return result
+
+
+def test_what_is_stored(place, ltau):
+    done = describe(ltau, "frames.xyz")
+    assert "8 atoms in 3 frames, 2 features" in done.out
+    assert "mean force error 0.5 eV/Å" in done.out
+    assert "mean energy error 500 meV per atom" in done.out
+    found, frames = contents("frames.h5"), make_frames()
+    positions = np.concatenate([frame.positions for frame in frames])
+    np.testing.assert_allclose(found["positions"], positions, atol=1e-8)
+    np.testing.assert_allclose(found["forces"], positions / 2, atol=1e-8)
+    np.testing.assert_allclose(
+        found["reference_forces"] - found["forces"], np.tile([0.3, 0.4, 0], (8, 1)), atol=1e-7
+    )
+    assert found["species"].tolist() == ["Cu", "O", "H", "Cu", "Cu", "O", "H", "Au"]
+    assert found["structure"].tolist() == [0, 0, 0, 1, 2, 2, 2, 2]
+    assert found["config_type"].tolist() == ["kind0"] * 3 + ["kind1"] + ["kind0"] * 4
+    assert found["natoms"].tolist() == [3, 1, 4]
+    assert found["frame"].tolist() == [0, 1, 2]
+    assert found["energy"].tolist() == [3, 1, 4]
+    assert found["reference_energy"].tolist() == [4.5, 1.5, 6]
+    assert found["cell"][:, 2, 2].tolist() == [9, 10, 11]
+    assert found["pbc"].tolist() == [[True, False, True]] * 3
+    assert found["descriptors"].dtype == np.float32
+    assert found["descriptors"][3].tolist() == [0, 0]
+
+
+@pytest.mark.parametrize("batch", [1, 2, 100])
+def test_batches_change_nothing(place, ltau, batch):
+    describe(ltau, "frames.xyz", "-o", "a.h5")
+    describe(ltau, "frames.xyz", "-o", "b.h5", "--batch-size", batch)
+    one, other = contents("a.h5"), contents("b.h5")
+    assert one.keys() == other.keys()
+    for name in one:
+        np.testing.assert_array_equal(one[name], other[name])
+
+
+def test_several_files_are_one_set(place, ltau):
+    ase.io.write("more.xyz", make_frames((2, 2), seed=1))
+    describe(ltau, "frames.xyz", "more.xyz")
+    found = contents("frames.h5")
+    assert found["natoms"].tolist() == [3, 1, 4, 2, 2]
+    assert found["structure"].max() == 4
+
+
+def test_isolated_atoms_are_left_out_and_told(place, ltau):
+    alone = Atoms("H", info={"config_type": "IsolatedAtom", "REF_energy": -13.6})
+    ase.io.write("frames.xyz", [alone, *make_frames()])
+    done = describe(ltau, "frames.xyz")
+    assert "left out 1 frames of isolated atoms" in done.err
+    assert contents("frames.h5")["frame"].tolist() == [1, 2, 3]
+    done = describe(ltau, "frames.xyz", "--isolated", "--force")
+    assert "left out" not in done.err
+    assert "1 of 4 frames have no REF_forces" in done.err
+    found = contents("frames.h5")
+    assert found["natoms"].tolist() == [1, 3, 1, 4]
+    assert np.isnan(found["reference_forces"][0]).all()
+    assert np.isfinite(found["reference_forces"][1:]).all()
+
+
+@pytest.mark.parametrize("key", ["forces", "original_dataset_forces", "dft_forces"])
+def test_common_names_of_references(place, ltau, key):
+    ase.io.write("frames.xyz", make_frames(key=key))
+    assert f"(norm of the difference to {key})" in describe(ltau, "frames.xyz").out
+
+
+def test_a_name_of_ones_own(place, ltau):
+    ase.io.write("frames.xyz", make_frames(key="wb97x"))
+    assert "no reference forces" in describe(ltau, "frames.xyz").out
+    done = describe(ltau, "frames.xyz", "--reference-key", "wb97x", "--force")
+    assert "mean force error 0.5 eV/Å" in done.out
+
+
+def test_a_model_without_forces(place, ltau):
+    describe(ltau, "frames.xyz", function="without_forces")
+    assert {"forces", "energy"}.isdisjoint(contents("frames.h5"))
+
+
+def test_a_stopped_call_goes_on(place, ltau, monkeypatch):
+    describe(ltau, "frames.xyz", "-o", "whole.h5", "--batch-size", 1)
+    with pytest.raises(SystemError):
+        ltau("describe", "frames.xyz", "--model", "python:model.py:dies", "--batch-size", 1)
+    assert not Path("frames.h5").exists()
+    again = ltau("describe", "frames.xyz", "--model", "python:model.py:dies", "--batch-size", 1)
+    assert "continuing at frame 2 of 3" in again.err
+    assert again.code == 0
+    one, other = contents("whole.h5"), contents("frames.h5")
+    for name in one:
+        np.testing.assert_array_equal(one[name], other[name])
+    assert not list(place.glob(".frames*"))
+
+
+def test_resume_skips_what_is_up_to_date(place, ltau):
+    describe(ltau, "frames.xyz")
+    assert "up to date" in describe(ltau, "frames.xyz", "--resume").out
+    done = describe(ltau, "frames.xyz", "--resume", "--batch-size", 2)
+    assert "out of date" in done.err
+    assert "up to date" in describe(ltau, "frames.xyz", "--resume", "--batch-size", 2).out
+
+
+def test_the_same_bytes_again(place, ltau):
+    describe(ltau, "frames.xyz", "-o", "a.h5")
+    describe(ltau, "frames.xyz", "-o", "b.h5")
+    assert Path("a.h5").read_bytes() == Path("b.h5").read_bytes()
+
+
+@pytest.mark.parametrize(
+    ("function", "said"),
+    [
+        ("wrong_shape", "gives descriptors of shape (3, 2) for 3 frames with 8 atoms"),
+        ("not_finite", "NaN or infinite"),
+        ("no_dict", "does not return a dict with descriptors"),
+        ("nothing", "has no function nothing"),
+    ],
+)
+def test_a_function_that_does_not_do(place, ltau, function, said):
+    result = describe(ltau, "frames.xyz", function=function, code=INPUT)
+    check(result, INPUT, said, hint="hint:" in result.err)
+    assert not Path("frames.h5").exists()
+
+
+@pytest.mark.parametrize(
+    ("model", "code", "said"),
+    [
+        ("my.model", USAGE, "does not begin with a package"),
+        ("orb:my.model", USAGE, "does not begin with a package"),
+        ("python:model.py", USAGE, "names no function"),
+        ("python:other.py:describe", INPUT, "other.py: no such file"),
+        ("mace:my.model", INPUT, "cannot import mace"),
+        ("mace:*.pt", INPUT, "*.pt: no such files"),
+    ],
+)
+def test_a_model_that_is_none(place, ltau, model, code, said):
+    result = ltau("describe", "frames.xyz", "--model", model)
+    check(result, code, said, hint="hint:" in result.err)
+
+
+def test_targets_are_not_replaced(place, ltau):
+    describe(ltau, "frames.xyz")
+    describe(ltau, "frames.xyz", code=OUTPUT)
+    describe(ltau, "frames.xyz", "-o", "frames.xyz", "--force", code=OUTPUT)
+
+
+@pytest.fixture(scope="module")
+def sample(tmp_path_factory):
+    """A model artifact fitted on described frames of the sample data, and a described test set."""
+    folder = tmp_path_factory.mktemp("described")
+    model = folder / "m.py"
+    model.write_text(
+        Path("docs/own_model.py").read_text()
+        + "\nwhole = describe\n\ndef describe(frames):\n    told = whole(frames)\n"
+        "    told['forces'] += 0.02 * told['descriptors'][:, :3]\n    return told\n"
+    )
+    for name in ("train", "test_300K"):
+        ltau_cli.describe(SAMPLE / f"{name}.xyz", f"python:{model}:describe", folder / f"{name}.h5")
+    ltau_cli.ingest(SAMPLE / "logs", folder / "errors.h5")
+    settings = ltau_cli.FitSettings(k=10, loo="structure", index="exact")
+    ltau_cli.fit(folder / "errors.h5", folder / "train.h5", folder / "model.h5", settings=settings)
+    ltau_cli.score(folder / "test_300K.h5", folder / "model.h5", folder / "scores.h5")
+    return folder
+
+
+def test_fit_takes_structures_from_it(sample):
+    with ltau_cli.open_artifact(sample / "model.h5") as model:
+        assert model.read("loo_group").tolist() == np.repeat(np.arange(72), 55).tolist()
+
+
+def test_structures_and_groups_come_along(sample):
+    with h5py.File(sample / "scores.h5") as scores, h5py.File(sample / "test_300K.h5") as frames:
+        assert (scores["structure"][...] == frames["structure"][...]).all()
+        assert (scores["group"][...] == frames["species"][...]).all()
+        assert scores["structures/n_samples"][...].tolist() == [55] * 25
+
+
+def test_true_errors_are_norms_of_force_differences(sample, ltau):
+    with h5py.File(sample / "test_300K.h5") as frames:
+        norms = np.linalg.norm(frames["forces"][...] - frames["reference_forces"][...], axis=1)
+    np.save(sample / "norms.npy", norms)
+    told = [
+        json.loads(ltau("evaluate", sample / "scores.h5", sample / truth, "--json").out)
+        for truth in ("test_300K.h5", "norms.npy")
+    ]
+    assert told[0][0]["predictors"] == told[1][0]["predictors"]
+    done = ltau("calibrate", sample / "scores.h5", sample / "test_300K.h5", "--group", "species",
+                "-o", sample / "calibration.h5", "--force")  # fmt: skip
+    assert done.code == 0, done.err
+
+
+def test_it_is_taken_for_frames(sample, ltau, tmp_path):
+    out, chosen = tmp_path / "scored.xyz", tmp_path / "chosen.xyz"
+    pool = sample / "test_300K.h5"
+    assert ltau("export", sample / "scores.h5", "--frames", pool, "-o", out).code == 0
+    given, got = ase.io.read(SAMPLE / "test_300K.xyz", ":"), ase.io.read(out, ":")
+    assert len(got) == 25
+    for one, other in zip(given, got, strict=True):
+        np.testing.assert_allclose(other.positions, one.positions, atol=1e-8)
+        np.testing.assert_allclose(other.arrays["REF_forces"], one.arrays["REF_forces"], atol=1e-8)
+        assert other.get_chemical_symbols() == one.get_chemical_symbols()
+        assert "ltau_expected_error" in other.arrays
+    done = ltau("select", sample / "scores.h5", "-n", 2, "--frames", pool, "--descriptors", pool,
+                "--write", chosen, "-o", tmp_path / "chosen.txt")  # fmt: skip
+    assert done.code == 0, done.err
+    assert len(ase.io.read(chosen, ":")) == 2
+
+
+def test_it_is_taken_for_natoms_groups_and_frames_at_ingest(sample, ltau, tmp_path):
+    train = sample / "train.h5"
+    for option, label in (("--natoms", "structure"), ("--frames", "species"), ("--group", "group")):
+        out = tmp_path / f"{label}.h5"
+        assert ltau("ingest", SAMPLE / "logs", option, train, "-o", out).code == 0
+        wanted = contents(train)["structure" if option == "--natoms" else "species"]
+        assert contents(out)[label].tolist() == wanted.tolist()
+
+
+def test_another_force_field_is_refused(sample, ltau, tmp_path):
+    other = tmp_path / "other.py"
+    other.write_text(Path("docs/own_model.py").read_text())
+    pool = tmp_path / "pool.h5"
+    ltau_cli.describe(SAMPLE / "test_300K.xyz", f"python:{other}:describe", pool)
+    out = tmp_path / "scores.h5"
+    result = ltau("score", pool, "-m", sample / "model.h5", "-o", out)
+    check(result, INPUT, pool, "was described by another force field")
+    whole = f"{pool}:descriptors"
+    assert ltau("score", whole, "-m", sample / "model.h5", "-o", out).code == 0
+
+
+def test_another_artifact_is_no_descriptors(sample, ltau, tmp_path):
+    result = ltau("score", sample / "scores.h5", "-m", sample / "model.h5", "-o", tmp_path / "s.h5")
+    check(result, 4, "is of kind scores, but a described artifact is needed", hint=True)
+
+
+@pytest.fixture
+def checkpoints(place, monkeypatch):
+    """Checkpoints of epochs 0 to 6, by which forces are off by 4, 3.5, ... 1 eV/Å."""
+    Path("checkpoints").mkdir()
+    for epoch in range(7):
+        Path(f"checkpoints/my_run-12_epoch-{epoch}.pt").touch()
+
+    def load(file, device, layer):
+        off = np.array([0.3, 0.4, 0]) * (8 - int(Path(file).stem.rpartition("-")[2]) - 1)
+
+        def predict(frames):
+            positions = np.concatenate([frame.positions for frame in frames])
+            return Prediction(np.float32(positions), positions / 2 - off, None)
+
+        return Predictor(predict, Path(file))
+
+    monkeypatch.setattr(mace, "load", load)
+    return "mace:checkpoints/*.pt"
+
+
+def test_checkpoints_become_a_log(checkpoints, ltau):
+    done = ltau("describe", "frames.xyz", "--model", checkpoints, "--every", 3, "-o", "eval")
+    assert done.code == 0, done.err
+    assert "3 of 7 checkpoints (3 new)" in done.out
+    assert ltau("ingest", "eval", "-o", "errors.h5").code == 0
+    found = contents("errors.h5")
+    assert found["epoch"].tolist() == [0, 3, 6]
+    wanted = np.repeat([[4.0], [2.5], [1.0]], 8, axis=1)
+    np.testing.assert_allclose(found["errors"], wanted, rtol=1e-6)
+
+
+def test_the_last_checkpoint_is_always_in(checkpoints, ltau):
+    ltau("describe", "frames.xyz", "--model", checkpoints, "--every", 5, "-o", "eval")
+    assert sorted(path.name for path in Path("eval").iterdir()) == [
+        "force_errors_epoch_1.npy", "force_errors_epoch_6.npy",
+    ]  # fmt: skip
+
+
+def test_more_checkpoints_are_added_to_a_log(checkpoints, ltau):
+    words = ("describe", "frames.xyz", "--model", checkpoints, "-o", "eval")
+    ltau(*words)
+    check(ltau(*words), OUTPUT, "force_errors_epoch_0.npy exists already")
+    before = Path("eval/force_errors_epoch_3.npy").read_bytes()
+    Path("checkpoints/my_run-12_epoch-7.pt").touch()
+    assert "8 of 8 checkpoints (1 new)" in ltau(*words, "--resume").out
+    assert Path("eval/force_errors_epoch_3.npy").read_bytes() == before
+
+
+def test_checkpoints_of_two_runs_are_no_log(checkpoints, ltau):
+    Path("checkpoints/other_run-13_epoch-3.pt").touch()
+    result = ltau("describe", "frames.xyz", "--model", checkpoints, "-o", "eval")
+    check(result, INPUT, "are of the same epoch")
+
+
+def test_a_log_needs_references(checkpoints, ltau):
+    ase.io.write("frames.xyz", make_frames(key="mine"))
+    result = ltau("describe", "frames.xyz", "--model", checkpoints, "-o", "eval")
+    check(result, INPUT, "no frame has reference forces")
+    assert not Path("eval").exists()
+
+
+def test_frames_without_references_are_missing_in_a_log(checkpoints, ltau):
+    frames = make_frames()
+    del frames[1].arrays["REF_forces"]
+    ase.io.write("frames.xyz", frames)
+    ltau("describe", "frames.xyz", "--model", checkpoints, "-o", "eval")
+    errors = np.load("eval/force_errors_epoch_0.npy")
+    assert np.isnan(errors).tolist() == [False] * 3 + [True] + [False] * 4
