@@ -158,13 +158,18 @@ def hash_rows(block: npt.NDArray[np.float32]) -> npt.NDArray[np.int64]:
     return (np.frombuffer(b"".join(digests), dtype="<u8") >> np.uint64(1)).astype(np.int64)
 
 
+def _open_at_once(path: str, flags: int) -> int:
+    """Open a file; a pipe, which its reader will refuse, without waiting for somebody to write."""
+    return os.open(path, flags | os.O_NONBLOCK)
+
+
 def _digest(files: Sequence[Path], stopped: Event) -> tuple[int, str]:
     """Total size and sha256; of several files, the hash of their hashes in order."""
     sizes, digests = [], []
     buffer = memoryview(bytearray(PIECE))
     for path in files:
         digest = hashlib.sha256()
-        with path.open("rb", buffering=0) as file:
+        with open(path, "rb", buffering=0, opener=_open_at_once) as file:
             while (size := file.readinto(buffer)) and not stopped.is_set():
                 digest.update(buffer[:size])
             sizes.append(file.tell())

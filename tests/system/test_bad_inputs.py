@@ -2,14 +2,18 @@
 
 from __future__ import annotations
 
+import os
 import shutil
 import signal
+import subprocess
+import sys
 
 import click
+import numpy as np
 import pytest
 
 from ltau_cli.cli.main import ltau as group
-from tests.helpers import USAGE
+from tests.helpers import INPUT, USAGE
 from tests.system.bad_inputs import CASES, COMMANDS, judge, number_options
 from tests.system.privileges import bound_by_modes
 
@@ -90,3 +94,16 @@ def test_bad_inputs(part, good_files, tmp_path, ltau, monkeypatch):
         shutil.rmtree(folder)
     signal.signal(signal.SIGALRM, before)
     assert wrong == []
+
+
+def test_a_pipe_is_refused_without_waiting_for_it(tmp_path):
+    """In a process of its own, which also has to end."""
+    np.save(tmp_path / "log.npy", np.ones((2, 3), np.float32))
+    os.mkfifo(tmp_path / "pipe.xyz")
+    words = ["ingest", "log.npy", "--frames", "pipe.xyz", "-o", "out.h5"]
+    done = subprocess.run(
+        [sys.executable, "-m", "ltau_cli", *words], cwd=tmp_path, timeout=SECONDS,
+        capture_output=True, text=True, check=False,
+    )  # fmt: skip
+    assert done.returncode == INPUT
+    assert "error: pipe.xyz is a pipe" in done.stderr
