@@ -141,6 +141,24 @@ class Permutation:
 
 
 @dataclass(frozen=True)
+class Covariance:
+    """Symmetric matrices without a negative eigenvalue, in the last two dimensions."""
+
+    of_all: ClassVar[bool] = True
+
+    def holds(self, values: npt.NDArray[Any], sizes: Sizes) -> bool:
+        """See :class:`Rule`."""
+        known = np.nan_to_num(values)
+        room = 1e-9 * np.abs(known).max(initial=0.0)
+        if (np.abs(known - known.swapaxes(-1, -2)) > room).any():
+            return False
+        return not (np.linalg.eigvalsh(known) < -room).any()
+
+    def __str__(self) -> str:
+        return "a covariance: symmetric, no negative eigenvalue"
+
+
+@dataclass(frozen=True)
 class SomeInEachRow:
     """Rows of which none is all 0."""
 

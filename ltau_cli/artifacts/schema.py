@@ -10,6 +10,7 @@ from typing import Any
 from ltau_cli.artifacts import attributes
 from ltau_cli.artifacts.rules import (
     Above,
+    Covariance,
     Growing,
     Number,
     Offsets,
@@ -381,7 +382,7 @@ _MAPS = (
         "exponent_covariance", ("n_features", "n_features"), "float64", ONE,
         "covariance of the exponents: with the features x of a row as logarithms, less their "
         "center, the spread of its calibrated error is s = sqrt(x' covariance x)",
-        rules=(Within(-1e6, 1e6),),
+        rules=(Within(-1e6, 1e6), Covariance()),
     ),
     _optional(
         "draws", ("n_draws", "four"), "float64", ONE,
@@ -431,7 +432,7 @@ _MAPS = (
     ),
     _optional(
         "baselines/exponent_covariance", ("n_baselines", "n_features", "n_features"), "float64",
-        ONE, "as `exponent_covariance`", rules=(Within(-1e6, 1e6),),
+        ONE, "as `exponent_covariance`", rules=(Within(-1e6, 1e6), Covariance()),
     ),
     DatasetSpec(
         "baselines/coefficients", ("n_baselines", "n_coefficients"), "float64", ONE,

@@ -20,8 +20,8 @@ FREE = {
     "index/tree_offsets", "coefficients", "baselines/coefficients", "calibration/coefficients",
     "calibration/baselines/coefficients", "epoch", "sample_id", "group",
     "index/cell_axes", "index/cell_low", "index/cell_high",  # looser ones are as right
-    "exponent_center", "exponent_covariance", "calibration/exponent_center",
-    "calibration/exponent_covariance",
+    "exponent_center", "baselines/exponent_center", "calibration/exponent_center",
+    "calibration/baselines/exponent_center",
 }  # fmt: skip
 SHARES = {
     "uncertainty", "ood_pvalue", "quantile_levels", "levels", "calibrated_uncertainty", "cdf",

@@ -325,6 +325,11 @@ def link_to(given: Path, path: Path) -> None:
     path.symlink_to(given)
 
 
+def _is_stream(descriptor: int) -> bool:
+    """Whether it is standard output or error, or a copy of one."""
+    return any(os.path.sameopenfile(descriptor, stream) for stream in (1, 2))
+
+
 def break_call(call: str, error: int, after: int) -> None:
     """Let a call of the operating system that changes files fail after ``after`` of them."""
     real = getattr(os, call)
@@ -332,7 +337,7 @@ def break_call(call: str, error: int, after: int) -> None:
 
     def broken(*arguments: Any, **options: Any) -> Any:
         nonlocal calls
-        to_stream = call == "write" and arguments[0] in (1, 2)
+        to_stream = call == "write" and _is_stream(arguments[0])
         if to_stream or (call == "open" and not arguments[1] & os.O_CREAT):
             return real(*arguments, **options)
         calls += 1

@@ -9,6 +9,7 @@ import sys
 from pathlib import Path
 
 import ase.io
+import h5py
 import numpy as np
 import pytest
 
@@ -16,9 +17,11 @@ from tests.helpers import SAMPLE
 
 SCRIPTS = SAMPLE.parent / "benchmarks"
 TESTED = {
-    "calibration", "ingest", "reweighting", "scale", "scaling", "search", "selection", "suspects",
+    "calibration", "calibration_described", "ingest", "reweighting", "scale", "scaling", "search",
+    "selection", "suspects",
 }  # fmt: skip
-NEED_A_NETWORK = {"calibration_data", "make_descriptors"}  # torch; what they make is tested beside
+# torch; what the first two make is tested beside
+NEED_A_NETWORK = {"calibration_data", "make_descriptors", "recording"}
 
 QUERIES = ("train", "query_in", "query_ood")
 
@@ -55,6 +58,21 @@ def test_calibration(tmp_path):
     assert "\n900K" in out
     assert "90 % bound covers" in out
     assert "calibration structures" in figure.read_text()
+
+
+def test_calibration_described(tmp_path):
+    described = SAMPLE.parent / "tests" / "data" / "described-1.h5"
+    folder = tmp_path / "out"
+    run(SCRIPTS / "calibration_described.py", folder, SAMPLE / "logs", described, f"A={described}")
+    with h5py.File(described) as file:
+        off = file["forces"][:] - file["reference_forces"][:]
+        np.testing.assert_array_equal(
+            np.load(folder / "test_A_force_errors.npy"), np.sqrt((off**2).sum(axis=1))
+        )
+        np.testing.assert_array_equal(
+            np.load(folder / "train_descriptors.npy"), file["descriptors"][:]
+        )
+    assert (folder / "logs").resolve() == (SAMPLE / "logs").resolve()
 
 
 def test_search(tmp_path):
