@@ -1,7 +1,7 @@
 # make demo   set up and run the whole pipeline on sample_data/
 # make test   set up and run all checks and tests
 .DEFAULT_GOAL := help
-.PHONY: help fuzz bench experiments demo test test-fast test-models check docs faults sample-data constraints clean
+.PHONY: help fuzz bench experiments scorecard demo test test-fast test-models check docs faults sample-data constraints clean
 
 PYTHON ?= python3
 VENV ?= .venv
@@ -25,6 +25,7 @@ help:
 	@echo "make fuzz         feed every reader damaged files, a minute each (10 minutes)"
 	@echo "make bench        measure speed and memory beside numpy and FAISS (10 minutes)"
 	@echo "make experiments  retrain on chosen frames and with weights; find wrong labels (20 minutes)"
+	@echo "make scorecard    judge every way to get an error bar (an hour; QUICK=1: a minute)"
 	@echo "make sample-data  train the small force field again and remake sample_data/"
 	@echo "make constraints  write the installed versions to constraints.txt (see CONTRIBUTING.md)"
 	@echo "make clean        remove the environment and everything that was built"
@@ -106,6 +107,12 @@ experiments: $(VENV)/ltau
 	$(BIN)/python benchmarks/selection.py
 	$(BIN)/python benchmarks/reweighting.py
 	$(BIN)/python benchmarks/suspects.py
+
+# QUICK=1 judges the model of sample_data/ and trains nothing
+scorecard: $(VENV)/ltau
+	$(if $(QUICK),,$(BIN)/pip install --quiet torch==2.13.0)
+	$(if $(QUICK),,$(INSTALL) '.[scorecard]')
+	PYTHONPATH=benchmarks:sample_data OMP_NUM_THREADS=1 $(BIN)/python -m scorecard $(if $(QUICK),--quick)
 
 sample-data: $(VENV)/ltau
 	$(INSTALL) '.[sample]'

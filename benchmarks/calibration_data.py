@@ -73,9 +73,12 @@ def make_start(task: tuple[sample.FrameSet, int]) -> list[Atoms]:
     frame_set, start = task
     rng = np.random.default_rng([sample.SEED, frame_set.stream, start])
     hot = frame_set.temperature == sample.HOT  # it has to melt
-    sample.EQUILIBRATION_STEPS, sample.SPACING_STEPS = (1000, 200) if hot else (300, 100)
+    equilibration, spacing = (1000, 200) if hot else (300, 100)
     make = other_particle if frame_set.name == "test_other" else sample.random_particle
-    return sample.run_md(make(rng), frame_set.temperature, frame_set.frames_per_start, start, rng)
+    return sample.run_md(
+        make(rng), frame_set.temperature, frame_set.frames_per_start, start, rng,
+        equilibration=equilibration, spacing=spacing,
+    )  # fmt: skip
 
 
 def other_particle(rng: np.random.Generator) -> Atoms:

@@ -46,6 +46,7 @@ FRICTION = 0.01  # 1/fs
 EQUILIBRATION_STEPS = 1000  # 5 ps
 SPACING_STEPS = 200  # 1 ps between frames
 CUTOFF = 6.0  # Å, of the model
+SHORTEST = 1.5  # Å, the distance that its innermost radial function is centred on
 
 
 @dataclass(frozen=True)
@@ -83,30 +84,44 @@ def random_particle(rng: np.random.Generator) -> Atoms:
 
 def labeled_copy(atoms: Atoms, **info: float) -> Atoms:
     """Copy without calculator, with REF_energy (eV) and REF_forces (n, 3) in eV/Å."""
-    frame = Atoms(atoms.get_chemical_symbols(), positions=atoms.positions - atoms.positions.mean(0))
+    frame = Atoms(
+        atoms.get_chemical_symbols(),
+        positions=atoms.positions - atoms.positions.mean(0),
+        cell=atoms.cell,
+        pbc=atoms.pbc,
+    )
     frame.info.update(info, REF_energy=float(atoms.get_potential_energy()))
     frame.set_array("REF_forces", atoms.get_forces())
     return frame
 
 
 def run_md(
-    atoms: Atoms, temperature: float, n_frames: int, start: int, rng: np.random.Generator
+    atoms: Atoms,
+    temperature: float,
+    n_frames: int,
+    start: int,
+    rng: np.random.Generator,
+    *,
+    equilibration: int = EQUILIBRATION_STEPS,
+    spacing: int = SPACING_STEPS,
+    time_step: float = TIME_STEP,
+    friction: float = FRICTION,
 ) -> list[Atoms]:
-    """Langevin MD of a relaxed particle: equilibrate, then one frame every picosecond."""
+    """Langevin MD of relaxed atoms: equilibrate, then one frame every `spacing` steps."""
     thermal_momenta = np.sqrt(units.kB * temperature * atoms.get_masses())[:, None]
     atoms.set_momenta(thermal_momenta * rng.standard_normal((len(atoms), 3)))
     dynamics = Langevin(
         atoms,
-        timestep=TIME_STEP * units.fs,
+        timestep=time_step * units.fs,
         temperature_K=temperature,
-        friction=FRICTION / units.fs,
+        friction=friction / units.fs,
         fixcm=False,
         rng=rng,
     )
-    dynamics.run(EQUILIBRATION_STEPS)
+    dynamics.run(equilibration)
     frames = []
     for _ in range(n_frames):
-        dynamics.run(SPACING_STEPS)
+        dynamics.run(spacing)
         frames.append(labeled_copy(atoms, start=start, temperature_K=temperature))
     return frames
 
@@ -147,28 +162,31 @@ class Batch:
     """Some frames as tensors; atoms of all frames follow one another.
 
     species (n,), frame (n,) and edges (2, n_edges) are integers; natoms (n_frames,);
-    positions (n, 3) in Å; energy (n_frames,) in eV; forces (n, 3) in eV/Å.
+    positions (n, 3) in Å; shifts (n_edges, 3) in Å, from the sender to its periodic image;
+    energy (n_frames,) in eV; forces (n, 3) in eV/Å.
     """
 
     species: Tensor
     frame: Tensor
     edges: Tensor
+    shifts: Tensor
     natoms: Tensor
     positions: Tensor
     energy: Tensor
     forces: Tensor
 
 
-def to_batch(atoms: Atoms, cutoff: float = CUTOFF) -> Batch:
-    """One labeled frame as a Batch. For clusters only: periodic images are not handled."""
-    if atoms.pbc.any():
-        raise ValueError("make_sample_data handles clusters only, but a frame is periodic")
-    receivers, senders = neighbor_list("ij", atoms, cutoff)
-    order = np.lexsort((senders, receivers))
+def to_batch(
+    atoms: Atoms, cutoff: float = CUTOFF, known_species: Sequence[str] = SPECIES
+) -> Batch:
+    """One labeled frame as a Batch."""
+    receivers, senders, images = neighbor_list("ijS", atoms, cutoff)
+    order = np.lexsort((*images.T, senders, receivers))
     return Batch(
-        species=torch.tensor([SPECIES.index(symbol) for symbol in atoms.get_chemical_symbols()]),
+        species=torch.tensor([known_species.index(s) for s in atoms.get_chemical_symbols()]),
         frame=torch.zeros(len(atoms), dtype=torch.long),
         edges=torch.tensor(np.stack([receivers[order], senders[order]])),
+        shifts=torch.tensor(images[order] @ atoms.cell.array, dtype=torch.float32),
         natoms=torch.tensor([len(atoms)]),
         positions=torch.tensor(atoms.positions, dtype=torch.float32),
         energy=torch.tensor([atoms.info["REF_energy"]], dtype=torch.float32),
@@ -186,6 +204,7 @@ def join(batches: Sequence[Batch]) -> Batch:
         edges=torch.cat(
             [b.edges + int(k) for b, k in zip(batches, first_atoms, strict=False)], dim=1
         ),
+        shifts=torch.cat([b.shifts for b in batches]),
         natoms=torch.cat([b.natoms for b in batches]),
         positions=torch.cat([b.positions for b in batches]),
         energy=torch.cat([b.energy for b in batches]),
@@ -228,12 +247,15 @@ class Model(nn.Module):
         n_interactions: int = 2,
         descriptor_width: int = 16,
         cutoff: float = CUTOFF,
+        shortest: float = SHORTEST,
+        species: Sequence[str] = SPECIES,
     ) -> None:
         super().__init__()
         self.cutoff = cutoff
-        self.register_buffer("centres", torch.linspace(1.5, cutoff, n_radial))
+        self.species = tuple(species)
+        self.register_buffer("centres", torch.linspace(shortest, cutoff, n_radial))
         self.register_buffer("energy_shift", torch.zeros(()))  # eV/atom, set by `train`
-        self.embedding = nn.Embedding(len(SPECIES), width)
+        self.embedding = nn.Embedding(len(species), width)
         self.interactions = nn.ModuleList(
             Interaction(width, n_radial) for _ in range(n_interactions)
         )
@@ -254,6 +276,7 @@ class Model(nn.Module):
         positions = batch.positions.detach().requires_grad_(True)
         receivers, senders = batch.edges
         vectors = positions.index_select(0, senders) - positions.index_select(0, receivers)
+        vectors = vectors + batch.shifts
         radial = self.radial(vectors.norm(dim=1))
         features = self.embedding(batch.species)
         for interaction in self.interactions:
@@ -288,6 +311,8 @@ def train(
     learning_rate: float = 3e-3,
     final_learning_rate: float = 3e-5,
     energy_weight: float = 10.0,
+    species: Sequence[str] = SPECIES,
+    shortest: float = SHORTEST,
 ) -> Model:
     """Fit a new Model to labeled frames with Adam and return it as it is after the last epoch.
 
@@ -295,11 +320,13 @@ def train(
     on_epoch: called as on_epoch(epoch, errors) after each epoch, epochs counted from 0. errors
         (n_atoms,) float32 is the norm of the force error of every atom in eV/Å, in the order of
         the frames, by the model as it was when the batch with that atom was visited.
+    species: chemical symbols that the model will know.
+    shortest: see SHORTEST.
     """
     torch.manual_seed(seed)
     shuffle = np.random.default_rng(seed)
-    model = Model()
-    singles = [to_batch(frame) for frame in frames]
+    model = Model(shortest=shortest, species=species)
+    singles = [to_batch(frame, model.cutoff, model.species) for frame in frames]
     natoms = np.array([len(frame) for frame in frames])
     first_atom = np.concatenate([[0], np.cumsum(natoms)])
     loss_weights = torch.tensor(
@@ -341,7 +368,7 @@ def evaluate(model: Model, frames: Sequence[Atoms]) -> tuple[np.ndarray, np.ndar
     model.eval()
     descriptors, forces, energies = [], [], []
     for frame in frames:
-        energy, force, descriptor = model(to_batch(frame))
+        energy, force, descriptor = model(to_batch(frame, model.cutoff, model.species))
         energies.append(energy.detach().numpy())
         forces.append(force.detach().numpy())
         descriptors.append(descriptor.detach().numpy())

@@ -1,0 +1,87 @@
+"""How good is every way to get an error bar? Make the systems, train, judge, write the page.
+
+    export PYTHONPATH=benchmarks:sample_data
+    python -m scorecard                            # make scorecard
+    python -m scorecard --quick                    # make scorecard QUICK=1
+    python -m scorecard --data FOLDER [SET ...]
+
+The whole makes the test systems of ``systems.py`` and trains four networks on each; it needs
+``pip install ltau[scorecard]``, keeps each set of frames and each model in ``--cache``, and goes
+on there when it was interrupted. It writes ``scorecard.csv``, ``scorecard.svg`` and the tables of
+``scorecard.md`` into docs/.
+
+``--quick`` judges the model of sample_data/, which needs no training. ``--data`` judges a model of
+yours: FOLDER as ``benchmarks/calibration.py`` describes it, or with such folders ``seed_*`` in it,
+models of the same frames. The first SET, drawn like the training set, is calibrated on.
+"""
+
+from __future__ import annotations
+
+import argparse
+from collections.abc import Iterator
+from concurrent.futures import ProcessPoolExecutor
+from multiprocessing import get_context
+from pathlib import Path
+
+from scorecard.judge import judge
+from scorecard.page import draw, write_csv, write_page
+
+ROOT = Path(__file__).resolve().parents[2]
+Task = tuple[Path, str, list[str] | None, int]
+
+
+def main() -> None:
+    """Do all of it."""
+    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    parser.add_argument(
+        "sets", nargs="*", help="with --data: test sets, that to calibrate on first"
+    )
+    parser.add_argument("--data", type=Path, help="a folder of yours instead of the test systems")
+    parser.add_argument("--quick", action="store_true", help="the model of sample_data/")
+    parser.add_argument("--cache", type=Path, default=ROOT / "build" / "scorecard")
+    parser.add_argument("--output", type=Path, help="folder of the results (docs/, or the cache)")
+    parser.add_argument(
+        "--splits", type=int, help="choices of the calibration frames (10; quick: 3)"
+    )
+    parser.add_argument("--processes", type=int, default=2)
+    chosen = parser.parse_args()
+    if chosen.quick:
+        chosen.data = ROOT / "sample_data"
+    splits = chosen.splits or (3 if chosen.quick else 10)
+    output = chosen.output or (chosen.cache if chosen.data else ROOT / "docs")
+    output.mkdir(parents=True, exist_ok=True)
+    with ProcessPoolExecutor(chosen.processes, get_context("spawn")) as workers:
+        if chosen.data:
+            tasks = list(given(chosen.data, chosen.sets or None, splits))
+        else:
+            tasks = list(made(workers, chosen.cache, splits))
+        found = list(workers.map(judge, tasks))
+    records = [record for of_case, _ in found for record in of_case]
+    about = [record for _, of_case in found for record in of_case]
+    write_csv(records, about, output / "scorecard.csv")
+    draw(records, output / "scorecard.svg")
+    write_page(records, about, output / "scorecard.md")
+    print((output / "scorecard.md").read_text() if chosen.data else f"wrote {output}/scorecard.*")
+
+
+def given(folder: Path, sets: list[str] | None, splits: int) -> Iterator[Task]:
+    """Judge the model in a folder, or each of those in it."""
+    for model in sorted(folder.glob("seed_*")) or [folder]:
+        yield model, folder.resolve().name, sets, splits
+
+
+def made(workers: ProcessPoolExecutor, cache: Path, splits: int) -> Iterator[Task]:
+    """Make the test systems, or what is missing of them, and judge each model."""
+    from scorecard.models import make_system
+    from scorecard.systems import SETS, SYSTEMS
+
+    numbers = range(len(SYSTEMS))
+    folders = workers.map(make_system, numbers, [cache] * len(SYSTEMS))
+    for system, of_system in zip(SYSTEMS, folders, strict=True):
+        print(f"{system.name}: {len(of_system)} models", flush=True)
+        for folder in of_system:
+            yield folder, system.name, list(SETS), splits
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,145 @@
+"""What one model says of every set, in a folder that ``benchmarks/calibration.py`` describes."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterator
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+from calibration import find_sets, read_errors
+
+Floats = npt.NDArray[np.float64]
+Flags = npt.NDArray[np.bool_]
+
+CALIBRATION_FRAMES = 20
+
+
+@dataclass(frozen=True)
+class Judged:
+    """The n atoms of one set of frames.
+
+    Attributes
+    ----------
+    descriptors : (n, d) float64
+    species : (n,) str
+    structure, cluster : (n,) int64
+        Frame of each atom, and what its frame was drawn together with, such as a trajectory.
+    error : (n,) float64
+        Size of the force error of the model that is judged.
+    forces : list of (n, 3) float64
+        Predicted by this model and by those of other seeds beside it, this one's first.
+    true : (n, 3) float64 or None
+        True forces, where there are models beside it.
+    """
+
+    descriptors: Floats
+    species: npt.NDArray[Any]
+    structure: npt.NDArray[np.int64]
+    cluster: npt.NDArray[np.int64]
+    error: Floats
+    forces: list[Floats] = field(default_factory=list)
+    true: Floats | None = None
+
+
+@dataclass(frozen=True)
+class Case:
+    """One model.
+
+    Attributes
+    ----------
+    folder : Path
+    system, seed : str
+    train_descriptors : (n, d) float64
+    train_species : (n,) str
+    last_error : (n,) float64
+        Force error of each training atom at the last epoch.
+    train_frames : int
+    training_seconds : float
+        Processor time of the training; nan if it is not known.
+    sets : dict of str to Judged
+        The first one is drawn like the training set.
+    """
+
+    folder: Path
+    system: str
+    seed: str
+    train_descriptors: Floats
+    train_species: npt.NDArray[Any]
+    last_error: Floats
+    train_frames: int
+    training_seconds: float
+    sets: dict[str, Judged]
+
+    @property
+    def near(self) -> Judged:
+        """The set that is calibrated on."""
+        return next(iter(self.sets.values()))
+
+    @property
+    def members(self) -> int:
+        """How many models of other seeds there are, this one among them."""
+        return min(len(judged.forces) for judged in self.sets.values())
+
+
+def read_case(folder: Path, system: str, names: list[str] | None = None) -> Case:
+    """Read a model; folders ``seed_*`` beside it are its ensemble."""
+    peers = sorted(folder.parent.glob("seed_*")) if folder.name.startswith("seed_") else []
+    here = peers.index(folder) if peers else 0
+    ring = peers[here:] + peers[:here]
+    natoms = np.load(folder / "train_natoms.npy")
+    species = folder / "train_species.npy"
+    seconds = folder / "seconds.json"
+    return Case(
+        folder=folder,
+        system=system,
+        seed=folder.name.removeprefix("seed_") if peers else "0",
+        train_descriptors=np.load(folder / "train_descriptors.npy").astype(np.float64),
+        train_species=np.load(species) if species.exists() else np.full(natoms.sum(), "?"),
+        last_error=last_epoch(folder / "logs"),
+        train_frames=len(natoms),
+        training_seconds=json.loads(seconds.read_text()) if seconds.exists() else float("nan"),
+        sets={name: read_judged(folder, ring, name) for name in names or find_sets(folder)},
+    )
+
+
+def read_judged(folder: Path, ring: list[Path], name: str) -> Judged:
+    natoms = np.load(folder / f"test_{name}_natoms.npy")
+    structure = np.repeat(np.arange(len(natoms)), natoms)
+    clusters = folder / f"test_{name}_clusters.npy"
+    cluster = np.load(clusters) if clusters.exists() else np.arange(len(natoms))
+    return Judged(
+        descriptors=np.load(folder / f"test_{name}_descriptors.npy").astype(np.float64),
+        species=np.load(folder / f"test_{name}_species.npy"),
+        structure=structure,
+        cluster=cluster[structure],
+        error=read_errors(folder, name),
+        forces=[np.load(f / f"test_{name}_forces_pred.npy").astype(np.float64) for f in ring],
+        true=np.load(folder / f"test_{name}_forces_true.npy") if ring else None,
+    )
+
+
+def last_epoch(logs: Path) -> Floats:
+    """Error of each training atom in the last file of a log, (n,)."""
+    last = max(logs.glob("*.npy"), key=lambda path: int(path.stem.split("_")[-1]))
+    values = np.load(last).astype(np.float64)
+    return np.asarray(values if values.ndim == 1 else np.linalg.norm(values, axis=-1))
+
+
+def splits(near: Judged, n: int) -> Iterator[Flags]:
+    """Choose the atoms to calibrate on, n times: those of whole trajectories.
+
+    As many as hold :data:`CALIBRATION_FRAMES` frames, or half of all frames if there are few.
+    """
+    frames = len(np.unique(near.structure))
+    wanted = min(CALIBRATION_FRAMES, frames // 2)
+    for seed in range(n):
+        chosen = np.zeros(len(near.error), dtype=bool)
+        for cluster in np.random.default_rng(seed).permutation(np.unique(near.cluster)):
+            if len(np.unique(near.structure[chosen])) >= wanted:
+                break
+            chosen |= near.cluster == cluster
+        yield chosen

@@ -1,0 +1,78 @@
+"""How good are the bars of some atoms?"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+from calibration import LEVELS
+
+from ltau_cli.core.calibration.metrics import crps, rank_correlation, rank_within
+from scorecard.cases import Floats
+from scorecard.ways import BOUNDS, Bars
+
+SLABS = 10
+FAR_TIMES = 2.0  # an error above this many times the 95 % quantile in domain is a large one
+
+
+@dataclass(frozen=True)
+class Truth:
+    """What is known of the n atoms that are judged.
+
+    Attributes
+    ----------
+    error, distance : (n,) float64
+        True error, and relative distance from the training set, the same for every way.
+    species : (n,) str
+    large : (n,) bool
+        Whether the error is a large one, see :data:`FAR_TIMES`.
+    """
+
+    error: Floats
+    distance: Floats
+    species: npt.NDArray[Any]
+    large: npt.NDArray[np.bool_]
+
+
+def measure(bars: Bars, truth: Truth) -> dict[str, float]:
+    """All measures of one set; nan where one has no meaning."""
+    covered = truth.error[:, None] <= bars.bounds
+    found = {}
+    slabs = np.array_split(np.argsort(truth.distance, kind="stable"), SLABS)
+    for i, level in enumerate(BOUNDS):
+        name = f"{100 * level:g}"
+        found[f"coverage_{name}"] = float(covered[:, i].mean())
+        found[f"worst_slab_{name}"] = worst_slab(covered[:, i], slabs)
+        found[f"width_{name}"] = float(bars.bounds[:, i].mean())
+    return found | {
+        "rank": or_nan(rank_correlation(bars.mean, truth.error)),
+        "rank_within_species": or_nan(rank_within(bars.mean, truth.error, truth.species)),
+        "auroc": auroc(bars.mean, truth.large),
+        "crps": float(crps(truth.error, bars.quantiles, LEVELS).mean()),
+        "predicted_over_true": float(bars.mean.mean() / truth.error.mean()),
+    }
+
+
+def worst_slab(covered: npt.NDArray[np.bool_], slabs: list[npt.NDArray[np.int64]]) -> float:
+    """Smallest share that is covered in one of the slabs, each some rows."""
+    return float(min(covered[slab].mean() for slab in slabs if len(slab)))
+
+
+def auroc(score: Floats, positive: npt.NDArray[np.bool_]) -> float:
+    """Chance that a positive has a higher score than a negative, ties count half.
+
+    nan where all or none are positive.
+    """
+    from scipy.stats import rankdata
+
+    n, m = int(positive.sum()), int((~positive).sum())
+    if not n or not m:
+        return float("nan")
+    above = rankdata(score)[positive].sum() - n * (n + 1) / 2
+    return float(above / (n * m))
+
+
+def or_nan(value: float | None) -> float:
+    return float("nan") if value is None else value
