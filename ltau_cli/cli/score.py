@@ -175,6 +175,7 @@ def command(
       ltau score huge.npy --shard $SLURM_ARRAY_TASK_ID/$SLURM_ARRAY_TASK_COUNT
     """
     from ltau_cli.stages import score
+    from ltau_cli.stages.scoring.work import Job
 
     _check_usage(descriptors, output, folder, as_json, resume)
     if frames is None and settings["cutoff"] is not None:
@@ -197,7 +198,7 @@ def command(
         jobs = score.jobs_in_folder(descriptors, folder, part)
     else:
         result = output or Path(score.result_name("scores", part))
-        jobs = [score.Job(descriptors[0], result, natoms, group)]
+        jobs = [Job(descriptors[0], result, natoms, group)]
     jobs = [replace(job, features=places, frames=frames) for job in jobs]
     results = score.run_many(
         jobs, model, settings=ScoreSettings(part=part, **settings), threads=threads,
