@@ -176,9 +176,7 @@ class Batch:
     forces: Tensor
 
 
-def to_batch(
-    atoms: Atoms, cutoff: float = CUTOFF, known_species: Sequence[str] = SPECIES
-) -> Batch:
+def to_batch(atoms: Atoms, cutoff: float = CUTOFF, known_species: Sequence[str] = SPECIES) -> Batch:
     """One labeled frame as a Batch."""
     receivers, senders, images = neighbor_list("ijS", atoms, cutoff)
     order = np.lexsort((*images.T, senders, receivers))

@@ -25,8 +25,8 @@ if TYPE_CHECKING:
 @click.option(
     "--method",
     type=click.Choice(get_args(Method)),
-    help="How to map expected to true errors.  [default: the best by cross-validation over the "
-    "structures; distance where it cannot tell]",
+    help="How to map expected to true errors.  [default: distance; with several sets "
+    "the best by cross-validation over the structures]",
 )
 @click.option("--compare", is_flag=True, help="Show the cross-validation of all methods.")
 @click.option(

@@ -164,7 +164,7 @@ class CalibrateSettings(_Settings):
     Attributes
     ----------
     method : str or None
-        None takes the best by cross-validation over the structures of the fit.
+        None takes ``distance``, or with several sets the best by cross-validation.
     group : str or None
         Give each group bounds of its own: a file of labels, or ``species`` or ``group``.
     clusters : tuple of str

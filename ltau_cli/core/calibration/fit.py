@@ -26,9 +26,9 @@ from ltau_cli.core.calibration.threshold import StoredCdf, threshold_scale
 from ltau_cli.core.choices import Method
 from ltau_cli.errors import ComputeError
 
-# In order of preference: the first is taken unless another's cross-validated CRPS is clearly
-# better, because cross-validation only sees rows like the calibration rows, and `distance` also
-# holds away from them.
+# In order of preference: the first is taken, unless the rows come from several sets and another's
+# cross-validated CRPS is clearly better. Cross-validation in one set only sees rows like those of
+# that set, and `distance` also holds away from them.
 METHODS: Mapping[Method, Callable[[Rows, Floats], ErrorMap]] = {
     "distance": maps.fit_distance,
     "scale": maps.fit_scale,
@@ -82,7 +82,7 @@ def fit_calibration(
     distance_bins: int = 1,
     seed: int = 0,
 ) -> Fitted:
-    """Fit the method that cross-validation over draws finds best, or nearly so.
+    """Fit the first method, or of several sets the best by cross-validation over draws.
 
     A draw is a cluster if the rows know theirs, else a structure, else a row. Every ratio of true
     to predicted error that a bound is made of comes from a map that was fitted without the row's
@@ -123,7 +123,8 @@ def fit_calibration(
     _check_fold_errors(fold, true_error)
     tried = {method: cross_validate(method, rows, true_error, seed=seed) for method in methods}
     compared = {method: scores for method, (_, _, scores) in tried.items()}
-    method = _choose(compared)
+    several_sets = rows.dataset is not None and len(np.unique(rows.dataset)) > 1
+    method = _choose(compared, several_sets=several_sets)
     n_draws = int(rows.draw.max()) + 1
     needed = [draws_needed(level) for level in levels]
     cells, parts, small, merged = _make_cells(
@@ -230,9 +231,11 @@ def cross_validate(
     return mean, spread, np.bincount(rows.draw, weights=scores) / n
 
 
-def _choose(compared: Mapping[Method, Floats]) -> Method:
-    """Take the first method, unless another is better by more than chance and `NEARLY`."""
+def _choose(compared: Mapping[Method, Floats], *, several_sets: bool) -> Method:
+    """Take the first method, or of several sets one that is better by more than `NEARLY`."""
     order = [method for method in METHODS if method in compared]
+    if not several_sets:
+        return order[0]
     best = min(order, key=lambda method: float(compared[method].mean()))
     for method in order:
         loss = compared[method] - compared[best]

@@ -279,14 +279,18 @@ def test_distance_bins_hold_near_and_far():
     ],
 )
 def test_methods_are_preferred_in_order(scores, chosen):
-    assert cal._choose({name: np.full(20, score) for name, score in scores.items()}) == chosen
+    compared = {name: np.full(20, score) for name, score in scores.items()}
+    assert cal._choose(compared, several_sets=True) == chosen
+    preferred = [name for name in cal.METHODS if name in scores]
+    assert cal._choose(compared, several_sets=False) == preferred[0]
 
 
 def test_no_method_wins_by_chance():
     few = {"distance": np.full(9, 1.5), "scale": np.full(9, 1.0)}
-    assert cal._choose(few) == "distance"
+    assert cal._choose(few, several_sets=True) == "distance"
     noise = np.random.default_rng(0).normal(1.0, 1.0, 20)
-    assert cal._choose({"distance": noise, "scale": np.full(20, 0.9 * noise.mean())}) == "distance"
+    scores = {"distance": noise, "scale": np.full(20, 0.9 * noise.mean())}
+    assert cal._choose(scores, several_sets=True) == "distance"
 
 
 @pytest.mark.slow
@@ -294,7 +298,9 @@ def test_the_method_of_the_lowest_cross_validated_crps_is_taken():
     def law(rows, rng):  # no power of the expected error
         return np.where(rows.expected_error > 1, 20.0, 1.0) * rng.gamma(20.0, 0.05, len(rows))
 
-    rows, truth = make(2000, law=law)
+    one_set, truth = make(2000, law=law)
+    assert fit(one_set, truth, methods=list(cal.TRIED)).calibration.method == "distance"
+    rows = replace(one_set, dataset=np.arange(2000) // 1000)
     found = fit(rows, truth, methods=list(cal.TRIED))
     assert found.calibration.method == "isotonic"
     assert list(found.compared) == list(cal.TRIED)
