@@ -41,13 +41,13 @@ def main() -> None:
     parser.add_argument("--cache", type=Path, default=ROOT / "build" / "scorecard")
     parser.add_argument("--output", type=Path, help="folder of the results (docs/, or the cache)")
     parser.add_argument(
-        "--splits", type=int, help="choices of the calibration frames (10; quick: 3)"
+        "--splits", type=int, help="choices of the calibration frames (5; quick: 3)"
     )
     parser.add_argument("--processes", type=int, default=2)
     chosen = parser.parse_args()
     if chosen.quick:
         chosen.data = ROOT / "sample_data"
-    splits = chosen.splits or (3 if chosen.quick else 10)
+    splits = chosen.splits or (3 if chosen.quick else 5)
     output = chosen.output or (chosen.cache if chosen.data else ROOT / "docs")
     output.mkdir(parents=True, exist_ok=True)
     with ProcessPoolExecutor(chosen.processes, get_context("spawn")) as workers:

@@ -197,6 +197,7 @@ SHOWN: dict[str, dict[str, Any]] = {
     LTAU: {"color": "#0072B2", "lw": 2.2, "marker": "o", "ms": 4, "zorder": 5},
     "ltau, committee of two": {"color": "#0072B2", "ls": ":"},
     "ltau, no structures": {"color": "#56B4E9", "ls": "-."},
+    "ltau, method scale": {"color": "#56B4E9"},
     "ltau, last epoch": {"color": "#56B4E9", "ls": "--"},
     "published LTAU": {"color": "#E69F00"},
     "ensemble of two": {"color": "#009E73", "ls": "--"},

@@ -11,7 +11,7 @@ the frames as draws, which is how ltau makes its own (``weighted_quantiles``).
 from __future__ import annotations
 
 import tempfile
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from functools import partial
 from pathlib import Path
@@ -22,6 +22,7 @@ from calibration import LEVELS, Scored, prepare, threshold_scale
 
 from ltau_cli.core.calibration.fit import TRIED, fit_calibration, weighted_quantiles
 from ltau_cli.core.calibration.maps import Rows
+from ltau_cli.core.choices import Method
 from ltau_cli.stages.settings import FitSettings
 from scorecard.cases import Case, Flags, Floats, Judged
 
@@ -105,12 +106,17 @@ def with_committee(rows: Rows, judged: Judged) -> Rows:
 
 
 def calibrate_ltau(
-    rows: Mapping[str, Rows], case: Case, chosen: Flags, seed: int, baseline: str | None = None
+    rows: Mapping[str, Rows],
+    case: Case,
+    chosen: Flags,
+    seed: int,
+    baseline: str | None = None,
+    methods: Sequence[Method] = TRIED,
 ) -> dict[str, Bars]:
     """As ``ltau calibrate`` does, or one of the baselines that it fits beside."""
     near = next(iter(rows.values()))
     fitted = fit_calibration(
-        near.take(chosen), case.near.error[chosen], methods=TRIED, levels=BOUNDS,
+        near.take(chosen), case.near.error[chosen], methods=methods, levels=BOUNDS,
         thresholds=np.zeros(0), seed=seed,
     ).calibration  # fmt: skip
     bars = {}
@@ -274,6 +280,10 @@ WAYS = {
     "ltau, no structures": Way(
         "atoms that are not known to belong together", 1,
         partial(rows_of, change=without_structures), calibrate_ltau,
+    ),
+    "ltau, method scale": Way(
+        "`--method scale`: without the distances", 1, rows_of,
+        partial(calibrate_ltau, methods=["scale"]),
     ),
     "ltau, last epoch": Way(
         "the errors of the last epoch alone", 1, rows_of,

@@ -14,9 +14,10 @@ from tests.helpers import SAMPLE
 
 BENCHMARKS = SAMPLE.parent / "benchmarks"
 WAYS = [
-    "ltau", "ltau, no structures", "ltau, last epoch", "ltau, committee of two", "published LTAU",
-    "ensemble of two", "ensemble of four", "last layer (LLPR)", "Gaussian mixture",
-    "latent distance", "quantile boosting", "constant", "mean of the species",
+    "ltau", "ltau, no structures", "ltau, method scale", "ltau, last epoch",
+    "ltau, committee of two", "published LTAU", "ensemble of two", "ensemble of four",
+    "last layer (LLPR)", "Gaussian mixture", "latent distance", "quantile boosting", "constant",
+    "mean of the species",
 ]  # fmt: skip
 
 

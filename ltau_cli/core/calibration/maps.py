@@ -28,9 +28,9 @@ class Belief:
     spread: float
 
 
-# docs/calibration.md says which models these were measured on. Nothing has been measured beyond
-# `FAR`: the exponents may be anything from none to twice that, so the law bends and the bound
-# widens.
+# docs/calibration.md says which models these were measured on. Nothing had been measured
+# beyond `FAR`: the exponents may be anything from none to twice that, so the law bends and the
+# bound widens. docs/scorecard.md has other models, which these were not chosen on.
 PRIOR_WITH_STRUCTURES = {
     "expected_error": Belief(1.0, 0.3),
     "relative_distance": Belief(0.6, 0.3),
