@@ -23,6 +23,7 @@ from concurrent.futures import ProcessPoolExecutor
 from multiprocessing import get_context
 from pathlib import Path
 
+from scorecard.cases import seeds_in
 from scorecard.judge import judge
 from scorecard.page import draw, write_csv, write_page
 
@@ -66,7 +67,7 @@ def main() -> None:
 
 def given(folder: Path, sets: list[str] | None, splits: int) -> Iterator[Task]:
     """Judge the model in a folder, or each of those in it."""
-    for model in sorted(folder.glob("seed_*")) or [folder]:
+    for model in seeds_in(folder) or [folder]:
         yield model, folder.resolve().name, sets, splits
 
 

@@ -87,7 +87,7 @@ class Case:
 
 def read_case(folder: Path, system: str, names: list[str] | None = None) -> Case:
     """Read a model; folders ``seed_*`` beside it are its ensemble."""
-    peers = sorted(folder.parent.glob("seed_*")) if folder.name.startswith("seed_") else []
+    peers = seeds_in(folder.parent) if folder.name.startswith("seed_") else []
     here = peers.index(folder) if peers else 0
     ring = peers[here:] + peers[:here]
     natoms = np.load(folder / "train_natoms.npy")
@@ -104,6 +104,11 @@ def read_case(folder: Path, system: str, names: list[str] | None = None) -> Case
         training_seconds=json.loads(seconds.read_text()) if seconds.exists() else float("nan"),
         sets={name: read_judged(folder, ring, name) for name in names or find_sets(folder)},
     )
+
+
+def seeds_in(folder: Path) -> list[Path]:
+    """Models of one training set; one that is being made does not count."""
+    return sorted(path for path in folder.glob("seed_*") if path.suffix != ".part")
 
 
 def read_judged(folder: Path, ring: list[Path], name: str) -> Judged:
