@@ -22,6 +22,8 @@ if sys.modules.setdefault("scipy.linalg.cython_blas", None) is None:  # type: ig
     del sys.modules["scipy.linalg.cython_blas"]
 
 TILE = 128  # centers that are compared at a time
+LANES = 16  # values that are compared at a time; divides TILE
+FLAT = 2  # axes of a cell after which most are known to be too far away
 TINY = np.float32(1e-36)  # below it squares lose their precision
 HUGE = 1e38  # above it squares overflow
 LOOKUP_SHIFT = 16  # sign, exponent and 7 mantissa bits of a float32 index the lookup table
@@ -359,24 +361,45 @@ def multiply_tiles(rows, tiles, half, out):
 
 
 @_compiled
-def find_smallest(values, smallest):
-    """Column of the smallest value of each row; the first of equals."""
-    for i in range(values.shape[0]):
-        best = 0
-        for j in range(1, values.shape[1]):
-            if values[i, j] < values[i, best]:
-                best = j
-        smallest[i] = best
+def _smallest(values, low, place):
+    """Place of the smallest of ``values``, a multiple of TILE of them; the first of equals.
+
+    ``low`` and ``place``, (LANES,) each, are overwritten: the smallest of every LANES-th value.
+    """
+    for j in range(LANES):
+        low[j], place[j] = values[j], 0
+    for block in range(1, values.shape[0] // LANES):
+        for j in range(LANES):
+            value = values[block * LANES + j]
+            smaller = value < low[j]
+            low[j] = value if smaller else low[j]
+            place[j] = block if smaller else place[j]
+    best = 0
+    for j in range(1, LANES):
+        if low[j] < low[best] or (low[j] == low[best] and place[j] < place[best]):
+            best = j
+    return place[best] * LANES + best
 
 
 @_compiled
-def describe_cells(rows, first, last, slack, start, center, axes, low, high, rest, radius):
+def find_smallest(values, smallest):
+    """Column of the smallest value of each row, a multiple of TILE of them; the first of equals."""
+    low, place = np.empty(LANES, dtype=np.float32), np.empty(LANES, dtype=np.int32)
+    for i in range(values.shape[0]):
+        smallest[i] = _smallest(values[i], low, place)
+
+
+@_compiled
+def describe_cells(
+    rows, first, last, slack, start, center, axes, low, high, rest, radius, off_plane
+):  # fmt: skip
     """Enclose the rows of cells ``first..last`` in a ball and in a box with some thickness.
 
     Cell c holds ``rows[start[c]:start[c + 1]]``, (n, d) float32. Its axes, (m, d), are orthonormal:
     each starts at the row that is farthest from the span of those before it, then turns towards
     the direction of the largest spread by three power steps. Along them the rows lie within
-    ``low``..``high``, beside them at most ``rest`` away. Bounds leave ``slack`` x radius.
+    ``low``..``high``, beside them at most ``rest`` away, beside the first FLAT of them at most
+    ``off_plane``. Bounds leave ``slack`` x radius.
     """
     m, d = axes.shape[1], axes.shape[2]
     axis = np.zeros((m, d))
@@ -409,7 +432,7 @@ def describe_cells(rows, first, last, slack, start, center, axes, low, high, res
                 left[i] -= (left[i] * axis[a]).sum() * axis[a]
                 beside[i] = (left[i] * left[i]).sum()
         room = slack * np.sqrt(largest)
-        thickness = 0.0
+        thickness = above = 0.0
         for a in range(m):
             for x in range(d):
                 axes[c, a, x] = axis[a, x]
@@ -425,37 +448,63 @@ def describe_cells(rows, first, last, slack, start, center, axes, low, high, res
                 low[c, a] = min(low[c, a], along - room)
                 high[c, a] = max(high[c, a], along + room)
                 outside -= along * along
+                if a == min(FLAT, m) - 1:
+                    above = max(above, outside)
             thickness = max(thickness, outside)
         rest[c] = np.sqrt(thickness + slack * largest)
+        off_plane[c] = np.sqrt(above + slack * largest)
         radius[c] = np.sqrt(largest) + room
 
 
 @_reordered
-def _bound_cell(query, center, axes, low, high, rest, slack, offset):
-    """Bound the squared distance of a query, (d,), from the rows of a cell from below.
+def _bound_cell(query, c, center, axes, low, high, rest, off_plane, slack, offset, enough):
+    """Bound the squared distance of a query, (d,), from the rows of cell c from below.
 
     Pythagoras: what the distance to the box and the distance beside its axes have to be at least.
-    ``offset`` (d,) is overwritten.
+    The first axes will do where they bring the bound above ``enough``. ``offset`` (d,) is
+    overwritten.
     """
     square = np.float32(0)
     for x in range(query.shape[0]):
-        offset[x] = query[x] - center[x]
+        offset[x] = query[x] - center[c, x]
         square += offset[x] * offset[x]
     room = slack * np.sqrt(square)
     beside = square - slack * square
-    bound = np.float32(0)
-    for a in range(axes.shape[0]):
-        along = np.float32(0)
-        for x in range(query.shape[0]):
-            along += axes[a, x] * offset[x]
-        beside -= along * along
-        gap = max(low[a] - along, along - high[a]) - room
-        if gap > 0:
-            bound += gap * gap
-    gap = np.sqrt(max(beside, np.float32(0))) - rest
-    if gap > 0:
-        bound += gap * gap
-    return bound - slack * bound - TINY
+    box = bound = np.float32(0)
+    first, last = 0, min(FLAT, axes.shape[1])
+    for thickness in (off_plane[c], rest[c]):
+        for a in range(first, last):
+            along = np.float32(0)
+            for x in range(query.shape[0]):
+                along += axes[c, a, x] * offset[x]
+            beside -= along * along
+            gap = max(low[c, a] - along, along - high[c, a]) - room
+            if gap > 0:
+                box += gap * gap
+        gap = np.sqrt(max(beside, np.float32(0))) - thickness
+        bound = box + gap * gap if gap > 0 else box
+        bound -= slack * bound + TINY
+        if bound > enough:
+            break
+        first, last = last, axes.shape[1]
+    return bound
+
+
+@_compiled
+def _find_near(near, half, radius, length, reach, slack, cell):
+    """Cells whose ball comes within ``reach``; their number. A comparison with NaN keeps one."""
+    n = 0
+    one, two = np.float32(1), np.float32(2)
+    for c in range(radius.shape[0]):
+        limit = reach + radius[c]
+        room = slack * (length + two * half[c])
+        square = two * near[c] + length - room
+        cell[c] = not square > limit * limit * (one + slack) + TINY
+    for c in range(radius.shape[0]):
+        if cell[c]:
+            cell[n] = c
+            n += 1
+    return n
 
 
 @_reordered
@@ -536,7 +585,7 @@ def _pop(key, item, n):
 @_compiled
 def search_cells(
     queries, products, half, factor, slack, found,
-    rows, point, start, center, axes, low, high, rest, radius,
+    rows, point, start, center, axes, low, high, rest, radius, off_plane,
 ):  # fmt: skip
     """Find the nearest rows of each query, (n, d) float32; none is proven more than ``factor`` off.
 
@@ -552,7 +601,9 @@ def search_cells(
     distance = np.empty(width)
     bound = np.empty(n_cells, dtype=np.float32)
     cell = np.empty(n_cells, dtype=np.int64)
+    in_reach = np.empty(n_cells, dtype=np.int64)
     read = np.empty(n_cells, dtype=np.bool_)
+    low_of, place_of = np.empty(LANES, dtype=np.float32), np.empty(LANES, dtype=np.int32)
     stretch = factor * factor
     for i in range(queries.shape[0]):
         query, near, nearest = queries[i], products[i], found[i]
@@ -561,26 +612,31 @@ def search_cells(
             length += query[x] * query[x]
         n_found = 0
         read[:] = False
-        while n_found < width:
-            best = -1
-            for c in range(n_cells):
-                if not read[c] and (best < 0 or near[c] < near[best]):
-                    best = c
+        best = _smallest(near, low_of, place_of)
+        if best >= n_cells:  # all of them overflow
+            best = 0
+        while True:
             n_found = _search_cell(
                 query, rows, point, start[best], start[best + 1], square, slack,
                 nearest, distance, n_found,
             )  # fmt: skip
             read[best] = True
+            if n_found == width:
+                break
+            best = -1
+            for c in range(n_cells):
+                if not read[c] and (best < 0 or near[c] < near[best]):
+                    best = c
         reach = np.float32(np.sqrt(distance[width - 1]) / factor)
+        enough = np.float32(distance[width - 1] / stretch)
         waiting = 0
-        for c in range(n_cells):
+        for j in range(_find_near(near, half, radius, length, reach, slack, in_reach)):
+            c = in_reach[j]
             if read[c]:
                 continue
-            limit = reach + radius[c]
-            room = slack * (length + 2 * half[c])
-            if 2 * near[c] + length - room > limit * limit * (1 + slack) + TINY:
-                continue
-            b = _bound_cell(query, center[c], axes[c], low[c], high[c], rest[c], slack, offset)
+            b = _bound_cell(
+                query, c, center, axes, low, high, rest, off_plane, slack, offset, enough
+            )
             if np.float64(b) * stretch > distance[width - 1]:
                 continue
             waiting = _push(bound, cell, waiting, b, c)
