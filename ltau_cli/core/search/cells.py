@@ -25,7 +25,7 @@ ROWS = 64  # compared with all centers at a time
 
 CELL_ARRAYS = (
     "cell_point", "cell_start", "cell_center", "cell_axes", "cell_low", "cell_high", "cell_rest",
-    "cell_radius", "cell_off_plane",
+    "cell_radius",
 )  # fmt: skip
 
 TINY = 1e-30  # room that points at one place have
@@ -65,13 +65,17 @@ class CellSearcher:
             raise ValueError("cell_start does not fit the points")
         if not (np.bincount(point, minlength=1) == 1).all():
             raise ValueError("cell_point does not hold every point once")
-        unknown = {"cell_off_plane": np.full(len(start) - 1, np.inf, dtype=np.float32)}
-        known: Mapping[str, Any] = unknown | dict(arrays)
-        self._cells: Any = [np.ascontiguousarray(known[name]) for name in CELL_ARRAYS]
+        self._cells: Any = [np.ascontiguousarray(arrays[name]) for name in CELL_ARRAYS]
         self._rows = points[arrays["cell_point"]]
         self._centers = _Centers(arrays["cell_center"])
         self._factor = factor
         self._slack = np.float32(_slack(points.shape[1]))
+        self._flat_rest = np.empty(len(start) - 1, dtype=np.float32)
+        _, start, center, axes, *_ = self._cells
+        n_flat = min(kernels.FLAT, axes.shape[1])
+        kernels.measure_rest(
+            self._rows, start, center, axes, n_flat, self._slack, self._flat_rest
+        )  # fmt: skip
 
     def check(self) -> None:
         """Check that every point lies where its cell says: the proof of the search rests on it.
@@ -81,20 +85,17 @@ class CellSearcher:
         ValueError
             If one does not, as in a damaged file.
         """
-        _, start, centers, axes, low, high, rest, radius, off_plane = self._cells
+        _, start, centers, axes, low, high, rest, radius = self._cells
         for cell, (first, last) in enumerate(itertools.pairwise(start)):
             away = self._rows[first:last].astype(np.float64) - centers[cell]
             along = away @ axes[cell].T.astype(np.float64)
             length = np.linalg.norm(away, axis=1)
             beside = np.linalg.norm(away - along @ axes[cell], axis=1)
-            flat = slice(min(kernels.FLAT, len(axes[cell])))
-            above = np.linalg.norm(away - along[:, flat] @ axes[cell, flat], axis=1)
             room = 1e-3 * length.max() + TINY
             inside = (along >= low[cell] - room).all() and (along <= high[cell] + room).all()
             if not (
                 inside
                 and (beside <= rest[cell] + room).all()
-                and (above <= off_plane[cell] + room).all()
                 and length.max() <= radius[cell] + room
             ):
                 raise ValueError(f"cell {cell} does not hold its points")
@@ -111,7 +112,7 @@ class CellSearcher:
                 centers.compare(queries[rows], products)
                 kernels.search_cells(
                     queries[rows], products, centers.half, self._factor, self._slack, found[rows],
-                    self._rows, *self._cells,
+                    self._rows, *self._cells, self._flat_rest,
                 )  # fmt: skip
 
         share_rows(work, len(queries), threads)
@@ -140,7 +141,7 @@ def build_cells(
         ``cell_point`` (n_points,) int32, cell by cell; ``cell_start`` (n_cells + 1,) int64, the
         first of each; and float32, see :func:`ltau_cli.core.kernels.describe_cells`:
         ``cell_center`` (n_cells, d), ``cell_axes`` (n_cells, m, d), ``cell_low`` and ``cell_high``
-        (n_cells, m), ``cell_rest``, ``cell_radius`` and ``cell_off_plane`` (n_cells,).
+        (n_cells, m), ``cell_rest`` and ``cell_radius`` (n_cells,).
     """
     n, width = points.shape
     if n_cells is None:
@@ -159,7 +160,6 @@ def build_cells(
         "cell_high": np.empty((n_cells, n_axes), dtype=np.float32),
         "cell_rest": np.empty(n_cells, dtype=np.float32),
         "cell_radius": np.empty(n_cells, dtype=np.float32),
-        "cell_off_plane": np.empty(n_cells, dtype=np.float32),
     }
     rows = points[order]
 
