@@ -42,7 +42,7 @@ def forgive_cache() -> None:
     has to be compiled sets it up then. Call this before the first kernel runs.
     """
     from numba.core import caching
-    from numba.core.runtime import rtsys
+    from numba.core.runtime.nrt import rtsys
 
     cache: Any = caching.Cache
     save = cache.save_overload

@@ -73,11 +73,9 @@ class CellSearcher:
         self._factor = factor
         self._slack = np.float32(_slack(points.shape[1]))
         self._flat_rest = np.empty(len(start) - 1, dtype=np.float32)
-        _, start, center, axes, *_ = self._cells
-        n_flat = min(kernels.FLAT, axes.shape[1])
-        kernels.measure_rest(
-            self._rows, start, center, axes, n_flat, self._slack, self._flat_rest
-        )  # fmt: skip
+        n_flat = min(kernels.FLAT, arrays["cell_axes"].shape[1])
+        shape: Any = (*self._cells[1:4], n_flat, self._slack)
+        kernels.measure_rest(self._rows, *shape, self._flat_rest)
 
     def check(self) -> None:
         """Check that every point lies where its cell says: the proof of the search rests on it.
