@@ -72,10 +72,11 @@ class CellSearcher:
         self._landmarks = _Centers(arrays["cell_center"][::LANDMARKS])
         self._factor = factor
         self._slack = np.float32(_slack(points.shape[1]))
-        self._flat_rest = np.empty(len(start) - 1, dtype=np.float32)
+        flat_rest = np.empty(len(start) - 1, dtype=np.float32)
         n_flat = min(kernels.FLAT, arrays["cell_axes"].shape[1])
-        shape: Any = (*self._cells[1:4], n_flat, self._slack)
-        kernels.measure_rest(self._rows, *shape, self._flat_rest)
+        enclosed: Any = (*self._cells[1:4], n_flat, self._slack, flat_rest)
+        kernels.measure_rest(self._rows, *enclosed)
+        self._cells.append(flat_rest)
 
     def check(self) -> None:
         """Check that every point lies where its cell says: the proof of the search rests on it.
@@ -85,7 +86,7 @@ class CellSearcher:
         ValueError
             If one does not, as in a damaged file.
         """
-        _, start, centers, axes, low, high, rest, radius = self._cells
+        _, start, centers, axes, low, high, rest, radius, _ = self._cells
         for cell, (first, last) in enumerate(itertools.pairwise(start)):
             away = self._rows[first:last].astype(np.float64) - centers[cell]
             along = away @ axes[cell].T.astype(np.float64)
@@ -115,7 +116,7 @@ class CellSearcher:
                 centers.compare(queries[rows], products)
                 kernels.search_cells(
                     queries[rows], products, centers.half, self._factor, self._slack, found[rows],
-                    self._rows, *self._cells, self._flat_rest,
+                    self._rows, *self._cells,
                 )  # fmt: skip
 
         share_rows(work, len(queries), threads)
