@@ -97,6 +97,7 @@ class Live(Calculator):
         self._made_of = (calculator, model, calibration, descriptors, level, threads, device)
         self.calculator = calculator
         self.implemented_properties = [*calculator.implemented_properties, *PER_ATOM]
+        self.ignored_changes = set(getattr(calculator, "ignored_changes", ()))
         self.scorer = FrameScorer(
             Path(model), None if calibration is None else Path(calibration), threads=threads
         )
@@ -118,11 +119,10 @@ class Live(Calculator):
         return self._column is not None
 
     def check_state(self, atoms: Any, tol: float = 1e-15) -> list[str]:
-        """Return what changed since the last evaluation, as the wrapped calculator sees it."""
-        if self.atoms is None:
-            return list(all_changes)
-        changed: list[str] = self.calculator.check_state(_without_scores(atoms), tol)
-        return changed
+        """Return what changed since the last evaluation, for the wrapped calculator too."""
+        bare = _without_scores(atoms)
+        changed: list[str] = super().check_state(bare, tol)  # type: ignore[no-untyped-call]
+        return changed or list(self.calculator.check_state(bare, tol))
 
     def get_property(self, name: str, atoms: Any = None, allow_calculation: bool = True) -> Any:
         """Return a result, and let the frame have the scores; evaluate it first if it changed."""

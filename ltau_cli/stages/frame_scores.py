@@ -159,7 +159,13 @@ class FrameScorer:
         InputError
             If they are no such array, of another width than the training set's, or not finite.
         """
-        found = np.asarray(descriptors, dtype=np.float32)
+        try:
+            found = np.asarray(descriptors, dtype=np.float32)
+        except (TypeError, ValueError) as error:
+            raise InputError(
+                f"{source} gives descriptors that are no array of numbers",
+                hint="return an array (n_atoms, d)",
+            ) from error
         if found.shape != (n_atoms, self.width):
             raise InputError(
                 f"{source} gives descriptors of shape {_shown(found.shape)} for {n_atoms} atoms; "
