@@ -68,6 +68,8 @@ def pool(place):  # noqa: F811
 def count(calculator):
     """A list that grows by one with every pass through the calculator's network."""
     network = calculator.models[0] if PACKAGE == "mace" else calculator.model
+    if PACKAGE == "chgnet":
+        network = network.atom_conv_layers[0]  # the whole is not called as a module
     calls = []
     network.register_forward_hook(lambda *_: calls.append(1))
     return calls
