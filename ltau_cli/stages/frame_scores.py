@@ -20,7 +20,7 @@ from ltau_cli.core.scoring import Scorer
 from ltau_cli.core.structures import Block, local_distance, log_structure_distance
 from ltau_cli.errors import ArtifactError, InputError
 from ltau_cli.readers.frames import neighbors_of
-from ltau_cli.stages.score import load_scorer
+from ltau_cli.stages.scoring.prepare import make_scorer
 from ltau_cli.stages.settings import ScoreSettings
 
 Floats = npt.NDArray[np.float32]
@@ -76,7 +76,7 @@ class FrameScorer:
                     f"{model} is in shards, which are read from the file for every frame",
                     hint="fit it again without --shards",
                 )
-            loaded = load_scorer(artifact, settings, threads)
+            loaded = make_scorer(artifact, settings, threads)
             self.width = int(artifact.sizes["d"])
             self.units = artifact.units
             self.origin: Origin | None = artifact.parameters.get("origin")
