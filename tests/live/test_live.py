@@ -246,6 +246,7 @@ def test_scores_of_a_frame_that_moved_are_not_written(atoms, tmp_path):
     with Trajectory(tmp_path / "a.traj") as kept:
         assert kept[0].info == {"number": 3}
         assert "energy" not in kept[0].calc.results
+        assert kept[0].calc.parameters["ltau"] == {}
     assert not set(NAMES.values()) & set(atoms.arrays)
 
 
@@ -487,6 +488,8 @@ def test_calibrations_that_a_frame_is_not_enough_for(make, pipeline, ltau, tmp_p
 
 
 def test_wrong_arguments(make, small, pipeline):
+    with pytest.raises(UsageError, match="wraps an ASE calculator, not a str"):
+        make("my.model")
     with pytest.raises(UsageError, match=r"has no bounds at the level 0\.99") as error:
         make(level=0.99)
     assert error.value.hint == "it has: 0.5, 0.8, 0.9, 0.95"
