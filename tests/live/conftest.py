@@ -10,6 +10,11 @@ from ase.calculators.emt import EMT
 import ltau_cli as ltau
 from tests.helpers import SAMPLE
 
+try:
+    from ase.filters import UnitCellFilter as CellFilter
+except ImportError:  # before ASE 3.23
+    from ase.constraints import UnitCellFilter as CellFilter  # noqa: F401
+
 
 class Counted(EMT):
     """EMT that counts its evaluations."""
