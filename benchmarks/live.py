@@ -64,7 +64,9 @@ def make_nequip() -> Any:
     from nequip.data.transforms import ChemicalSpeciesToAtomTypeMapper, NeighborListTransform
     from nequip.integrations.ase import NequIPCalculator
     from nequip.model import NequIPGNNModel
+    from nequip.utils.global_state import set_global_state
 
+    set_global_state()
     names = ["Cu", "Au"]
     network = NequIPGNNModel(
         seed=1, model_dtype="float32", type_names=names, r_max=CUTOFF, l_max=2, parity=False,
