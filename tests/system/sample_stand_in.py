@@ -39,7 +39,7 @@ def make_frames(seed, frame_set):
     return frames
 
 
-def train(frames, epochs, seed, weights=None, on_epoch=None):
+def train(frames, epochs, seed, weights=None, on_epoch=None, resample=False):
     rng = np.random.default_rng(seed)
     n = sum(len(frame) for frame in frames)
     for epoch in range(epochs if on_epoch else 0):
