@@ -14,6 +14,8 @@ if TYPE_CHECKING:
     from ltau_cli.artifacts.model import load_model as load_model
     from ltau_cli.artifacts.views import open_artifact as open_artifact
     from ltau_cli.core.scoring import Scorer as Scorer
+    from ltau_cli.live import Live as Live
+    from ltau_cli.live import Watch as Watch
     from ltau_cli.readers.logs.labels import LabelFiles as LabelFiles
     from ltau_cli.readers.logs.options import LogOptions as LogOptions
     from ltau_cli.recorders.recorder import Recorder as Recorder
@@ -40,6 +42,7 @@ if TYPE_CHECKING:
     from ltau_cli.stages.true_errors import Truth as Truth
     from ltau_cli.stages.weights import run as weights
 
+# Without Live and Watch, which need ASE: "import *" works wherever ltau does.
 __all__ = [
     "CalibrateSettings", "ClusterSettings", "DescribeSettings", "ExportSettings", "FitSettings",
     "LabelFiles", "LogOptions", "PlotSettings", "Recorder", "ScoreSettings", "Scorer",
@@ -48,11 +51,13 @@ __all__ = [
     "open_artifact", "plot", "score", "select", "weights",
 ]  # fmt: skip
 _HOME = {
+    "Live": "live",
     "LabelFiles": "readers.logs.labels",
     "LogOptions": "readers.logs.options",
     "Recorder": "recorders.recorder",
     "Scorer": "core.scoring",
     "Truth": "stages.true_errors",
+    "Watch": "live",
     "load_model": "artifacts.model",
     "open_artifact": "artifacts.views",
 }
@@ -60,7 +65,7 @@ _HOME = {
 
 def __getattr__(name: str) -> Any:
     """Load a public name when it is first used (PEP 562)."""
-    if name not in __all__:
+    if name not in __all__ and name not in _HOME:
         raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
     if name in _HOME:
         value = getattr(importlib.import_module(f"ltau_cli.{_HOME[name]}"), name)
@@ -73,4 +78,4 @@ def __getattr__(name: str) -> Any:
 
 
 def __dir__() -> list[str]:
-    return [*globals(), *__all__]
+    return [*globals(), *__all__, *_HOME]

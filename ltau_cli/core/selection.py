@@ -106,6 +106,22 @@ def choose_diverse(
     return order[chosen]
 
 
+def distance_to_nearest(
+    descriptors: npt.NDArray[np.float32], chosen: npt.NDArray[np.float32]
+) -> Floats:
+    """Return the distance of each point, (n, d), from the nearest of those chosen before, (m, d).
+
+    Returns
+    -------
+    (n,) float64
+        Infinite where none was chosen.
+    """
+    nearest = np.full(len(descriptors), np.inf)
+    for point in chosen:
+        np.minimum(nearest, _distances(descriptors, point), out=nearest)
+    return nearest
+
+
 def mean_distance(descriptors: npt.NDArray[np.float32]) -> float:
     """Return the mean distance of two different points, of random ones if there are many.
 

@@ -12,6 +12,7 @@ from typing import Any
 import numpy as np
 
 from ltau_cli.models.predict import (
+    Features,
     Prediction,
     Predictor,
     choose_device,
@@ -39,18 +40,14 @@ def load(file: str, device: str | None, layer: int | None) -> Predictor:
         need_file(path)
     device = choose_device(device)
     model = CHGNet.from_file(path).to(device).eval()
-    number = choose_layer(layer, len(model.atom_conv_layers), name)
-    features: list[Any] = []
-    model.atom_conv_layers[number - 1].register_forward_hook(
-        lambda _layer, _given, told: features.append(told.detach())
-    )
+    features = _find(model, layer, name)
 
     def predict(frames: Sequence[Any]) -> Prediction:
         structures = [AseAtomsAdaptor.get_structure(_in_a_box(frame)) for frame in frames]
-        features.clear()
-        told = model.predict_structure(structures, task="ef", batch_size=len(frames))
+        with features.listen() as heard:
+            told = model.predict_structure(structures, task="ef", batch_size=len(frames))
         told = told if isinstance(told, list) else [told]
-        (own,) = features
+        (own,) = heard
         per_atom = [float(one["e"]) for one in told]
         n_atoms = [len(frame) for frame in frames]
         energy = np.multiply(per_atom, n_atoms) if model.is_intensive else np.array(per_atom)
@@ -61,7 +58,17 @@ def load(file: str, device: str | None, layer: int | None) -> Predictor:
         )
 
     torch.set_grad_enabled(True)  # forces are gradients
-    return Predictor(predict, path, number)
+    return Predictor(predict, path, features.layer)
+
+
+def of_calculator(calculator: Any, layer: int | None) -> Features:
+    """Find the features in a ``CHGNetCalculator``."""
+    return _find(calculator.model, layer, "the network")
+
+
+def _find(model: Any, layer: int | None, what: str) -> Features:
+    number = choose_layer(layer, len(model.atom_conv_layers), what)
+    return Features(model.atom_conv_layers[number - 1], lambda told: told, number)
 
 
 def _in_a_box(frame: Any) -> Any:

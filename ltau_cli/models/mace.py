@@ -12,6 +12,7 @@ from typing import Any
 
 from ltau_cli.errors import InputError
 from ltau_cli.models.predict import (
+    Features,
     Prediction,
     Predictor,
     choose_device,
@@ -42,10 +43,7 @@ def load(file: str, device: str | None, layer: int | None) -> Predictor:
     numbers = [int(z) for z in model.atomic_numbers]
     table = AtomicNumberTable(numbers)
     heads = getattr(model, "heads", None) or ["Default"]
-    irreps = [_irreps_of(product) for product in model.products]
-    number = choose_layer(layer, len(irreps), file)
-    start = sum(part.dim for part in irreps[: number - 1])
-    columns = start + scalars(irreps[number - 1])
+    features = _find(model, layer, file)
 
     def graph(frame: Any) -> Any:
         config = data.config_from_atoms(frame, head_name=heads[-1])
@@ -58,9 +56,24 @@ def load(file: str, device: str | None, layer: int | None) -> Predictor:
             graphs = [graph(frame) for frame in frames]
             batch = torch_geometric.Batch.from_data_list(graphs).to(device)
             told = model(batch.to_dict(), compute_force=True)
-        return to_prediction(told["node_feats"][:, columns], told["forces"], told["energy"])
+        return to_prediction(features.read(told), told["forces"], told["energy"])
 
-    return Predictor(predict, path, number, frozenset(chemical_symbols[z] for z in numbers))
+    known = frozenset(chemical_symbols[z] for z in numbers)
+    return Predictor(predict, path, features.layer, known)
+
+
+def of_calculator(calculator: Any, layer: int | None) -> Features:
+    """Find the features in a ``MACECalculator``, of one network."""
+    (model,) = calculator.models
+    return _find(model, layer, "the network")
+
+
+def _find(model: Any, layer: int | None, what: str) -> Features:
+    irreps = [_irreps_of(product) for product in model.products]
+    number = choose_layer(layer, len(irreps), what)
+    start = sum(part.dim for part in irreps[: number - 1])
+    columns = start + scalars(irreps[number - 1])
+    return Features(model, lambda told: told["node_feats"][:, columns], number)
 
 
 def _irreps_of(product: Any) -> Any:

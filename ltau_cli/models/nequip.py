@@ -11,6 +11,7 @@ from typing import Any
 
 from ltau_cli.errors import InputError
 from ltau_cli.models.predict import (
+    Features,
     Prediction,
     Predictor,
     choose_device,
@@ -33,26 +34,14 @@ def load(file: str, device: str | None, layer: int | None) -> Predictor:
     """
     from nequip.data import AtomicDataDict, from_ase
     from nequip.integrations.ase import NequIPCalculator
-    from nequip.nn.convnetlayer import ConvNetLayer
 
     path, device = Path(file), choose_device(device)
     need_file(path)
     loaded = NequIPCalculator._from_saved_model(
         path, device=device, chemical_species_to_atom_type_map=True
     )
-    model, key = loaded.model, AtomicDataDict.NODE_FEATURES_KEY
-    layers = [part for part in model.modules() if isinstance(part, ConvNetLayer)]
-    if not layers:
-        raise InputError(
-            f"{path} has no convolution layers to take features of atoms from",
-            hint="give it as a function of your own: --model python:FILE.py:FUNCTION",
-        )
-    number = choose_layer(layer, len(layers), file)
-    columns = scalars(layers[number - 1].irreps_out[key])
-    features: list[Any] = []
-    layers[number - 1].register_forward_hook(
-        lambda _layer, _given, told: features.append(told[key])
-    )
+    model = loaded.model
+    features = _find(model, layer, file)
 
     def prepare(frame: Any) -> Any:
         data = from_ase(frame)
@@ -62,13 +51,35 @@ def load(file: str, device: str | None, layer: int | None) -> Predictor:
 
     def predict(frames: Sequence[Any]) -> Prediction:
         batch = AtomicDataDict.batched_from_list([prepare(frame) for frame in frames])
-        features.clear()
-        told = model(AtomicDataDict.to_(batch, loaded.device))
+        with features.listen() as heard:
+            told = model(AtomicDataDict.to_(batch, loaded.device))
         return to_prediction(
-            features[-1][:, columns],
+            heard[-1],
             told.get(AtomicDataDict.FORCE_KEY),
             told.get(AtomicDataDict.TOTAL_ENERGY_KEY),
         )
 
     names = frozenset(model.metadata["type_names"].split())
-    return Predictor(predict, path, number, names)
+    return Predictor(predict, path, features.layer, names)
+
+
+def of_calculator(calculator: Any, layer: int | None) -> Features:
+    """Find the features in a ``NequIPCalculator`` whose model is not compiled."""
+    return _find(calculator.model, layer, "the network")
+
+
+def _find(model: Any, layer: int | None, what: str) -> Features:
+    from nequip.data import AtomicDataDict
+    from nequip.nn.convnetlayer import ConvNetLayer
+
+    key = AtomicDataDict.NODE_FEATURES_KEY
+    layers = [part for part in model.modules() if isinstance(part, ConvNetLayer)]
+    if not layers:
+        raise InputError(
+            f"{what} has no convolution layers to take features of atoms from",
+            hint="give it as a function of your own: --model python:FILE.py:FUNCTION",
+        )
+    number = choose_layer(layer, len(layers), what)
+    part = layers[number - 1]
+    columns = scalars(part.irreps_out[key])
+    return Features(part, lambda told: told[key][:, columns], number)

@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
+import contextlib
 import glob
 import importlib
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -104,6 +105,77 @@ class Predictor:
                     f"{self.file} was not trained on {new[0]}, which a frame holds",
                     hint=f"it knows {', '.join(sorted(self.elements or ()))}",
                 )
+
+
+@dataclass(frozen=True)
+class Features:
+    """Where a network has the features of its atoms.
+
+    Attributes
+    ----------
+    part : torch.nn.Module
+        Its output holds them.
+    read : callable
+        Takes them from that output, (n_atoms, d).
+    layer : int
+        Number, from 1, of the layer that they are from.
+    """
+
+    part: Any
+    read: Callable[[Any], Any]
+    layer: int
+
+    @contextlib.contextmanager
+    def listen(self) -> Iterator[list[Any]]:
+        """Collect the features of every pass through the network, tensors (n_atoms, d)."""
+        heard: list[Any] = []
+
+        def hear(_part: Any, _given: Any, told: Any) -> None:
+            heard.append(self.read(told).detach())
+
+        hook = self.part.register_forward_hook(hear)
+        try:
+            yield heard
+        finally:
+            hook.remove()
+
+
+def find_features(package: str, calculator: Any, layer: int | None) -> Features:
+    """Find the features of atoms in the network that an ASE calculator holds.
+
+    Parameters
+    ----------
+    package : str
+        A key of :data:`PACKAGES`.
+    calculator : ase.calculators.calculator.Calculator
+        Of that package.
+    layer : int, optional
+        From 1; None takes the last.
+
+    Raises
+    ------
+    InputError
+        If the calculator holds no such network, or hides its features.
+    UsageError
+        If there is no such layer, or the package's calculators are not looked into.
+    """
+    module = importlib.import_module(f"ltau_cli.models.{package}")
+    name = type(calculator).__name__
+    if not hasattr(module, "of_calculator"):
+        raise UsageError(
+            f"the features in calculators of {package} cannot be reached",
+            hint=f"name the model file: descriptors='{package}:FILE'",
+        )
+    try:
+        found: Features = module.of_calculator(calculator, layer)
+    except LtauError:
+        raise
+    except Exception as error:  # whatever is missing in a calculator of another kind
+        raise InputError(
+            f"no network of {package} whose features can be read in a {name}",
+            hint=f"name the model file: descriptors='{package}:FILE'; see docs/live.md",
+        ) from error
+    return found
 
 
 @dataclass(frozen=True)

@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import Any
 
 from ltau_cli.models.predict import (
+    Features,
     Prediction,
     Predictor,
     choose_device,
@@ -43,13 +44,7 @@ def load(file: str, device: str | None, layer: int | None) -> Predictor:
     stored = load_checkpoint(path)
     model = stored.build_model().to(device).eval()
     model.set_is_batch_data(True)
-    gates = [part for at, part in model._modules.items() if at.endswith("_equivariant_gate")]
-    number = choose_layer(layer, len(gates), name)
-    columns = scalars(gates[number - 1].gate.irreps_out)
-    features: list[Any] = []
-    gates[number - 1].register_forward_hook(
-        lambda _gate, _given, told: features.append(told[keys.NODE_FEATURE])
-    )
+    features = _find(model, layer, name)
     modal = next(iter(model.modal_map), None) if model.modal_map else None
 
     def graph(frame: Any) -> Any:
@@ -60,11 +55,24 @@ def load(file: str, device: str | None, layer: int | None) -> Predictor:
 
     def predict(frames: Sequence[Any]) -> Prediction:
         batch = Batch.from_data_list([graph(frame) for frame in frames]).to(device)
-        features.clear()
-        told = model(batch)
-        return to_prediction(
-            features[-1][:, columns], told[keys.PRED_FORCE], told[keys.PRED_TOTAL_ENERGY]
-        )
+        with features.listen() as heard:
+            told = model(batch)
+        return to_prediction(heard[-1], told[keys.PRED_FORCE], told[keys.PRED_TOTAL_ENERGY])
 
     known = frozenset(chemical_symbols[z] for z in stored.config[keys.TYPE_MAP])
-    return Predictor(predict, path, number, known)
+    return Predictor(predict, path, features.layer, known)
+
+
+def of_calculator(calculator: Any, layer: int | None) -> Features:
+    """Find the features in a ``SevenNetCalculator``."""
+    return _find(calculator.model, layer, "the network")
+
+
+def _find(model: Any, layer: int | None, what: str) -> Features:
+    import sevenn._keys as keys
+
+    gates = [part for at, part in model._modules.items() if at.endswith("_equivariant_gate")]
+    number = choose_layer(layer, len(gates), what)
+    part = gates[number - 1]
+    columns = scalars(part.gate.irreps_out)
+    return Features(part, lambda told: told[keys.NODE_FEATURE][:, columns], number)

@@ -242,9 +242,9 @@ def _annotated(
             values = {properties[column]: columns[column][own] for column in wanted}
             if rows.per_atom:
                 _check_words(values)
-            info = {name: _plain(column[i]) for name, column in aggregates.items()}
+            info = {name: to_plain(column[i]) for name, column in aggregates.items()}
             if not rows.per_atom:
-                info |= {name: _plain(column[0]) for name, column in values.items()}
+                info |= {name: to_plain(column[0]) for name, column in values.items()}
                 values = {}
             yield annotate(frame, values, info)
         advance(len(keep))
@@ -292,7 +292,7 @@ def property_name(column: str) -> str:
     return PREFIX + re.sub(r"\W", "_", column)
 
 
-def _plain(value: Any) -> float | int | bool | str:
+def to_plain(value: Any) -> float | int | bool | str:
     """Return a Python number, of the digits that float32 has, or text."""
     plain: float | int | bool | str = value.item()
     return float(f"{plain:.7g}") if isinstance(plain, float) else plain

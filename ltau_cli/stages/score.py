@@ -333,7 +333,7 @@ def _prepare(
 ) -> _Shared:
     """Read the model and the calibration."""
     announce_compilation()
-    scorer, calibrator, fitted_on, calibrated = _make_scorer(artifact, settings, threads)
+    scorer, calibrator, fitted_on, calibrated = load_scorer(artifact, settings, threads)
     rows = settings.block_rows or scorer.model.shards.rows
     return _Shared(
         artifact.path,
@@ -350,9 +350,10 @@ def _prepare(
     )
 
 
-def _make_scorer(
+def load_scorer(
     artifact: ModelFile, settings: ScoreSettings, threads: int
 ) -> tuple[Scorer, Calibrator | None, FittedOn | None, float | None]:
+    """Load the model, the maps, which rows they were fitted on, and their cutoff (Å)."""
     fitted = artifact.load()
     k = _check_k(settings.k, fitted, artifact.path)
     limits = np.array(sorted(set(settings.thresholds)) or fitted.thresholds, dtype=np.float64)
@@ -744,7 +745,7 @@ def _score_part(task: _RowsTask, start: int, threads: int) -> None:
 
     def load(stack: contextlib.ExitStack) -> Scorer:
         artifact = stack.enter_context(open_artifact(task.model, ModelFile))
-        return _make_scorer(artifact, task.settings, threads)[0]
+        return load_scorer(artifact, task.settings, threads)[0]
 
     scorer = keep((task.model, task.model_fingerprint, task.settings, threads), load)
     with open_descriptors(task.descriptors) as source:

@@ -10,6 +10,7 @@ import numpy.typing as npt
 
 from ltau_cli.core.calibration.maps import Rows
 from ltau_cli.core.calibration.model import Calibration
+from ltau_cli.core.calibration.predicted import Predicted
 from ltau_cli.core.structures import Block
 
 
@@ -44,19 +45,23 @@ class Calibrator:
             ``local_distance`` of each row, where that is there.
         """
         for block in blocks:
-            local = block.get("local_distance")
-            structure = None if local is None else local.astype(np.float64)
-            if log_distance is not None:
-                structure = np.exp(log_distance[block["structure"]])
-            predicted = self.calibration.predict(rows_of(block, structure, self.feature_names))
+            predicted = self.predict(block, log_distance)
             found = {"calibrated_error": predicted.mean, "error_bound": predicted.bounds()}
             if "calibrated_uncertainty" not in block:
                 found["calibrated_uncertainty"] = predicted.exceedance(self.thresholds)
             # as they are stored, so that what is told of them is the same after a merge
-            yield block | {name: _as_stored(values) for name, values in found.items()}
+            yield block | {name: to_single(values) for name, values in found.items()}
+
+    def predict(self, block: Block, log_distance: npt.NDArray[np.float64] | None) -> Predicted:
+        """Predict the error distribution of each row of a block; see :meth:`columns`."""
+        local = block.get("local_distance")
+        structure = None if local is None else local.astype(np.float64)
+        if log_distance is not None:
+            structure = np.exp(log_distance[block["structure"]])
+        return self.calibration.predict(rows_of(block, structure, self.feature_names))
 
 
-def _as_stored(values: npt.NDArray[np.float64]) -> npt.NDArray[np.float32]:
+def to_single(values: npt.NDArray[np.float64]) -> npt.NDArray[np.float32]:
     """Round to float32, whose largest number stands for all above."""
     largest = float(np.finfo(np.float32).max)
     return np.asarray(np.minimum(values, largest), dtype=np.float32)

@@ -1,0 +1,142 @@
+"""Where the descriptors of the frames of a simulation come from."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any, Protocol
+
+import numpy.typing as npt
+
+from ltau_cli.artifacts.attributes import Origin
+from ltau_cli.artifacts.provenance import Hasher
+from ltau_cli.errors import InputError, UsageError
+from ltau_cli.models.predict import PACKAGES, Features, ModelName, Predictor, find_features
+
+Function = Callable[[Any], npt.ArrayLike]
+
+
+class FrameDescriptors(Protocol):
+    """Descriptors of one frame after the other.
+
+    Attributes
+    ----------
+    name : str
+        Of the source, for messages.
+    """
+
+    name: str
+
+    def describe(self, frame: Any, evaluate: Callable[[], None]) -> npt.ArrayLike:
+        """Return the descriptors (n_atoms, d) of an ``ase.Atoms``, which is not changed.
+
+        ``evaluate`` lets the calculator evaluate the frame anew; it is called just once.
+        """
+
+
+class OfFunction:
+    """Descriptors by a function of ``ase.Atoms``."""
+
+    def __init__(self, function: Function) -> None:
+        self.name = f"descriptors={getattr(function, '__name__', type(function).__name__)}"
+        self._function = function
+
+    def describe(self, frame: Any, evaluate: Callable[[], None]) -> npt.ArrayLike:
+        """Call the function with a copy of the frame."""
+        evaluate()
+        return self._function(frame.copy())
+
+
+class OfModelFile:
+    """Descriptors by a network of its own, which is evaluated beside the calculator."""
+
+    def __init__(self, predictor: Predictor) -> None:
+        self.name = str(predictor.file)
+        self._predictor = predictor
+
+    def describe(self, frame: Any, evaluate: Callable[[], None]) -> npt.ArrayLike:
+        """Evaluate a copy of the frame."""
+        evaluate()
+        return self._predictor([frame.copy()]).descriptors
+
+
+class OfCalculator:
+    """Descriptors by the calculator's own network, from its one evaluation of the frame."""
+
+    def __init__(self, features: Features, name: str) -> None:
+        self.name = name
+        self._features = features
+
+    def describe(self, frame: Any, evaluate: Callable[[], None]) -> npt.ArrayLike:
+        """Listen to the network while the calculator evaluates the frame."""
+        with self._features.listen() as heard:
+            evaluate()
+        if not heard:
+            raise InputError(
+                f"the network of {self.name} was not called when the calculator evaluated a frame",
+                hint="name the model file, as in descriptors='mace:FILE'",
+            )
+        found: npt.ArrayLike = heard[-1].cpu().numpy()
+        return found
+
+
+def open_descriptors_of(
+    source: str | Function | None, calculator: Any, model: Path, origin: Origin | None,
+    device: str | None,
+) -> FrameDescriptors:  # fmt: skip
+    """Open a source of descriptors.
+
+    Parameters
+    ----------
+    source : str, callable or None
+        See :class:`ltau_cli.live.Live`; None takes the package of the origin.
+    calculator : ase calculator
+        That evaluates the frames.
+    model : Path
+        Model artifact, for messages.
+    origin : Origin or None
+        Of the descriptors that the model was fitted on, where a package made them.
+    device : str, optional
+        For a model file.
+
+    Raises
+    ------
+    UsageError
+        If the source cannot be meant.
+    InputError
+        If a file or the calculator cannot be used, or is another network than that of the origin.
+    """
+    if source is None:
+        if origin is None:
+            raise UsageError(
+                f"{model} does not say where the descriptors of its training set come from",
+                hint="give descriptors=: a package such as 'mace', 'mace:FILE', or a function of "
+                "atoms",
+            )
+        source = origin["package"]
+    if callable(source):
+        return OfFunction(source)
+    package, _, file = source.partition(":")
+    if package not in PACKAGES:
+        raise UsageError(
+            f"descriptors={source!r} names no package",
+            hint="for example 'mace', 'mace:my.model' or a function; packages: "
+            + ", ".join(PACKAGES),
+        )
+    same = origin is not None and origin["package"] == package
+    layer = origin["layer"] if same and origin is not None else None
+    if not file:
+        return OfCalculator(find_features(package, calculator, layer), type(calculator).__name__)
+    predictor = ModelName(package, file).load(device=device, layer=layer)
+    if origin is not None and not (same and _sha256(predictor.file) == origin["model_sha256"]):
+        raise InputError(
+            f"{source} is not the network that described the training set of {model}",
+            hint="name the file that ltau describe was given, or fit again with this one",
+        )
+    return OfModelFile(predictor)
+
+
+def _sha256(path: Path) -> str:
+    with Hasher() as hasher:
+        hasher.add("model", path, "force field")
+        return str(hasher.records()[0]["sha256"])

@@ -1,0 +1,187 @@
+"""Scores of one frame at a time, for programs that hold it in memory: what ltau score gives it."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+
+from ltau_cli.artifacts.attributes import Origin
+from ltau_cli.artifacts.calibration import CalibrationFile
+from ltau_cli.artifacts.model import ModelFile, announce_compilation
+from ltau_cli.artifacts.read import open_artifact
+from ltau_cli.artifacts.scores import row_dtype
+from ltau_cli.core.calibration.apply import Calibrator, to_single
+from ltau_cli.core.scoring import Scorer
+from ltau_cli.core.structures import Block, local_distance, log_structure_distance
+from ltau_cli.errors import ArtifactError, InputError
+from ltau_cli.readers.frames import neighbors_of
+from ltau_cli.stages.score import load_scorer
+from ltau_cli.stages.settings import ScoreSettings
+
+Floats = npt.NDArray[np.float32]
+
+
+@dataclass(frozen=True)
+class FrameScores:
+    """What is told of the atoms of a frame.
+
+    Attributes
+    ----------
+    error : (n_atoms,) float32
+        Calibrated error; without a calibration the expected error. Error units.
+    bound : (n_atoms, n_levels) float32
+        Error units; no columns without a calibration.
+    pvalue : (n_atoms,) float64
+        Small means far from anything seen in training.
+    """
+
+    error: Floats
+    bound: Floats
+    pvalue: npt.NDArray[np.float64]
+
+
+class FrameScorer:
+    """A model and a calibration in memory, which score frames one by one.
+
+    Parameters
+    ----------
+    model : Path
+        Model artifact.
+    calibration : Path or None
+        Calibration artifact of that model; its number of neighbors is used.
+    threads : int
+        Of the neighbor search; the numbers do not depend on it.
+
+    Raises
+    ------
+    InputError
+        If a file is missing, or the calibration needs to know more than a frame says.
+    ArtifactError
+        If a file is no such artifact, the calibration is one of another model, or the model is in
+        shards.
+    """
+
+    def __init__(self, model: Path, calibration: Path | None, *, threads: int = 1) -> None:
+        self.path, self.calibration_path = model, calibration
+        settings = ScoreSettings(k=_neighbors(calibration), quantiles=(), calibration=calibration)
+        announce_compilation()
+        with open_artifact(model, ModelFile) as artifact:
+            if artifact.has("shard_start"):
+                raise ArtifactError(
+                    f"{model} is in shards, which are read from the file for every frame",
+                    hint="fit it again without --shards",
+                )
+            loaded = load_scorer(artifact, settings, threads)
+            self.width = int(artifact.sizes["d"])
+            self.units = artifact.units
+            self.origin: Origin | None = artifact.parameters.get("origin")
+        self._scorer: Scorer = loaded[0]
+        self._calibrator: Calibrator | None = loaded[1]
+        self._cutoff: float | None = loaded[3]
+        self._kept_as = row_dtype(self._scorer)  # by ltau score, before it calibrates
+        self.levels = np.zeros(0)
+        if self._calibrator is not None:
+            self.levels = self._calibrator.calibration.levels
+            self._check_needs(self._calibrator)
+
+    def _check_needs(self, calibrator: Calibrator) -> None:
+        from ase.data import atomic_numbers
+
+        calibration = calibrator.calibration
+        lacking = sorted(calibration.predictor.map.used & set(calibration.own_features))
+        if lacking:
+            raise InputError(
+                f"{self.calibration_path} uses the feature {lacking[0]}, which no frame tells",
+                hint="calibrate again on scores without --feature",
+            )
+        groups = calibration.cells.groups.astype(np.str_).tolist()
+        if groups and not atomic_numbers.keys() & set(groups):
+            raise InputError(
+                f"{self.calibration_path} has bounds for groups that are no chemical elements, "
+                f"such as {groups[0]}",
+                hint="calibrate with --group species, or without --group",
+            )
+
+    @property
+    def smallest_pvalue(self) -> float:
+        """Of an atom that is farther away than every training sample from the others."""
+        return 1 / (len(self._scorer.loo_distance) + 1)
+
+    @property
+    def usual_distance(self) -> float:
+        """Median distance of a training sample from its neighbors, in the space of the search."""
+        return float(np.median(self._scorer.loo_distance))
+
+    def to_search_space(self, descriptors: Floats) -> Floats:
+        """Scale descriptors (n, d) as the training set's are, so that their distances compare."""
+        return self._scorer.model.scaling.apply(descriptors)
+
+    def score(self, descriptors: Floats, frame: Any) -> FrameScores:
+        """Score the atoms of a frame.
+
+        Parameters
+        ----------
+        descriptors : (n_atoms, d) float32
+            Finite.
+        frame : ase.Atoms
+            For the species, and for the neighbors of each atom, where the calibration needs them.
+        """
+        block: Block = {
+            name: values.astype(self._kept_as[name].base)
+            for name, values in self._scorer.score(descriptors).items()
+        }
+        pvalue = block["ood_pvalue"]
+        if self._calibrator is None:
+            return FrameScores(block["expected_error"], np.zeros((len(frame), 0), "f4"), pvalue)
+        block["structure"] = np.zeros(len(frame), dtype=np.int64)
+        block["group"] = np.array(frame.get_chemical_symbols(), dtype=np.str_)
+        log_distance = None
+        if self._cutoff is not None:
+            pairs = neighbors_of(frame, self._cutoff)
+            near = local_distance(block["relative_distance"], *pairs)
+            block["local_distance"] = near.astype(np.float32)
+        elif self._calibrator.calibration.predictor.map.needs_structures:
+            rows = (block["structure"], block["relative_distance"])
+            log_distance = log_structure_distance([rows], 1)
+        predicted = self._calibrator.predict(block, log_distance)
+        return FrameScores(to_single(predicted.mean), to_single(predicted.bounds()), pvalue)
+
+    def check(self, descriptors: Any, n_atoms: int, source: str) -> Floats:
+        """Return descriptors as (n_atoms, d) float32.
+
+        Raises
+        ------
+        InputError
+            If they are no such array, of another width than the training set's, or not finite.
+        """
+        found = np.asarray(descriptors, dtype=np.float32)
+        if found.shape != (n_atoms, self.width):
+            raise InputError(
+                f"{source} gives descriptors of shape {_shown(found.shape)} for {n_atoms} atoms; "
+                f"{self.path} was fitted on {self.width} columns",
+                hint="use the layer and the network that described the training set",
+            )
+        bad = np.flatnonzero(~np.isfinite(found).all(axis=1))
+        if len(bad):
+            raise InputError(
+                f"{source} gives descriptors that are NaN or infinite, first for atom {bad[0]}",
+                hint="two atoms in one place, or a simulation that blew up?",
+            )
+        return found
+
+
+def _shown(shape: Sequence[int]) -> str:
+    return f"({', '.join(map(str, shape))})"
+
+
+def _neighbors(calibration: Path | None) -> int | None:
+    """Return the number of neighbors that a calibration is for."""
+    if calibration is None:
+        return None
+    with open_artifact(calibration, CalibrationFile) as artifact:
+        return int(artifact.summary["k"])
