@@ -18,7 +18,8 @@ from __future__ import annotations
 import argparse
 import os
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
@@ -32,8 +33,9 @@ from ase.optimize import LBFGS
 from calibration import threshold_scale
 from selection import Floats, load_sample, run_ltau
 
-from ltau_cli import Live, Scorer, load_model, open_artifact
+from ltau_cli import Live, Scorer, load_model
 from ltau_cli.artifacts.calibration import CalibrationFile
+from ltau_cli.artifacts.read import open_artifact
 from ltau_cli.core.calibration.apply import rows_of
 
 SETS = {  # Cu atoms in the particle, atoms of the adsorbate: from, to
@@ -47,8 +49,8 @@ PER_PATH = 5  # frames of each relaxation to train or to calibrate on
 EPOCHS = 60
 COMMITTEE = 4
 FMAX = 0.05  # eV/Å
-MOST_STEPS = 300
-HANDOVER = (0, 2, 5, 10, 15, 20, 30, 40, 50, 65, 80, 100, 130, 160, 200, 250)  # and the last step
+MOST_STEPS = 200
+HANDOVER = (0, 5, 10, 20, 30, 50, 80, 120, 160)  # steps, and the last one
 JOLT = 0.02  # Å; how far the start of the control is moved
 LEVEL = 0.9  # of all bounds
 
@@ -84,10 +86,10 @@ def direction(rng: np.random.Generator) -> Floats:
     return np.asarray(vector / np.linalg.norm(vector))
 
 
-class Network(Calculator):  # type: ignore[misc]
+class Network(Calculator):
     """The sample network as a calculator of ASE."""
 
-    implemented_properties = ("energy", "forces")
+    implemented_properties = ["energy", "forces"]  # noqa: RUF012 (as ASE has it)
 
     def __init__(self, sample: Any, model: Any) -> None:
         super().__init__()
@@ -103,34 +105,36 @@ class Network(Calculator):  # type: ignore[misc]
         self.descriptors, forces, energy = self.sample.evaluate(self.model, [self.atoms])
         self.results = {"energy": float(energy[0]), "forces": forces.astype(np.float64)}
 
-    def describe(self, atoms: Any) -> Floats:
+    def describe(self, atoms: Any) -> Any:
         """Descriptors (n, d) of the frame, from the evaluation of its forces."""
         self.get_property("forces", atoms)
         return self.descriptors
 
 
-def relax(start: Atoms, calculator: Any, visit: Callable[[Atoms], None] | None = None) -> Atoms:
+def relax(start: Atoms, calculator: Any, visit: Callable[[Any], Any] | None = None) -> Any:
     """Relax a copy; ``visit`` it at each step."""
     atoms = start.copy()
     atoms.calc = calculator
-    optimizer = LBFGS(atoms, logfile=None)
+    optimizer: Any = LBFGS(atoms, logfile=None)  # type: ignore[arg-type]
     if visit:
         optimizer.attach(visit, 1, atoms)
     optimizer.run(fmax=FMAX, steps=MOST_STEPS)
     return atoms
 
 
-def paths_with_truth(sample: Any, seed: int, stream: int, n: int) -> list[Atoms]:
-    """Frames along n relaxations with EMT, labeled, with the number of the relaxation."""
-    frames = []
-    for number in range(n):
-        start = random_start(sample, np.random.default_rng([seed, stream, number]), TRAINED)
-        path: list[Atoms] = []
-        relax(start, EMT(), lambda atoms, path=path: path.append(sample.labeled_copy(atoms)))
-        for step in np.linspace(0, len(path) - 1, PER_PATH).round().astype(int):
-            path[step].info["start"] = number
-            frames.append(path[step])
-    return frames
+def labeled(sample: Any, file: Path, seed: tuple[int, int], n: int) -> list[Atoms]:
+    """Frames along n relaxations with EMT, with the number of the relaxation; made once."""
+    if not file.exists():
+        frames = []
+        for number in range(n):
+            start = random_start(sample, np.random.default_rng([*seed, number]), TRAINED)
+            path = reference_path(sample, start)
+            for step in np.linspace(0, len(path) - 1, PER_PATH).round().astype(int):
+                path[step].info["start"] = number
+                frames.append(path[step])
+        with written(file) as partial:
+            ase.io.write(partial, frames)
+    return list(ase.io.iread(file))
 
 
 def train(sample: Any, folder: Path, frames: list[Atoms], seed: int) -> Any:
@@ -142,16 +146,25 @@ def train(sample: Any, folder: Path, frames: list[Atoms], seed: int) -> Any:
         model = sample.train(
             frames, EPOCHS, seed, on_epoch=lambda e, errors: np.save(logs / f"epoch_{e}", errors)
         )
-        written(path, lambda partial: sample.torch.save(model.state_dict(), partial))
+        with written(path) as partial:
+            sample.torch.save(model.state_dict(), partial)
     model = sample.Model()
     model.load_state_dict(sample.torch.load(path))
     return model
 
 
-def written(path: Path, write: Callable[[Path], Any]) -> None:
-    """Write a file that is there as a whole or not at all."""
+def reference_path(sample: Any, start: Atoms) -> list[Atoms]:
+    """All steps of a relaxation with EMT, labeled."""
+    path: list[Atoms] = []
+    relax(start, EMT(), lambda atoms: path.append(sample.labeled_copy(atoms)))
+    return path
+
+
+@contextmanager
+def written(path: Path) -> Iterator[Path]:
+    """Give a name to write to; the file is there as a whole or not at all."""
     partial = path.with_name(f"partial_{path.name}")
-    write(partial)
+    yield partial
     os.replace(partial, path)
 
 
@@ -204,7 +217,7 @@ class Rivals:
         with open_artifact(folder / "calibration.h5", CalibrationFile) as artifact:
             self.calibration = artifact.calibration()
 
-    def predict(self, descriptors: Floats, spread: Floats) -> dict[str, Floats]:
+    def predict(self, descriptors: Any, spread: Floats) -> dict[str, Floats]:
         """Each (n, 2): error and bound."""
         published = self.published.score(descriptors)
         rows = rows_of(self.ltau.score(descriptors), None)
@@ -252,24 +265,17 @@ def study(
     onward = [start.copy() for _ in steps]
     for atoms, step in zip(onward, steps, strict=True):
         atoms.positions = path["positions"][step]
-    ends = [reference_relaxation(atoms) for atoms in (start, moved, *onward)]
+    references = [reference_path(sample, atoms) for atoms in (start, moved, *onward)]
     return {
         **{name: np.array(values, dtype=np.float32) for name, values in path.items()},
         "numbers": start.numbers,
         "converged": np.linalg.norm(end.get_forces(), axis=1).max() < FMAX,
         "handover": steps,
         # of EMT from the start, from the start moved a little, from each step of the handover
-        "reference_calls": [calls for calls, _ in ends],
-        "reference_energy": [atoms.get_potential_energy() for _, atoms in ends],
-        "reference_positions": [atoms.positions for _, atoms in ends],
+        "reference_calls": [len(of_one) for of_one in references],
+        "reference_energy": [of_one[-1].info["REF_energy"] for of_one in references],
+        "reference_positions": [of_one[-1].positions for of_one in references],
     }
-
-
-def reference_relaxation(start: Atoms) -> tuple[int, Atoms]:
-    """How many reference calculations it takes, and where it ends."""
-    visited: list[float] = []
-    end = relax(start, EMT(), lambda atoms: visited.append(atoms.get_potential_energy()))
-    return len(visited), end
 
 
 def main() -> None:
@@ -285,25 +291,22 @@ def main() -> None:
     folder = chosen.folder
     folder.mkdir(exist_ok=True)
     sample = load_sample()
-    sets = {}
-    for stream, (name, n) in enumerate(
-        {"train": chosen.training, "validation": chosen.validation}.items()
-    ):
-        file = folder / f"{name}.xyz"
-        if not file.exists():
-            frames = paths_with_truth(sample, chosen.seed, stream, n)
-            written(file, lambda partial, frames=frames: ase.io.write(partial, frames))
-        sets[name] = ase.io.read(file, ":")
+    sizes = {"train": chosen.training, "validation": chosen.validation}
+    sets = {
+        name: labeled(sample, folder / f"{name}.xyz", (chosen.seed, stream), n)
+        for stream, (name, n) in enumerate(sizes.items())
+    }
     models = [train(sample, folder, sets["train"], seed) for seed in range(COMMITTEE)]
     fit(sample, folder, models, sets)
     rivals = Rivals(folder)
-    for stream, name in enumerate(SETS):
-        for number in range(chosen.starts):
-            file = folder / f"{name.replace(' ', '_')}_{number}.npz"
+    for number in range(chosen.starts):
+        for stream, name in enumerate(SETS):
+            file = folder / relaxation_report.file_name(name, number)
             if not file.exists():
                 rng = np.random.default_rng([chosen.seed, 10 + stream, number])
                 found = study(sample, folder, models, rivals, random_start(sample, rng, name))
-                written(file, lambda partial, found=found: np.savez_compressed(partial, **found))
+                with written(file) as partial:
+                    np.savez_compressed(partial, **found)
     print(f"{(time.process_time() - began) / 60:.0f} minutes of one core in this call")
     relaxation_report.report(folder, list(SETS), chosen.starts, chosen.plot)
 

@@ -4,8 +4,8 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
+from itertools import islice
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 import numpy.typing as npt
@@ -28,7 +28,9 @@ METHODS = {
 }
 FIRST_STEPS = 10
 FALSE_ALARMS = 0.1
+PATIENCE = 5  # frames, as Watch has it
 BOOTSTRAP = 1000
+POLICY_DRAWS = 300
 SHOWN = 3  # relaxations of each set in the figure
 
 
@@ -82,6 +84,10 @@ class Relaxation:
         return len(self.true) - 1
 
 
+def file_name(of_set: str, number: int) -> str:
+    return f"{of_set.replace(' ', '_')}_{number}.npz"
+
+
 def read(path: Path, of_set: int) -> Relaxation:
     with np.load(path) as stored:
         found = {name: stored[name] for name in stored.files}
@@ -126,14 +132,16 @@ def rebonded(one: Floats, other: Floats, radii: Floats) -> bool:
 def report(folder: Path, sets: list[str], starts: int, plot: Path | None) -> None:
     """Print all tables."""
     found = [
-        read(folder / f"{name.replace(' ', '_')}_{number}.npz", i)
+        read(folder / file_name(name, number), i)
         for i, name in enumerate(sets)
         for number in range(starts)
     ]
     show_failures(found, sets)
     show_path(found)
-    for name in ("failed", "unstable"):
-        show_forecasts(found, name)
+    steady = [r for r in found if not r.control]
+    show_forecasts("it fails", found, [r.failed for r in found])
+    show_forecasts("it fails, where the control does not", steady, [r.failed for r in steady])
+    show_forecasts("EMT leaves the end", found, [r.unstable for r in found])
     show_alarms(found)
     show_policies(found)
     if plot:
@@ -175,11 +183,10 @@ def show_path(found: list[Relaxation]) -> None:
 
     def rows() -> Iterator[list[str]]:
         for third, part in enumerate(("start", "middle", "end")):
-            chosen = [
-                (i, np.unique(np.linspace(*limits, PER_THIRD).astype(int)))
-                for i, r in enumerate(found)
-                for limits in [np.array([third, third + 1]) * r.last / 3]
-            ]
+            chosen = []  # relaxations, and steps of each
+            for i, r in enumerate(found):
+                steps = np.linspace(third * r.last / 3, (third + 1) * r.last / 3, PER_THIRD)
+                chosen.append((i, np.unique(steps.astype(int))))
             true = np.concatenate([found[i].true[steps].ravel() for i, steps in chosen])
             atoms = np.concatenate([np.full(found[i].true[steps].size, i) for i, steps in chosen])
             frames = np.concatenate([np.full(len(steps), i) for i, steps in chosen])
@@ -268,9 +275,9 @@ def draws(n: int) -> Iterator[npt.NDArray[np.int64]]:
         yield random.integers(0, n, n)
 
 
-def show_forecasts(found: list[Relaxation], outcome: str) -> None:
+def show_forecasts(what: str, found: list[Relaxation], outcome: list[bool]) -> None:
     """AUROC of each signal at each time, and its difference to that of ltau."""
-    failed = np.array([getattr(r, outcome) for r in found])
+    failed = np.array(outcome)
     sets = np.array([r.set for r in found])
     values = {
         (name, when): np.array([pick(signal(r)) for r in found])
@@ -288,7 +295,10 @@ def show_forecasts(found: list[Relaxation], outcome: str) -> None:
         within = auroc_within(value, failed, sets)
         return f"{auroc(value, failed):.2f} ({low:.2f}–{high:.2f}), {within:.2f}"
 
-    title = f"AUROC of '{outcome}' (95 % interval), and that of pairs of the same set"
+    title = (
+        f"AUROC of '{what}', {failed.sum()} of {len(found)} (95 % interval over relaxations), and "
+        "of pairs of the same set"
+    )
     rows = [[name, *(cell((name, when)) for when in WHEN)] for name in signals()]
     table(title, ["signal", *WHEN], rows)
     print("\nltau less the other, largest bound:")
@@ -307,6 +317,24 @@ def show_forecasts(found: list[Relaxation], outcome: str) -> None:
             print(f"{method}: " + "; ".join(cells))
 
 
+def watched() -> dict[str, Signal]:
+    """What a Watch with each method's bounds compares with its limit, at each step."""
+
+    def held(values: Floats) -> Floats:
+        """Of the atom that it is largest for: the smallest of so many frames in a row."""
+        out = np.full(len(values), -np.inf)
+        if len(values) >= PATIENCE:
+            windows = np.lib.stride_tricks.sliding_window_view(values, PATIENCE, axis=0)
+            out[PATIENCE - 1 :] = windows.min(axis=2).max(axis=1)
+        return out
+
+    def by(name: str) -> Signal:
+        return lambda r: held(r.predicted[name][..., 1])
+
+    found: dict[str, Signal] = {title: by(name) for name, title in METHODS.items()}
+    return found | {"the true error": lambda r: held(r.true)}
+
+
 def first_above(values: Floats, limit: float, last: int) -> int:
     """First step above the limit; ``last`` + 1 if there is none."""
     above = np.flatnonzero(values > limit)
@@ -314,11 +342,11 @@ def first_above(values: Floats, limit: float, last: int) -> int:
 
 
 def show_alarms(found: list[Relaxation]) -> None:
-    """Alarms with a limit set on the other half of the relaxations."""
+    """Alarms of Watch, with a limit set on the other half of the relaxations."""
     half = np.arange(len(found)) % 2
 
     def rows() -> Iterator[list[str]]:
-        for name, signal in signals().items():
+        for name, signal in watched().items():
             of_all = [signal(r) for r in found]
             hit, lead, early, false = [], [], [], []
             for part in (0, 1):
@@ -344,10 +372,12 @@ def show_alarms(found: list[Relaxation]) -> None:
             ]  # fmt: skip
 
     columns = [
-        "signal", "alarm, did not fail", "alarm, failed", "steps before the end (median)",
+        "bounds of", "alarm, did not fail", "alarm, failed", "steps before the end (median)",
         "EMT still gets right",
     ]  # fmt: skip
-    table("Alarms at the first step above a limit set on the other half", columns, rows())
+    table(
+        f"Alarms of Watch (patience {PATIENCE}), its limit set on the other half", columns, rows()
+    )
 
 
 def before(r: Relaxation, step: int) -> int:
@@ -355,51 +385,53 @@ def before(r: Relaxation, step: int) -> int:
     return int(np.searchsorted(r.handover, step, side="right")) - 1
 
 
+FIXED = "a fixed number of steps"
+PARTS = (0.75, 0.5, 0.25)  # of what is wrong with the network alone
+
+
 def show_policies(found: list[Relaxation]) -> None:
     """Reference calculations of each rule to stop by, at equal shares of wrong ends."""
-    full = np.mean([r.reference_calls for r in found])
-    for title, accept, outcome in (
+    rules = {FIXED: fixed_steps(found)}
+    rules |= {f"Watch, {name}": by_signal(found, signal) for name, signal in watched().items()}
+    for title, accept, wrong in (
         ("EMT goes on from every stop and every end; wrong: not the end of EMT", False, "failed"),
         ("EMT goes on from a stop only; wrong: not the end of EMT", True, "failed"),
         ("EMT goes on from a stop only; wrong: EMT leaves an accepted end", True, "unstable"),
     ):
-        rules = {"fixed number of steps": fixed_steps(found)}
-        rules |= {
-            name: by_signal(found, signal)
-            for name, signal in signals().items() if name != "steps taken"
-        }  # fmt: skip
         outcomes = {
-            name: np.array([[outcome_of(r, s, accept, outcome) for r, s in zip(found, stop)]
-                            for stop in stops])
+            name: np.array([
+                [outcome_of(r, step, accept, wrong) for r, step in zip(found, stop, strict=True)]
+                for stop in stops
+            ])
             for name, stops in rules.items()
         }  # (n_limits, n, 2): calls, wrong  # fmt: skip
-        alone = outcomes["fixed number of steps"][-1]
-        targets = [alone[:, 1].mean() * part for part in (0.75, 0.5, 0.25)]
+        alone = outcomes[FIXED][-1].mean(axis=0)
+        targets = [alone[1] * part for part in PARTS]
+        full = np.mean([r.reference_calls for r in found])
+        print(f"\n{title}: the network alone {alone[1]:.1%} wrong with {alone[0]:.1f} "
+              f"calculations; EMT alone none with {full:.1f}")  # fmt: skip
+        table(
+            "Reference calculations per relaxation",
+            ["stopped by", *(f"{target:.1%} wrong" for target in targets)],
+            [
+                [name, *(saved(own, outcomes[FIXED], target) for target in targets)]
+                for name, own in outcomes.items()
+            ],
+        )
 
-        def rows() -> Iterator[list[str]]:
-            base = outcomes["fixed number of steps"]
-            chosen = list(draws(len(found)))
-            for name, table_of in outcomes.items():
-                cells = []
-                for target in targets:
-                    calls = calls_at(table_of.mean(axis=1), target)
-                    text = f"{calls:.1f}"
-                    if name != "fixed number of steps":
-                        saved = [
-                            1 - calls_at(table_of[:, rows].mean(axis=1), target)
-                            / calls_at(base[:, rows].mean(axis=1), target)
-                            for rows in chosen[:200]
-                        ]  # fmt: skip
-                        low, high = np.nanquantile(saved, [0.025, 0.975])
-                        here = 1 - calls / calls_at(base.mean(axis=1), target)
-                        text += f", saves {here:.0%} ({low:.0%} to {high:.0%})"
-                    cells.append(text)
-                yield [name, *cells]
 
-        print(f"\n{title}: the network alone {alone[:, 1].mean():.1%} wrong with "
-              f"{alone[:, 0].mean():.1f} calculations; EMT alone {full:.1f}")  # fmt: skip
-        columns = ["stopped by", *(f"{target:.1%} wrong" for target in targets)]
-        table("Reference calculations per relaxation", columns, rows())
+def saved(own: Floats, fixed: Floats, target: float) -> str:
+    """Calculations for so many wrong ends, and the share that the fixed number takes more."""
+    calls = calls_at(own.mean(axis=1), target)
+    if own is fixed:
+        return f"{calls:.1f}"
+    part = 1 - calls / calls_at(fixed.mean(axis=1), target)
+    pairs = [
+        [calls_at(outcomes[:, rows].mean(axis=1), target) for outcomes in (own, fixed)]
+        for rows in islice(draws(own.shape[1]), POLICY_DRAWS)
+    ]
+    low, high = np.nanquantile([1 - one / other for one, other in pairs], [0.025, 0.975])
+    return f"{calls:.1f}, saves {part:.0%} ({low:.0%} to {high:.0%})"
 
 
 def fixed_steps(found: list[Relaxation]) -> list[list[int]]:
@@ -409,11 +441,11 @@ def fixed_steps(found: list[Relaxation]) -> list[list[int]]:
 
 
 def by_signal(found: list[Relaxation], signal: Signal) -> list[list[int]]:
-    """Stops at the first step above each of some limits."""
+    """No step at all, or stops at the first step above each of some limits."""
     values = [signal(r) for r in found]
     limits = np.quantile([v.max() for v in values], np.linspace(0, 1, 31))
     limits = np.concatenate([[-np.inf], limits])
-    return [
+    return [[0] * len(found)] + [
         [first_above(v, limit, r.last) for v, r in zip(values, found, strict=True)]
         for limit in limits
     ]
@@ -427,17 +459,16 @@ def outcome_of(r: Relaxation, stop: int, accept: bool, wrong: str) -> tuple[int,
     return int(r.calls[place]), bool(r.astray[place]) if wrong == "failed" else False
 
 
-def calls_at(points: Floats, target: float) -> float:
-    """Fewest calculations (n_limits, 2: calls, wrong) for so many wrong, mixing two limits."""
+def calls_at(points: Floats, target: float) -> np.float64:
+    """Fewest calculations (n_limits, 2: calls, wrong) for so many wrong, mixing two limits.
+
+    One of the limits stops at once and has none wrong.
+    """
     calls, wrong = points.T
     good, bad = wrong <= target, wrong > target
-    if not good.any():
-        return float("nan")
-    best = float(calls[good].min())
-    if bad.any():
-        part = (wrong[bad][:, None] - target) / (wrong[bad][:, None] - wrong[good])
-        best = min(best, float((calls[bad][:, None] * (1 - part) + calls[good] * part).min()))
-    return best
+    part = (wrong[bad][:, None] - target) / (wrong[bad][:, None] - wrong[good])
+    mixed = calls[bad][:, None] * (1 - part) + calls[good] * part
+    return np.float64(min(calls[good].min(), mixed.min(initial=np.inf)))
 
 
 def draw(found: list[Relaxation], sets: list[str], path: Path) -> None:

@@ -168,7 +168,7 @@ def experiment(
     """Train and retrain with all seeds, and print the tables."""
     data = training, true, validation
     first = list(workers.map(first_training, [(seed, *data, temperature) for seed in seeds]))
-    weighted = []  # (name, seed, weights)
+    weighted: list[tuple[str, int, Floats | None]] = []
     for seed, (_, weights) in zip(seeds, first, strict=True):
         weighted += [(name, seed, own) for name, own in weights.items()]
         shuffled = np.random.default_rng([SEED, seed]).permutation(weights[CONTROL])
@@ -191,11 +191,11 @@ def experiment(
         print(", ".join(parts))
 
     for title, temperatures in (("all frames", TEMPERATURES), (f"{HOTTEST} K", (HOTTEST,))):
-        parts = [np.isin(t, temperatures) for t in kelvin]
+        of_set = [np.isin(t, temperatures) for t in kelvin]
 
-        def gaps(errors: tuple[Floats, Floats], parts: list[Any] = parts) -> list[float]:
+        def gaps(errors: tuple[Floats, Floats], of_set: list[Any] = of_set) -> list[float]:
             """Training and validation error, and their difference."""
-            means = [float(e[part].mean()) for e, part in zip(errors, parts, strict=True)]
+            means = [float(e[part].mean()) for e, part in zip(errors, of_set, strict=True)]
             return [*means, means[1] - means[0]]
 
         plain = np.array([gaps(errors) for errors, _ in first])
