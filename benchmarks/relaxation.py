@@ -49,7 +49,6 @@ PER_PATH = 5  # frames of each relaxation to train or to calibrate on
 EPOCHS = 60
 COMMITTEE = 4
 FMAX = 0.05  # eV/Å
-MOST_STEPS = 200
 HANDOVER = (0, 5, 10, 20, 30, 50, 80, 120, 160)  # steps, and the last one
 JOLT = 0.02  # Å; how far the start of the control is moved
 LEVEL = 0.9  # of all bounds
@@ -118,7 +117,7 @@ def relax(start: Atoms, calculator: Any, visit: Callable[[Any], Any] | None = No
     optimizer: Any = LBFGS(atoms, logfile=None)  # type: ignore[arg-type]
     if visit:
         optimizer.attach(visit, 1, atoms)
-    optimizer.run(fmax=FMAX, steps=MOST_STEPS)
+    optimizer.run(fmax=FMAX, steps=relaxation_report.MOST_STEPS)
     return atoms
 
 

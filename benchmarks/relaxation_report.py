@@ -17,6 +17,7 @@ from ltau_cli.core.calibration.metrics import rank_correlation, rank_interval
 Floats = npt.NDArray[np.float64]
 Mask = npt.NDArray[np.bool_]
 
+MOST_STEPS = 200
 ENERGY_OFF = 0.1  # eV
 BONDED, BROKEN = 1.2, 1.3  # times the sum of the covalent radii
 PER_THIRD = 5  # frames of each third of a path
@@ -166,14 +167,15 @@ def show_failures(found: list[Relaxation], sets: list[str]) -> None:
             yield [
                 name, str(len(own)), f"{np.mean([r.last for r in own]):.0f}",
                 f"{np.mean([r.reference_calls for r in own]):.0f}",
-                share([not r.converged for r in own]), share([r.off for r in own]),
+                share([not r.converged for r in own]),
+                share([r.reference_calls > MOST_STEPS for r in own]), share([r.off for r in own]),
                 share([r.rebonded for r in own]), share([r.failed for r in own]),
                 share([r.unstable for r in own]), share([r.control for r in own]),
             ]  # fmt: skip
 
     columns = [
-        "set", "relaxations", "steps", "of EMT", "not converged", "energy off", "other bonds",
-        "failed", "EMT leaves the end", "control: EMT fails",
+        "set", "relaxations", "steps", "of EMT", "not converged", "nor EMT", "energy off",
+        "other bonds", "failed", "EMT leaves the end", "control: EMT fails",
     ]  # fmt: skip
     table("How often it fails", columns, rows())
 

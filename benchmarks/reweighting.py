@@ -10,7 +10,7 @@ to the frames at random, and frames are drawn with equal weights. All of it is r
 seeds, once with right labels and once with some wrong ones: the forces of those frames are those of
 a picosecond later.
 
-    python benchmarks/reweighting.py            # half an hour of one core; needs torch and ase
+    python benchmarks/reweighting.py            # 20 minutes of one core; needs torch and ase
 
 All frames come from molecular dynamics with the seeds below; nothing is tuned to the result.
 """
@@ -44,7 +44,6 @@ from ltau_cli.core.choices import Emphasis
 from ltau_cli.core.weights import weigh as to_weights
 from ltau_cli.stages.settings import WeightSettings
 
-EPOCHS = 300
 N_STARTS, N_VALIDATION_STARTS = 4, 5  # at each temperature; one frame of each is trained on
 N_WRONG = 2
 STRATEGIES = {
@@ -113,25 +112,25 @@ def weigh(
 
 def first_training(job: tuple[Any, ...]) -> tuple[tuple[Floats, Floats], dict[str, Floats]]:
     """Train plainly; return the errors of both sets, and the weights."""
-    seed, training, true, validation, temperature = job
+    seed, training, true, validation, epochs, temperature = job
     sample = load_sample()
     errors: list[Floats] = []
-    model = sample.train(training, EPOCHS, seed, on_epoch=lambda _, e: errors.append(e.copy()))
+    model = sample.train(training, epochs, seed, on_epoch=lambda _, e: errors.append(e.copy()))
     result = force_errors(sample, model, true), force_errors(sample, model, validation)
     return result, weigh(sample, model, errors, training, temperature)
 
 
 def retraining(job: tuple[Any, ...]) -> tuple[Floats, Floats]:
-    name, seed, training, true, validation, weights, temperature = job
+    name, seed, training, true, validation, epochs, temperature, weights = job
     sample = load_sample()
     updated = [emphasis for emphasis in EMPHASES if name == UPDATED.format(emphasis)]
     if updated:
         update = updates(len(training), updated[0], temperature)
-        model = sample.train(training, EPOCHS, seed, on_epoch=update)
+        model = sample.train(training, epochs, seed, on_epoch=update)
     else:
         kept, drawn = np.flatnonzero(weights), name.endswith("frames drawn")
         model = sample.train(
-            [training[i] for i in kept], EPOCHS, seed, weights=weights[kept], resample=drawn
+            [training[i] for i in kept], epochs, seed, weights=weights[kept], resample=drawn
         )
     return force_errors(sample, model, true), force_errors(sample, model, validation)
 
@@ -158,16 +157,16 @@ def updates(
 
 def experiment(
     workers: ProcessPoolExecutor,
-    seeds: range,
-    temperature: float,
+    arguments: argparse.Namespace,
     training: list[Any],
     true: list[Any],
     validation: list[Any],
     wrong: Rows,
 ) -> None:
     """Train and retrain with all seeds, and print the tables."""
-    data = training, true, validation
-    first = list(workers.map(first_training, [(seed, *data, temperature) for seed in seeds]))
+    seeds = range(arguments.seeds)
+    data = training, true, validation, arguments.epochs, arguments.temperature
+    first = list(workers.map(first_training, [(seed, *data) for seed in seeds]))
     weighted: list[tuple[str, int, Floats | None]] = []
     for seed, (_, weights) in zip(seeds, first, strict=True):
         weighted += [(name, seed, own) for name, own in weights.items()]
@@ -177,7 +176,7 @@ def experiment(
             weighted.append((UPDATED.format(emphasis), seed, None))
             weighted.append((DRAWN.format(emphasis), seed, weights[f"--emphasis {emphasis}"]))
         weighted.append((DRAWN_EQUALLY, seed, np.ones(len(training))))
-    jobs = [(name, seed, *data, own, temperature) for name, seed, own in weighted]
+    jobs = [(name, seed, *data, own) for name, seed, own in weighted]
     results = list(workers.map(retraining, jobs))
 
     kelvin = [np.array([frame.info["temperature_K"] for frame in f]) for f in (true, validation)]
@@ -221,6 +220,7 @@ def show(name: str, table: Floats, plain: Floats) -> None:
 def main() -> None:
     parser = argparse.ArgumentParser()
     parser.add_argument("--seeds", type=int, default=5, help="of the training")
+    parser.add_argument("--epochs", type=int, default=200)
     parser.add_argument("--temperature", type=float, default=3.0, help="of ltau weights")
     parser.add_argument("--processes", type=int, default=2)
     arguments = parser.parse_args()
@@ -231,15 +231,14 @@ def main() -> None:
         true, later = frames["training"][::2], frames["training"][1::2]
         validation = frames["validation"]
         print(
-            f"{len(true)} training and {len(validation)} validation frames, {EPOCHS} epochs, "
-            f"{arguments.seeds} seeds of the training\nmean force error in eV/Å against true "
+            f"{len(true)} training and {len(validation)} validation frames, "
+            f"{arguments.epochs} epochs, {arguments.seeds} seeds of the training\nmean force error in eV/Å against true "
             "labels, mean ± standard deviation over the seeds;\nchanges are against training from "
             "the same seed without weights, with 95 % intervals"
         )
         for n_wrong in (0, N_WRONG):
             training, wrong = mislabel(true, later, n_wrong)
-            seeds = range(arguments.seeds)
-            experiment(workers, seeds, arguments.temperature, training, true, validation, wrong)
+            experiment(workers, arguments, training, true, validation, wrong)
     print(f"\n{time.perf_counter() - began:.0f} s")
 
 
