@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Sequence
+import weakref
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from types import TracebackType
 from typing import Any
@@ -94,9 +95,15 @@ class Live(Calculator):
         device: str | None = None,
     ) -> None:
         super().__init__()  # type: ignore[no-untyped-call]
+        if not hasattr(calculator, "get_property"):
+            raise UsageError(
+                f"Live wraps an ASE calculator, not a {type(calculator).__name__}",
+                hint="for example Live(MACECalculator('my.model'))",
+            )
         self._made_of = (calculator, model, calibration, descriptors, level, threads, device)
         self.calculator = calculator
         self.implemented_properties = [*calculator.implemented_properties, *PER_ATOM]
+        self.ignored_changes = set(getattr(calculator, "ignored_changes", ()))
         self.scorer = FrameScorer(
             Path(model), None if calibration is None else Path(calibration), threads=threads
         )
@@ -106,6 +113,7 @@ class Live(Calculator):
             descriptors, calculator, Path(model), self.scorer.origin, device
         )
         self.descriptors = np.zeros((0, self.scorer.width), dtype=np.float32)
+        self._told: Callable[[], Any] = lambda: None  # the frame that has the scores
         self._error_name = "expected_error" if calibration is None else "calibrated_error"
 
     def __reduce__(self) -> Any:
@@ -118,11 +126,10 @@ class Live(Calculator):
         return self._column is not None
 
     def check_state(self, atoms: Any, tol: float = 1e-15) -> list[str]:
-        """Return what changed since the last evaluation, as the wrapped calculator sees it."""
-        if self.atoms is None:
-            return list(all_changes)
-        changed: list[str] = self.calculator.check_state(_without_scores(atoms), tol)
-        return changed
+        """Return what changed since the last evaluation, for the wrapped calculator too."""
+        bare = _without_scores(atoms)
+        changed: list[str] = super().check_state(bare, tol)  # type: ignore[no-untyped-call]
+        return changed or list(self.calculator.check_state(bare, tol))
 
     def get_property(self, name: str, atoms: Any = None, allow_calculation: bool = True) -> Any:
         """Return a result, and let the frame have the scores; evaluate it first if it changed."""
@@ -167,7 +174,9 @@ class Live(Calculator):
 
     def todict(self, skip_default: bool = True) -> dict[str, Any]:
         """Return the parameters of the wrapped calculator, and the scores of the last frame."""
-        scores = {name: value for name, value in self.results.items() if name in OWN}
+        atoms = self._told()
+        known = atoms is not None and not self.check_state(atoms)  # or it moved since then
+        scores = {n: value for n, value in self.results.items() if n in OWN} if known else {}
         return {**self.calculator.todict(), "ltau": scores}
 
     def _score(self, descriptors: npt.ArrayLike, frame: Any) -> dict[str, Any]:
@@ -180,6 +189,7 @@ class Live(Calculator):
 
     def _tell(self, atoms: Any) -> None:
         """Write the scores to the frame, or remove those of what it was before."""
+        self._told = weakref.ref(atoms)
         _remove_scores(atoms)
         if ERROR not in self.results:
             return

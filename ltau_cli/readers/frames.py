@@ -113,11 +113,41 @@ def read_natoms(path: Path) -> npt.NDArray[np.int64]:
 
 
 def neighbors_of(frame: Any, cutoff: float) -> tuple[npt.NDArray[np.int64], npt.NDArray[np.int64]]:
-    """Return all pairs of atoms up to ``cutoff`` Å apart, both ways, (n_pairs,) int64 each."""
-    from ase.neighborlist import neighbor_list
+    """Return all pairs of atoms up to ``cutoff`` Å apart, both ways, (n_pairs,) int64 each.
 
-    first, second = neighbor_list("ij", frame, cutoff)  # type: ignore[no-untyped-call]
-    return first.astype(np.int64), second.astype(np.int64)
+    In a periodic cell every image counts, those of an atom itself too. By a k-d tree, in a fraction
+    of the time that ASE's neighbor list takes.
+    """
+    from scipy.spatial import KDTree
+
+    positions = frame.get_positions(wrap=True)
+    around, owner = _surround(positions, frame.cell.complete(), frame.pbc, cutoff)
+    pairs = KDTree(positions).sparse_distance_matrix(KDTree(around), cutoff, output_type="ndarray")
+    first, second = pairs["i"], pairs["j"]
+    other = first != second  # the atoms themselves come first in ``around``
+    return first[other].astype(np.int64), owner[second[other]]
+
+
+def _surround(
+    positions: npt.NDArray[np.float64],
+    cell: npt.NDArray[np.float64],
+    periodic: npt.NDArray[np.bool_],
+    cutoff: float,
+) -> tuple[npt.NDArray[np.float64], npt.NDArray[np.int64]]:
+    """Append the images up to ``cutoff`` from the cell; return which atom each place belongs to."""
+    owner, inverse = np.arange(len(positions)), np.linalg.inv(cell)
+    for axis in np.flatnonzero(periodic):
+        # in lengths of the cell; ASE wraps to within rounding
+        reach = cutoff * np.linalg.norm(inverse[:, axis]) + 1e-6
+        place = positions @ inverse[:, axis]
+        images, owners = [positions], [owner]
+        for shift in range(1, int(np.ceil(reach)) + 1):
+            for sign in (-shift, shift):
+                inside = (place + sign >= -reach) & (place + sign <= 1 + reach)
+                images.append(positions[inside] + sign * cell[axis])
+                owners.append(owner[inside])
+        positions, owner = np.concatenate(images), np.concatenate(owners)
+    return positions, owner
 
 
 def quantities(frame: Any) -> dict[str, Any]:

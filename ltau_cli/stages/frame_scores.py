@@ -20,7 +20,7 @@ from ltau_cli.core.scoring import Scorer
 from ltau_cli.core.structures import Block, local_distance, log_structure_distance
 from ltau_cli.errors import ArtifactError, InputError
 from ltau_cli.readers.frames import neighbors_of
-from ltau_cli.stages.score import load_scorer
+from ltau_cli.stages.scoring.prepare import make_scorer
 from ltau_cli.stages.settings import ScoreSettings
 
 Floats = npt.NDArray[np.float32]
@@ -76,7 +76,7 @@ class FrameScorer:
                     f"{model} is in shards, which are read from the file for every frame",
                     hint="fit it again without --shards",
                 )
-            loaded = load_scorer(artifact, settings, threads)
+            loaded = make_scorer(artifact, settings, threads)
             self.width = int(artifact.sizes["d"])
             self.units = artifact.units
             self.origin: Origin | None = artifact.parameters.get("origin")
@@ -159,7 +159,13 @@ class FrameScorer:
         InputError
             If they are no such array, of another width than the training set's, or not finite.
         """
-        found = np.asarray(descriptors, dtype=np.float32)
+        try:
+            found = np.asarray(descriptors, dtype=np.float32)
+        except (TypeError, ValueError) as error:
+            raise InputError(
+                f"{source} gives descriptors that are no array of numbers",
+                hint="return an array (n_atoms, d)",
+            ) from error
         if found.shape != (n_atoms, self.width):
             raise InputError(
                 f"{source} gives descriptors of shape {_shown(found.shape)} for {n_atoms} atoms; "

@@ -90,7 +90,8 @@ def test_dots_stand_for_any_lines() -> None:
 @pytest.mark.slow
 def test_commands_of_the_docs(tmp_path: Path) -> None:
     (tmp_path / "sample_data").symlink_to(ROOT / "sample_data")
-    (tmp_path / "own_model.py").symlink_to(DOCS / "own_model.py")
+    for name in ("own_model.py", "pair_potential.py"):
+        (tmp_path / name).symlink_to(DOCS / name)
     environment = {
         name: value
         for name, value in os.environ.items()
