@@ -428,11 +428,12 @@ def saved(own: Floats, fixed: Floats, target: float) -> str:
     if own is fixed:
         return f"{calls:.1f}"
     part = 1 - calls / calls_at(fixed.mean(axis=1), target)
-    pairs = [
+    pairs = np.array([
         [calls_at(outcomes[:, rows].mean(axis=1), target) for outcomes in (own, fixed)]
         for rows in islice(draws(own.shape[1]), POLICY_DRAWS)
-    ]
-    low, high = np.nanquantile([1 - one / other for one, other in pairs], [0.025, 0.975])
+    ])  # fmt: skip
+    needed = pairs[:, 1] > 0
+    low, high = np.quantile(1 - pairs[needed, 0] / pairs[needed, 1], [0.025, 0.975])
     return f"{calls:.1f}, saves {part:.0%} ({low:.0%} to {high:.0%})"
 
 
@@ -495,6 +496,7 @@ def draw(found: list[Relaxation], sets: list[str], path: Path) -> None:
                     mean = r.predicted[method][steps][..., 0].mean(axis=1)
                     axes.plot(steps, mean, color=color, label=title, lw=0.9)
                 axes.set(yscale="log")
+                axes.minorticks_off()
                 axes.set_title(f"{name}{', failed' if r.failed else ''}",
                                color=RED if r.failed else "black", fontsize=7)  # fmt: skip
         grid[0, 0].legend(fontsize=6)
@@ -503,6 +505,6 @@ def draw(found: list[Relaxation], sets: list[str], path: Path) -> None:
         save_figure(figure, path, path.suffix.lstrip("."))
 
 
-def thinned(last: int, most: int = 60) -> npt.NDArray[np.int64]:
+def thinned(last: int, most: int = 40) -> npt.NDArray[np.int64]:
     """Steps from 0 to last, evenly spaced, at most so many."""
     return np.unique(np.linspace(0, last, most).round().astype(int))

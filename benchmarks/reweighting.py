@@ -232,9 +232,10 @@ def main() -> None:
         validation = frames["validation"]
         print(
             f"{len(true)} training and {len(validation)} validation frames, "
-            f"{arguments.epochs} epochs, {arguments.seeds} seeds of the training\nmean force error in eV/Å against true "
-            "labels, mean ± standard deviation over the seeds;\nchanges are against training from "
-            "the same seed without weights, with 95 % intervals"
+            f"{arguments.epochs} epochs, {arguments.seeds} seeds of the training\n"
+            "mean force error in eV/Å against true labels, mean ± standard deviation over the "
+            "seeds;\nchanges are against training from the same seed without weights, with 95 % "
+            "intervals"
         )
         for n_wrong in (0, N_WRONG):
             training, wrong = mislabel(true, later, n_wrong)
