@@ -288,7 +288,7 @@ def main() -> None:
     chosen = parser.parse_args()
     began = time.process_time()
     folder = chosen.folder
-    folder.mkdir(exist_ok=True)
+    folder.mkdir(parents=True, exist_ok=True)
     sample = load_sample()
     sizes = {"train": chosen.training, "validation": chosen.validation}
     sets = {
