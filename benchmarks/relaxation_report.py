@@ -20,6 +20,7 @@ Mask = npt.NDArray[np.bool_]
 MOST_STEPS = 200
 ENERGY_OFF = 0.1  # eV
 BONDED, BROKEN = 1.2, 1.3  # times the sum of the covalent radii
+FALLEN = 10  # eV/Å
 PER_THIRD = 5  # frames of each third of a path
 METHODS = {
     "ltau": "ltau",
@@ -32,6 +33,7 @@ FALSE_ALARMS = 0.1
 PATIENCE = 5  # frames, as Watch has it
 BOOTSTRAP = 1000
 POLICY_DRAWS = 300
+TICKS = (0.005, 0.01, 0.02, 0.05)  # eV/Å
 SHOWN = 3  # relaxations of each set in the figure
 
 
@@ -138,7 +140,7 @@ def report(folder: Path, sets: list[str], starts: int, plot: Path | None) -> Non
         for number in range(starts)
     ]
     show_failures(found, sets)
-    show_path(found)
+    show_path(found, sets)
     steady = [r for r in found if not r.control]
     show_forecasts("it fails", found, [r.failed for r in found])
     show_forecasts("it fails, where the control does not", steady, [r.failed for r in steady])
@@ -180,37 +182,57 @@ def show_failures(found: list[Relaxation], sets: list[str]) -> None:
     table("How often it fails", columns, rows())
 
 
-def show_path(found: list[Relaxation]) -> None:
-    """Rank correlation and coverage, start, middle and end of the paths."""
-
-    def rows() -> Iterator[list[str]]:
-        for third, part in enumerate(("start", "middle", "end")):
-            chosen = []  # relaxations, and steps of each
-            for i, r in enumerate(found):
-                steps = np.linspace(third * r.last / 3, (third + 1) * r.last / 3, PER_THIRD)
-                chosen.append((i, np.unique(steps.astype(int))))
-            true = np.concatenate([found[i].true[steps].ravel() for i, steps in chosen])
-            atoms = np.concatenate([np.full(found[i].true[steps].size, i) for i, steps in chosen])
-            frames = np.concatenate([np.full(len(steps), i) for i, steps in chosen])
-            mean = np.concatenate([found[i].true[steps].mean(axis=1) for i, steps in chosen])
-            worst = np.concatenate([found[i].true[steps].max(axis=1) for i, steps in chosen])
-            for name, title in METHODS.items():
-                of = [found[i].predicted[name][steps] for i, steps in chosen]
-                error = np.concatenate([p[..., 0].ravel() for p in of])
-                bound = np.concatenate([p[..., 1].ravel() for p in of])
-                of_frame = np.concatenate([p[..., 0].mean(axis=1) for p in of])
-                of_worst = np.concatenate([p[..., 1].max(axis=1) for p in of])
-                yield [
-                    part, title, with_interval(error, true, atoms), f"{(true <= bound).mean():.1%}",
-                    f"{error.mean() / true.mean():.2f}", with_interval(of_frame, mean, frames),
-                    f"{(worst <= of_worst).mean():.1%}",
-                ]  # fmt: skip
-
+def show_path(found: list[Relaxation], sets: list[str]) -> None:
+    """Rank correlation and coverage at the start, in the middle and at the end, and in each set."""
+    fallen = [r.true.max() > FALLEN for r in found]
+    print(f"\nIn {sum(fallen)} relaxations some error is above {FALLEN} eV/Å")
+    thirds = [
+        np.linspace(r.last * third / 3, r.last * (third + 1) / 3, PER_THIRD).astype(int)
+        for third in range(3)
+        for r in found
+    ]
+    numbers = np.tile(np.arange(len(found)), 3)
+    of_third = np.repeat(np.arange(3), len(found))
+    of_set = np.array([found[i].set for i in numbers])
+    parts = {"start": of_third == 0, "middle": of_third == 1, "end": of_third == 2}
+    parts |= {name: of_set == i for i, name in enumerate(sets)}
     columns = [
-        "third", "method", "atoms: rank", "90 % bound covers", "predicted / true", "frames: rank",
-        "largest error under largest bound",
+        "frames", "method", "atoms: rank", "90 % bound covers", "predicted / true (medians)",
+        "frames: rank", "largest error under largest bound",
     ]  # fmt: skip
-    table("Along the path (95 % intervals over relaxations)", columns, rows())
+    rows = []
+    for part, chosen in parts.items():
+        frames = [(numbers[j], np.unique(thirds[j])) for j in np.flatnonzero(chosen)]
+        for name, title in METHODS.items():
+            rows.append([part, title, *judge(found, frames, name)])
+    table("Along the path (95 % intervals over relaxations)", columns, rows)
+
+
+def judge(
+    found: list[Relaxation], frames: list[tuple[int, npt.NDArray[np.int64]]], method: str
+) -> list[str]:
+    """Of some steps of some relaxations."""
+
+    def joined(value: Callable[[Relaxation], Floats]) -> Floats:
+        return np.concatenate([value(found[i])[steps].ravel() for i, steps in frames])
+
+    true, error = joined(lambda r: r.true), joined(lambda r: r.predicted[method][..., 0])
+    bound = joined(lambda r: r.predicted[method][..., 1])
+    own = [np.full(found[i].true[steps].shape, i) for i, steps in frames]
+    of_frame = (
+        joined(lambda r: r.predicted[method][..., 0].mean(axis=1)),
+        joined(lambda r: r.true.mean(axis=1)),
+        np.concatenate([numbers[:, 0] for numbers in own]),
+    )
+    worst = joined(lambda r: r.true.max(axis=1))
+    largest = joined(lambda r: r.predicted[method][..., 1].max(axis=1))
+    return [
+        with_interval(error, true, np.concatenate([numbers.ravel() for numbers in own])),
+        f"{(true <= bound).mean():.1%}",
+        f"{np.median(error) / np.median(true):.2f}",
+        with_interval(*of_frame),
+        f"{(worst <= largest).mean():.1%}",
+    ]
 
 
 def with_interval(a: Floats, b: Floats, cluster: npt.NDArray[np.int64]) -> str:
@@ -496,6 +518,7 @@ def draw(found: list[Relaxation], sets: list[str], path: Path) -> None:
                     mean = r.predicted[method][steps][..., 0].mean(axis=1)
                     axes.plot(steps, mean, color=color, label=title, lw=0.9)
                 axes.set(yscale="log")
+                axes.set_yticks(TICKS, [f"{tick:g}" for tick in TICKS])
                 axes.minorticks_off()
                 axes.set_title(f"{name}{', failed' if r.failed else ''}",
                                color=RED if r.failed else "black", fontsize=7)  # fmt: skip
@@ -505,6 +528,6 @@ def draw(found: list[Relaxation], sets: list[str], path: Path) -> None:
         save_figure(figure, path, path.suffix.lstrip("."))
 
 
-def thinned(last: int, most: int = 40) -> npt.NDArray[np.int64]:
+def thinned(last: int, most: int = 25) -> npt.NDArray[np.int64]:
     """Steps from 0 to last, evenly spaced, at most so many."""
     return np.unique(np.linspace(0, last, most).round().astype(int))
