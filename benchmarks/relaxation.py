@@ -280,7 +280,7 @@ def study(
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("folder", type=Path)
-    parser.add_argument("--starts", type=int, default=40, help="of each set")
+    parser.add_argument("--starts", type=int, default=26, help="of each set")
     parser.add_argument("--training", type=int, default=60, help="relaxations to train on")
     parser.add_argument("--validation", type=int, default=24, help="relaxations to calibrate on")
     parser.add_argument("--seed", type=int, default=0, help="of all starts")

@@ -180,6 +180,8 @@ def show_failures(found: list[Relaxation], sets: list[str]) -> None:
         "other bonds", "failed", "EMT leaves the end", "control: EMT fails",
     ]  # fmt: skip
     table("How often it fails", columns, rows())
+    late = [r.failed for r in found if not r.converged]
+    print(f"\nOf those that did not converge, {share(late)} failed")
 
 
 def show_path(found: list[Relaxation], sets: list[str]) -> None:
