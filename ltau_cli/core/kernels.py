@@ -22,6 +22,8 @@ if sys.modules.setdefault("scipy.linalg.cython_blas", None) is None:  # type: ig
     del sys.modules["scipy.linalg.cython_blas"]
 
 TILE = 128  # centers that are compared at a time
+LANES = 16  # values that are compared at a time; divides TILE
+FLAT = 2  # axes of a cell after which most are known to be too far away
 TINY = np.float32(1e-36)  # below it squares lose their precision
 HUGE = 1e38  # above it squares overflow
 LOOKUP_SHIFT = 16  # sign, exponent and 7 mantissa bits of a float32 index the lookup table
@@ -359,14 +361,32 @@ def multiply_tiles(rows, tiles, half, out):
 
 
 @_compiled
+def _smallest(values, low, place):
+    """Place of the smallest of ``values``, a multiple of TILE of them; the first of equals.
+
+    ``low`` and ``place``, (LANES,) each, are overwritten: the smallest of every LANES-th value.
+    """
+    for j in range(LANES):
+        low[j], place[j] = values[j], 0
+    for block in range(1, values.shape[0] // LANES):
+        for j in range(LANES):
+            value = values[block * LANES + j]
+            smaller = value < low[j]
+            low[j] = value if smaller else low[j]
+            place[j] = block if smaller else place[j]
+    best = 0
+    for j in range(1, LANES):
+        if low[j] < low[best] or (low[j] == low[best] and place[j] < place[best]):
+            best = j
+    return place[best] * LANES + best
+
+
+@_compiled
 def find_smallest(values, smallest):
-    """Column of the smallest value of each row; the first of equals."""
+    """Column of the smallest value of each row, a multiple of TILE of them; the first of equals."""
+    low, place = np.empty(LANES, dtype=np.float32), np.empty(LANES, dtype=np.int32)
     for i in range(values.shape[0]):
-        best = 0
-        for j in range(1, values.shape[1]):
-            if values[i, j] < values[i, best]:
-                best = j
-        smallest[i] = best
+        smallest[i] = _smallest(values[i], low, place)
 
 
 @_compiled
@@ -430,32 +450,88 @@ def describe_cells(rows, first, last, slack, start, center, axes, low, high, res
         radius[c] = np.sqrt(largest) + room
 
 
+@_compiled
+def measure_rest(rows, start, center, axes, n_axes, slack, rest):
+    """Bound how far the rows of each cell lie beside the first ``n_axes`` of its axes.
+
+    See :func:`describe_cells`.
+    """
+    for c in range(center.shape[0]):
+        largest = thickness = 0.0
+        for i in range(start[c], start[c + 1]):
+            square = 0.0
+            for x in range(rows.shape[1]):
+                away = np.float64(rows[i, x]) - np.float64(center[c, x])
+                square += away * away
+            outside = square
+            for a in range(n_axes):
+                along = 0.0
+                for x in range(rows.shape[1]):
+                    away = np.float64(rows[i, x]) - np.float64(center[c, x])
+                    along += np.float64(axes[c, a, x]) * away
+                outside -= along * along
+            largest, thickness = max(largest, square), max(thickness, outside)
+        rest[c] = np.sqrt(thickness + slack * largest)
+
+
 @_reordered
-def _bound_cell(query, center, axes, low, high, rest, slack, offset):
-    """Bound the squared distance of a query, (d,), from the rows of a cell from below.
+def _bound_cells(
+    query, cell, n, first, last, center, axes, low, high, thickness, slack, enough,
+    box, beside, bound, offset,
+):  # fmt: skip
+    """Bound the squared distance of a query, (d,), from the rows of ``n`` cells from below.
 
     Pythagoras: what the distance to the box and the distance beside its axes have to be at least.
+    Axes ``first..last`` are added to those before, which left ``box`` and ``beside`` of each cell.
+    Cells with a bound above ``enough`` are dropped from the lists; returns how many are left.
     ``offset`` (d,) is overwritten.
     """
-    square = np.float32(0)
-    for x in range(query.shape[0]):
-        offset[x] = query[x] - center[x]
-        square += offset[x] * offset[x]
-    room = slack * np.sqrt(square)
-    beside = square - slack * square
-    bound = np.float32(0)
-    for a in range(axes.shape[0]):
-        along = np.float32(0)
+    left = 0
+    for j in range(n):
+        c = cell[j]
+        square = np.float32(0)
         for x in range(query.shape[0]):
-            along += axes[a, x] * offset[x]
-        beside -= along * along
-        gap = max(low[a] - along, along - high[a]) - room
+            offset[x] = query[x] - center[c, x]
+            square += offset[x] * offset[x]
+        room = slack * np.sqrt(square)
+        inside, outside = box[j], beside[j]
+        if first == 0:
+            inside, outside = np.float32(0), square - slack * square
+        for a in range(first, last):
+            along = np.float32(0)
+            for x in range(query.shape[0]):
+                along += axes[c, a, x] * offset[x]
+            outside -= along * along
+            gap = max(low[c, a] - along, along - high[c, a]) - room
+            if gap > 0:
+                inside += gap * gap
+        least = inside
+        gap = np.sqrt(max(outside, np.float32(0))) - thickness[c]
         if gap > 0:
-            bound += gap * gap
-    gap = np.sqrt(max(beside, np.float32(0))) - rest
-    if gap > 0:
-        bound += gap * gap
-    return bound - slack * bound - TINY
+            least += gap * gap
+        least -= slack * least + TINY
+        if least > enough:
+            continue
+        cell[left], box[left], beside[left], bound[left] = c, inside, outside, least
+        left += 1
+    return left
+
+
+@_compiled
+def _find_near(near, half, radius, length, reach, slack, read, cell):
+    """Unread cells whose ball comes within ``reach``; their number. NaN leaves none out."""
+    n = 0
+    one, two = np.float32(1), np.float32(2)
+    for c in range(radius.shape[0]):
+        limit = reach + radius[c]
+        room = slack * (length + two * half[c])
+        square = two * near[c] + length - room
+        cell[c] = not square > limit * limit * (one + slack) + TINY
+    for c in range(radius.shape[0]):
+        if cell[c] and not read[c]:
+            cell[n] = c
+            n += 1
+    return n
 
 
 @_reordered
@@ -470,25 +546,76 @@ def _scan_rows(query, rows, first, last, square):
 
 
 @_compiled
-def _search_cell(query, rows, point, first, last, square, slack, found, distance, n_found):
-    """Bring the nearest of rows ``first..last`` into the ordered list of those found so far.
+def _farthest(best, n_best, slack):
+    """Bound from above what the last of the nearest rows can be away, squared.
 
-    What single precision cannot rule out is measured in double. Distances are squared; equal ones
-    are ordered by number. Returns how many are found.
+    ``best`` (width,) holds the smallest squares in single precision so far, in order.
     """
-    width = found.shape[0]
+    if n_best < best.shape[0] or not best[-1] < HUGE:
+        return np.inf
+    return best[-1] * (1.0 + slack) + TINY
+
+
+@_compiled
+def _read_cell(query, rows, first, last, square, slack, best, n_best, kept, key, n_kept):
+    """Keep those of rows ``first..last`` that may be among the nearest, with their squares.
+
+    Returns how many of ``best`` there are, see :func:`_farthest`, and how many rows are kept.
+    """
     _scan_rows(query, rows, first, last, square)
-    limit = np.inf
+    width = best.shape[0]
+    limit = np.float32(_farthest(best, n_best, slack) * (1.0 + 2.0 * slack) + TINY)
     for i in range(first, last):
-        if n_found == width and distance[width - 1] < HUGE:
-            limit = distance[width - 1] * (1.0 + slack) + TINY
-        if square[i - first] > limit:
+        value = square[i - first]
+        if value > limit:
+            continue
+        kept[n_kept], key[n_kept] = i, value
+        n_kept += 1
+        slot = n_best
+        if n_best < width:
+            n_best += 1
+        elif value < best[width - 1]:
+            slot -= 1
+        else:
+            continue
+        while slot > 0 and best[slot - 1] > value:
+            best[slot] = best[slot - 1]
+            slot -= 1
+        best[slot] = value
+        limit = np.float32(_farthest(best, n_best, slack) * (1.0 + 2.0 * slack) + TINY)
+    return n_best, n_kept
+
+
+@_compiled
+def _make_room(kept, key, n_kept, more, limit):
+    """Forget rows above ``limit``; arrays with room for ``more``, and how many rows are left."""
+    n = 0
+    for j in range(n_kept):
+        if not key[j] > limit:
+            kept[n], key[n] = kept[j], key[j]
+            n += 1
+    if n + more > kept.shape[0]:
+        wider, wider_key = np.empty(2 * (n + more), np.int64), np.empty(2 * (n + more), np.float32)
+        wider[:n], wider_key[:n] = kept[:n], key[:n]
+        return wider, wider_key, n
+    return kept, key, n
+
+
+@_compiled
+def _measure_kept(query, rows, point, kept, key, n_kept, limit, found, distance):
+    """Measure rows up to ``limit`` in double precision; ``found`` gets the points of the nearest.
+
+    ``distance`` gets their squares; equal ones are ordered by the number of the point.
+    """
+    n_found, width = 0, found.shape[0]
+    for j in range(n_kept):
+        if key[j] > limit:
             continue
         exact = 0.0
         for x in range(query.shape[0]):
-            difference = np.float64(query[x]) - np.float64(rows[i, x])
+            difference = np.float64(query[x]) - np.float64(rows[kept[j], x])
             exact += difference * difference
-        p = point[i]
+        p = point[kept[j]]
         slot = n_found
         if n_found == width:
             slot -= 1
@@ -502,7 +629,6 @@ def _search_cell(query, rows, point, first, last, square, slack, found, distance
             distance[slot], found[slot] = distance[slot - 1], found[slot - 1]
             slot -= 1
         distance[slot], found[slot] = exact, p
-    return n_found
 
 
 @_compiled
@@ -536,61 +662,76 @@ def _pop(key, item, n):
 @_compiled
 def search_cells(
     queries, products, half, factor, slack, found,
-    rows, point, start, center, axes, low, high, rest, radius,
+    rows, point, start, center, axes, low, high, rest, radius, flat_rest,
 ):  # fmt: skip
     """Find the nearest rows of each query, (n, d) float32; none is proven more than ``factor`` off.
 
     ``products`` (n, n_cells or more) are those of :func:`multiply_tiles`.
-    First the cell with the nearest center is read (and more, until ``found`` is full); then, of the
-    cells whose ball is near enough, those whose box is, the nearest first, until the bound of the
-    next one times ``factor`` exceeds the last distance found. A comparison with NaN skips nothing.
-    ``found`` (n, width) gets the points, width being at most their number.
+    First the cell with the nearest center is read (and more, until there are enough rows); then, of
+    the cells whose ball is near enough, those whose box is, the nearest first, until the bound of
+    the next one times ``factor`` exceeds the last distance found. Rows are compared in single
+    precision; those that this cannot rule out are measured in double in the end. A comparison with
+    NaN skips nothing. ``found`` (n, width) gets the points, width being at most their number.
+    ``flat_rest`` is the ``rest`` beside the first FLAT axes.
     """
     n_cells, width = center.shape[0], found.shape[1]
-    square = np.empty((start[1:] - start[:-1]).max(), dtype=np.float32)
+    largest = (start[1:] - start[:-1]).max()
+    square = np.empty(largest, dtype=np.float32)
+    kept, key = np.empty(2 * largest, dtype=np.int64), np.empty(2 * largest, dtype=np.float32)
     offset = np.empty(queries.shape[1], dtype=np.float32)
-    distance = np.empty(width)
-    bound = np.empty(n_cells, dtype=np.float32)
-    cell = np.empty(n_cells, dtype=np.int64)
+    best, distance = np.empty(width, dtype=np.float32), np.empty(width)
+    box, beside, least, bound = np.empty((4, n_cells), dtype=np.float32)
+    in_reach, cell = np.empty((2, n_cells), dtype=np.int64)
     read = np.empty(n_cells, dtype=np.bool_)
+    low_of, place_of = np.empty(LANES, dtype=np.float32), np.empty(LANES, dtype=np.int32)
+    n_axes = axes.shape[1]
+    n_flat = min(FLAT, n_axes)
     stretch = factor * factor
     for i in range(queries.shape[0]):
-        query, near, nearest = queries[i], products[i], found[i]
+        query, near = queries[i], products[i]
         length = np.float32(0)
         for x in range(query.shape[0]):
             length += query[x] * query[x]
-        n_found = 0
+        n_best = n_kept = 0
         read[:] = False
-        while n_found < width:
-            best = -1
-            for c in range(n_cells):
-                if not read[c] and (best < 0 or near[c] < near[best]):
-                    best = c
-            n_found = _search_cell(
-                query, rows, point, start[best], start[best + 1], square, slack,
-                nearest, distance, n_found,
+        c = _smallest(near, low_of, place_of)
+        if c >= n_cells:  # all of them overflow
+            c = 0
+        while True:
+            kept, key, n_kept = _make_room(kept, key, n_kept, largest, np.inf)
+            n_best, n_kept = _read_cell(
+                query, rows, start[c], start[c + 1], square, slack, best, n_best, kept, key, n_kept
+            )
+            read[c] = True
+            if n_best == width:
+                break
+            c = -1
+            for other in range(n_cells):
+                if not read[other] and (c < 0 or near[other] < near[c]):
+                    c = other
+        last = _farthest(best, n_best, slack)
+        reach, enough = np.float32(np.sqrt(last) / factor), np.float32(last / stretch)
+        n_near = _find_near(near, half, radius, length, reach, slack, read, in_reach)
+        for first, stop, thickness in ((0, n_flat, flat_rest), (n_flat, n_axes, rest)):
+            n_near = _bound_cells(
+                query, in_reach, n_near, first, stop, center, axes, low, high, thickness, slack,
+                enough, box, beside, least, offset,
             )  # fmt: skip
-            read[best] = True
-        reach = np.float32(np.sqrt(distance[width - 1]) / factor)
         waiting = 0
-        for c in range(n_cells):
-            if read[c]:
-                continue
-            limit = reach + radius[c]
-            room = slack * (length + 2 * half[c])
-            if 2 * near[c] + length - room > limit * limit * (1 + slack) + TINY:
-                continue
-            b = _bound_cell(query, center[c], axes[c], low[c], high[c], rest[c], slack, offset)
-            if np.float64(b) * stretch > distance[width - 1]:
-                continue
-            waiting = _push(bound, cell, waiting, b, c)
-        while waiting > 0 and not np.float64(bound[0]) * stretch > distance[width - 1]:
+        for j in range(n_near):
+            waiting = _push(bound, cell, waiting, least[j], in_reach[j])
+        while waiting > 0 and not np.float64(bound[0]) * stretch > last:
             c = cell[0]
-            _search_cell(
-                query, rows, point, start[c], start[c + 1], square, slack,
-                nearest, distance, n_found,
-            )  # fmt: skip
+            if n_kept + largest > kept.shape[0]:
+                limit = last * (1.0 + slack) + TINY
+                kept, key, n_kept = _make_room(kept, key, n_kept, largest, limit)
+            n_best, n_kept = _read_cell(
+                query, rows, start[c], start[c + 1], square, slack, best, n_best, kept, key, n_kept
+            )
+            last = _farthest(best, n_best, slack)
             waiting = _pop(bound, cell, waiting)
+        limit = last * (1.0 + slack) + TINY
+        _measure_kept(query, rows, point, kept, key, n_kept, limit, found[i], distance)
 
 
 @_compiled

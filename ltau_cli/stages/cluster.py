@@ -6,7 +6,6 @@ with this process. Jobs are submitted by the user, never from here.
 
 from __future__ import annotations
 
-import asyncio
 import contextlib
 import itertools
 import json
@@ -243,6 +242,8 @@ def _stamped(path: Path) -> File:
 @contextlib.contextmanager
 def _processes(distributed: Any, asked: ClusterSettings) -> Iterator[Any]:
     """Start worker processes on this machine, which end with this one, whatever ends it."""
+    import asyncio
+
     # What a terminal sends to all of them is left to this process: they inherit what is blocked.
     _start_resource_tracker()  # or it is started below, which lifts the block
     old = signal.pthread_sigmask(signal.SIG_BLOCK, (signal.SIGINT, signal.SIGQUIT, signal.SIGHUP))

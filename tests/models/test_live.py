@@ -182,6 +182,14 @@ def test_another_network_is_refused(bare, wrap, place):  # noqa: F811
         wrap(bare, descriptors="metatomic")
 
 
+@only("mace", "nequip")
+def test_the_benchmark_runs(run_shell, tmp_path):
+    script = SAMPLE.parent / "benchmarks" / "live.py"
+    told = run_shell(tmp_path, f"python {script} {PACKAGE} --samples 200 --steps 1 --sizes 108")
+    assert told.splitlines()[-1].split()[0] == "108"
+    assert told.splitlines()[-1].endswith("%")
+
+
 @only("mace")
 def test_a_relaxation_with_the_sample_network(tmp_path):
     """The sample network as an ASE calculator: it is trained here, in a few epochs."""

@@ -20,8 +20,8 @@ TESTED = {
     "calibration", "calibration_described", "ingest", "relaxation", "reweighting", "scale",
     "scaling", "search", "selection", "suspects",
 }  # fmt: skip
-# torch; what the first two make is tested beside
-NEED_A_NETWORK = {"calibration_data", "make_descriptors", "recording"}
+# torch; what the first two make is tested beside, live in tests/models
+NEED_A_NETWORK = {"calibration_data", "make_descriptors", "recording", "live"}
 
 QUERIES = ("train", "query_in", "query_ood")
 

@@ -21,6 +21,7 @@ POINTS_PER_CELL = 16  # at least, on average
 AXES = 8
 ROUNDS = 4  # of k-means
 SAMPLED = 16  # points per cell that k-means looks at
+LANDMARKS = 16  # one of so many centers tells which queries are near one another
 ROWS = 64  # compared with all centers at a time
 
 CELL_ARRAYS = (
@@ -68,8 +69,14 @@ class CellSearcher:
         self._cells: Any = [np.ascontiguousarray(arrays[name]) for name in CELL_ARRAYS]
         self._rows = points[arrays["cell_point"]]
         self._centers = _Centers(arrays["cell_center"])
+        self._landmarks = _Centers(arrays["cell_center"][::LANDMARKS])
         self._factor = factor
         self._slack = np.float32(_slack(points.shape[1]))
+        flat_rest = np.empty(len(start) - 1, dtype=np.float32)
+        n_flat = min(kernels.FLAT, arrays["cell_axes"].shape[1])
+        enclosed: Any = (*self._cells[1:4], n_flat, self._slack, flat_rest)
+        kernels.measure_rest(self._rows, *enclosed)
+        self._cells.append(flat_rest)
 
     def check(self) -> None:
         """Check that every point lies where its cell says: the proof of the search rests on it.
@@ -79,7 +86,7 @@ class CellSearcher:
         ValueError
             If one does not, as in a damaged file.
         """
-        _, start, centers, axes, low, high, rest, radius = self._cells
+        _, start, centers, axes, low, high, rest, radius, _ = self._cells
         for cell, (first, last) in enumerate(itertools.pairwise(start)):
             away = self._rows[first:last].astype(np.float64) - centers[cell]
             along = away @ axes[cell].T.astype(np.float64)
@@ -96,6 +103,9 @@ class CellSearcher:
 
     def candidates(self, queries: Floats, width: int, *, threads: int = 1) -> Integers:
         """Return the ``width`` nearest points of each query, nearest first."""
+        # Queries after one another visit the same cells: these are in the processor's cache then.
+        order = np.argsort(self._landmarks.nearest(queries, threads), kind="stable")
+        queries = queries[order]
         found = np.empty((len(queries), width), dtype=np.int64)
         centers = self._centers
 
@@ -110,7 +120,9 @@ class CellSearcher:
                 )  # fmt: skip
 
         share_rows(work, len(queries), threads)
-        return found
+        in_order = np.empty_like(found)
+        in_order[order] = found
+        return in_order
 
 
 def build_cells(

@@ -74,37 +74,62 @@ def test_no_distance_is_longer_than_the_factor_allows(table, n_cells, factor):
     assert all(len(set(row)) == width for row in found.tolist())
 
 
+def bounds(query, cells, slack, *, rest=None, n_axes=None, enough=np.inf):
+    """Bound of the squared distance of every cell by its first axes; infinite where dropped."""
+    n = len(cells["cell_center"])
+    box, beside, bound = np.empty((3, n), np.float32)
+    number = np.arange(n)
+    left = kernels._bound_cells(
+        query.astype(np.float32), number, n, 0, n_axes or cells["cell_axes"].shape[1],
+        cells["cell_center"], cells["cell_axes"], cells["cell_low"], cells["cell_high"],
+        cells["cell_rest"] if rest is None else rest, np.float32(slack), np.float32(enough),
+        box, beside, bound, np.empty(len(query), np.float32),
+    )  # fmt: skip
+    result = np.full(n, np.inf)
+    result[number[:left]] = bound[:left]
+    return result
+
+
 @given(tables(), st.integers(1, 20))
 def test_bounds_lie_below_every_distance_of_the_cell(table, n_cells):
     points, queries, _ = table
     cells = build_cells(points, n_cells=min(n_cells, len(points)))
     slack = np.float32(8 * (points.shape[1] + 8) * 2.0**-24)
-    offset = np.empty(points.shape[1], np.float32)
-    for c in range(len(cells["cell_center"])):
-        own = points[cells["cell_point"][cells["cell_start"][c] : cells["cell_start"][c + 1]]]
-        true = distances(own, queries).min(axis=1) ** 2
-        box = [cells[f"cell_{name}"][c] for name in ("center", "axes", "low", "high", "rest")]
-        for query, least in zip(queries, true, strict=True):
-            assert not kernels._bound_cell(query, *box, slack, offset) > least
-        ball = distances(own, cells["cell_center"][c][None]).max()
-        assert ball <= cells["cell_radius"][c]
+    start, center, axes = cells["cell_start"], cells["cell_center"], cells["cell_axes"]
+    n_flat = min(kernels.FLAT, axes.shape[1])
+    flat_rest = np.empty(len(center), np.float32)
+    rows = points[cells["cell_point"]]
+    kernels.measure_rest(rows, start, center, axes, n_flat, slack, flat_rest)
+    true = np.empty((len(queries), len(center)))
+    for c in range(len(center)):
+        own = rows[start[c] : start[c + 1]]
+        true[:, c] = distances(own, queries).min(axis=1) ** 2
+        away = own.astype(np.float64) - center[c]
+        flat = axes[c, :n_flat].astype(np.float64)
+        beside = np.linalg.norm(away - away @ flat.T @ flat, axis=1).max()
+        length = np.linalg.norm(away, axis=1).max()
+        assert beside <= flat_rest[c] <= beside + 0.05 * length
+        assert length <= cells["cell_radius"][c]
+    for query, least in zip(queries, true, strict=True):
+        assert not (bounds(query, cells, slack) > least).any()
+        few = bounds(query, cells, slack, rest=flat_rest, n_axes=n_flat)
+        assert not (few > least).any()
 
 
 def test_the_bound_of_a_flat_cell_by_hand():
     """A square in the plane, seen from above and from the side."""
     points = np.array([[1, 1, 0], [1, -1, 0], [-1, 1, 0], [-1, -1, 0]], np.float32)
     cells = build_cells(points, n_cells=1)
-    box = [cells[f"cell_{name}"][0] for name in ("center", "axes", "low", "high", "rest")]
 
-    def bound(*query):
-        query = np.array(query, np.float32)
-        square = kernels._bound_cell(query, *box, np.float32(0), np.empty(3, np.float32))
-        return np.sqrt(max(square, 0))
+    def bound(*query, enough=np.inf):
+        return np.sqrt(max(bounds(np.array(query), cells, 0.0, enough=enough)[0], 0))
 
     assert bound(0, 0, 5) == pytest.approx(5, rel=0.01)
     axis = cells["cell_axes"][0, 0]
     assert bound(*(7 * axis)) == pytest.approx(7 - cells["cell_high"][0, 0], rel=0.01)
     assert bound(0.5, 0.5, 0) == pytest.approx(0, abs=0.01)
+    assert bound(0, 0, 5, enough=30) < 6
+    assert bound(0, 0, 5, enough=20) == np.inf
 
 
 def test_most_cells_are_never_read():
@@ -115,17 +140,28 @@ def test_most_cells_are_never_read():
     queries = np.concatenate([islands(rng, 50, 24), 3 * rng.normal(size=(50, 24))])
     queries = queries.astype(np.float32)
     true = np.sort(distances(points, queries), axis=1)[:, 9] ** 2
-    slack = np.float32(1e-4)
-    offset = np.empty(24, np.float32)
-    box = [cells[f"cell_{name}"] for name in ("center", "axes", "low", "high", "rest")]
-    read = [
-        [
-            kernels._bound_cell(query, *(part[c] for part in box), slack, offset) <= limit
-            for c in range(len(cells["cell_center"]))
-        ]
-        for query, limit in zip(queries, true, strict=True)
-    ]
+    read = [bounds(query, cells, 1e-4) <= limit for query, limit in zip(queries, true, strict=True)]
     assert np.mean(read) < 0.15
+
+
+@given(st.integers(0, 10**6), st.integers(1, 3))
+def test_the_smallest_value_is_the_first_of_equals(seed, tiles):
+    values = np.random.default_rng(seed).integers(0, 50, (3, tiles * kernels.TILE))
+    found = np.empty(3, np.int64)
+    kernels.find_smallest(values.astype(np.float32), found)
+    np.testing.assert_array_equal(found, values.argmin(axis=1))
+
+
+def test_many_points_at_nearly_one_distance():
+    """More rows are kept than there is room for at first: none of them can be ruled out."""
+    rng = np.random.default_rng(0)
+    around = rng.normal(size=(3_000, 6))
+    around /= np.linalg.norm(around, axis=1)[:, None]
+    points = around.astype(np.float32)
+    queries = (1e-3 * rng.normal(size=(4, 6))).astype(np.float32)
+    queries[0] = 0
+    searcher = CellSearcher(points, build_cells(points, n_cells=150))
+    np.testing.assert_array_equal(searcher.candidates(queries, 12), nearest(points, queries, 12))
 
 
 def test_neither_threads_nor_blocks_change_anything(train):
