@@ -10,7 +10,7 @@ to the frames at random, and frames are drawn with equal weights. All of it is r
 seeds, once with right labels and once with some wrong ones: the forces of those frames are those of
 a picosecond later.
 
-    python benchmarks/reweighting.py            # 20 minutes of one core; needs torch and ase
+    python benchmarks/reweighting.py            # half an hour of one core; needs torch and ase
 
 All frames come from molecular dynamics with the seeds below; nothing is tuned to the result.
 """
