@@ -24,7 +24,7 @@ help:
 	@echo "make docs         build the docs into docs/_build/html, warnings are errors"
 	@echo "make fuzz         feed every reader damaged files, a minute each (10 minutes)"
 	@echo "make bench        measure speed and memory beside numpy and FAISS (10 minutes)"
-	@echo "make experiments  retrain on chosen frames and with weights; find wrong labels (20 minutes)"
+	@echo "make experiments  retrain on chosen frames and with weights, find wrong labels, relax (1.5 hours)"
 	@echo "make scorecard    judge every way to get an error bar (an hour; QUICK=1: a minute)"
 	@echo "make sample-data  train the small force field again and remake sample_data/"
 	@echo "make constraints  write the installed versions to constraints.txt (see CONTRIBUTING.md)"
@@ -107,6 +107,7 @@ experiments: $(VENV)/ltau
 	$(BIN)/python benchmarks/selection.py
 	$(BIN)/python benchmarks/reweighting.py
 	$(BIN)/python benchmarks/suspects.py
+	$(BIN)/python benchmarks/relaxation.py build/relaxation
 
 # QUICK=1 judges the model of sample_data/ and trains nothing
 scorecard: $(VENV)/ltau

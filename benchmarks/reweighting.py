@@ -4,11 +4,13 @@
 A force field (that of sample_data/) is trained on a few frames at 300, 600 and 900 K while its
 errors are logged. `ltau weights --per structure` gives every frame a weight, with either emphasis,
 or says which to keep, and the force field is trained again from scratch, from the same seed, with
-these weights on the loss. As a control, the weights are also dealt out to the frames at random. All
-of it is repeated with several seeds, once with right labels and once with some wrong ones: the
-forces of those frames are those of a picosecond later.
+these weights on the loss; or with frames drawn by them in every epoch. Or it is trained once, with
+weights from its own log so far, made anew as it goes on. As controls, the weights are dealt out
+to the frames at random, and frames are drawn with equal weights. All of it is repeated with several
+seeds, once with right labels and once with some wrong ones: the forces of those frames are those of
+a picosecond later.
 
-    python benchmarks/reweighting.py            # some minutes on two cores; needs torch and ase
+    python benchmarks/reweighting.py            # half an hour of one core; needs torch and ase
 
 All frames come from molecular dynamics with the seeds below; nothing is tuned to the result.
 """
@@ -19,12 +21,14 @@ import argparse
 import os
 import tempfile
 import time
+from collections.abc import Callable
 from concurrent.futures import ProcessPoolExecutor
 from multiprocessing import get_context
 from pathlib import Path
 from typing import Any
 
 import numpy as np
+from scipy.special import stdtrit
 from selection import (
     SEED,
     TEMPERATURES,
@@ -36,7 +40,10 @@ from selection import (
     run_ltau,
 )
 
-EPOCHS = 300
+from ltau_cli.core.choices import Emphasis
+from ltau_cli.core.weights import weigh as to_weights
+from ltau_cli.stages.settings import WeightSettings
+
 N_STARTS, N_VALIDATION_STARTS = 4, 5  # at each temperature; one frame of each is trained on
 N_WRONG = 2
 STRATEGIES = {
@@ -45,6 +52,11 @@ STRATEGIES = {
     "--emphasis easy --keep 0.85": ["--emphasis", "easy", "--keep", "0.85"],
 }
 CONTROL = "--emphasis hard"
+EMPHASES: tuple[Emphasis, ...] = ("hard", "easy")
+UPDATED = "--emphasis {}, updated in training"
+DRAWN = "--emphasis {}, frames drawn"
+DRAWN_EQUALLY = "equal weights, frames drawn"
+UPDATE_EVERY = 20  # epochs
 HOTTEST = TEMPERATURES[-1]
 
 
@@ -100,40 +112,72 @@ def weigh(
 
 def first_training(job: tuple[Any, ...]) -> tuple[tuple[Floats, Floats], dict[str, Floats]]:
     """Train plainly; return the errors of both sets, and the weights."""
-    seed, training, true, validation, temperature = job
+    seed, training, true, validation, epochs, temperature = job
     sample = load_sample()
     errors: list[Floats] = []
-    model = sample.train(training, EPOCHS, seed, on_epoch=lambda _, e: errors.append(e.copy()))
+    model = sample.train(training, epochs, seed, on_epoch=lambda _, e: errors.append(e.copy()))
     result = force_errors(sample, model, true), force_errors(sample, model, validation)
     return result, weigh(sample, model, errors, training, temperature)
 
 
 def retraining(job: tuple[Any, ...]) -> tuple[Floats, Floats]:
-    seed, training, true, validation, weights = job
+    name, seed, training, true, validation, epochs, temperature, weights = job
     sample = load_sample()
-    kept = np.flatnonzero(weights)
-    model = sample.train([training[i] for i in kept], EPOCHS, seed, weights=weights[kept])
+    updated = [emphasis for emphasis in EMPHASES if name == UPDATED.format(emphasis)]
+    if updated:
+        update = updates(len(training), updated[0], temperature)
+        model = sample.train(training, epochs, seed, on_epoch=update)
+    else:
+        kept, drawn = np.flatnonzero(weights), name.endswith("frames drawn")
+        model = sample.train(
+            [training[i] for i in kept], epochs, seed, weights=weights[kept], resample=drawn
+        )
     return force_errors(sample, model, true), force_errors(sample, model, validation)
+
+
+def updates(
+    n_frames: int, emphasis: Emphasis, temperature: float
+) -> Callable[[int, Floats], Floats | None]:
+    """What a training calls after each epoch: now and then it gets weights from the log so far."""
+    log: list[Floats] = []
+    own = WeightSettings()
+
+    def update(epoch: int, errors: Floats) -> Floats | None:
+        log.append(errors.copy())
+        if (epoch + 1) % UPDATE_EVERY:
+            return None
+        uncertainty = (np.array(log) > errors.mean()).mean(axis=0)
+        return to_weights(
+            uncertainty.reshape(n_frames, -1).mean(axis=1), emphasis=emphasis,
+            temperature=temperature, floor=own.floor, ceiling=own.ceiling,
+        )  # fmt: skip
+
+    return update
 
 
 def experiment(
     workers: ProcessPoolExecutor,
-    seeds: range,
-    temperature: float,
+    arguments: argparse.Namespace,
     training: list[Any],
     true: list[Any],
     validation: list[Any],
     wrong: Rows,
 ) -> None:
-    """Train and retrain with all seeds, and print one table."""
-    data = training, true, validation
-    first = list(workers.map(first_training, [(seed, *data, temperature) for seed in seeds]))
-    weighted = []  # (name, seed, weights)
+    """Train and retrain with all seeds, and print the tables."""
+    seeds = range(arguments.seeds)
+    data = training, true, validation, arguments.epochs, arguments.temperature
+    first = list(workers.map(first_training, [(seed, *data) for seed in seeds]))
+    weighted: list[tuple[str, int, Floats | None]] = []
     for seed, (_, weights) in zip(seeds, first, strict=True):
         weighted += [(name, seed, own) for name, own in weights.items()]
         shuffled = np.random.default_rng([SEED, seed]).permutation(weights[CONTROL])
         weighted.append((f"{CONTROL}, dealt out at random", seed, shuffled))
-    results = list(workers.map(retraining, [(seed, *data, own) for _, seed, own in weighted]))
+        for emphasis in EMPHASES:
+            weighted.append((UPDATED.format(emphasis), seed, None))
+            weighted.append((DRAWN.format(emphasis), seed, weights[f"--emphasis {emphasis}"]))
+        weighted.append((DRAWN_EQUALLY, seed, np.ones(len(training))))
+    jobs = [(name, seed, *data, own) for name, seed, own in weighted]
+    results = list(workers.map(retraining, jobs))
 
     kelvin = [np.array([frame.info["temperature_K"] for frame in f]) for f in (true, validation)]
     print(f"\n{len(wrong)} of {len(training)} training frames with wrong labels")
@@ -145,36 +189,38 @@ def experiment(
         print(f"weights by {name}: {all_seeds.min():.2f} to {all_seeds.max():.2f}; mean", end=" ")
         print(", ".join(parts))
 
-    def gaps(errors: tuple[Floats, Floats]) -> list[float]:
-        """Training and validation error and their difference, of all and of the hottest."""
-        of_all = [e.mean() for e in errors]
-        of_hot = [e[t == HOTTEST].mean() for e, t in zip(errors, kelvin, strict=True)]
-        return [*of_all, of_all[1] - of_all[0], *of_hot, of_hot[1] - of_hot[0]]
+    for title, temperatures in (("all frames", TEMPERATURES), (f"{HOTTEST} K", (HOTTEST,))):
+        of_set = [np.isin(t, temperatures) for t in kelvin]
 
-    plain = np.array([gaps(errors) for errors, _ in first])
-    columns = ["training", "validation", "gap", "change of the gap"]
-    columns += [f"{column} at {HOTTEST} K" for column in columns]
-    print("\n| weights | " + " | ".join(columns) + " |")
-    print("| --- " * (len(columns) + 1) + "|")
-    show("none", plain, plain)
-    for name in dict.fromkeys(name for name, _, _ in weighted):
-        own = [e for (n, _, _), e in zip(weighted, results, strict=True) if n == name]
-        show(name, np.array([gaps(errors) for errors in own]), plain)
+        def gaps(errors: tuple[Floats, Floats], of_set: list[Any] = of_set) -> list[float]:
+            """Training and validation error, and their difference."""
+            means = [float(e[part].mean()) for e, part in zip(errors, of_set, strict=True)]
+            return [*means, means[1] - means[0]]
+
+        plain = np.array([gaps(errors) for errors, _ in first])
+        columns = [title, "training", "validation", "gap", "change of validation", "of the gap"]
+        print("\n| " + " | ".join(columns) + " |\n" + "| --- " * len(columns) + "|")
+        show("no weights", plain, plain)
+        for name in dict.fromkeys(name for name, _, _ in weighted):
+            own = [e for (n, _, _), e in zip(weighted, results, strict=True) if n == name]
+            show(name, np.array([gaps(errors) for errors in own]), plain)
 
 
 def show(name: str, table: Floats, plain: Floats) -> None:
-    cells = []
-    for first in (0, 3):
-        cells += [f"{c.mean():.4f} ± {c.std(ddof=1):.4f}" for c in table[:, first : first + 3].T]
-        change = (table - plain)[:, first + 2]
+    """Means with standard deviations; changes with 95 % intervals (Student's t)."""
+    cells = [f"{c.mean():.4f} ± {c.std(ddof=1):.4f}" for c in table.T]
+    reach = stdtrit(len(table) - 1, 0.975) / np.sqrt(len(table))
+    for change in (table - plain).T[1:]:
+        low, high = change.mean() + reach * change.std(ddof=1) * np.array([-1, 1])
         same = table is plain
-        cells.append("" if same else f"{change.mean():+.4f} ± {change.std(ddof=1):.4f}")
+        cells.append("" if same else f"{change.mean():+.4f} ({low:+.4f} to {high:+.4f})")
     print(f"| {name} | " + " | ".join(cells) + " |", flush=True)
 
 
 def main() -> None:
     parser = argparse.ArgumentParser()
-    parser.add_argument("--seeds", type=int, default=3, help="of the training")
+    parser.add_argument("--seeds", type=int, default=5, help="of the training")
+    parser.add_argument("--epochs", type=int, default=200)
     parser.add_argument("--temperature", type=float, default=3.0, help="of ltau weights")
     parser.add_argument("--processes", type=int, default=2)
     arguments = parser.parse_args()
@@ -185,15 +231,15 @@ def main() -> None:
         true, later = frames["training"][::2], frames["training"][1::2]
         validation = frames["validation"]
         print(
-            f"{len(true)} training and {len(validation)} validation frames, {EPOCHS} epochs, "
-            f"{arguments.seeds} seeds of the training\nmean force error in eV/Å against true "
-            "labels, mean ± standard deviation over the seeds;\nchanges are against training from "
-            "the same seed without weights"
+            f"{len(true)} training and {len(validation)} validation frames, "
+            f"{arguments.epochs} epochs, {arguments.seeds} seeds of the training\n"
+            "mean force error in eV/Å against true labels, mean ± standard deviation over the "
+            "seeds;\nchanges are against training from the same seed without weights, with 95 % "
+            "intervals"
         )
         for n_wrong in (0, N_WRONG):
             training, wrong = mislabel(true, later, n_wrong)
-            seeds = range(arguments.seeds)
-            experiment(workers, seeds, arguments.temperature, training, true, validation, wrong)
+            experiment(workers, arguments, training, true, validation, wrong)
     print(f"\n{time.perf_counter() - began:.0f} s")
 
 

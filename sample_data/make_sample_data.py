@@ -72,10 +72,10 @@ TESTS = (
 # ---------------------------------------------------------------------------------------------
 
 
-def random_particle(rng: np.random.Generator) -> Atoms:
+def random_particle(rng: np.random.Generator, n_cu: int = N_CU) -> Atoms:
     """Make a 55-atom icosahedron with Cu and Au on random sites, relaxed with EMT."""
     cluster = Icosahedron("Cu", noshells=3, latticeconstant=LATTICE_CONSTANT)
-    symbols = np.array(["Cu"] * N_CU + ["Au"] * (len(cluster) - N_CU))
+    symbols = np.array(["Cu"] * n_cu + ["Au"] * (len(cluster) - n_cu))
     atoms = Atoms(rng.permutation(symbols).tolist(), positions=cluster.positions)
     atoms.calc = EMT()
     FIRE(atoms, logfile=None).run(fmax=0.05, steps=300)
@@ -177,7 +177,7 @@ class Batch:
 
 
 def to_batch(atoms: Atoms, cutoff: float = CUTOFF, known_species: Sequence[str] = SPECIES) -> Batch:
-    """One labeled frame as a Batch."""
+    """One frame as a Batch, labels NaN where it has none."""
     receivers, senders, images = neighbor_list("ijS", atoms, cutoff)
     order = np.lexsort((*images.T, senders, receivers))
     return Batch(
@@ -187,8 +187,10 @@ def to_batch(atoms: Atoms, cutoff: float = CUTOFF, known_species: Sequence[str] 
         shifts=torch.tensor(images[order] @ atoms.cell.array, dtype=torch.float32),
         natoms=torch.tensor([len(atoms)]),
         positions=torch.tensor(atoms.positions, dtype=torch.float32),
-        energy=torch.tensor([atoms.info["REF_energy"]], dtype=torch.float32),
-        forces=torch.tensor(atoms.arrays["REF_forces"], dtype=torch.float32),
+        energy=torch.tensor([atoms.info.get("REF_energy", np.nan)], dtype=torch.float32),
+        forces=torch.tensor(
+            atoms.arrays.get("REF_forces", np.full((len(atoms), 3), np.nan)), dtype=torch.float32
+        ),
     )
 
 
@@ -304,7 +306,8 @@ def train(
     epochs: int = EPOCHS,
     seed: int = SEED,
     weights: Sequence[float] | None = None,
-    on_epoch: Callable[[int, np.ndarray], None] | None = None,
+    on_epoch: Callable[[int, np.ndarray], np.ndarray | None] | None = None,
+    resample: bool = False,
     batch_size: int = 2,
     learning_rate: float = 3e-3,
     final_learning_rate: float = 3e-5,
@@ -317,9 +320,12 @@ def train(
     weights: one factor on the loss of each frame; None means 1 for all.
     on_epoch: called as on_epoch(epoch, errors) after each epoch, epochs counted from 0. errors
         (n_atoms,) float32 is the norm of the force error of every atom in eV/Å, in the order of
-        the frames, by the model as it was when the batch with that atom was visited.
+        the frames, by the model as it was when the batch with that atom was visited. If it returns
+        weights, they replace the others from then on.
     species: chemical symbols that the model will know.
     shortest: see SHORTEST.
+    resample: draw the frames of each epoch by their weights, with replacement, and leave the loss
+        as it is. Errors of frames that were not drawn are NaN.
     """
     torch.manual_seed(seed)
     shuffle = np.random.default_rng(seed)
@@ -327,11 +333,9 @@ def train(
     singles = [to_batch(frame, model.cutoff, model.species) for frame in frames]
     natoms = np.array([len(frame) for frame in frames])
     first_atom = np.concatenate([[0], np.cumsum(natoms)])
-    loss_weights = torch.tensor(
-        np.ones(len(frames)) if weights is None else np.asarray(weights), dtype=torch.float32
-    )
-    if loss_weights.shape != (len(frames),):
-        raise ValueError(f"{len(frames)} frames need as many weights, got {len(loss_weights)}")
+    own_weights = np.ones(len(frames)) if weights is None else np.asarray(weights)
+    if own_weights.shape != (len(frames),):
+        raise ValueError(f"{len(frames)} frames need as many weights, got {len(own_weights)}")
     model.energy_shift.fill_(float(np.sum([s.energy for s in singles]) / natoms.sum()))
 
     steps = epochs * -(-len(frames) // batch_size)
@@ -342,7 +346,13 @@ def train(
     model.train()
     for epoch in range(epochs):
         errors = np.full(natoms.sum(), np.nan, dtype=np.float32)
-        order = shuffle.permutation(len(frames))
+        if resample:
+            share = own_weights / own_weights.sum()
+            order = shuffle.choice(len(frames), len(frames), p=share)
+            loss_weights = torch.ones(len(frames))
+        else:
+            order = shuffle.permutation(len(frames))
+            loss_weights = torch.tensor(own_weights, dtype=torch.float32)
         for begin in range(0, len(frames), batch_size):
             chosen = order[begin : begin + batch_size]
             batch = join([singles[k] for k in chosen])
@@ -356,8 +366,8 @@ def train(
             (loss_weights[torch.tensor(chosen)] * losses).mean().backward()
             optimizer.step()
             scheduler.step()
-        if on_epoch is not None:
-            on_epoch(epoch, errors)
+        new_weights = None if on_epoch is None else on_epoch(epoch, errors)
+        own_weights = own_weights if new_weights is None else new_weights
     return model.eval()
 
 

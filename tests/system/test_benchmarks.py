@@ -17,8 +17,8 @@ from tests.helpers import SAMPLE
 
 SCRIPTS = SAMPLE.parent / "benchmarks"
 TESTED = {
-    "calibration", "calibration_described", "ingest", "reweighting", "scale", "scaling", "search",
-    "selection", "suspects",
+    "calibration", "calibration_described", "ingest", "relaxation", "reweighting", "scale",
+    "scaling", "search", "selection", "suspects",
 }  # fmt: skip
 # torch; what the first two make is tested beside, live in tests/models
 NEED_A_NETWORK = {"calibration_data", "make_descriptors", "recording", "live"}
@@ -141,3 +141,45 @@ def without_torch(tmp_path):
 def test_experiments(name, said, without_torch):
     words = ("--seeds", 2, "--processes", 1)
     assert said in run(without_torch / f"{name}.py", *words, scripts=without_torch)
+
+
+WATCHED = """
+import pathlib, sys
+import numpy as np
+from ase.optimize import LBFGS
+import relaxation, relaxation_report as report, selection
+from ltau_cli import Live, Watch
+folder = pathlib.Path(sys.argv[1])
+sample = selection.load_sample()
+network = relaxation.Network(sample, sample.Model(0))
+for stream, name in enumerate(relaxation.SETS):
+    r = report.read(folder / report.file_name(name, 0), 0)
+    values = report.watched()["ltau"](r)
+    limit = float(np.quantile(values[report.PATIENCE - 1 :], 0.8))
+    atoms = relaxation.random_start(sample, np.random.default_rng([0, 10 + stream, 0]), name)
+    atoms.calc = Live(network, folder / "model.h5", folder / "calibration.h5", network.describe)
+    with Watch(atoms, bound=limit, save=None) as watch:
+        optimizer = LBFGS(atoms, logfile=None)
+        optimizer.attach(watch)
+        optimizer.run(fmax=relaxation.FMAX, steps=report.MOST_STEPS)
+    print(watch.stopped is not None, watch.n_seen - 1, report.first_above(values, limit, r.last))
+"""
+
+
+def test_relaxation(without_torch, tmp_path):
+    folder, figure = tmp_path / "study", tmp_path / "r.svg"
+    script = without_torch / "relaxation.py"
+    words = (folder, "--starts", 1, "--training", 4, "--validation", 4, "--plot", figure)
+    out = run(script, *words, scripts=without_torch)
+    assert "| all | 4 |" in out
+    assert "| Watch, ltau |" in out
+    assert "mean force error" in figure.read_text()
+
+    told = run("-c", WATCHED, folder, scripts=without_torch).split()
+    assert told[::3] == ["True"] * 4
+    assert told[1::3] == told[2::3]  # Watch stops where the report says
+
+    made = {path: path.stat().st_mtime_ns for path in folder.iterdir()}
+    again = run(script, *words, scripts=without_torch)
+    assert again.partition("How often")[2] == out.partition("How often")[2]
+    assert {path: path.stat().st_mtime_ns for path in folder.iterdir()} == made
