@@ -18,7 +18,7 @@ import pytest
 from tests.helpers import SAMPLE
 
 PACKAGE = os.environ.get("LTAU_TEST_PACKAGE", "")
-PACKAGES = ("mace", "nequip", "sevenn", "chgnet", "metatomic")
+PACKAGES = ("mace", "nequip", "sevenn", "chgnet", "matgl", "metatrain")
 HERE = Path(__file__).parent
 collect_ignore_glob = [] if PACKAGE else ["test_*.py"]
 
