@@ -34,6 +34,8 @@ def load(file: str, device: str | None, layer: int | None) -> Predictor:
     ------
     InputError
         If it gives neither.
+    ImportError
+        If it needs sphericart, whose gradients are in its Python package only.
     """
     from ase.data import chemical_symbols
     from metatomic.torch import ModelOutput
@@ -43,6 +45,9 @@ def load(file: str, device: str | None, layer: int | None) -> Predictor:
     need_file(path)
     beside = path.parent / _EXTENSIONS
     extensions = beside if beside.is_dir() else None
+    if extensions is not None and (extensions / "sphericart").is_dir():
+        # Without its Python package PyTorch goes on without its gradients: forces are wrong.
+        import sphericart.torch  # noqa: F401
     calculator = MetatomicCalculator(
         path, extensions_directory=extensions, device=choose_device(device)
     )

@@ -67,6 +67,7 @@ def frames_of():
 
 
 def evaluate(folder, frames):
+    import sphericart.torch  # noqa: F401  (else PyTorch leaves its gradients out)
     from metatomic_ase import MetatomicCalculator
 
     calculator = MetatomicCalculator(
@@ -128,7 +129,7 @@ def test_the_training_is_not_changed(kind, train):
     """To the last bit: losses of every epoch, and the weights."""
     import torch
 
-    folders = [train("with", kind=kind), train(folder="without", record=False, kind=kind)]
+    folders = [train(folder="with", kind=kind), train(folder="without", record=False, kind=kind)]
     assert len(curve(folders[0])) == 5, "a line of names, one of units, three epochs"
     assert curve(folders[0]) == curve(folders[1])
     weights = [
