@@ -16,6 +16,9 @@ import pytest
 from ltau_cli.cli.main import run
 from ltau_cli.errors import InputError, UsageError
 from ltau_cli.models.predict import ModelName
+from ltau_cli.readers.descriptors import open_descriptors
+from ltau_cli.readers.place import Place
+from ltau_cli.readers.truth import read_true_errors
 from tests.models.conftest import PACKAGE, PACKAGES
 from tests.system.test_docs import DOCS, read_blocks
 
@@ -264,3 +267,26 @@ def test_more_checkpoints_with_resume(place, tmp_path):
     assert there == {path.name for path in (place / "eval").iterdir()}
     for name in there:
         close(np.load(tmp_path / "eval" / name), np.load(place / "eval" / name))
+
+
+@only("deepmd")
+def test_what_the_package_writes_is_read(place, run_shell, tmp_path):
+    """Its descriptors, features and forces are those that ltau describe finds."""
+    options = f"-m {place / 'model.ckpt-36.pt'} -s {place / 'val'}"
+    run_shell(
+        tmp_path,
+        f"dp --pt eval-desc {options} -o desc\ndp --pt embed {options} -o embedding.hdf5\n"
+        f"dp --pt test {options} -d detail -n 100",
+    )
+    frames = ase.io.read(place / "val.xyz", ":")
+    norms = []
+    for layer, file in ((1, "desc/val.npy"), (2, "embedding.hdf5")):
+        model = ModelName("deepmd", str(place / "model.ckpt-36.pt")).load(layer=layer)
+        told = model([frame.copy() for frame in frames])
+        with open_descriptors(Place(tmp_path / file)) as found:
+            close(found.source.read(0, found.n), told.descriptors)
+            np.testing.assert_array_equal(found.known["natoms"], [55] * len(frames))
+        reference = np.concatenate([frame.arrays["REF_forces"] for frame in frames])
+        norms = np.linalg.norm(told.forces - reference, axis=1)
+    stored = read_true_errors(Place(tmp_path / "detail.f.out"), len(norms), "scores")
+    close(stored.values, norms)

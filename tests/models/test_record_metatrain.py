@@ -127,6 +127,7 @@ def curve(folder):
 @pytest.mark.parametrize("kind", [SOAP, PET])
 def test_the_training_is_not_changed(kind, train):
     """To the last bit: losses of every epoch, and the weights."""
+    import metatomic.torch  # noqa: F401  (what the checkpoint holds)
     import torch
 
     folders = [train(folder="with", kind=kind), train(folder="without", record=False, kind=kind)]
@@ -136,7 +137,11 @@ def test_the_training_is_not_changed(kind, train):
         torch.load(folder / "model.ckpt", weights_only=False)["model_state_dict"]
         for folder in folders
     ]
-    tensors = [name for name, value in weights[1].items() if torch.is_tensor(value)]
+    tensors = [  # not those of whole numbers, which hold memory that was never set
+        name
+        for name, value in weights[1].items()
+        if torch.is_tensor(value) and value.is_floating_point()
+    ]
     assert len(tensors) > 5
     assert all(torch.equal(weights[0][name], weights[1][name]) for name in tensors)
 
