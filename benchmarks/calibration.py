@@ -45,6 +45,7 @@ from ltau_cli.core.choices import Method
 from ltau_cli.readers.logs.labels import LabelFiles
 from ltau_cli.readers.truth import TrueErrors
 from ltau_cli.stages import fit, ingest, score
+from ltau_cli.stages.scoring.work import Job
 from ltau_cli.stages.settings import FitSettings, ScoreSettings
 from ltau_cli.stages.true_errors import read_rows
 
@@ -119,7 +120,7 @@ def prepare(
         )
     fit.run(errors, str(folder / "train_descriptors.npy"), model, settings=settings)
     jobs = [
-        score.Job(
+        Job(
             str(folder / f"test_{s}_descriptors.npy"),
             work / f"{name}_{s}.h5",
             str(folder / f"test_{s}_natoms.npy"),

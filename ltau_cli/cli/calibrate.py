@@ -175,19 +175,24 @@ def _lines(summary: CalibrateResult, compare: bool) -> list[str]:
 
 
 def _method_lines(summary: CalibrateResult) -> list[str]:
-    from ltau_cli.core.calibration.maps import FAR
+    from ltau_cli.core.calibration.maps import FAR, SOURCE
 
     held = summary.heldout
     words = {
         "expected_error": "expected error",
         "relative_distance": "relative distance",
         "structure_distance": "structure's relative distance",
-        "far_structure": f"that beyond {FAR:g}",
-        "far_row": f"that beyond {FAR:g}",
+    }
+    exponents = summary.exponents
+    beyond = {
+        SOURCE[name]: f" (^{exponents.get(SOURCE[name], 0) + value:.2f} beyond {FAR:g})"
+        for name, value in exponents.items()
+        if name in SOURCE
     }
     powers = [
-        words.get(name, name) + ("" if value == 1 else f"^{value:.2f}")
-        for name, value in summary.exponents.items()
+        words.get(name, name) + ("" if value == 1 else f"^{value:.2f}") + beyond.get(name, "")
+        for name, value in exponents.items()
+        if name not in SOURCE
     ]
     form = "any growing function of the expected error"
     if summary.method != "isotonic":

@@ -175,6 +175,7 @@ def command(
       ltau score huge.npy --shard $SLURM_ARRAY_TASK_ID/$SLURM_ARRAY_TASK_COUNT
     """
     from ltau_cli.stages import score
+    from ltau_cli.stages.scoring.work import Job
 
     _check_usage(descriptors, output, folder, as_json, resume)
     if frames is None and settings["cutoff"] is not None:
@@ -197,7 +198,7 @@ def command(
         jobs = score.jobs_in_folder(descriptors, folder, part)
     else:
         result = output or Path(score.result_name("scores", part))
-        jobs = [score.Job(descriptors[0], result, natoms, group)]
+        jobs = [Job(descriptors[0], result, natoms, group)]
     jobs = [replace(job, features=places, frames=frames) for job in jobs]
     results = score.run_many(
         jobs, model, settings=ScoreSettings(part=part, **settings), threads=threads,
@@ -269,35 +270,37 @@ def _extent(summary: ScoreResult) -> str:
 
 
 def warn_of_flagged(summary: ScoreResult, console: Console) -> None:
-    """Warn if many rows are out of domain, or not like those that were calibrated on."""
+    """Warn, in one line, if rows are out of domain or unlike those that were calibrated on."""
+    facts = []
     if summary.flagged_share > MANY_FLAGGED:
-        where = "; the bounds are extrapolated there"
-        console.warn(
-            f"{percent(summary.flagged_share)} of the rows are out of domain"
-            + (where if len(summary.levels) else "")
+        facts.append(f"{percent(summary.flagged_share)} of the rows are out of domain")
+    found = summary.likeness
+    if found and found["beyond_share"] > MANY_FLAGGED + 2 / (found["n_draws"] + 1):  # by chance
+        facts.append(
+            f"{percent(found['beyond_share'])} are farther from the training set than all that was "
+            "calibrated on"
         )
-    if summary.likeness is not None:
-        _warn_of_unlike(summary.likeness, console)
+    told = [", ".join(facts)] if facts else []
+    if facts and len(summary.levels):
+        told.append("the bounds are extrapolated there")
+    if found and (law := _on_the_law(found)):
+        told.append(law)
+    if told:
+        console.warn("; ".join(told))
 
 
-def _warn_of_unlike(found: Mapping[str, Any], console: Console) -> None:
-    """Warn if the rows are not like those that were calibrated on."""
+def _on_the_law(found: Mapping[str, Any]) -> str:
+    """Say which bounds rest on the fitted law alone; empty if none does for that reason."""
     from ltau_cli.core.calibration.support import draws_needed
 
-    by_chance = 2 / (found["n_draws"] + 1)
-    if found["beyond_share"] > MANY_FLAGGED + by_chance:
-        console.warn(
-            f"{percent(found['beyond_share'])} of the rows are farther from the training set than "
-            "all that was calibrated on; the bounds are extrapolated there"
-        )
     lost = [p for p in found["doubtful_levels"] if draws_needed(p) <= found["n_draws"]]
-    if lost:
-        console.warn(
-            f"the {found['n_draws']:,} {found['what']} that were calibrated on are worth "
-            f"{number(found['effective_draws'])} when weighted to look like these rows, "
-            f"{draws_needed(lost[0])} are needed to promise {percent(lost[0], 0)}: from there up "
-            "the bounds rest on the fitted law alone"
-        )
+    if not lost:
+        return ""
+    return (
+        f"bounds of {percent(lost[0], 0)} and more rest on the fitted law alone (the "
+        f"{found['n_draws']:,} {found['what']} that were calibrated on are worth "
+        f"{number(found['effective_draws'])} for these rows, {draws_needed(lost[0])} are needed)"
+    )
 
 
 def score_lines(summary: ScoreResult) -> list[str]:

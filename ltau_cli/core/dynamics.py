@@ -8,7 +8,7 @@ from dataclasses import dataclass
 import numpy as np
 import numpy.typing as npt
 
-HARD = 2.0  # mean error of a suspect, in medians of the training set
+HARD = 2.0  # mean error of what stays hard, in medians of the training set
 STEADY = 0.5  # its deviation over its mean, in medians of the training set
 RARELY = 0.05  # its share of epochs under the threshold, at most
 CONVERGED = 2.0  # the burn-in ends where the mean error stays below this many times its last value
@@ -65,14 +65,14 @@ def join_dynamics(parts: Sequence[Dynamics]) -> Dynamics:
     return Dynamics(*(np.concatenate([getattr(part, name) for part in parts]) for name in names))
 
 
-def find_suspects(dynamics: Dynamics) -> npt.NDArray[np.bool_]:
-    """Tell which samples stayed hard all through training, as wrong labels do.
+def stay_hard(dynamics: Dynamics) -> npt.NDArray[np.bool_]:
+    """Tell which samples stayed hard all through training.
 
-    A suspect has a mean error of at least twice the median over the training set, a deviation over
-    its mean of at most half the median, and at most 5 % of its errors under the threshold: it is
-    not learned and it does not matter to it how far the others are. (The hard-to-learn region of
-    the data maps of Swayamdipta et al. 2020, doi 10.18653/v1/2020.emnlp-main.746, where most
-    labels that were wrong on purpose ended up.)
+    They have a mean error of at least twice the median over the training set, a deviation over
+    their mean of at most half the median, and at most 5 % of their errors under the threshold: they
+    are not learned and it does not matter to them how far the others are. (The hard-to-learn region
+    of the data maps of Swayamdipta et al. 2020, doi 10.18653/v1/2020.emnlp-main.746.) Whether the
+    label or the environment is at fault, the neighbors tell: :mod:`ltau_cli.core.suspects`.
 
     Returns
     -------
@@ -83,12 +83,12 @@ def find_suspects(dynamics: Dynamics) -> npt.NDArray[np.bool_]:
         return np.zeros(len(dynamics), dtype=bool)
     with np.errstate(invalid="ignore", divide="ignore"):
         relative = dynamics.deviation / mean
-    suspects: npt.NDArray[np.bool_] = (
+    hard: npt.NDArray[np.bool_] = (
         (mean >= HARD * np.nanmedian(mean))
         & (relative <= STEADY * np.nanmedian(relative))
         & (dynamics.share_under <= RARELY)
     )
-    return suspects
+    return hard
 
 
 def count_burn_in(epoch_mean: npt.NDArray[np.float64]) -> int:

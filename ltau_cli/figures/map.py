@@ -26,7 +26,7 @@ def draw(
     mean: npt.NDArray[np.floating],
     deviation: npt.NDArray[np.floating],
     share: npt.NDArray[np.floating],
-    suspects: npt.NDArray[np.int64],
+    hard: npt.NDArray[np.int64],
     drawn: npt.NDArray[np.int64],
     *,
     n: int,
@@ -41,8 +41,8 @@ def draw(
     mean, deviation, share : (n_samples,) float
         Mean and standard deviation of each sample's error over the epochs (error units), and the
         share of its errors under the threshold.
-    suspects : (n_suspects,) int64
-        Samples that are marked.
+    hard : (n_hard,) int64
+        Samples that stay hard; they are marked.
     drawn : (n_drawn,) int64
         Samples that the cells are made of.
     n : int
@@ -70,20 +70,20 @@ def draw(
                 share_under=cells.get_array(),
             )
         )  # fmt: skip
-    if len(suspects):
+    if len(hard):
         axes.plot(
-            deviation[suspects], mean[suspects], "o", mfc="none", mec=RED, ms=3.5, mew=0.8,
-            label="label-noise suspect", rasterized=len(suspects) > MANY,
+            deviation[hard], mean[hard], "o", mfc="none", mec=RED, ms=3.5, mew=0.8,
+            label="stays hard", rasterized=len(hard) > MANY,
         )  # fmt: skip
         data.append(
             series(
-                "suspects", sample=suspects, deviation=deviation[suspects],
-                mean_error=mean[suspects], share_under=share[suspects],
+                "stay_hard", sample=hard, deviation=deviation[hard],
+                mean_error=mean[hard], share_under=share[hard],
             )
         )  # fmt: skip
         legend_below(axes)
-    share_marked = percent(len(suspects) / max(1, n), 1)
-    title = f"{len(suspects):,} of {n:,} samples ({share_marked}) stay hard: label-noise suspects"
+    share_marked = percent(len(hard) / max(1, n), 1)
+    title = f"{len(hard):,} of {n:,} samples ({share_marked}) stay hard"
     if len(drawn) < n:
         title += f"; cells of {len(drawn):,} samples"
     if shown.any():

@@ -192,9 +192,11 @@ def test_bounds_that_nothing_like_the_rows_stands_for(pipeline, ltau, tmp_path):
     words = ("-m", pipeline.model, "--natoms", pipeline.natoms, "--calibration")
     words = (*words, pipeline.calibration, "-o", tmp_path / "s.h5", "-f")
     hot = ltau("score", pipeline.hot_descriptors, *words)
-    assert "100.0 % of the rows are farther from the training set than all that was" in hot.err
+    assert "100.0 % are farther from the training set than all that was" in hot.err
     assert "the 12 structures that were calibrated on are worth 1" in hot.err
-    assert "4 are needed to promise 80 %" in hot.err
+    assert "bounds of 80 % and more rest on the fitted law" in hot.err
+    assert "4 are needed" in hot.err
+    assert hot.err.count("warning:") == 1
     assert "(nominal 90 %)" in hot.out
     assert "nominal 50 %" not in hot.out
     cold = ltau("score", pipeline.descriptors, *words)

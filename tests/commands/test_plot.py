@@ -297,9 +297,9 @@ def test_map(pipeline, drawn, log):
     hard = (mean >= 2 * np.median(mean)) & (under <= 0.05)
     suspects = np.flatnonzero(hard & (spread / mean <= 0.5 * np.median(spread / mean)))
     assert len(suspects) > 10
-    assert data["", "suspects"]["sample"].tolist() == suspects.tolist()
-    close(data["", "suspects"]["mean_error"], mean[suspects])
-    close(data["", "suspects"]["deviation"], spread[suspects])
+    assert data["", "stay_hard"]["sample"].tolist() == suspects.tolist()
+    close(data["", "stay_hard"]["mean_error"], mean[suspects])
+    close(data["", "stay_hard"]["deviation"], spread[suspects])
     cells = data["", "cells"]
     x, y = np.log10(spread), np.log10(mean)
     for cx, cy, share in zip(
@@ -477,7 +477,7 @@ def test_large_logs_are_read_in_blocks_and_sampled(pipeline, drawn, log, tmp_pat
     close(data["", "mean"]["error"], log.mean(axis=1, dtype=float))
     titles, sampled = drawn("map", path)
     assert "cells of 1,000 samples" in titles[0]
-    key = ("", "suspects")
+    key = ("", "stay_hard")
     assert sampled[key]["sample"].tolist() == whole[1][key]["sample"].tolist()
 
 

@@ -349,7 +349,8 @@ def test_out_of_domain_rows_and_unknown_thresholds_are_warned_about(pipeline, tm
     assert result.code == 0
     assert "warning: " in result.err
     assert "has no threshold 0.5" in result.err
-    assert "out of domain; the bounds are extrapolated there" in result.err
+    assert "of the rows are out of domain" in result.err
+    assert "the bounds are extrapolated there" in result.err
 
 
 def test_rows_of_another_array_of_the_file_are_not_left_out(pipeline, tmp_path, ltau):

@@ -1,13 +1,13 @@
-"""The dynamics of a training: suspects and burn-in."""
+"""The dynamics of a training: what stays hard, and burn-in."""
 
 from __future__ import annotations
 
 import numpy as np
 
-from ltau_cli.core.dynamics import count_burn_in, find_suspects, summarize_dynamics
+from ltau_cli.core.dynamics import count_burn_in, stay_hard, summarize_dynamics
 
 
-def test_planted_label_noise_is_found(log):
+def test_planted_label_noise_stays_hard(log):
     rng = np.random.default_rng(0)
     chosen = np.sort(rng.choice(log.shape[1], 40, replace=False))
     directions = rng.normal(size=(len(log), 40, 3))
@@ -17,7 +17,7 @@ def test_planted_label_noise_is_found(log):
     noisy = log.copy()
     noisy[:, chosen] = np.linalg.norm(errors, axis=2)
     noisy[:, 0] = np.nan
-    found = np.flatnonzero(find_suspects(summarize_dynamics(noisy, float(log[-1].mean()))))
+    found = np.flatnonzero(stay_hard(summarize_dynamics(noisy, float(log[-1].mean()))))
     assert np.isin(chosen, found).all()
     assert len(found) < 100
 

@@ -8,7 +8,7 @@ import numpy as np
 import numpy.typing as npt
 
 from ltau_cli.artifacts.errors import ErrorsFile
-from ltau_cli.core.dynamics import count_burn_in, find_suspects
+from ltau_cli.core.dynamics import count_burn_in, stay_hard
 from ltau_cli.errors import ComputeError
 from ltau_cli.figures import map as map_figure
 from ltau_cli.figures import trajectories as trajectories_figure
@@ -88,12 +88,12 @@ def map_panels(sources: Sources) -> list[Panel]:
     if len(logged) > MAP_SAMPLES:
         generator = np.random.default_rng(SEED)
         drawn = np.sort(generator.choice(logged, MAP_SAMPLES, replace=False))
-    suspects = np.flatnonzero(find_suspects(dynamics))
+    hard = np.flatnonzero(stay_hard(dynamics))
     return [
         Panel(
             "map",
             lambda axes: map_figure.draw(
-                axes, dynamics.mean_error, dynamics.deviation, dynamics.share_under, suspects,
+                axes, dynamics.mean_error, dynamics.deviation, dynamics.share_under, hard,
                 drawn, n=len(logged), threshold=logged_errors.threshold, units=log.units,
             ),
         )

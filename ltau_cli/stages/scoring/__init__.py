@@ -1,0 +1,1 @@
+"""What `ltau score` does, step by step."""

@@ -1,0 +1,232 @@
+"""What can be known before a row is scored: the model, the rows, their labels, the header."""
+
+from __future__ import annotations
+
+import contextlib
+import re
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import asdict
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+
+from ltau_cli.artifacts.calibration import FittedOn, to_datasets
+from ltau_cli.artifacts.described import check_origin, find_origin
+from ltau_cli.artifacts.model import ModelFile, announce_compilation
+from ltau_cli.artifacts.provenance import Hasher
+from ltau_cli.artifacts.scores import Header, cut
+from ltau_cli.artifacts.write import as_stored
+from ltau_cli.core.calibration.apply import Calibrator
+from ltau_cli.core.calibration.maps import FEATURES
+from ltau_cli.core.scoring import Model, Scorer
+from ltau_cli.errors import InputError, UsageError
+from ltau_cli.readers.descriptors import (
+    Descriptors,
+    find_labels,
+    find_structures,
+    open_descriptors,
+    structures_from_natoms,
+)
+from ltau_cli.readers.features import read_feature
+from ltau_cli.readers.frames import read_natoms
+from ltau_cli.readers.labels import GROUPS
+from ltau_cli.readers.place import Place
+from ltau_cli.stages.cluster import Cluster
+from ltau_cli.stages.scoring.calibration import check_calibration, load_calibration, threshold_scale
+from ltau_cli.stages.scoring.work import Job, Shared, Work
+from ltau_cli.stages.settings import DEFAULT_CUTOFF, ScoreSettings
+
+
+def prepare(
+    artifact: ModelFile,
+    settings: ScoreSettings,
+    hasher: Hasher,
+    threads: int,
+    cluster: Cluster | None,
+) -> Shared:
+    """Read the model and the calibration."""
+    announce_compilation()
+    scorer, calibrator, fitted_on, calibrated = make_scorer(artifact, settings, threads)
+    rows = settings.block_rows or scorer.model.shards.rows
+    return Shared(
+        artifact.path,
+        settings,
+        scorer,
+        rows,
+        artifact.units,
+        hasher,
+        calibrator,
+        fitted_on,
+        calibrated or settings.cutoff or DEFAULT_CUTOFF,
+        calibrated is not None,
+        cluster,
+    )
+
+
+def make_scorer(
+    artifact: ModelFile, settings: ScoreSettings, threads: int
+) -> tuple[Scorer, Calibrator | None, FittedOn | None, float | None]:
+    """Load the model, and the calibration with what :func:`load_calibration` says of it."""
+    fitted = artifact.load()
+    k = _check_k(settings.k, fitted, artifact.path)
+    limits = np.array(sorted(set(settings.thresholds)) or fitted.thresholds, dtype=np.float64)
+    calibrator, fitted_on, calibrated = load_calibration(settings, fitted, artifact.path, k, limits)
+    scorer = Scorer(
+        fitted,
+        k=k,
+        thresholds=limits,
+        quantiles=np.array(sorted(set(settings.quantiles)), dtype=np.float64),
+        threshold_scale=threshold_scale(calibrator),
+        with_cdf=settings.with_cdf,
+        threads=threads,
+    )
+    return scorer, calibrator, fitted_on, calibrated
+
+
+def check_input(job: Job, model: ModelFile, part: tuple[int, int] | None) -> None:
+    """Refuse early what could not be scored."""
+    place = Place.parse(job.descriptors)
+    check_origin(place, find_origin(place), model.parameters)
+    with open_descriptors(place) as source:
+        _check_width(source, model)
+        if part is not None and part[1] > source.n:
+            raise UsageError(
+                f"{source.source.place} has {source.n:,} rows, too few for {part[1]:,} shards",
+                hint=f"use --shard I/{source.n} or fewer shards",
+            )
+
+
+@contextlib.contextmanager
+def open_work(job: Job, shared: Shared) -> Iterator[Work]:
+    """Open the descriptors and read what belongs to them."""
+    place = Place.parse(job.descriptors)
+    with Hasher([place.path]) as hasher, open_descriptors(place) as source:
+        place = source.source.place
+        hasher.add("descriptors", place.path, "descriptors", key=place.key, rows=source.n)
+        counts = None if job.natoms is None else Place.parse(job.natoms)
+        if job.frames is None:
+            structure = find_structures(source, counts)
+        else:
+            frames = Path(job.frames)
+            hasher.add("frames", frames, "frames")
+            structure = structures_from_natoms(read_natoms(frames), source.n, job.frames)
+        if counts is not None:
+            hasher.add("natoms", counts.path, "natoms", key=counts.key)
+        labels = _find_labels(job, source, hasher)
+        features = _read_features(job, place, source.n, hasher)
+        check_calibration(shared, job, place, structure, labels, features)
+        header = _header(shared, job, place, source.n, structure, labels, list(features))
+        columns = np.zeros((source.n, 0), np.float32)
+        if features:
+            columns = np.stack(list(features.values()), axis=1)
+        yield Work(job, shared, source, structure, labels, columns, header, hasher)
+
+
+def _header(
+    shared: Shared,
+    job: Job,
+    place: Place,
+    n_rows: int,
+    structure: npt.NDArray[np.int64] | None,
+    labels: Mapping[str, npt.NDArray[Any]],
+    features: Sequence[str],
+) -> Header:
+    """Say what stands beside the rows."""
+    scorer, wanted = shared.scorer, shared.settings.part
+    n_structures = 0 if structure is None else int(structure.max()) + 1
+    if wanted is not None and 0 < n_structures < wanted[1]:
+        raise UsageError(
+            f"{place} has {n_structures:,} structures, too few for {wanted[1]:,} shards",
+            hint=f"use --shard I/{n_structures} or fewer shards",
+        )
+    part = cut(*(wanted or (0, 1)), n_rows, structure)
+    parameters = {
+        "k": scorer.k,
+        "thresholds": scorer.thresholds,
+        "quantiles": scorer.quantiles,
+        "cdf": scorer.with_cdf,
+        "labels": sorted(labels),
+        "features": features,
+    }
+    if job.frames is not None:
+        parameters["cutoff"] = shared.cutoff
+    if shared.calibrator is not None:
+        parameters["calibration_method"] = shared.calibrator.calibration.method
+    if wanted is not None:
+        parameters["shard"] = asdict(part) | {"n_structures": n_structures}
+        n_structures = 0  # a structure may go on in the next part: merge aggregates
+    return Header(
+        first=part.first,
+        n=part.n,
+        n_structures=n_structures,
+        columns=_columns(shared) | ({"feature_names": np.array(features)} if features else {}),
+        calibration=None if shared.calibrator is None else shared.calibrator.calibration,
+        label_dtypes={name: as_stored(values).dtype for name, values in labels.items()},
+        parameters=parameters,
+        units=shared.units,
+        model_fingerprint=scorer.model.fingerprint,
+    )
+
+
+def _find_labels(job: Job, source: Descriptors, hasher: Hasher) -> dict[str, npt.NDArray[Any]]:
+    given = None if job.group is None else Place.parse(job.group)
+    if given is not None:
+        hasher.add("group", given.path, "labels", key=given.key)
+    found = {
+        "group": find_labels(source, given, GROUPS),
+        "sample_id": find_labels(source, None, ("sample_id",)),
+    }
+    return {name: labels for name, labels in found.items() if labels is not None}
+
+
+def _read_features(
+    job: Job, place: Place, n: int, hasher: Hasher
+) -> dict[str, npt.NDArray[np.float32]]:
+    """Read the user's own features, by name."""
+    found = {}
+    for name, given in sorted(job.features.items()):
+        if not re.fullmatch(r"[A-Za-z]\w*", name, re.ASCII) or name in FEATURES:
+            raise UsageError(
+                f"{name!r} cannot be the name of a feature",
+                hint="use letters, digits and _, such as spread, and none of "
+                + ", ".join(FEATURES),
+            )
+        where = None if given == "" else Place.parse(given)
+        if where is not None:
+            hasher.add("feature", where.path, "feature", key=where.key, feature=name)
+        found[name] = read_feature(name, where, place, n)
+    return found
+
+
+def _columns(shared: Shared) -> dict[str, npt.NDArray[Any]]:
+    scorer = shared.scorer
+    columns = {"thresholds": scorer.thresholds, "quantile_levels": scorer.quantiles}
+    if shared.calibrator is not None:
+        calibration = shared.calibrator.calibration
+        columns |= {"levels": calibration.levels} | to_datasets(calibration, "calibration/")
+    if scorer.with_cdf:
+        columns["cdf_edges"] = scorer.model.edges
+    return columns
+
+
+def _check_width(source: Descriptors, artifact: ModelFile) -> None:
+    width = artifact.sizes["d"]
+    if source.width != width:
+        raise InputError(
+            f"{source.source.place} has {source.width} columns, {artifact.path} was fitted on "
+            f"{width}",
+            hint="compute the descriptors with the same layer of the same trained network",
+        )
+
+
+def _check_k(k: int | None, model: Model, path: Path) -> int:
+    if k is None:
+        return model.k
+    if k >= model.n_samples:
+        raise UsageError(
+            f"-k {k} is not below the {model.n_samples:,} training samples of {path}",
+            hint=f"use -k {max(1, model.n_samples - 1)} or less",
+        )
+    return k
