@@ -69,10 +69,10 @@ def command(
 ) -> None:
     """Let a trained model describe frames: descriptors, predictions and references in one file.
 
-    FRAMES are extxyz files. The model is named by its package: mace, nequip, sevenn, chgnet or
-    metatomic, each installed beside ltau (pip install 'ltau[mace]'), or python:FILE.py:FUNCTION,
-    a function of your own. The result is read wherever descriptors, atoms per frame, labels,
-    frames or true errors are.
+    FRAMES are extxyz files. The model is named by its package: mace, nequip, sevenn, chgnet,
+    matgl, metatomic or deepmd, each installed beside ltau (pip install 'ltau[mace]'), or
+    python:FILE.py:FUNCTION, a function of your own. The result is read wherever descriptors, atoms
+    per frame, labels, frames or true errors are.
 
     A pattern that fits the checkpoints of a run makes an error log of them, for ltau ingest; the
     result is a folder. A call that was stopped goes on where it was when it is repeated.

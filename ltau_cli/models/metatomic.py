@@ -20,6 +20,7 @@ from ltau_cli.models.predict import (
     need_file,
 )
 
+_EXTENSIONS = "extensions"  # where metatrain puts what a model is compiled with
 _FEATURES = "feature"
 _LAST = "mtt::aux::energy_last_layer_features"  # metatrain's name of them
 
@@ -33,6 +34,8 @@ def load(file: str, device: str | None, layer: int | None) -> Predictor:
     ------
     InputError
         If it gives neither.
+    ImportError
+        If it needs sphericart, whose gradients are in its Python package only.
     """
     from ase.data import chemical_symbols
     from metatomic.torch import ModelOutput
@@ -40,7 +43,14 @@ def load(file: str, device: str | None, layer: int | None) -> Predictor:
 
     path = Path(file)
     need_file(path)
-    calculator = MetatomicCalculator(path, device=choose_device(device))
+    beside = path.parent / _EXTENSIONS
+    extensions = beside if beside.is_dir() else None
+    if extensions is not None and (extensions / "sphericart").is_dir():
+        # Without its Python package PyTorch goes on without its gradients: forces are wrong.
+        import sphericart.torch  # noqa: F401
+    calculator = MetatomicCalculator(
+        path, extensions_directory=extensions, device=choose_device(device)
+    )
     told = calculator.model().capabilities()
     layers = [name for name in (_FEATURES, _LAST) if name in told.outputs]
     if not layers:

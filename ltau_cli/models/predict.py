@@ -21,7 +21,9 @@ PACKAGES = {
     "nequip": "ltau[nequip]",
     "chgnet": "ltau[chgnet]",
     "sevenn": "ltau[sevenn]",
+    "matgl": "ltau[matgl]",
     "metatomic": "ltau[metatomic]",
+    "deepmd": "ltau[deepmd]",
     "python": "",
 }
 

@@ -25,8 +25,11 @@ HOOKS = {
     "sevenn.train.trainer": ("sevenn", "record_training"),
     "chgnet.trainer.trainer": ("chgnet", "record_training"),
     "matgl.utils.training": ("matgl", "record_training"),
+    "metatrain.utils.scaler.remove": ("metatrain", "keep_scaler"),
+    "metatrain.utils.data.combine_dataloaders": ("metatrain", "watch_batches"),
+    "metatrain.utils.per_atom": ("metatrain", "see_predictions"),
 }
-KNOWN = "MACE, NequIP, SevenNet, CHGNet, MatGL"
+KNOWN = "MACE, NequIP, SevenNet, CHGNet, MatGL, metatrain"
 
 folder = ""  # of the log
 _told: list[str] = []  # what this process has said of its recording

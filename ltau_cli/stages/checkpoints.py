@@ -22,7 +22,7 @@ from ltau_cli.stages.settings import DescribeSettings
 
 log = logging.getLogger("ltau")
 
-_EPOCH = re.compile(r"epoch[-_=]?(\d+)", re.IGNORECASE)
+_EPOCH = re.compile(r"(?:epoch|ckpt)[-_=]?(\d+)", re.IGNORECASE)
 
 
 @dataclass(frozen=True, repr=False)
@@ -128,7 +128,7 @@ def evaluate_checkpoints(
 
 
 def _by_epoch(checkpoints: Sequence[Path]) -> NumberedFiles:
-    """Order by the number after the word epoch, else by the one number that varies."""
+    """Order by the number after epoch or ckpt, else by the one number that varies."""
     told = [_EPOCH.search(path.name) for path in checkpoints]
     epochs = [int(match[1]) for match in told if match is not None]
     if len(epochs) < len(checkpoints):

@@ -340,6 +340,16 @@ def test_checkpoints_become_a_log(checkpoints, ltau):
     np.testing.assert_allclose(found["errors"], wanted, rtol=1e-6)
 
 
+def test_checkpoints_are_ordered_by_the_number_in_their_ending(checkpoints, ltau):
+    for path in Path("checkpoints").iterdir():  # as DeePMD-kit names them
+        path.rename(path.with_name("model.ckpt-1" + path.stem.rpartition("-")[2] + "00.pt"))
+    done = ltau("describe", "frames.xyz", "--model", checkpoints, "--every", 3, "-o", "eval")
+    assert done.code == 0, done.err
+    assert sorted(path.name for path in Path("eval").iterdir()) == [
+        f"force_errors_epoch_{step}.npy" for step in (1000, 1300, 1600)
+    ]
+
+
 def test_the_last_checkpoint_is_always_in(checkpoints, ltau):
     ltau("describe", "frames.xyz", "--model", checkpoints, "--every", 5, "-o", "eval")
     assert sorted(path.name for path in Path("eval").iterdir()) == [

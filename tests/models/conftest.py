@@ -18,7 +18,7 @@ import pytest
 from tests.helpers import SAMPLE
 
 PACKAGE = os.environ.get("LTAU_TEST_PACKAGE", "")
-PACKAGES = ("mace", "nequip", "sevenn", "chgnet", "metatomic")
+PACKAGES = ("mace", "nequip", "sevenn", "chgnet", "matgl", "metatrain", "deepmd")
 HERE = Path(__file__).parent
 collect_ignore_glob = [] if PACKAGE else ["test_*.py"]
 
@@ -75,9 +75,5 @@ def write_frames():
                     frame.arrays.pop(key, None)
                     frame.info.pop(key, None)
             ase.io.write(folder / f"{name}.xyz", frames)
-            if PACKAGE == "metatomic" and name == "train":
-                from tests.models.pair_model import export
-
-                export(frames, folder / "model.pt")
 
     return write

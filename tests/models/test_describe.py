@@ -16,11 +16,14 @@ import pytest
 from ltau_cli.cli.main import run
 from ltau_cli.errors import InputError, UsageError
 from ltau_cli.models.predict import ModelName
+from ltau_cli.readers.descriptors import open_descriptors
+from ltau_cli.readers.place import Place
+from ltau_cli.readers.truth import read_true_errors
 from tests.models.conftest import PACKAGE, PACKAGES
 from tests.system.test_docs import DOCS, read_blocks
 
 TITLES = {"MACE": "mace", "NequIP": "nequip", "SevenNet": "sevenn", "CHGNet": "chgnet",
-          "Metatomic": "metatomic"}  # fmt: skip
+          "MatGL": "matgl", "Metatrain": "metatrain", "DeePMD-kit": "deepmd"}  # fmt: skip
 PRECISION = 2e-4  # of float32 features and forces
 
 
@@ -110,11 +113,35 @@ def test_the_whole_way_gives_error_bars(place):
     assert 0.6 < told["coverage"]["0.9"] <= 1
 
 
+@only("mace", "nequip", "sevenn", "chgnet", "matgl", "metatrain")
+def test_the_log_of_the_record_lines_up_with_the_atoms(place):
+    """Held-out atoms are missing in the log, and carry no weight in the fitted model."""
+    with np.load(place / "logs" / "samples.npz") as samples:
+        held_out = samples["held_out"]
+    assert held_out.any() == (PACKAGE != "sevenn")  # whose page has a file of them
+    with h5py.File(place / "errors.h5") as log, h5py.File(place / "train.h5") as train:
+        seen = np.isfinite(log["errors"][...]).any(axis=0)
+        np.testing.assert_array_equal(log["structure"][...], train["structure"][...])
+        np.testing.assert_array_equal(log["species"][...], train["species"][...])
+    np.testing.assert_array_equal(seen, ~held_out)
+    with h5py.File(place / "model.h5") as model:
+        np.testing.assert_array_equal(model["point"][...] >= 0, ~held_out)
+        assert model["multiplicity"][...].sum() == (~held_out).sum()
+
+
+def recorded_at_the_end(place):
+    """Errors of the log of saved checkpoints, whose last one is the model, if the page has it."""
+    name = "from_checkpoints.h5" if (place / "from_checkpoints.h5").exists() else "errors.h5"
+    with h5py.File(place / name) as log:
+        return log["errors"][-1]
+
+
+@only("mace", "nequip", "sevenn", "deepmd")
 def test_true_errors_are_those_of_the_log(place):
     """The last epoch in the log is the model that described: the same errors."""
-    with h5py.File(place / "errors.h5") as log, h5py.File(place / "train.h5") as train:
+    with h5py.File(place / "train.h5") as train:
         norms = np.linalg.norm(train["forces"][...] - train["reference_forces"][...], axis=1)
-        np.testing.assert_allclose(log["errors"][-1], norms, rtol=1e-3, atol=1e-5)
+    np.testing.assert_allclose(recorded_at_the_end(place), norms, rtol=1e-3, atol=1e-5)
 
 
 def test_invariance(model, frames, told):
@@ -169,14 +196,26 @@ def test_forces_and_energies_are_those_of_the_packages_calculator(model, frames,
         from sevenn.calculator import SevenNetCalculator
 
         calculator = SevenNetCalculator(file, device="cpu")
-    elif PACKAGE == "metatomic":
+    elif PACKAGE == "metatrain":
+        import sphericart.torch  # noqa: F401  (else PyTorch leaves its gradients out)
         from metatomic_ase import MetatomicCalculator
 
-        calculator = MetatomicCalculator(file, device="cpu")
+        calculator = MetatomicCalculator(
+            file, device="cpu", extensions_directory=Path(file).with_name("extensions")
+        )
+    elif PACKAGE == "matgl":
+        import matgl
+        from matgl.ext.ase import PESCalculator
+
+        calculator = PESCalculator(matgl.load_model(file), stress_unit="eV/A3")
+    elif PACKAGE == "deepmd":
+        from deepmd.calculator import DP
+
+        calculator = DP(file)
     else:
         from chgnet.model import CHGNet, CHGNetCalculator
 
-        calculator = CHGNetCalculator(CHGNet.load(model_name=file, use_device="cpu"))
+        calculator = CHGNetCalculator(CHGNet.from_file(file), use_device="cpu")
     start = 0
     for i, frame in enumerate(frames):
         frame = frame.copy()
@@ -191,7 +230,7 @@ def test_forces_and_energies_are_those_of_the_packages_calculator(model, frames,
 
 
 def test_layers(model, frames, told):
-    if PACKAGE != "metatomic":  # whose model here has one layer
+    if PACKAGE not in ("matgl", "metatrain"):  # whose models here have one layer
         first = ModelName.parse(model).load(layer=1)([frames[0].copy()]).descriptors
         last = told.descriptors[: len(frames[0])]
         assert first.shape != last.shape or not np.allclose(first, last, rtol=1e-2)
@@ -200,13 +239,14 @@ def test_layers(model, frames, told):
 
 
 def test_a_damaged_file_is_named(tmp_path):
-    damaged = tmp_path / "damaged.ckpt"
+    damaged = tmp_path / ("state.pt" if PACKAGE == "matgl" else "damaged.pt")
     damaged.write_bytes(b"no model")
+    file = tmp_path if PACKAGE == "matgl" else damaged
     with pytest.raises(InputError, match="cannot be loaded"):
-        ModelName(PACKAGE, str(damaged)).load()
+        ModelName("metatomic" if PACKAGE == "metatrain" else PACKAGE, str(file)).load()
 
 
-@only("mace", "nequip", "sevenn", "metatomic")  # CHGNet knows all elements
+@only("mace", "nequip", "sevenn", "matgl", "metatrain", "deepmd")  # CHGNet knows all elements
 def test_an_unknown_element_is_named(model, frames):
     strange = frames[0].copy()
     strange.symbols[0] = "Og"
@@ -214,7 +254,7 @@ def test_an_unknown_element_is_named(model, frames):
         ModelName.parse(model).load()([strange])
 
 
-@only("mace", "nequip", "sevenn")
+@only("mace", "nequip", "sevenn", "deepmd")
 def test_more_checkpoints_with_resume(place, tmp_path):
     pattern = re.search(r"--model '(.*)' -o eval/", commands_of(place))[1]
     package, file = pattern.split(":", 1)
@@ -227,3 +267,26 @@ def test_more_checkpoints_with_resume(place, tmp_path):
     assert there == {path.name for path in (place / "eval").iterdir()}
     for name in there:
         close(np.load(tmp_path / "eval" / name), np.load(place / "eval" / name))
+
+
+@only("deepmd")
+def test_what_the_package_writes_is_read(place, run_shell, tmp_path):
+    """Its descriptors, features and forces are those that ltau describe finds."""
+    options = f"-m {place / 'model.ckpt-36.pt'} -s {place / 'val'}"
+    run_shell(
+        tmp_path,
+        f"dp --pt eval-desc {options} -o desc\ndp --pt embed {options} -o embedding.hdf5\n"
+        f"dp --pt test {options} -d detail -n 100",
+    )
+    frames = ase.io.read(place / "val.xyz", ":")
+    norms = []
+    for layer, file in ((1, "desc/val.npy"), (2, "embedding.hdf5")):
+        model = ModelName("deepmd", str(place / "model.ckpt-36.pt")).load(layer=layer)
+        told = model([frame.copy() for frame in frames])
+        with open_descriptors(Place(tmp_path / file)) as found:
+            close(found.source.read(0, found.n), told.descriptors)
+            np.testing.assert_array_equal(found.known["natoms"], [55] * len(frames))
+        reference = np.concatenate([frame.arrays["REF_forces"] for frame in frames])
+        norms = np.linalg.norm(told.forces - reference, axis=1)
+    stored = read_true_errors(Place(tmp_path / "detail.f.out"), len(norms), "scores")
+    close(stored.values, norms)
