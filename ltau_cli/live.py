@@ -403,10 +403,8 @@ class Watch:
         if self.bound is not None:
             bound = live.results[BOUND]
             worst = caught[np.argmax(bound[caught])]
-            told = (
-                f"{live.level:.0%} bound {bound[worst]:.3g} {live.scorer.units}, "
-                f"p-value {pvalue[worst]:.2g}"
-            )
+            value = f"{bound[worst]:.3g} {live.scorer.units}".rstrip()
+            told = f"{live.level:.0%} bound {value}, p-value {pvalue[worst]:.2g}"
         return (
             f"frame {number}: atom {worst} ({self.atoms.symbols[worst]}) was flagged in "
             f"{self._in_a_row[worst]} frames in a row: {told}"
