@@ -178,10 +178,10 @@ def test_shown_flags_exist() -> None:
              "--ntasks", "--overlap", "--parsable", "--requeue", "--time", "--wrap"}  # fmt: skip
     dask = {"--local-directory", "--memory-limit", "--no-dashboard", "--no-nanny", "--nthreads"}
     ours = {"--columns", "--configs", "--draws", "--epochs", "--inputs", "--kills", "--plot",
-            "--queries", "--samples", "--sizes", "--splits"}  # fmt: skip
+            "--queries", "--samples", "--seeds", "--sizes", "--splits", "--starts"}  # fmt: skip
     trainers = {"--batch", "--correlation", "--default", "--device", "--distributed", "--ema",
                 "--energy", "--export", "--forces", "--lbfgs", "--lr", "--max", "--model", "--name",
-                "--num", "--r", "--restart", "--scheduler", "--seed", "--swa", "--train",
+                "--num", "--pt", "--r", "--restart", "--scheduler", "--seed", "--swa", "--train",
                 "--valid"}  # fmt: skip
     others = slurm | dask | ours | trainers | {"--help"}
     known = others | {
