@@ -53,8 +53,8 @@ def test_memory_follows_the_shard(tmp_path, ltau):
         peaks.append((fitting, scoring))
     small, large, whole = np.array(peaks)  # of fit and of score
     size = 2_000 * width * 4  # of the descriptors
-    assert (large - small < 0.125 * size).all(), peaks
-    assert (whole - small > 0.25 * size).all(), peaks
+    assert (large - small < 0.3 * size).all(), peaks  # runs of the same command differ by 8 MB
+    assert (whole - small > size).all(), peaks
 
 
 LONG, WIDE, COMPRESSED, CHUNKED = "log.csv", "wide.csv", "log.npz", "log.h5"
