@@ -47,6 +47,18 @@ def log_of(folder):
     return np.stack([np.load(path) for path in files])
 
 
+def errors_of(calculator, frames):
+    """Errors of the forces of all atoms, and of the energies per atom of all frames."""
+    forces, energies = [], []
+    for frame in frames:
+        atoms = frame.copy()
+        atoms.calc = calculator
+        difference = atoms.get_forces() - frame.arrays["REF_forces"]
+        forces.append(np.linalg.norm(difference, axis=1))
+        energies.append(abs(atoms.get_potential_energy() - frame.info["REF_energy"]) / len(frame))
+    return np.concatenate(forces), np.array(energies)
+
+
 def assert_same_where_logged(log, errors, rtol=1e-5):
     """Every logged value is the error of its own atom (or frame)."""
     errors = np.broadcast_to(errors, log.shape)

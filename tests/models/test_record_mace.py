@@ -14,6 +14,7 @@ import pytest
 from tests.models.recording import (
     BIN,
     assert_same_where_logged,
+    errors_of,
     log_of,
     run,
     training_frames,
@@ -51,14 +52,7 @@ def evaluate(model, frames):
     from mace.calculators import MACECalculator
 
     calculator = MACECalculator(model_paths=str(model), device="cpu", default_dtype="float64")
-    forces, energies = [], []
-    for frame in frames:
-        atoms = frame.copy()
-        atoms.calc = calculator
-        difference = atoms.get_forces() - frame.arrays["REF_forces"]
-        forces.append(np.linalg.norm(difference, axis=1))
-        energies.append(abs(atoms.get_potential_energy() - frame.info["REF_energy"]) / len(frame))
-    return np.concatenate(forces), np.array(energies)
+    return errors_of(calculator, frames)
 
 
 def frames_of_atoms(frames):

@@ -8,7 +8,14 @@ import ase.io
 import numpy as np
 import pytest
 
-from tests.models.recording import BIN, assert_same_where_logged, log_of, run, training_frames
+from tests.models.recording import (
+    BIN,
+    assert_same_where_logged,
+    errors_of,
+    log_of,
+    run,
+    training_frames,
+)
 
 pytestmark = [pytest.mark.metatrain, pytest.mark.filterwarnings("ignore")]
 
@@ -73,14 +80,7 @@ def evaluate(folder, frames):
     calculator = MetatomicCalculator(
         folder / "model.pt", device="cpu", extensions_directory=folder / "extensions"
     )
-    forces, energies = [], []
-    for frame in frames:
-        atoms = frame.copy()
-        atoms.calc = calculator
-        difference = atoms.get_forces() - frame.arrays["REF_forces"]
-        forces.append(np.linalg.norm(difference, axis=1))
-        energies.append(abs(atoms.get_potential_energy() - frame.info["REF_energy"]) / len(frame))
-    return np.concatenate(forces), np.array(energies)
+    return errors_of(calculator, frames)
 
 
 @pytest.mark.parametrize(

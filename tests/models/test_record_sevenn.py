@@ -6,7 +6,14 @@ import ase.io
 import numpy as np
 import pytest
 
-from tests.models.recording import BIN, assert_same_where_logged, log_of, run, training_frames
+from tests.models.recording import (
+    BIN,
+    assert_same_where_logged,
+    errors_of,
+    log_of,
+    run,
+    training_frames,
+)
 
 pytestmark = [pytest.mark.sevenn, pytest.mark.filterwarnings("ignore")]
 
@@ -68,14 +75,7 @@ def evaluate(folder):
     from sevenn.calculator import SevenNetCalculator
 
     calculator = SevenNetCalculator(str(folder / "checkpoint_3.pth"), device="cpu")
-    forces, energies = [], []
-    for frame in frames_of()[:7]:
-        atoms = frame.copy()
-        atoms.calc = calculator
-        difference = atoms.get_forces() - frame.arrays["REF_forces"]
-        forces.append(np.linalg.norm(difference, axis=1))
-        energies.append(abs(atoms.get_potential_energy() - frame.info["REF_energy"]) / len(frame))
-    return np.concatenate(forces), np.array(energies)
+    return errors_of(calculator, frames_of()[:7])
 
 
 @pytest.mark.parametrize("kind", ["graph", "atoms"])
