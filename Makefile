@@ -110,11 +110,13 @@ experiments: $(VENV)/ltau
 	$(BIN)/python benchmarks/suspects.py
 	$(BIN)/python benchmarks/relaxation.py build/relaxation
 
-# QUICK=1 judges the model of sample_data/ and trains nothing
-scorecard: $(VENV)/ltau
+# QUICK=1 judges the model of sample_data/ and trains nothing; MODELS= trains no models of packages
+SCORED := $(filter mace metatrain,$(MODELS))
+scorecard: $(VENV)/ltau $(if $(QUICK),,$(SCORED:%=build/models/%/ready))
 	$(if $(QUICK),,$(BIN)/pip install --quiet torch==2.13.0)
 	$(if $(QUICK),,$(INSTALL) '.[scorecard]')
-	PYTHONPATH=benchmarks:sample_data OMP_NUM_THREADS=1 $(BIN)/python -m scorecard $(if $(QUICK),--quick)
+	PYTHONPATH=benchmarks:sample_data OMP_NUM_THREADS=1 $(BIN)/python -m scorecard \
+		$(if $(QUICK),--quick,--packages $(SCORED))
 
 sample-data: $(VENV)/ltau
 	$(INSTALL) '.[sample]'
