@@ -25,7 +25,7 @@ help:
 	@echo "make fuzz         feed every reader damaged files, a minute each (10 minutes)"
 	@echo "make bench        measure speed and memory beside numpy and FAISS (10 minutes)"
 	@echo "make experiments  retrain on chosen frames and with weights, find wrong labels, relax (1.5 hours)"
-	@echo "make scorecard    judge every way to get an error bar (an hour; QUICK=1: a minute)"
+	@echo "make scorecard    judge every way to get an error bar (an hour; QUICK=1: a minute; MODELS=: no packages)"
 	@echo "make sample-data  train the small force field again and remake sample_data/"
 	@echo "make constraints  write the installed versions to constraints.txt (see CONTRIBUTING.md)"
 	@echo "make clean        remove the environment and everything that was built"

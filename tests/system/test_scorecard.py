@@ -313,6 +313,7 @@ def test_packages_without_an_environment_are_left_out(packaged, capsys):
     assert task[1:] == ("acetylacetone", "tiny", list(SETS), 4)
 
 
+@pytest.mark.slow
 def test_models_of_packages_have_tables_of_their_own(scorecard, tmp_path):
     """They change nothing in the means of the first model."""
     write_models(tmp_path / "net", 1)
