@@ -100,7 +100,8 @@ def packaged(
 
     for package in PACKAGES:
         if package.environment not in names if names is not None else not installed(package):
-            print(f"{package.model}: left out, no environment of {package.environment}", flush=True)
+            how = f"make scorecard MODELS={package.environment}"
+            print(f"{package.model}: left out; {how} trains it", flush=True)
             continue
         models = [(s, package.model, seed, cache) for s in SYSTEMS for seed in SEEDS]
         for (system, *_), folder in zip(models, workers.map(make_packaged, models), strict=True):

@@ -303,7 +303,7 @@ def test_packages_without_an_environment_are_left_out(packaged, capsys):
 
     _, cache = packaged
     assert not list(tasks_of(None, cache, 1, None))  # no file says that it is ready
-    assert capsys.readouterr().out == "tiny: left out, no environment of none\n"
+    assert capsys.readouterr().out == "tiny: left out; make scorecard MODELS=none trains it\n"
     assert not list(tasks_of(None, cache, 1, []))
 
     class Here:
