@@ -137,14 +137,14 @@ LLPR = """
 
 
 def train_soap_bpnn(work: Work, seed: int) -> None:
-    text = OPTIONS.format(seed=seed, architecture=SOAP_BPNN)
-    (work.folder / "options.yaml").write_text(text)
+    for name, architecture in (("options", SOAP_BPNN), ("llpr", LLPR)):
+        text = OPTIONS.format(seed=seed, architecture=architecture)
+        (work.folder / f"{name}.yaml").write_text(text)  # of one seed: the same frames are held out
     work.run("ltau", "record", "-o", "logs", "--", "mtt", "train", "options.yaml")
 
 
 def spread_of_llpr(work: Work, frames: Path) -> np.ndarray[Any, Any]:
     """Wrap the model in metatrain's LLPR; spread of the forces of its last-layer ensemble."""
-    (work.folder / "llpr.yaml").write_text(OPTIONS.format(seed=0, architecture=LLPR))
     work.run("mtt", "train", "llpr.yaml", "-o", "llpr.pt")
     script = Path(__file__).with_name("llpr_forces.py")
     work.run("python", script, "llpr.pt", frames, "llpr.npy")
