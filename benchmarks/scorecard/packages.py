@@ -166,15 +166,13 @@ def installed(package: Package) -> bool:
 
 def make_packaged(task: tuple[str, str, int, Path]) -> Path:
     """Make the model of a system, a package and a seed in the cache, unless it is there."""
-    from scorecard.systems import SETS, frames_of
-    from scorecard.systems import SYSTEMS as ALL
+    from scorecard.systems import SETS, frames_of, system_named
 
     name, model, seed, cache = task
     folder = cache / name / model / f"seed_{seed}"
     if not folder.exists():
-        system = next(system for system in ALL if system.name == name)
         package = next(package for package in PACKAGES if package.model == model)
-        frames = {of: frames_of(system, of, cache) for of in (TRAIN, *SETS)}
+        frames = {of: frames_of(system_named(name), of, cache) for of in (TRAIN, *SETS)}
         make_model(package, seed, frames, folder)
     return folder
 
