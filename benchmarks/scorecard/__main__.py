@@ -108,7 +108,8 @@ def packaged(
     from scorecard.systems import SETS
 
     for package in PACKAGES:
-        if package.environment not in names if names is not None else not installed(package):
+        wanted = installed(package) if names is None else package.environment in names
+        if not wanted:
             how = f"make scorecard MODELS={package.environment}"
             print(f"{package.model}: left out; {how} trains it", flush=True)
             continue
