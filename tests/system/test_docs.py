@@ -177,8 +177,8 @@ def test_shown_flags_exist() -> None:
     slurm = {"--array", "--cpus-per-task", "--dependency", "--job-name", "--mem", "--mem-per-cpu",
              "--ntasks", "--overlap", "--parsable", "--requeue", "--time", "--wrap"}  # fmt: skip
     dask = {"--local-directory", "--memory-limit", "--no-dashboard", "--no-nanny", "--nthreads"}
-    ours = {"--columns", "--configs", "--draws", "--epochs", "--inputs", "--kills", "--plot",
-            "--queries", "--samples", "--seeds", "--sizes", "--splits", "--starts"}  # fmt: skip
+    ours = {"--columns", "--configs", "--development", "--draws", "--epochs", "--inputs", "--kills",
+            "--plot", "--queries", "--samples", "--seeds", "--sizes", "--splits", "--starts"}  # fmt: skip
     trainers = {"--batch", "--correlation", "--default", "--device", "--distributed", "--ema",
                 "--energy", "--export", "--forces", "--lbfgs", "--lr", "--max", "--model", "--name",
                 "--num", "--pt", "--r", "--restart", "--scheduler", "--seed", "--swa", "--train",
