@@ -178,7 +178,8 @@ def test_shown_flags_exist() -> None:
              "--ntasks", "--overlap", "--parsable", "--requeue", "--time", "--wrap"}  # fmt: skip
     dask = {"--local-directory", "--memory-limit", "--no-dashboard", "--no-nanny", "--nthreads"}
     ours = {"--columns", "--configs", "--development", "--draws", "--epochs", "--inputs", "--kills",
-            "--plot", "--queries", "--samples", "--seeds", "--sizes", "--splits", "--starts"}  # fmt: skip
+            "--plot", "--queries", "--samples", "--seeds", "--sizes", "--splits",
+            "--starts"}  # fmt: skip
     trainers = {"--batch", "--correlation", "--default", "--device", "--distributed", "--ema",
                 "--energy", "--export", "--forces", "--lbfgs", "--lr", "--max", "--model", "--name",
                 "--num", "--pt", "--r", "--restart", "--scheduler", "--seed", "--swa", "--train",
