@@ -134,14 +134,15 @@ def test_scores_follow_the_stored_numbers(made):
     floors = maps["feature_floors"]
     mean = (
         np.exp(a) * np.maximum(m, floors[0]) ** b * np.maximum(r, floors[1]) ** c
-        * np.maximum(of_structure, floors[2]) ** g * np.maximum(of_structure, 2) ** h
+        * np.maximum(of_structure, floors[2]) ** g * np.maximum(of_structure, 1.5) ** h
     )  # fmt: skip
     np.testing.assert_allclose(read(made / "whole.h5", "calibrated_error"), mean, rtol=1e-5)
     assert maps["bound_groups"].tolist() == [b"Cu", b"O"]
     cell = 3 * (group == b"O") + np.digitize(r, maps["distance_edges"])
     logs = np.log(
-        [m, r, of_structure, np.ones(len(m)), np.maximum(of_structure, 2), *np.full((2, len(m)), 2)]
-    )
+        [m, r, of_structure, np.ones(len(m)), np.maximum(of_structure, 1.5),
+         *np.full((2, len(m)), 2)]
+    )  # fmt: skip
     away = logs.T - maps["exponent_center"]
     spread = np.sqrt(np.einsum("ij,jk,ik->i", away, maps["exponent_covariance"], away))
     widened = np.exp(spread[:, None] * norm.ppf(maps["levels"]))
