@@ -22,7 +22,8 @@ if sys.modules.setdefault("scipy.linalg.cython_blas", None) is None:  # type: ig
     del sys.modules["scipy.linalg.cython_blas"]
 
 TILE = 128  # centers that are compared at a time
-LANES = 16  # values that are compared at a time; divides TILE
+LANES = 64  # values that are compared at a time; divides TILE
+CHUNK = 256  # rows that are compared at a time
 FLAT = 2  # axes of a cell after which most are known to be too far away
 TINY = np.float32(1e-36)  # below it squares lose their precision
 HUGE = 1e38  # above it squares overflow
@@ -450,28 +451,42 @@ def describe_cells(rows, first, last, slack, start, center, axes, low, high, res
         radius[c] = np.sqrt(largest) + room
 
 
-@_compiled
-def measure_rest(rows, start, center, axes, n_axes, slack, rest):
-    """Bound how far the rows of each cell lie beside the first ``n_axes`` of its axes.
+@_reordered
+def sketch_rows(rows, start, center, axes, n_flat, slack, flat_rest, sketch):
+    """Write down where the rows of each cell lie along its axes, and how far beside them.
 
-    See :func:`describe_cells`.
+    ``sketch`` (n * (m + 1),) float32 gets for one cell after the other m + 1 values of all its rows:
+    along the first axis, along the second, ..., and the distance from their span. ``flat_rest``
+    bounds how far the rows lie beside the first ``n_flat`` axes. See :func:`describe_cells`.
     """
+    m = axes.shape[1]
+    away = np.empty(rows.shape[1])
     for c in range(center.shape[0]):
+        n = start[c + 1] - start[c]
+        part = sketch[start[c] * (m + 1) : start[c + 1] * (m + 1)]
         largest = thickness = 0.0
-        for i in range(start[c], start[c + 1]):
+        for j in range(n):
             square = 0.0
             for x in range(rows.shape[1]):
-                away = np.float64(rows[i, x]) - np.float64(center[c, x])
-                square += away * away
+                away[x] = np.float64(rows[start[c] + j, x]) - np.float64(center[c, x])
+                square += away[x] * away[x]
             outside = square
-            for a in range(n_axes):
+            for a in range(m):
                 along = 0.0
                 for x in range(rows.shape[1]):
-                    away = np.float64(rows[i, x]) - np.float64(center[c, x])
-                    along += np.float64(axes[c, a, x]) * away
-                outside -= along * along
+                    along += np.float64(axes[c, a, x]) * away[x]
+                part[a * n + j] = along
+                if a < n_flat:
+                    outside -= along * along
+            for a in range(m):
+                for x in range(rows.shape[1]):
+                    away[x] -= np.float64(part[a * n + j]) * np.float64(axes[c, a, x])
+            beside = 0.0
+            for x in range(rows.shape[1]):
+                beside += away[x] * away[x]
+            part[m * n + j] = np.sqrt(beside)
             largest, thickness = max(largest, square), max(thickness, outside)
-        rest[c] = np.sqrt(thickness + slack * largest)
+        flat_rest[c] = np.sqrt(thickness + slack * largest)
 
 
 @_reordered
@@ -518,7 +533,7 @@ def _bound_cells(
 
 
 @_compiled
-def _find_near(near, half, radius, length, reach, slack, read, cell):
+def _find_near(near, half, radius, length, reach, slack, read, flag, cell):
     """Unread cells whose ball comes within ``reach``; their number. NaN leaves none out."""
     n = 0
     one, two = np.float32(1), np.float32(2)
@@ -526,96 +541,169 @@ def _find_near(near, half, radius, length, reach, slack, read, cell):
         limit = reach + radius[c]
         room = slack * (length + two * half[c])
         square = two * near[c] + length - room
-        cell[c] = not square > limit * limit * (one + slack) + TINY
+        flag[c] = not square > limit * limit * (one + slack) + TINY
     for c in range(radius.shape[0]):
-        if cell[c] and not read[c]:
-            cell[n] = c
-            n += 1
+        cell[n] = c
+        n += flag[c] & ~read[c]
     return n
 
 
 @_reordered
-def _scan_rows(query, rows, first, last, square):
-    """Squared distances of a query, (d,), from rows ``first..last``, in single precision."""
-    for i in range(first, last):
+def _square_length(query):
+    total = np.float32(0)
+    for x in range(query.shape[0]):
+        total += query[x] * query[x]
+    return total
+
+
+@_reordered
+def _compare_row(query, rows, i):
+    """Squared distance of a query, (d,), from a row, in single precision."""
+    total = np.float32(0)
+    for x in range(query.shape[0]):
+        difference = query[x] - rows[i, x]
+        total += difference * difference
+    return total
+
+
+@_reordered
+def _compare_rows(query, rows, row, n, square):
+    """Squared distances of a query, (d,), from ``n`` rows, in single precision."""
+    for j in range(n):
+        square[j] = _compare_row(query, rows, row[j])
+
+
+@_reordered
+def _choose_rows(
+    query, c, first, last, center, axes, radius, sketch, reach, slack, offset, along, square, row
+):  # fmt: skip
+    """Rows ``first..last``, those of cell c, that may be within ``reach``; their number.
+
+    By Pythagoras: the distance along the axes, and the least one beside them. A sum that is NaN
+    leaves no row out.
+    """
+    m, n = axes.shape[1], last - first
+    length = np.float32(0)
+    for x in range(query.shape[0]):
+        offset[x] = query[x] - center[c, x]
+        length += offset[x] * offset[x]
+    for a in range(m):
         total = np.float32(0)
         for x in range(query.shape[0]):
-            difference = query[x] - rows[i, x]
-            total += difference * difference
-        square[i - first] = total
+            total += axes[c, a, x] * offset[x]
+        along[a] = total
+    for a in range(m):
+        for x in range(query.shape[0]):
+            offset[x] -= along[a] * axes[c, a, x]
+    along[m] = np.sqrt(_square_length(offset))
+    part = sketch[first * (m + 1) : last * (m + 1)]
+    for j in range(n):
+        square[j] = 0
+    for a in range(m + 1):
+        here = along[a]
+        for j in range(n):
+            difference = here - part[a * n + j]
+            square[j] += difference * difference
+    room = np.sqrt(np.float32(m + 1)) * slack * (np.sqrt(length) + radius[c])
+    limit = (reach + room + np.sqrt(TINY)) ** 2 * (np.float32(1) + slack)
+    found = 0
+    for j in range(n):
+        row[found] = first + j
+        found += not square[j] > limit
+    return found
 
 
 @_compiled
-def _farthest(best, n_best, slack):
-    """Bound from above what the last of the nearest rows can be away, squared.
-
-    ``best`` (width,) holds the smallest squares in single precision so far, in order.
-    """
-    if n_best < best.shape[0] or not best[-1] < HUGE:
-        return np.inf
-    return best[-1] * (1.0 + slack) + TINY
+def _count_below(key, n, limit):
+    count = 0
+    for j in range(n):
+        count += key[j] <= limit
+    return count
 
 
 @_compiled
-def _read_cell(query, rows, first, last, square, slack, best, n_best, kept, key, n_kept):
-    """Keep those of rows ``first..last`` that may be among the nearest, with their squares.
+def _rank(key, n, width, bits, value):
+    """The ``width``-th smallest of ``n`` keys, none negative; infinite where it is NaN or huge.
 
-    Returns how many of ``best`` there are, see :func:`_farthest`, and how many rows are kept.
+    Halves the range of bits. ``bits`` (1,) int32 and ``value``, its view as float32, are scratch.
     """
-    _scan_rows(query, rows, first, last, square)
-    width = best.shape[0]
-    limit = np.float32(_farthest(best, n_best, slack) * (1.0 + 2.0 * slack) + TINY)
-    for i in range(first, last):
-        value = square[i - first]
-        if value > limit:
-            continue
-        kept[n_kept], key[n_kept] = i, value
-        n_kept += 1
-        slot = n_best
-        if n_best < width:
-            n_best += 1
-        elif value < best[width - 1]:
-            slot -= 1
+    if _count_below(key, n, HUGE) < width:
+        return np.float32(np.inf)
+    value[0] = HUGE
+    low, high, top = np.int32(-1), bits[0], value[0]
+    while high - low > 1:
+        bits[0] = middle = (low + high) // 2
+        count = _count_below(key, n, value[0])
+        if count < width:
+            low = middle
         else:
-            continue
-        while slot > 0 and best[slot - 1] > value:
-            best[slot] = best[slot - 1]
-            slot -= 1
-        best[slot] = value
-        limit = np.float32(_farthest(best, n_best, slack) * (1.0 + 2.0 * slack) + TINY)
-    return n_best, n_kept
+            high, top = middle, value[0]
+            if count == width:
+                break
+    largest = np.float32(0)
+    for j in range(n):
+        if largest < key[j] <= top:
+            largest = key[j]
+    return largest
 
 
 @_compiled
-def _make_room(kept, key, n_kept, more, limit):
-    """Forget rows above ``limit``; arrays with room for ``more``, and how many rows are left."""
-    n = 0
+def _keep_rows(query, rows, row, n, width, last, slack, square, kept, key, n_kept, bits, value):
+    """Compare ``n`` rows and keep those that may be among the nearest, with their squares.
+
+    Returns the kept rows, their squares and number, and what the last of the nearest rows can be
+    away at most, squared: infinite as long as there are fewer than ``width``.
+    """
+    _compare_rows(query, rows, row, n, square)
+    if n_kept + n > kept.shape[0]:
+        kept, key = _widen(kept, key, n_kept, n)
+    limit = np.float32(last * (1.0 + 2.0 * slack) + TINY)
+    before = n_kept
+    for j in range(n):
+        kept[n_kept], key[n_kept] = row[j], square[j]
+        n_kept += not square[j] > limit
+    if n_kept == before or n_kept < width:
+        return kept, key, n_kept, last
+    last = _rank(key, n_kept, width, bits, value) * (1.0 + slack) + TINY
+    limit = np.float32(last * (1.0 + 2.0 * slack) + TINY)
+    n_left = 0
     for j in range(n_kept):
-        if not key[j] > limit:
-            kept[n], key[n] = kept[j], key[j]
-            n += 1
-    if n + more > kept.shape[0]:
-        wider, wider_key = np.empty(2 * (n + more), np.int64), np.empty(2 * (n + more), np.float32)
-        wider[:n], wider_key[:n] = kept[:n], key[:n]
-        return wider, wider_key, n
-    return kept, key, n
+        kept[n_left], key[n_left] = kept[j], key[j]
+        n_left += not key[j] > limit
+    return kept, key, n_left, last
 
 
 @_compiled
-def _measure_kept(query, rows, point, kept, key, n_kept, limit, found, distance):
-    """Measure rows up to ``limit`` in double precision; ``found`` gets the points of the nearest.
+def _widen(kept, key, n_kept, more):
+    wider = np.empty(2 * (n_kept + more), np.int64)
+    wider_key = np.empty(2 * (n_kept + more), np.float32)
+    wider[:n_kept], wider_key[:n_kept] = kept[:n_kept], key[:n_kept]
+    return wider, wider_key
 
-    ``distance`` gets their squares; equal ones are ordered by the number of the point.
+
+@_compiled
+def _measure_kept(query, rows, point, kept, n_kept, square, found, distance):
+    """Measure rows in double precision; ``found`` gets the points of the nearest.
+
+    ``distance`` gets their squares; equal ones are ordered by the number of the point. Sums are
+    made one column after the other, of four rows at a time. ``square`` (n_kept,) is overwritten.
     """
     n_found, width = 0, found.shape[0]
-    for j in range(n_kept):
-        if key[j] > limit:
-            continue
-        exact = 0.0
+    for j in range(0, n_kept, 4):
+        i0, i1 = kept[j], kept[min(j + 1, n_kept - 1)]
+        i2, i3 = kept[min(j + 2, n_kept - 1)], kept[min(j + 3, n_kept - 1)]
+        s0 = s1 = s2 = s3 = 0.0
         for x in range(query.shape[0]):
-            difference = np.float64(query[x]) - np.float64(rows[kept[j], x])
-            exact += difference * difference
-        p = point[kept[j]]
+            here = np.float64(query[x])
+            d0, d1 = here - np.float64(rows[i0, x]), here - np.float64(rows[i1, x])
+            d2, d3 = here - np.float64(rows[i2, x]), here - np.float64(rows[i3, x])
+            s0 += d0 * d0
+            s1 += d1 * d1
+            s2 += d2 * d2
+            s3 += d3 * d3
+        square[j], square[j + 1], square[j + 2], square[j + 3] = s0, s1, s2, s3
+    for j in range(n_kept):
+        exact, p = square[j], point[kept[j]]
         slot = n_found
         if n_found == width:
             slot -= 1
@@ -662,56 +750,61 @@ def _pop(key, item, n):
 @_compiled
 def search_cells(
     queries, products, half, factor, slack, found,
-    rows, point, start, center, axes, low, high, rest, radius, flat_rest,
+    rows, point, start, center, axes, low, high, rest, radius, flat_rest, sketch,
 ):  # fmt: skip
     """Find the nearest rows of each query, (n, d) float32; none is proven more than ``factor`` off.
 
     ``products`` (n, n_cells or more) are those of :func:`multiply_tiles`.
     First the cell with the nearest center is read (and more, until there are enough rows); then, of
     the cells whose ball is near enough, those whose box is, the nearest first, until the bound of
-    the next one times ``factor`` exceeds the last distance found. Rows are compared in single
-    precision; those that this cannot rule out are measured in double in the end. A comparison with
-    NaN skips nothing. ``found`` (n, width) gets the points, width being at most their number.
-    ``flat_rest`` is the ``rest`` beside the first FLAT axes.
+    the next one times ``factor`` exceeds the last distance found. Of these cells, only the rows are
+    compared that may be near enough by their ``sketch``, in single precision; those that this
+    cannot rule out are measured in double in the end. A comparison with NaN skips nothing.
+    ``found`` (n, width) gets the points, width being at most their number. ``sketch`` and
+    ``flat_rest``, the ``rest`` beside the first FLAT axes, are those of :func:`sketch_rows`.
     """
     n_cells, width = center.shape[0], found.shape[1]
-    largest = (start[1:] - start[:-1]).max()
-    square = np.empty(largest, dtype=np.float32)
-    kept, key = np.empty(2 * largest, dtype=np.int64), np.empty(2 * largest, dtype=np.float32)
-    offset = np.empty(queries.shape[1], dtype=np.float32)
-    best, distance = np.empty(width, dtype=np.float32), np.empty(width)
-    box, beside, least, bound = np.empty((4, n_cells), dtype=np.float32)
-    in_reach, cell = np.empty((2, n_cells), dtype=np.int64)
-    read = np.empty(n_cells, dtype=np.bool_)
-    low_of, place_of = np.empty(LANES, dtype=np.float32), np.empty(LANES, dtype=np.int32)
     n_axes = axes.shape[1]
     n_flat = min(FLAT, n_axes)
+    largest = max(CHUNK, (start[1:] - start[:-1]).max()) if n_axes > 0 else CHUNK
+    square, row = np.empty(largest, dtype=np.float32), np.empty(largest, dtype=np.int64)
+    kept, key = np.empty(2 * largest, dtype=np.int64), np.empty(2 * largest, dtype=np.float32)
+    exact = np.empty(2 * largest + 3)
+    offset = np.empty(queries.shape[1], dtype=np.float32)
+    along = np.empty(n_axes + 1, dtype=np.float32)
+    distance = np.empty(width)
+    box, beside, least, bound = np.empty((4, n_cells), dtype=np.float32)
+    in_reach, cell = np.empty((2, n_cells + 1), dtype=np.int64)
+    read, flag = np.empty((2, n_cells), dtype=np.bool_)
+    low_of, place_of = np.empty(LANES, dtype=np.float32), np.empty(LANES, dtype=np.int32)
+    bits = np.empty(1, dtype=np.int32)
+    value = bits.view(np.float32)
     stretch = factor * factor
     for i in range(queries.shape[0]):
         query, near = queries[i], products[i]
-        length = np.float32(0)
-        for x in range(query.shape[0]):
-            length += query[x] * query[x]
-        n_best = n_kept = 0
+        length = _square_length(query)
+        n_kept, last = 0, np.inf
         read[:] = False
         c = _smallest(near, low_of, place_of)
         if c >= n_cells:  # all of them overflow
             c = 0
         while True:
-            kept, key, n_kept = _make_room(kept, key, n_kept, largest, np.inf)
-            n_best, n_kept = _read_cell(
-                query, rows, start[c], start[c + 1], square, slack, best, n_best, kept, key, n_kept
-            )
+            for first in range(start[c], start[c + 1], CHUNK):
+                n = min(CHUNK, start[c + 1] - first)
+                for j in range(n):
+                    row[j] = first + j
+                kept, key, n_kept, last = _keep_rows(
+                    query, rows, row, n, width, last, slack, square, kept, key, n_kept, bits, value
+                )
             read[c] = True
-            if n_best == width:
+            if n_kept >= width:
                 break
             c = -1
             for other in range(n_cells):
                 if not read[other] and (c < 0 or near[other] < near[c]):
                     c = other
-        last = _farthest(best, n_best, slack)
         reach, enough = np.float32(np.sqrt(last) / factor), np.float32(last / stretch)
-        n_near = _find_near(near, half, radius, length, reach, slack, read, in_reach)
+        n_near = _find_near(near, half, radius, length, reach, slack, read, flag, in_reach)
         for first, stop, thickness in ((0, n_flat, flat_rest), (n_flat, n_axes, rest)):
             n_near = _bound_cells(
                 query, in_reach, n_near, first, stop, center, axes, low, high, thickness, slack,
@@ -722,16 +815,17 @@ def search_cells(
             waiting = _push(bound, cell, waiting, least[j], in_reach[j])
         while waiting > 0 and not np.float64(bound[0]) * stretch > last:
             c = cell[0]
-            if n_kept + largest > kept.shape[0]:
-                limit = last * (1.0 + slack) + TINY
-                kept, key, n_kept = _make_room(kept, key, n_kept, largest, limit)
-            n_best, n_kept = _read_cell(
-                query, rows, start[c], start[c + 1], square, slack, best, n_best, kept, key, n_kept
+            n = _choose_rows(
+                query, c, start[c], start[c + 1], center, axes, radius, sketch,
+                np.float32(np.sqrt(last)), slack, offset, along, square, row,
+            )  # fmt: skip
+            kept, key, n_kept, last = _keep_rows(
+                query, rows, row, n, width, last, slack, square, kept, key, n_kept, bits, value
             )
-            last = _farthest(best, n_best, slack)
             waiting = _pop(bound, cell, waiting)
-        limit = last * (1.0 + slack) + TINY
-        _measure_kept(query, rows, point, kept, key, n_kept, limit, found[i], distance)
+        if n_kept + 3 > exact.shape[0]:
+            exact = np.empty(2 * n_kept)
+        _measure_kept(query, rows, point, kept, n_kept, exact, found[i], distance)
 
 
 @_compiled
@@ -755,7 +849,6 @@ def search_graph(
     near = np.empty(limit, dtype=np.float32)
     waiting = np.empty(limit, dtype=np.int64)
     distance = np.empty(width, dtype=np.float32)
-    square = np.empty(1, dtype=np.float32)
     for i in range(queries.shape[0]):
         query, nearest = queries[i], found[i]
         n_found = n_seen = n_waiting = 0
@@ -796,8 +889,7 @@ def search_graph(
                 seen[row] = True
                 compared[n_seen] = row
                 n_seen += 1
-                _scan_rows(query, rows, row, row + 1, square)
-                d = square[0]
+                d = _compare_row(query, rows, row)
                 if n_found == width and d > stretch * distance[width - 1]:
                     continue
                 n_waiting = _push(near, waiting, n_waiting, d, row)

@@ -72,11 +72,13 @@ class CellSearcher:
         self._landmarks = _Centers(arrays["cell_center"][::LANDMARKS])
         self._factor = factor
         self._slack = np.float32(_slack(points.shape[1]))
+        n_axes = arrays["cell_axes"].shape[1]
         flat_rest = np.empty(len(start) - 1, dtype=np.float32)
-        n_flat = min(kernels.FLAT, arrays["cell_axes"].shape[1])
-        enclosed: Any = (*self._cells[1:4], n_flat, self._slack, flat_rest)
-        kernels.measure_rest(self._rows, *enclosed)
-        self._cells.append(flat_rest)
+        sketch = np.empty(len(points) * (n_axes + 1), dtype=np.float32)
+        kernels.sketch_rows(
+            self._rows, *self._cells[1:4], min(kernels.FLAT, n_axes), self._slack, flat_rest, sketch
+        )
+        self._cells += [flat_rest, sketch]
 
     def check(self) -> None:
         """Check that every point lies where its cell says: the proof of the search rests on it.
@@ -86,7 +88,7 @@ class CellSearcher:
         ValueError
             If one does not, as in a damaged file.
         """
-        _, start, centers, axes, low, high, rest, radius, _ = self._cells
+        _, start, centers, axes, low, high, rest, radius, _, _ = self._cells
         for cell, (first, last) in enumerate(itertools.pairwise(start)):
             away = self._rows[first:last].astype(np.float64) - centers[cell]
             along = away @ axes[cell].T.astype(np.float64)
