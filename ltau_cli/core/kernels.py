@@ -23,6 +23,7 @@ if sys.modules.setdefault("scipy.linalg.cython_blas", None) is None:  # type: ig
 
 TILE = 128  # centers that are compared at a time
 LANES = 64  # values that are compared at a time; divides TILE
+BLOCK = 16  # sketches of rows that are compared at a time
 CHUNK = 256  # rows that are compared at a time
 FLAT = 2  # axes of a cell after which most are known to be too far away
 TINY = np.float32(1e-36)  # below it squares lose their precision
@@ -451,19 +452,30 @@ def describe_cells(rows, first, last, slack, start, center, axes, low, high, res
         radius[c] = np.sqrt(largest) + room
 
 
+@_compiled
+def place_sketch(start, c):
+    """Where the sketches of cell c begin: beyond those of the rows before, at a multiple of BLOCK."""
+    return (start[c] + BLOCK * c) // BLOCK * BLOCK
+
+
 @_reordered
 def sketch_rows(rows, start, center, axes, n_flat, slack, flat_rest, sketch):
     """Write down where the rows of each cell lie along its axes, and how far beside them.
 
-    ``sketch`` (n * (m + 1),) float32 gets for one cell after the other m + 1 values of all its rows:
+    ``sketch`` (n_places, m + 1) float32 is taken as flat: at ``place_sketch(start, c) * (m + 1)``
+    begin the values of cell c, (m + 1, number of its rows and as many more as fill the lanes):
     along the first axis, along the second, ..., and the distance from their span. ``flat_rest``
     bounds how far the rows lie beside the first ``n_flat`` axes. See :func:`describe_cells`.
     """
     m = axes.shape[1]
     away = np.empty(rows.shape[1])
+    flat = sketch.reshape(-1)
     for c in range(center.shape[0]):
         n = start[c + 1] - start[c]
-        part = sketch[start[c] * (m + 1) : start[c + 1] * (m + 1)]
+        wide = n + -n % BLOCK
+        first = place_sketch(start, c) * (m + 1)
+        part = flat[first : first + wide * (m + 1)].reshape(m + 1, wide)
+        part[:] = 0
         largest = thickness = 0.0
         for j in range(n):
             square = 0.0
@@ -475,60 +487,68 @@ def sketch_rows(rows, start, center, axes, n_flat, slack, flat_rest, sketch):
                 along = 0.0
                 for x in range(rows.shape[1]):
                     along += np.float64(axes[c, a, x]) * away[x]
-                part[a * n + j] = along
+                part[a, j] = along
                 if a < n_flat:
                     outside -= along * along
             for a in range(m):
                 for x in range(rows.shape[1]):
-                    away[x] -= np.float64(part[a * n + j]) * np.float64(axes[c, a, x])
+                    away[x] -= np.float64(part[a, j]) * np.float64(axes[c, a, x])
             beside = 0.0
             for x in range(rows.shape[1]):
                 beside += away[x] * away[x]
-            part[m * n + j] = np.sqrt(beside)
+            part[m, j] = np.sqrt(beside)
             largest, thickness = max(largest, square), max(thickness, outside)
         flat_rest[c] = np.sqrt(thickness + slack * largest)
 
 
 @_reordered
+def _compare_row(query, rows, i):
+    """Squared distance of a query, (d,), from a row, in single precision."""
+    total = np.float32(0)
+    for x in range(query.shape[0]):
+        difference = query[x] - rows[i, x]
+        total += difference * difference
+    return total
+
+
+@_reordered
 def _bound_cells(
     query, cell, n, first, last, center, axes, low, high, thickness, slack, enough,
-    box, beside, bound, offset,
+    box, beside, bound,
 ):  # fmt: skip
     """Bound the squared distance of a query, (d,), from the rows of ``n`` cells from below.
 
     Pythagoras: what the distance to the box and the distance beside its axes have to be at least.
     Axes ``first..last`` are added to those before, which left ``box`` and ``beside`` of each cell.
     Cells with a bound above ``enough`` are dropped from the lists; returns how many are left.
-    ``offset`` (d,) is overwritten.
     """
-    left = 0
+    left, zero = 0, np.float32(0)
     for j in range(n):
         c = cell[j]
-        square = np.float32(0)
-        for x in range(query.shape[0]):
-            offset[x] = query[x] - center[c, x]
-            square += offset[x] * offset[x]
-        room = slack * np.sqrt(square)
         inside, outside = box[j], beside[j]
-        if first == 0:
-            inside, outside = np.float32(0), square - slack * square
-        for a in range(first, last):
-            along = np.float32(0)
+        for a in range(first, last, 2):
+            b = min(a + 1, last - 1)
+            along = across = square = zero
             for x in range(query.shape[0]):
-                along += axes[c, a, x] * offset[x]
-            outside -= along * along
+                offset = query[x] - center[c, x]
+                square += offset * offset
+                along += axes[c, a, x] * offset
+                across += axes[c, b, x] * offset
+            room = slack * np.sqrt(square)
+            if a == 0:
+                inside, outside = zero, square - slack * square
             gap = max(low[c, a] - along, along - high[c, a]) - room
-            if gap > 0:
-                inside += gap * gap
-        least = inside
-        gap = np.sqrt(max(outside, np.float32(0))) - thickness[c]
-        if gap > 0:
-            least += gap * gap
+            inside += gap * gap if gap > 0 else zero
+            outside -= along * along
+            if b > a:
+                gap = max(low[c, b] - across, across - high[c, b]) - room
+                inside += gap * gap if gap > 0 else zero
+                outside -= across * across
+        gap = np.sqrt(max(outside, zero)) - thickness[c]
+        least = inside + (gap * gap if gap > 0 else zero)
         least -= slack * least + TINY
-        if least > enough:
-            continue
         cell[left], box[left], beside[left], bound[left] = c, inside, outside, least
-        left += 1
+        left += not least > enough
     return left
 
 
@@ -557,16 +577,6 @@ def _square_length(query):
 
 
 @_reordered
-def _compare_row(query, rows, i):
-    """Squared distance of a query, (d,), from a row, in single precision."""
-    total = np.float32(0)
-    for x in range(query.shape[0]):
-        difference = query[x] - rows[i, x]
-        total += difference * difference
-    return total
-
-
-@_reordered
 def _compare_rows(query, rows, row, n, square):
     """Squared distances of a query, (d,), from ``n`` rows, in single precision."""
     for j in range(n):
@@ -575,41 +585,50 @@ def _compare_rows(query, rows, row, n, square):
 
 @_reordered
 def _choose_rows(
-    query, c, first, last, center, axes, radius, sketch, reach, slack, offset, along, square, row
+    query, c, start, center, axes, radius, sketch, reach, slack, along, square, row
 ):  # fmt: skip
-    """Rows ``first..last``, those of cell c, that may be within ``reach``; their number.
+    """Rows of cell c that may be within ``reach`` of a query, (d,); their number.
 
-    By Pythagoras: the distance along the axes, and the least one beside them. A sum that is NaN
-    leaves no row out.
+    By Pythagoras: their distance along the axes, and what it has to be at least beside them. What
+    is NaN leaves no row out.
     """
-    m, n = axes.shape[1], last - first
-    length = np.float32(0)
-    for x in range(query.shape[0]):
-        offset[x] = query[x] - center[c, x]
-        length += offset[x] * offset[x]
+    m, n = axes.shape[1], start[c + 1] - start[c]
+    zero, one = np.float32(0), np.float32(1)
+    length = _compare_row(query, center, c)
+    outside = length
     for a in range(m):
-        total = np.float32(0)
+        total = zero
         for x in range(query.shape[0]):
-            total += axes[c, a, x] * offset[x]
+            total += axes[c, a, x] * (query[x] - center[c, x])
         along[a] = total
-    for a in range(m):
-        for x in range(query.shape[0]):
-            offset[x] -= along[a] * axes[c, a, x]
-    along[m] = np.sqrt(_square_length(offset))
-    part = sketch[first * (m + 1) : last * (m + 1)]
-    for j in range(n):
-        square[j] = 0
-    for a in range(m + 1):
-        here = along[a]
-        for j in range(n):
-            difference = here - part[a * n + j]
-            square[j] += difference * difference
+        outside -= total * total
+    wide = n + -n % BLOCK
+    first = place_sketch(start, c) * (m + 1)
+    part = sketch[first : first + wide * (m + 1)].reshape(m + 1, wide)
+    beside, thick = np.sqrt(max(outside, zero)), part[m]
+    unsure = slack * length
+    unsure *= np.float32(1.5) / np.sqrt(max(outside, unsure) + TINY)
+    for j in range(wide):
+        gap = abs(beside - thick[j]) - unsure
+        square[j] = gap * gap if gap > 0 else zero
+    for a in range(0, m, 2):
+        b = min(a + 1, m - 1)
+        here, there, used = along[a], along[b], one if b > a else zero
+        one_row, other = part[a], part[b]
+        for j in range(wide):
+            gap, more = here - one_row[j], there - other[j]
+            square[j] += gap * gap + used * (more * more)
     room = np.sqrt(np.float32(m + 1)) * slack * (np.sqrt(length) + radius[c])
-    limit = (reach + room + np.sqrt(TINY)) ** 2 * (np.float32(1) + slack)
+    limit = (reach + room + np.sqrt(TINY)) ** 2 * (one + slack)
     found = 0
-    for j in range(n):
-        row[found] = first + j
-        found += not square[j] > limit
+    for block in range(0, n, BLOCK):
+        beyond = 0
+        for j in range(block, block + BLOCK):
+            beyond += square[j] > limit
+        if beyond < BLOCK:
+            for j in range(block, min(block + BLOCK, n)):
+                row[found] = start[c] + j
+                found += not square[j] > limit
     return found
 
 
@@ -766,11 +785,10 @@ def search_cells(
     n_cells, width = center.shape[0], found.shape[1]
     n_axes = axes.shape[1]
     n_flat = min(FLAT, n_axes)
-    largest = max(CHUNK, (start[1:] - start[:-1]).max()) if n_axes > 0 else CHUNK
+    largest = max(CHUNK, (start[1:] - start[:-1]).max() + BLOCK) if n_axes > 0 else CHUNK
     square, row = np.empty(largest, dtype=np.float32), np.empty(largest, dtype=np.int64)
     kept, key = np.empty(2 * largest, dtype=np.int64), np.empty(2 * largest, dtype=np.float32)
     exact = np.empty(2 * largest + 3)
-    offset = np.empty(queries.shape[1], dtype=np.float32)
     along = np.empty(n_axes + 1, dtype=np.float32)
     distance = np.empty(width)
     box, beside, least, bound = np.empty((4, n_cells), dtype=np.float32)
@@ -808,7 +826,7 @@ def search_cells(
         for first, stop, thickness in ((0, n_flat, flat_rest), (n_flat, n_axes, rest)):
             n_near = _bound_cells(
                 query, in_reach, n_near, first, stop, center, axes, low, high, thickness, slack,
-                enough, box, beside, least, offset,
+                enough, box, beside, least,
             )  # fmt: skip
         waiting = 0
         for j in range(n_near):
@@ -816,12 +834,13 @@ def search_cells(
         while waiting > 0 and not np.float64(bound[0]) * stretch > last:
             c = cell[0]
             n = _choose_rows(
-                query, c, start[c], start[c + 1], center, axes, radius, sketch,
-                np.float32(np.sqrt(last)), slack, offset, along, square, row,
+                query, c, start, center, axes, radius, sketch, np.float32(np.sqrt(last)), slack,
+                along, square, row,
             )  # fmt: skip
-            kept, key, n_kept, last = _keep_rows(
-                query, rows, row, n, width, last, slack, square, kept, key, n_kept, bits, value
-            )
+            if n > 0:
+                kept, key, n_kept, last = _keep_rows(
+                    query, rows, row, n, width, last, slack, square, kept, key, n_kept, bits, value
+                )
             waiting = _pop(bound, cell, waiting)
         if n_kept + 3 > exact.shape[0]:
             exact = np.empty(2 * n_kept)

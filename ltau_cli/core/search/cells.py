@@ -74,7 +74,8 @@ class CellSearcher:
         self._slack = np.float32(_slack(points.shape[1]))
         n_axes = arrays["cell_axes"].shape[1]
         flat_rest = np.empty(len(start) - 1, dtype=np.float32)
-        sketch = np.empty(len(points) * (n_axes + 1), dtype=np.float32)
+        places = kernels.place_sketch(start, len(start) - 1) + kernels.BLOCK
+        sketch = np.empty(places * (n_axes + 1), dtype=np.float32)
         kernels.sketch_rows(
             self._rows, *self._cells[1:4], min(kernels.FLAT, n_axes), self._slack, flat_rest, sketch
         )
