@@ -555,17 +555,18 @@ def _bound_cells(
 @_compiled
 def _find_near(near, half, radius, length, reach, slack, read, flag, cell):
     """Unread cells whose ball comes within ``reach``; their number. NaN leaves none out."""
-    n = 0
+    n = np.uint64(0)
     one, two = np.float32(1), np.float32(2)
     for c in range(radius.shape[0]):
         limit = reach + radius[c]
         room = slack * (length + two * half[c])
         square = two * near[c] + length - room
-        flag[c] = not square > limit * limit * (one + slack) + TINY
+        beyond = square > limit * limit * (one + slack) + TINY
+        flag[c] = not (beyond | read[c])
     for c in range(radius.shape[0]):
         cell[n] = c
-        n += flag[c] & ~read[c]
-    return n
+        n += np.uint64(flag[c])
+    return np.int64(n)
 
 
 @_reordered
