@@ -25,6 +25,7 @@ TILE = 128  # centers that are compared at a time
 LANES = 64  # values that are compared at a time; divides TILE
 BLOCK = 16  # sketches of rows that are compared at a time
 CHUNK = 256  # rows that are compared at a time
+TOGETHER = 8  # queries that share the reading of rows; the bits of a byte
 FLAT = 2  # axes of a cell after which most are known to be too far away
 TINY = np.float32(1e-36)  # below it squares lose their precision
 HUGE = 1e38  # above it squares overflow
@@ -668,75 +669,74 @@ def _rank(key, n, width, bits, value):
 
 
 @_compiled
-def _keep_rows(query, rows, row, n, width, last, slack, square, kept, key, n_kept, bits, value):
-    """Compare ``n`` rows and keep those that may be among the nearest, with their squares.
+def _keep_rows(row, square, n, width, last, slack, kept, key, n_kept, bits, value):
+    """Keep those of ``n`` rows that may be among the nearest, with their squares.
 
-    Returns the kept rows, their squares and number, and what the last of the nearest rows can be
-    away at most, squared: infinite as long as there are fewer than ``width``.
+    ``kept`` and ``key`` have room for them. Returns how many are kept, and what the last of the
+    nearest rows can be away at most, squared: infinite as long as there are fewer than ``width``.
     """
-    _compare_rows(query, rows, row, n, square)
-    if n_kept + n > kept.shape[0]:
-        kept, key = _widen(kept, key, n_kept, n)
     limit = np.float32(last * (1.0 + 2.0 * slack) + TINY)
     before = n_kept
     for j in range(n):
         kept[n_kept], key[n_kept] = row[j], square[j]
         n_kept += not square[j] > limit
     if n_kept == before or n_kept < width:
-        return kept, key, n_kept, last
+        return n_kept, last
     last = _rank(key, n_kept, width, bits, value) * (1.0 + slack) + TINY
     limit = np.float32(last * (1.0 + 2.0 * slack) + TINY)
     n_left = 0
     for j in range(n_kept):
         kept[n_left], key[n_left] = kept[j], key[j]
         n_left += not key[j] > limit
-    return kept, key, n_left, last
+    return n_left, last
 
 
 @_compiled
-def _widen(kept, key, n_kept, more):
-    wider = np.empty(2 * (n_kept + more), np.int64)
-    wider_key = np.empty(2 * (n_kept + more), np.float32)
-    wider[:n_kept], wider_key[:n_kept] = kept[:n_kept], key[:n_kept]
+def _widen(kept, key, more):
+    """The kept rows of some queries, (n, room), and their keys, with as much room again and more."""
+    n, room = kept.shape
+    wider = np.empty((n, 2 * (room + more)), np.int64)
+    wider_key = np.empty((n, 2 * (room + more)), np.float32)
+    wider[:, :room], wider_key[:, :room] = kept, key
     return wider, wider_key
 
 
 @_compiled
-def _measure_kept(query, rows, point, kept, n_kept, square, found, distance):
+def _measure_kept(query, rows, point, kept, n_kept, found, distance):
     """Measure rows in double precision; ``found`` gets the points of the nearest.
 
-    ``distance`` gets their squares; equal ones are ordered by the number of the point. Sums are
-    made one column after the other, of four rows at a time. ``square`` (n_kept,) is overwritten.
+    ``distance`` gets their squares; equal ones are ordered by the number of the point.
     """
     n_found, width = 0, found.shape[0]
-    for j in range(0, n_kept, 4):
-        i0, i1 = kept[j], kept[min(j + 1, n_kept - 1)]
-        i2, i3 = kept[min(j + 2, n_kept - 1)], kept[min(j + 3, n_kept - 1)]
+    end = n_kept - 1
+    for first in range(0, n_kept, 4):  # at a time: each sum has to wait for itself
+        r0, r1 = rows[kept[first]], rows[kept[min(first + 1, end)]]
+        r2, r3 = rows[kept[min(first + 2, end)]], rows[kept[min(first + 3, end)]]
         s0 = s1 = s2 = s3 = 0.0
         for x in range(query.shape[0]):
             here = np.float64(query[x])
-            d0, d1 = here - np.float64(rows[i0, x]), here - np.float64(rows[i1, x])
-            d2, d3 = here - np.float64(rows[i2, x]), here - np.float64(rows[i3, x])
+            d0, d1 = here - np.float64(r0[x]), here - np.float64(r1[x])
+            d2, d3 = here - np.float64(r2[x]), here - np.float64(r3[x])
             s0 += d0 * d0
             s1 += d1 * d1
             s2 += d2 * d2
             s3 += d3 * d3
-        square[j], square[j + 1], square[j + 2], square[j + 3] = s0, s1, s2, s3
-    for j in range(n_kept):
-        exact, p = square[j], point[kept[j]]
-        slot = n_found
-        if n_found == width:
-            slot -= 1
-            if exact > distance[slot] or (exact == distance[slot] and p > found[slot]):
-                continue
-        else:
-            n_found += 1
-        while slot > 0 and (
-            distance[slot - 1] > exact or (distance[slot - 1] == exact and found[slot - 1] > p)
-        ):
-            distance[slot], found[slot] = distance[slot - 1], found[slot - 1]
-            slot -= 1
-        distance[slot], found[slot] = exact, p
+        for j in range(first, min(first + 4, n_kept)):
+            exact, p = s0, point[kept[j]]
+            s0, s1, s2 = s1, s2, s3
+            slot = n_found
+            if n_found == width:
+                slot -= 1
+                if exact > distance[slot] or (exact == distance[slot] and p > found[slot]):
+                    continue
+            else:
+                n_found += 1
+            while slot > 0 and (
+                distance[slot - 1] > exact or (distance[slot - 1] == exact and found[slot - 1] > p)
+            ):
+                distance[slot], found[slot] = distance[slot - 1], found[slot - 1]
+                slot -= 1
+            distance[slot], found[slot] = exact, p
 
 
 @_compiled
@@ -788,8 +788,8 @@ def search_cells(
     n_flat = min(FLAT, n_axes)
     largest = max(CHUNK, (start[1:] - start[:-1]).max() + BLOCK) if n_axes > 0 else CHUNK
     square, row = np.empty(largest, dtype=np.float32), np.empty(largest, dtype=np.int64)
-    kept, key = np.empty(2 * largest, dtype=np.int64), np.empty(2 * largest, dtype=np.float32)
-    exact = np.empty(2 * largest + 3)
+    kept = np.empty((1, 2 * largest), dtype=np.int64)
+    key = np.empty((1, 2 * largest), dtype=np.float32)
     along = np.empty(n_axes + 1, dtype=np.float32)
     distance = np.empty(width)
     box, beside, least, bound = np.empty((4, n_cells), dtype=np.float32)
@@ -812,8 +812,11 @@ def search_cells(
                 n = min(CHUNK, start[c + 1] - first)
                 for j in range(n):
                     row[j] = first + j
-                kept, key, n_kept, last = _keep_rows(
-                    query, rows, row, n, width, last, slack, square, kept, key, n_kept, bits, value
+                if n_kept + n > kept.shape[1]:
+                    kept, key = _widen(kept, key, n)
+                _compare_rows(query, rows, row, n, square)
+                n_kept, last = _keep_rows(
+                    row, square, n, width, last, slack, kept[0], key[0], n_kept, bits, value
                 )
             read[c] = True
             if n_kept >= width:
@@ -838,92 +841,155 @@ def search_cells(
                 query, c, start, center, axes, radius, sketch, np.float32(np.sqrt(last)), slack,
                 along, square, row,
             )  # fmt: skip
+            if n_kept + n > kept.shape[1]:
+                kept, key = _widen(kept, key, n)
             if n > 0:
-                kept, key, n_kept, last = _keep_rows(
-                    query, rows, row, n, width, last, slack, square, kept, key, n_kept, bits, value
+                _compare_rows(query, rows, row, n, square)
+                n_kept, last = _keep_rows(
+                    row, square, n, width, last, slack, kept[0], key[0], n_kept, bits, value
                 )
             waiting = _pop(bound, cell, waiting)
-        if n_kept + 3 > exact.shape[0]:
-            exact = np.empty(2 * n_kept)
-        _measure_kept(query, rows, point, kept, n_kept, exact, found[i], distance)
+        _measure_kept(query, rows, point, kept[0], n_kept, found[i], distance)
+
+
+@_compiled
+def _walk_graph(
+    query, n_leaves, stretch, limit, bit, seen, compared, squares, nearest, distance,
+    margin, node, near, waiting,
+    rows, indptr, indices, hyperplanes, offsets, children, leaf_rows,
+):  # fmt: skip
+    """Walk for one query, see :func:`search_graph`.
+
+    Returns how many rows were compared, which are in ``compared``, and whether the walk failed.
+    """
+    n_nodes, width = children.shape[0], nearest.shape[0]
+    n_found = n_seen = n_waiting = 0
+    n_open = _push(margin, node, 0, np.float32(0), 0)
+    n_read = n_visited = 0
+    while True:
+        if n_open > 0 and n_read < n_leaves and n_visited < n_nodes:  # not in a damaged one
+            here, so_far = node[0], margin[0]
+            n_open = _pop(margin, node, n_open)
+            n_visited += 1
+            if 0 < children[here, 0] < n_nodes:
+                side = _margin(query, hyperplanes, offsets, here)
+                first, second = children[here, 0], children[here, 1] % n_nodes
+                if not side > 0:
+                    first, second = second, first
+                n_open = _push(margin, node, n_open, so_far, first)
+                n_open = _push(margin, node, n_open, max(so_far, abs(side)), second)
+                continue
+            n_read += 1
+            edges, first, last = leaf_rows, -children[here, 0], -children[here, 1]
+            first, last = max(first, 0), min(last, leaf_rows.shape[0])
+        elif n_waiting > 0 and not (n_found == width and near[0] > stretch * distance[width - 1]):
+            here = waiting[0]
+            n_waiting = _pop(near, waiting, n_waiting)
+            edges, first, last = indices, indptr[here], indptr[here + 1]
+        else:
+            return n_seen, n_found < width
+        for e in range(first, last):
+            row = edges[e]
+            if seen[row] & bit:
+                continue
+            if n_seen == limit:
+                return n_seen, True
+            d = _compare_row(query, rows, row)
+            seen[row] |= bit
+            compared[n_seen], squares[n_seen] = row, d
+            n_seen += 1
+            if n_found == width and d > stretch * distance[width - 1]:
+                continue
+            n_waiting = _push(near, waiting, n_waiting, d, row)
+            slot = n_found
+            if n_found < width:
+                n_found += 1
+            elif d < distance[width - 1]:
+                slot -= 1
+            else:
+                continue
+            while slot > 0 and distance[slot - 1] > d:
+                distance[slot], nearest[slot] = distance[slot - 1], nearest[slot - 1]
+                slot -= 1
+            distance[slot], nearest[slot] = d, row
 
 
 @_compiled
 def search_graph(
-    queries, n_leaves, stretch, limit, found, n_compared,
-    rows, indptr, indices, hyperplanes, offsets, children, leaf_rows,
+    queries, n_leaves, stretch, limit, slack, found, n_compared,
+    rows, point, indptr, indices, hyperplanes, offsets, children, leaf_rows,
 ):  # fmt: skip
     """Follow a graph from the leaves of a tree to ever nearer rows of each query, (n, d) float32.
 
     Begins with the rows of the ``n_leaves`` leaves whose splits the query is nearest to, and goes
     on with the edges of the nearest row known, until that one's squared distance is above
-    ``stretch`` times the last of those found. ``found`` (n, width) gets the rows, nearest first.
-    ``n_compared`` (n,) gets how many were compared, or -1 where these would be more than ``limit``
-    or where fewer than ``width`` were found.
+    ``stretch`` times the last of those found. A query that has not ended after ``limit`` rows, or
+    found fewer than ``width``, is compared with all the others too, and gets the nearest ones
+    exactly. No row is ever compared twice. ``found`` (n, width) gets the points, nearest first, and
+    ``n_compared`` (n,) how many rows were compared: all of them where the search was exact.
     """
-    n_nodes, width = children.shape[0], found.shape[1]
+    n_rows, n_nodes, width = rows.shape[0], children.shape[0], found.shape[1]
     margin = np.empty(n_nodes + 1, dtype=np.float32)
     node = np.empty(n_nodes + 1, dtype=np.int64)
-    seen = np.zeros(rows.shape[0], dtype=np.bool_)
+    seen = np.zeros(n_rows, dtype=np.uint8)  # one bit for each query of a block
     compared = np.empty(limit, dtype=np.int64)
+    squares = np.empty(limit, dtype=np.float32)
     near = np.empty(limit, dtype=np.float32)
     waiting = np.empty(limit, dtype=np.int64)
     distance = np.empty(width, dtype=np.float32)
-    for i in range(queries.shape[0]):
-        query, nearest = queries[i], found[i]
-        n_found = n_seen = n_waiting = 0
-        full = False
-        n_open = _push(margin, node, 0, np.float32(0), 0)
-        n_read = n_visited = 0
-        while not full:
-            if n_open > 0 and n_read < n_leaves and n_visited < n_nodes:  # not in a damaged one
-                here, so_far = node[0], margin[0]
-                n_open = _pop(margin, node, n_open)
-                n_visited += 1
-                if 0 < children[here, 0] < n_nodes:
-                    side = _margin(query, hyperplanes, offsets, here)
-                    first, second = children[here, 0], children[here, 1] % n_nodes
-                    if not side > 0:
-                        first, second = second, first
-                    n_open = _push(margin, node, n_open, so_far, first)
-                    n_open = _push(margin, node, n_open, max(so_far, abs(side)), second)
-                    continue
-                n_read += 1
-                edges, first, last = leaf_rows, -children[here, 0], -children[here, 1]
-                first, last = max(first, 0), min(last, leaf_rows.shape[0])
-            elif n_waiting > 0 and not (
-                n_found == width and near[0] > stretch * distance[width - 1]
-            ):
-                here = waiting[0]
-                n_waiting = _pop(near, waiting, n_waiting)
-                edges, first, last = indices, indptr[here], indptr[here + 1]
-            else:
-                break
-            for e in range(first, last):
-                row = edges[e]
-                if seen[row]:
-                    continue
-                if n_seen == limit:
-                    full = True
-                    break
-                seen[row] = True
-                compared[n_seen] = row
-                n_seen += 1
-                d = _compare_row(query, rows, row)
-                if n_found == width and d > stretch * distance[width - 1]:
-                    continue
-                n_waiting = _push(near, waiting, n_waiting, d, row)
-                slot = n_found
-                if n_found < width:
-                    n_found += 1
-                elif d < distance[width - 1]:
-                    slot -= 1
-                else:
-                    continue
-                while slot > 0 and distance[slot - 1] > d:
-                    distance[slot], nearest[slot] = distance[slot - 1], nearest[slot - 1]
-                    slot -= 1
-                distance[slot], nearest[slot] = d, row
-        for j in range(n_seen):
-            seen[compared[j]] = False
-        n_compared[i] = -1 if full or n_found < width else n_seen
+    stuck = np.empty(TOGETHER, dtype=np.int64)
+    n_kept, last = np.empty(TOGETHER, dtype=np.int64), np.empty(TOGETHER)
+    kept = np.empty((TOGETHER, 2 * CHUNK), dtype=np.int64)
+    key = np.empty((TOGETHER, 2 * CHUNK), dtype=np.float32)
+    row, square = np.empty(CHUNK, dtype=np.int64), np.empty(CHUNK, dtype=np.float32)
+    exact = np.empty(width)
+    bits = np.empty(1, dtype=np.int32)
+    value = bits.view(np.float32)
+    for block in range(0, queries.shape[0], TOGETHER):
+        n_stuck = 0
+        for i in range(block, min(block + TOGETHER, queries.shape[0])):
+            bit = np.uint8(1 << (i - block))
+            n_seen, full = _walk_graph(
+                queries[i], n_leaves, stretch, limit, bit, seen, compared, squares, found[i],
+                distance, margin, node, near, waiting,
+                rows, indptr, indices, hyperplanes, offsets, children, leaf_rows,
+            )  # fmt: skip
+            n_compared[i] = n_seen
+            if not full:
+                for j in range(n_seen):
+                    seen[compared[j]] &= ~bit
+                for j in range(width):
+                    found[i, j] = point[found[i, j]]
+                continue
+            s = n_stuck
+            stuck[s], n_kept[s], last[s] = i, 0, np.inf
+            n_stuck += 1
+            for first in range(0, n_seen, CHUNK):
+                n = min(CHUNK, n_seen - first)
+                if n_kept[s] + n > kept.shape[1]:
+                    kept, key = _widen(kept, key, n)
+                n_kept[s], last[s] = _keep_rows(
+                    compared[first:], squares[first:], n, width, last[s], slack,
+                    kept[s], key[s], n_kept[s], bits, value,
+                )  # fmt: skip
+        if n_stuck == 0:
+            continue
+        for first in range(0, n_rows, CHUNK):
+            for s in range(n_stuck):
+                i, n = stuck[s], 0
+                bit = np.uint8(1 << (i - block))
+                for j in range(first, min(first + CHUNK, n_rows)):
+                    row[n] = j
+                    n += seen[j] & bit == 0
+                if n_kept[s] + n > kept.shape[1]:
+                    kept, key = _widen(kept, key, n)
+                _compare_rows(queries[i], rows, row, n, square)
+                n_kept[s], last[s] = _keep_rows(
+                    row, square, n, width, last[s], slack, kept[s], key[s], n_kept[s], bits, value
+                )
+                n_compared[i] += n
+        for s in range(n_stuck):
+            _measure_kept(
+                queries[stuck[s]], rows, point, kept[s], n_kept[s], found[stuck[s]], exact
+            )
+        seen[:] = 0

@@ -71,7 +71,7 @@ class CellSearcher:
         self._centers = _Centers(arrays["cell_center"])
         self._landmarks = _Centers(arrays["cell_center"][::LANDMARKS])
         self._factor = factor
-        self._slack = np.float32(_slack(points.shape[1]))
+        self._slack = np.float32(slack(points.shape[1]))
         n_axes = arrays["cell_axes"].shape[1]
         flat_rest = np.empty(len(start) - 1, dtype=np.float32)
         places = kernels.place_sketch(start, len(start) - 1) + kernels.BLOCK
@@ -174,7 +174,7 @@ def build_cells(
 
     def describe(first: int, last: int) -> None:
         described: Any = [cells[name] for name in CELL_ARRAYS[1:]]
-        kernels.describe_cells(rows, first, last, np.float32(_slack(width)), *described)
+        kernels.describe_cells(rows, first, last, np.float32(slack(width)), *described)
 
     share_rows(describe, n_cells, threads)
     return cells
@@ -201,7 +201,7 @@ class ExactSearcher(CellSearcher):
         })  # fmt: skip
 
 
-def _slack(width: int) -> float:
+def slack(width: int) -> float:
     """Several times the relative rounding error of a sum of ``width`` products of float32."""
     return 8 * (width + 8) * 2.0**-24
 
