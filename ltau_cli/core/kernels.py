@@ -455,7 +455,7 @@ def describe_cells(rows, first, last, slack, start, center, axes, low, high, res
 
 @_compiled
 def place_sketch(start, c):
-    """Where the sketches of cell c begin: beyond those of the rows before, at a multiple of BLOCK."""
+    """Where the sketches of cell c begin, a multiple of BLOCK; each cell ends before the next."""
     return (start[c] + BLOCK * c) // BLOCK * BLOCK
 
 
@@ -556,7 +556,7 @@ def _bound_cells(
 @_compiled
 def _find_near(near, half, radius, length, reach, slack, read, flag, cell):
     """Unread cells whose ball comes within ``reach``; their number. NaN leaves none out."""
-    n = np.uint64(0)
+    n = np.uint64(0)  # an index that cannot be negative is not tested for it
     one, two = np.float32(1), np.float32(2)
     for c in range(radius.shape[0]):
         limit = reach + radius[c]
@@ -616,9 +616,9 @@ def _choose_rows(
     for a in range(0, m, 2):
         b = min(a + 1, m - 1)
         here, there, used = along[a], along[b], one if b > a else zero
-        one_row, other = part[a], part[b]
+        part_a, part_b = part[a], part[b]
         for j in range(wide):
-            gap, more = here - one_row[j], there - other[j]
+            gap, more = here - part_a[j], there - part_b[j]
             square[j] += gap * gap + used * (more * more)
     room = np.sqrt(np.float32(m + 1)) * slack * (np.sqrt(length) + radius[c])
     limit = (reach + room + np.sqrt(TINY)) ** 2 * (one + slack)
@@ -644,7 +644,7 @@ def _count_below(key, n, limit):
 
 @_compiled
 def _rank(key, n, width, bits, value):
-    """The ``width``-th smallest of ``n`` keys, none negative; infinite where it is NaN or huge.
+    """Return the ``width``-th smallest of ``n`` keys >= 0; infinite where it is NaN or huge.
 
     Halves the range of bits. ``bits`` (1,) int32 and ``value``, its view as float32, are scratch.
     """
@@ -693,7 +693,7 @@ def _keep_rows(row, square, n, width, last, slack, kept, key, n_kept, bits, valu
 
 @_compiled
 def _widen(kept, key, more):
-    """The kept rows of some queries, (n, room), and their keys, with as much room again and more."""
+    """Double the room for the kept rows of some queries, (n, room), and their keys."""
     n, room = kept.shape
     wider = np.empty((n, 2 * (room + more)), np.int64)
     wider_key = np.empty((n, 2 * (room + more)), np.float32)
@@ -786,7 +786,9 @@ def search_cells(
     n_cells, width = center.shape[0], found.shape[1]
     n_axes = axes.shape[1]
     n_flat = min(FLAT, n_axes)
-    largest = max(CHUNK, (start[1:] - start[:-1]).max() + BLOCK) if n_axes > 0 else CHUNK
+    largest = CHUNK
+    if n_cells > 1:
+        largest = max(CHUNK, (start[1:] - start[:-1]).max() + BLOCK)
     square, row = np.empty(largest, dtype=np.float32), np.empty(largest, dtype=np.int64)
     kept = np.empty((1, 2 * largest), dtype=np.int64)
     key = np.empty((1, 2 * largest), dtype=np.float32)
@@ -955,7 +957,7 @@ def search_graph(
                 rows, indptr, indices, hyperplanes, offsets, children, leaf_rows,
             )  # fmt: skip
             n_compared[i] = n_seen
-            if not full:
+            if not full and n_seen < n_rows:
                 for j in range(n_seen):
                     seen[compared[j]] &= ~bit
                 for j in range(width):

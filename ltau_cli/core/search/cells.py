@@ -76,9 +76,9 @@ class CellSearcher:
         flat_rest = np.empty(len(start) - 1, dtype=np.float32)
         places = kernels.place_sketch(start, len(start) - 1) + kernels.BLOCK
         sketch = np.empty(places * (n_axes + 1), dtype=np.float32)
-        kernels.sketch_rows(
-            self._rows, *self._cells[1:4], min(kernels.FLAT, n_axes), self._slack, flat_rest, sketch
-        )
+        n_flat = min(kernels.FLAT, n_axes)
+        enclosed: Any = (*self._cells[1:4], n_flat, self._slack, flat_rest, sketch)
+        kernels.sketch_rows(self._rows, *enclosed)
         self._cells += [flat_rest, sketch]
 
     def check(self) -> None:
