@@ -25,7 +25,7 @@ help:
 	@echo "make fuzz         feed every reader damaged files, a minute each (10 minutes)"
 	@echo "make bench        measure speed and memory beside numpy and FAISS (10 minutes)"
 	@echo "make experiments  retrain on chosen frames and with weights, find wrong labels, relax (1.5 hours)"
-	@echo "make scorecard    judge every way to get an error bar (an hour; QUICK=1: a minute)"
+	@echo "make scorecard    judge every way to get an error bar (an hour; QUICK=1: a minute; MODELS=: no packages)"
 	@echo "make sample-data  train the small force field again and remake sample_data/"
 	@echo "make constraints  write the installed versions to constraints.txt (see CONTRIBUTING.md)"
 	@echo "make clean        remove the environment and everything that was built"
@@ -110,11 +110,13 @@ experiments: $(VENV)/ltau
 	$(BIN)/python benchmarks/suspects.py
 	$(BIN)/python benchmarks/relaxation.py build/relaxation
 
-# QUICK=1 judges the model of sample_data/ and trains nothing
-scorecard: $(VENV)/ltau
+# QUICK=1 judges the model of sample_data/ and trains nothing; MODELS= trains no models of packages
+SCORED := $(filter mace metatrain,$(MODELS))
+scorecard: $(VENV)/ltau $(if $(QUICK),,$(SCORED:%=build/models/%/ready))
 	$(if $(QUICK),,$(BIN)/pip install --quiet torch==2.13.0)
 	$(if $(QUICK),,$(INSTALL) '.[scorecard]')
-	PYTHONPATH=benchmarks:sample_data OMP_NUM_THREADS=1 $(BIN)/python -m scorecard $(if $(QUICK),--quick)
+	PYTHONPATH=benchmarks:sample_data OMP_NUM_THREADS=1 $(BIN)/python -m scorecard \
+		$(if $(QUICK),--quick,--packages $(SCORED))
 
 sample-data: $(VENV)/ltau
 	$(INSTALL) '.[sample]'

@@ -28,14 +28,21 @@ def main() -> None:
         write(chosen.folder / f"test_{name}", path)
 
 
-def write(prefix: Path, path: str) -> None:
-    """Write the arrays of one set."""
+def write(prefix: Path, path: str | Path, frames: slice = slice(None)) -> None:
+    """Write the arrays of one set, some of the frames of a file."""
     with h5py.File(path) as file:
-        np.save(f"{prefix}_descriptors.npy", file["descriptors"][:])
-        np.save(f"{prefix}_natoms.npy", file["natoms"][:])
-        np.save(f"{prefix}_species.npy", file["species"].asstr()[:].astype(str))
-        difference = file["forces"][:] - file["reference_forces"][:]
-        np.save(f"{prefix}_force_errors.npy", np.linalg.norm(difference, axis=1))
+        natoms = file["natoms"][:]
+        chosen = np.repeat(np.arange(len(natoms)), natoms)
+        atoms = np.isin(chosen, np.arange(len(natoms))[frames])
+        arrays = {
+            "descriptors": file["descriptors"][:][atoms],
+            "natoms": natoms[frames],
+            "species": file["species"].asstr()[:].astype(str)[atoms],
+            "forces_pred": file["forces"][:][atoms],
+            "forces_true": file["reference_forces"][:][atoms],
+        }
+    for name, values in arrays.items():
+        np.save(f"{prefix}_{name}.npy", values)
 
 
 if __name__ == "__main__":

@@ -4,15 +4,18 @@
     python -m scorecard                            # make scorecard
     python -m scorecard --quick                    # make scorecard QUICK=1
     python -m scorecard --data FOLDER [SET ...]
+    python -m scorecard --development
 
 The whole makes the test systems of ``systems.py`` and trains four networks on each; it needs
 ``pip install ltau[scorecard]``, keeps each set of frames and each model in ``--cache``, and goes
-on there when it was interrupted. It writes ``scorecard.csv``, ``scorecard.svg`` and the tables of
-``scorecard.md`` into docs/.
+on there when it was interrupted. Then it trains the models of ``packages.py`` where the package has
+an environment, or ``--packages`` names it. It writes ``scorecard.csv``, ``scorecard.svg`` and the
+tables of ``scorecard.md`` into docs/.
 
 ``--quick`` judges the model of sample_data/, which needs no training. ``--data`` judges a model of
 yours: FOLDER as ``benchmarks/calibration.py`` describes it, or with such folders ``seed_*`` in it,
 models of the same frames. The first SET, drawn like the training set, is calibrated on.
+``--development`` makes and judges the systems that the defaults of ltau were chosen on.
 """
 
 from __future__ import annotations
@@ -24,11 +27,11 @@ from multiprocessing import get_context
 from pathlib import Path
 
 from scorecard.cases import seeds_in
-from scorecard.judge import judge
+from scorecard.judge import Task, judge
 from scorecard.page import draw, write_csv, write_page
 
 ROOT = Path(__file__).resolve().parents[2]
-Task = tuple[Path, str, list[str] | None, int]
+NETWORK = "sample network"
 
 
 def main() -> None:
@@ -39,6 +42,13 @@ def main() -> None:
     )
     parser.add_argument("--data", type=Path, help="a folder of yours instead of the test systems")
     parser.add_argument("--quick", action="store_true", help="the model of sample_data/")
+    parser.add_argument(
+        "--packages", nargs="*", metavar="NAME",
+        help="train models of these packages, mace and metatrain (those with an environment)",
+    )  # fmt: skip
+    parser.add_argument(
+        "--development", action="store_true", help="the systems that the defaults were chosen on"
+    )
     parser.add_argument("--cache", type=Path, default=ROOT / "build" / "scorecard")
     parser.add_argument("--output", type=Path, help="folder of the results (docs/, or the cache)")
     parser.add_argument(
@@ -49,39 +59,64 @@ def main() -> None:
     if chosen.quick:
         chosen.data = ROOT / "sample_data"
     splits = chosen.splits or (3 if chosen.quick else 5)
-    output = chosen.output or (chosen.cache if chosen.data else ROOT / "docs")
+    apart = chosen.data or chosen.development
+    output = chosen.output or (chosen.cache if apart else ROOT / "docs")
     output.mkdir(parents=True, exist_ok=True)
     with ProcessPoolExecutor(chosen.processes, get_context("spawn")) as workers:
         if chosen.data:
-            tasks = list(given(chosen.data, chosen.sets or None, splits))
+            tasks = list(given(chosen.data, NETWORK if chosen.quick else "yours",
+                               chosen.sets or None, splits))  # fmt: skip
         else:
-            tasks = list(made(workers, chosen.cache, splits))
+            tasks = list(made(workers, chosen.cache, splits, chosen.development))
+            if not chosen.development:
+                tasks += packaged(workers, chosen.cache, splits, chosen.packages)
         found = list(workers.map(judge, tasks))
     records = [record for of_case, _ in found for record in of_case]
     about = [record for _, of_case in found for record in of_case]
     write_csv(records, about, output / "scorecard.csv")
     draw(records, output / "scorecard.svg")
     write_page(records, about, output / "scorecard.md")
-    print((output / "scorecard.md").read_text() if chosen.data else f"wrote {output}/scorecard.*")
+    print((output / "scorecard.md").read_text() if apart else f"wrote {output}/scorecard.*")
 
 
-def given(folder: Path, sets: list[str] | None, splits: int) -> Iterator[Task]:
+def given(folder: Path, model: str, sets: list[str] | None, splits: int) -> Iterator[Task]:
     """Judge the model in a folder, or each of those in it."""
-    for model in seeds_in(folder) or [folder]:
-        yield model, folder.resolve().name, sets, splits
+    for one in seeds_in(folder) or [folder]:
+        yield Task(one, folder.resolve().name, model, sets, splits)
 
 
-def made(workers: ProcessPoolExecutor, cache: Path, splits: int) -> Iterator[Task]:
-    """Make the test systems, or what is missing of them, and judge each model."""
+def made(
+    workers: ProcessPoolExecutor, cache: Path, splits: int, development: bool
+) -> Iterator[Task]:
+    """Make the systems, or what is missing of them, and judge each model."""
     from scorecard.models import make_system
-    from scorecard.systems import SETS, SYSTEMS
+    from scorecard.systems import DEVELOPMENT, SETS, SYSTEMS
 
-    numbers = range(len(SYSTEMS))
-    folders = workers.map(make_system, numbers, [cache] * len(SYSTEMS))
-    for system, of_system in zip(SYSTEMS, folders, strict=True):
-        print(f"{system.name}: {len(of_system)} models", flush=True)
+    names = [system.name for system in (DEVELOPMENT if development else SYSTEMS)]
+    folders = workers.map(make_system, names, [cache] * len(names))
+    for name, of_system in zip(names, folders, strict=True):
+        print(f"{name}: {len(of_system)} models", flush=True)
         for folder in of_system:
-            yield folder, system.name, list(SETS), splits
+            yield Task(folder, name, NETWORK, list(SETS), splits)
+
+
+def packaged(
+    workers: ProcessPoolExecutor, cache: Path, splits: int, names: list[str] | None
+) -> Iterator[Task]:
+    """Make the models of packages, or what is missing of them, and judge each."""
+    from scorecard.packages import PACKAGES, SEEDS, SYSTEMS, installed, make_packaged
+    from scorecard.systems import SETS
+
+    for package in PACKAGES:
+        wanted = installed(package) if names is None else package.environment in names
+        if not wanted:
+            how = f"make scorecard MODELS={package.environment}"
+            print(f"{package.model}: left out; {how} trains it", flush=True)
+            continue
+        models = [(s, package.model, seed, cache) for s in SYSTEMS for seed in SEEDS]
+        for (system, *_), folder in zip(models, workers.map(make_packaged, models), strict=True):
+            yield Task(folder, system, package.model, list(SETS), splits)
+        print(f"{package.model}: {len(models)} models", flush=True)
 
 
 if __name__ == "__main__":

@@ -34,6 +34,8 @@ class Judged:
         Predicted by this model and by those of other seeds beside it, this one's first.
     true : (n, 3) float64 or None
         True forces, where there are models beside it.
+    llpr : (n,) float64 or None
+        Spread of the forces that the package's own LLPR gives, where it has one.
     """
 
     descriptors: Floats
@@ -43,6 +45,7 @@ class Judged:
     error: Floats
     forces: list[Floats] = field(default_factory=list)
     true: Floats | None = None
+    llpr: Floats | None = None
 
 
 @dataclass(frozen=True)
@@ -114,7 +117,7 @@ def seeds_in(folder: Path) -> list[Path]:
 def read_judged(folder: Path, ring: list[Path], name: str) -> Judged:
     natoms = np.load(folder / f"test_{name}_natoms.npy")
     structure = np.repeat(np.arange(len(natoms)), natoms)
-    clusters = folder / f"test_{name}_clusters.npy"
+    clusters, llpr = (folder / f"test_{name}_{what}.npy" for what in ("clusters", "llpr"))
     cluster = np.load(clusters) if clusters.exists() else np.arange(len(natoms))
     return Judged(
         descriptors=np.load(folder / f"test_{name}_descriptors.npy").astype(np.float64),
@@ -124,6 +127,7 @@ def read_judged(folder: Path, ring: list[Path], name: str) -> Judged:
         error=read_errors(folder, name),
         forces=[np.load(f / f"test_{name}_forces_pred.npy").astype(np.float64) for f in ring],
         true=np.load(folder / f"test_{name}_forces_true.npy") if ring else None,
+        llpr=np.load(llpr) if llpr.exists() else None,
     )
 
 

@@ -6,7 +6,7 @@ import time
 import warnings
 from collections.abc import Iterator
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 
@@ -19,7 +19,17 @@ DISTANCES = (0.0, 1.0, 1.1, 1.25, 1.5, 2.0, 3.0, np.inf)  # edges of the bins of
 Record = dict[str, Any]
 
 
-def judge(task: tuple[Path, str, list[str] | None, int]) -> tuple[list[Record], list[Record]]:
+class Task(NamedTuple):
+    """A model to judge: its folder, what it is of, its sets and how often they are split."""
+
+    folder: Path
+    system: str
+    model: str
+    sets: list[str] | None
+    splits: int
+
+
+def judge(task: Task) -> tuple[list[Record], list[Record]]:
     """Measure all ways on a model.
 
     Returns
@@ -30,8 +40,8 @@ def judge(task: tuple[Path, str, list[str] | None, int]) -> tuple[list[Record], 
         One for each set: what holds whatever the way.
     """
     warnings.simplefilter("ignore")
-    folder, system, names, n_splits = task
-    case = read_case(folder, system, names)
+    case = read_case(task.folder, task.system, task.sets)
+    named = {"system": task.system, "model": task.model, "seed": case.seed}
     rows = rows_of(case)  # compiles, so that no way is charged for it
     far = {name: of_set.structure_distance for name, of_set in rows.items()}
     cut = FAR_TIMES * np.quantile(case.near.error, 0.95)
@@ -44,12 +54,10 @@ def judge(task: tuple[Path, str, list[str] | None, int]) -> tuple[list[Record], 
         began = time.process_time()
         prepared = way.prepare(case)
         seconds = time.process_time() - began
-        for split, chosen in enumerate(splits(case.near, n_splits)):
+        for split, chosen in enumerate(splits(case.near, task.splits)):
             began = time.process_time()
             bars = way.calibrate(prepared, case, chosen, split)
-            own = {
-                "system": system,
-                "model": case.seed,
+            own = named | {
                 "way": way_name,
                 "split": split,
                 "training_seconds": way.trainings * case.training_seconds,
@@ -64,7 +72,7 @@ def judge(task: tuple[Path, str, list[str] | None, int]) -> tuple[list[Record], 
                     | measure(of_part, take(truth[name], part))
                     | covered_by_distance(of_part, truth[name].error[part], far[name], part)
                 )
-    return records, [describe(case, name, truth[name]) for name in case.sets]
+    return records, [named | describe(case, name, truth[name]) for name in case.sets]
 
 
 def rest_of(case: Case, bars: dict[str, Bars], chosen: Flags) -> Iterator[tuple[str, Flags, Bars]]:
@@ -94,14 +102,14 @@ def covered_by_distance(
 def describe(case: Case, name: str, truth: Truth) -> Record:
     judged = case.sets[name]
     return {
-        "system": case.system,
-        "model": case.seed,
         "set": name,
         "train_frames": case.train_frames,
         "train_atoms": len(case.last_error),
+        "training_seconds": case.training_seconds,
         "frames": int(judged.structure.max()) + 1,
         "mean_error": float(judged.error.mean()),
-        "mean_of_four": ensemble_error(judged),
+        "members": len(judged.forces),
+        "error_of_mean": ensemble_error(judged),
         "large": float(truth.large.mean()),
         "ceiling": rank_ceiling(judged.error),
     }

@@ -15,32 +15,32 @@ import make_sample_data as sample
 import numpy as np
 from ase import Atoms
 
-from scorecard.systems import SETS, SYSTEMS, frames_of
+from scorecard.systems import SETS, System, frames_of, system_named
 
 EPOCHS = 80
 SEEDS = (0, 1, 2, 3)
 
 
-def make_system(number: int, cache: Path) -> list[Path]:
+def make_system(name: str, cache: Path) -> list[Path]:
     """Make the frames and the models of a system, or what is missing of them; return folders."""
     sample.torch.set_num_threads(1)
     sample.torch.use_deterministic_algorithms(True)
-    system = SYSTEMS[number]
+    system = system_named(name)
     folders = [cache / system.name / f"seed_{seed}" for seed in SEEDS]
     if not all(folder.exists() for folder in folders):
         train = frames_of(system, "train", cache)
         test = {name: frames_of(system, name, cache) for name in SETS}
         for seed, folder in zip(SEEDS, folders, strict=True):
             if not folder.exists():
-                make_model(number, seed, train, test, folder)
+                make_model(system, seed, train, test, folder)
     return folders
 
 
 def make_model(
-    number: int, seed: int, train: list[Atoms], test: dict[str, list[Atoms]], folder: Path
+    system: System, seed: int, train: list[Atoms], test: dict[str, list[Atoms]], folder: Path
 ) -> None:
     """Train, and write the folder at once when all is done."""
-    system, part = SYSTEMS[number], folder.with_suffix(".part")
+    part = folder.with_suffix(".part")
     shutil.rmtree(part, ignore_errors=True)
     (part / "logs").mkdir(parents=True)
     began = time.process_time()

@@ -12,11 +12,12 @@ import numpy as np
 import numpy.typing as npt
 
 from scorecard.judge import DISTANCES, Record
-from scorecard.ways import LTAU, WAYS
+from scorecard.ways import LLPR, LTAU, MAPIE, WAYS
 
 Floats = npt.NDArray[np.float64]
 
-KEYS = ("system", "model", "set", "way")
+KEYS = ("system", "model", "seed", "set", "way")
+COUNTS = {2: "two", 3: "three", 4: "four"}
 BEGIN, END = "<!-- tables: made by make scorecard -->", "<!-- end of the tables -->"
 
 
@@ -24,12 +25,12 @@ BEGIN, END = "<!-- tables: made by make scorecard -->", "<!-- end of the tables 
 
 
 def write_csv(records: Sequence[Record], about: Sequence[Record], path: Path) -> None:
-    """One row for each system, model, set and way: means over the splits.
+    """One row for each system, model, seed, set and way: means over the splits.
 
     ``coverage_90_low`` and ``_high`` are the 5 % and 95 % of the splits.
     """
     measures = [name for name in records[0] if name not in (*KEYS, "split") and "by_" not in name]
-    ceiling = {(r["system"], r["model"], r["set"]): r for r in about}
+    described = {tuple(r[key] for key in KEYS[:-1]): r for r in about}
     with path.open("w", newline="") as file:
         writer = csv.writer(file, lineterminator="\n")
         writer.writerow([*KEYS, *measures, "coverage_90_low", "coverage_90_high", "rank_ceiling",
@@ -37,7 +38,7 @@ def write_csv(records: Sequence[Record], about: Sequence[Record], path: Path) ->
         for key, own in grouped(records, KEYS):
             means = [mean_of(own, name) for name in measures]
             ends = np.quantile([r["coverage_90"] for r in own], [0.05, 0.95])
-            of_set = ceiling[key[:3]]
+            of_set = described[key[:-1]]
             rest = [of_set["ceiling"], of_set["mean_error"]]
             writer.writerow([*key, *map(short, [*means, *ends, *rest])])
 
@@ -68,16 +69,23 @@ def mean_of(records: Iterable[Record], name: str) -> float:
 
 
 def write_page(records: Sequence[Record], about: Sequence[Record], path: Path) -> None:
-    """Replace the tables of a page, or write a page of nothing else."""
+    """Replace the tables of a page, or write a page of nothing else.
+
+    The first model fills the tables; each of the others gets one of its own at the end.
+    """
     before, after = "", ""
     if path.exists() and BEGIN in path.read_text():
         before, _, rest = path.read_text().partition(BEGIN)
         after = rest.partition(END)[2]
+    records = in_mean_errors(records, about)
+    (_, main), *others = grouped(records, ["model"])
+    ceilings = ceilings_of(about, main[0]["model"])
     tables = "\n\n".join([
         about_table(about),
-        *(set_table(name, own, about) for (name,), own in grouped(records, ["set"])),
-        system_table(records),
-        cost_table(records),
+        *(set_table(name, own, ceilings[name]) for (name,), own in grouped(main, ["set"])),
+        system_table(main),
+        cost_table(main),
+        *(package_table(own) for _, own in others),
     ])  # fmt: skip
     path.write_text(f"{before}{BEGIN}\n\n{tables}\n\n{END}{after or chr(10)}")
 
@@ -92,37 +100,46 @@ def bold(name: str, cells: Sequence[str]) -> list[str]:
 
 
 def about_table(about: Sequence[Record]) -> str:
-    """What is learned, and how far off the models are."""
+    """What is learned, what that takes, and how far off the models are."""
     sets = list(dict.fromkeys(r["set"] for r in about))
     rows = []
-    for (system,), own in grouped(about, ["system"]):
-        first = own[0]
-        cells = [system, f"{first['train_frames']} ({first['train_atoms']:,})"]
+    for (model, system), own in grouped(about, ["model", "system"]):
+        first, seconds = own[0], mean_of(own, "training_seconds")
+        cells = [model, system, f"{first['train_frames']} ({first['train_atoms']:,})",
+                 "–" if np.isnan(seconds) else f"{seconds:.0f}"]  # fmt: skip
         for name in sets:
             of_set = [r for r in own if r["set"] == name]
-            mean, four = mean_of(of_set, "mean_error"), mean_of(of_set, "mean_of_four")
-            large = mean_of(of_set, "large")
-            four_too = "" if np.isnan(four) else f", four together {four:.3g}"
-            cells.append(f"{mean:.3g}{four_too} ({large:.0%} large)")
+            mean, joined = mean_of(of_set, "mean_error"), mean_of(of_set, "error_of_mean")
+            large, members = mean_of(of_set, "large"), COUNTS.get(first["members"], "all")
+            too = "" if np.isnan(joined) else f", {members} together {joined:.3g}"
+            cells.append(f"{mean:.3g}{too} ({large:.0%} large)")
         rows.append(cells)
-    head = ["system", "training frames (atoms)", *sets]
+    head = ["model", "system", "training frames (atoms)", "training (s)", *sets]
     return table("Mean force errors (eV/Å)", head, rows)
 
 
-def set_table(name: str, records: Sequence[Record], about: Sequence[Record]) -> str:
+def in_mean_errors(records: Sequence[Record], about: Sequence[Record]) -> list[Record]:
+    """Records with width and CRPS in units of the model's mean error on the set, too."""
+    errors = {tuple(r[key] for key in KEYS[:-1]): r["mean_error"] for r in about}
+    found = []
+    for r in records:
+        unit = errors[tuple(r[key] for key in KEYS[:-1])]
+        found.append(
+            r | {"relative_width": r["width_90"] / unit, "relative_crps": r["crps"] / unit}
+        )
+    return found
+
+
+def ceilings_of(about: Sequence[Record], model: str) -> dict[str, float]:
+    """Best possible rank correlation on each set."""
+    own = [r for r in about if r["model"] == model]
+    return {name: mean_of(of_set, "ceiling") for (name,), of_set in grouped(own, ["set"])}
+
+
+def set_table(name: str, records: Sequence[Record], ceiling: float) -> str:
     """All ways on one kind of frames: means, and 5 % to 95 % over systems, models and splits."""
-    ceiling = mean_of([r for r in about if r["set"] == name], "ceiling")
-    errors = {(r["system"], r["model"]): r["mean_error"] for r in about if r["set"] == name}
-    own = [
-        r
-        | {
-            "relative_width": r["width_90"] / errors[r["system"], r["model"]],
-            "relative_crps": r["crps"] / errors[r["system"], r["model"]],
-        }
-        for r in records
-    ]
     rows = []
-    for (way,), of_way in grouped(own, ["way"]):
+    for (way,), of_way in grouped(records, ["way"]):
         cells = [
             *(spread(of_way, f"coverage_{level}") for level in (50, 90, 95)),
             percent(mean_of(of_way, "worst_slab_90")),
@@ -173,6 +190,32 @@ def system_table(records: Sequence[Record]) -> str:
     return table(f"90 % bound covers, by system ({' / '.join(sets)})", ["way", *systems], rows)
 
 
+def package_table(records: Sequence[Record]) -> str:
+    """A model of a package: coverage of the 90 % bound by system, and means over the systems.
+
+    A number for each set.
+    """
+    sets = list(dict.fromkeys(r["set"] for r in records))
+    systems = list(dict.fromkeys(r["system"] for r in records))
+
+    def by_set(own: Sequence[Record], name: str, form: str, factor: int = 1) -> str:
+        means = [mean_of([r for r in own if r["set"] == of_set], name) for of_set in sets]
+        return " / ".join("–" if np.isnan(x) else form.format(factor * x) for x in means)
+
+    rows = []
+    for (way,), of_way in grouped(records, ["way"]):
+        by_system = [[r for r in of_way if r["system"] == system] for system in systems]
+        cells = [
+            *(by_set(own, "coverage_90", "{:.0f}", 100) for own in by_system),
+            by_set(of_way, "relative_width", "{:.2f}"),
+            by_set(of_way, "rank", "{:.2f}"),
+            by_set(of_way, "relative_crps", "{:.2f}"),
+        ]
+        rows.append(bold(way, cells))
+    head = ["way", *(f"90 % bound covers: {s}" for s in systems), "90 %: width", "rank", "CRPS"]
+    return table(f"{records[0]['model']} ({' / '.join(sets)})", head, rows)
+
+
 def cost_table(records: Sequence[Record]) -> str:
     """What each way costs."""
     rows = []
@@ -203,8 +246,10 @@ SHOWN: dict[str, dict[str, Any]] = {
     "ensemble of two": {"color": "#009E73", "ls": "--"},
     "ensemble of four": {"color": "#009E73"},
     "last layer (LLPR)": {"color": "#CC79A7"},
+    LLPR: {"color": "#CC79A7", "ls": ":"},
     "Gaussian mixture": {"color": "#CC79A7", "ls": "--"},
     "latent distance": {"color": "#D55E00"},
+    MAPIE: {"color": "#D55E00", "ls": ":"},
     "quantile boosting": {"color": "#D55E00", "ls": "--"},
     "mean of the species": {"color": "#777777", "ls": "--"},
     "constant": {"color": "#777777"},
@@ -226,9 +271,13 @@ def by_distance(records: Sequence[Record], way: str) -> Floats:
 
 
 def draw(records: Sequence[Record], path: Path) -> None:
-    """Coverage against the distance from the training set, a line for each way."""
+    """Coverage against the distance from the training set, a line for each way.
+
+    Of the first model.
+    """
     from ltau_cli.figures.style import GREY, Data, Panel, draw_page, looks, save_figure
 
+    records = [r for r in records if r["model"] == records[0]["model"]]
     if any("by_distance_n" not in r for r in records):
         return
     edges = [f"{low:g}–{high:g}" for low, high in itertools.pairwise(DISTANCES[1:-1])]

@@ -14,6 +14,7 @@ import tempfile
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from functools import partial
+from importlib.util import find_spec
 from pathlib import Path
 from typing import Any
 
@@ -216,6 +217,11 @@ def score_latent_distance(case: Case) -> dict[str, Floats]:
     }
 
 
+def score_llpr(case: Case) -> dict[str, Floats]:
+    """The package's own: the spread of the forces of its ensemble of last layers."""
+    return {name: np.asarray(judged.llpr) for name, judged in case.sets.items()}
+
+
 def calibrate_score(
     score: Mapping[str, Floats], case: Case, chosen: Flags, seed: int
 ) -> dict[str, Bars]:
@@ -229,6 +235,45 @@ def calibrate_score(
     for name, values in score.items():
         own = np.maximum(values, floor)[:, None]
         bars[name] = Bars(own[:, 0] * float(weight @ ratio), own * quantiles, own * bounds)
+    return bars
+
+
+@dataclass
+class Column:
+    """A regressor, fitted as scikit-learn sees it, that returns a column times a factor."""
+
+    factor: float = 1.0
+    n_features_in_: int = 1
+
+    def fit(self, x: Floats, y: Floats) -> Column:
+        return self
+
+    def predict(self, x: Floats) -> Floats:
+        return self.factor * np.asarray(x)[:, 0]
+
+
+def calibrate_mapie(
+    score: Mapping[str, Floats], case: Case, chosen: Flags, seed: int
+) -> dict[str, Bars]:
+    """MAPIE's split-conformal prediction of an error: none is expected, the score is its size.
+
+    Every atom is a draw of its own, frames are not known.
+    """
+    from mapie.conformity_scores import ResidualNormalisedScore
+    from mapie.regression import SplitConformalRegressor
+
+    near = next(iter(score.values()))
+    edge = 1 / (chosen.sum() - 0.5)  # MAPIE refuses levels that so few atoms cannot tell
+    mapie = SplitConformalRegressor(
+        Column(0.0),
+        confidence_level=np.clip([*LEVELS, *BOUNDS], edge, 1 - edge),
+        conformity_score=ResidualNormalisedScore(Column(), prefit=True),
+    ).conformalize(near[chosen, None], case.near.error[chosen])
+    bars = {}
+    for name, values in score.items():
+        upper = mapie.predict_interval(values[:, None])[1][:, 1]
+        quantiles, bounds = np.split(upper, [len(LEVELS)], axis=1)
+        bars[name] = Bars(quantiles.mean(axis=1), quantiles, bounds)
     return bars
 
 
@@ -274,7 +319,7 @@ def calibrate_boosting(
 
 # All --------------------------------------------------------------------------------------------
 
-LTAU = "ltau"
+LTAU, LLPR, MAPIE = "ltau", "LLPR (metatrain)", "latent distance, MAPIE"
 WAYS = {
     LTAU: Way("its defaults", 1, rows_of, calibrate_ltau),
     "ltau, no structures": Way(
@@ -305,6 +350,10 @@ WAYS = {
         "Mahalanobis length of our descriptors, scaled (doi 10.1088/2632-2153/ad805f)", 1,
         score_last_layer, calibrate_score,
     ),
+    LLPR: Way(
+        "spread of the forces of its ensemble of last layers, scaled", 1,
+        score_llpr, calibrate_score,
+    ),
     "Gaussian mixture": Way(
         "Mahalanobis distance from the nearest Gaussian of the species, as GRACE's γ, scaled", 1,
         score_mixture, calibrate_score,
@@ -312,6 +361,10 @@ WAYS = {
     "latent distance": Way(
         "mean distance to 10 training atoms, scaled (doi 10.1088/2632-2153/aca7b1)", 1,
         score_latent_distance, calibrate_score,
+    ),
+    MAPIE: Way(
+        "the same, by `SplitConformalRegressor` of MAPIE, for which every atom is a draw", 1,
+        score_latent_distance, calibrate_mapie,
     ),
     "quantile boosting": Way(
         "gradient boosting on descriptors learns the training errors; scaled", 1,
@@ -325,5 +378,13 @@ WAYS = {
 
 
 def ways_for(case: Case) -> dict[str, Way]:
-    """Those for which there are enough models."""
-    return {name: way for name, way in WAYS.items() if way.trainings <= max(1, case.members)}
+    """Those for which there are enough models, and what else they need."""
+    there = {
+        LLPR: all(judged.llpr is not None for judged in case.sets.values()),
+        MAPIE: find_spec("mapie") is not None,
+    }
+    return {
+        name: way
+        for name, way in WAYS.items()
+        if way.trainings <= max(1, case.members) and there.get(name, True)
+    }

@@ -10,7 +10,7 @@ import numpy.typing as npt
 
 from ltau_cli.artifacts.read import Artifact, damaged
 from ltau_cli.artifacts.write import ArtifactWriter
-from ltau_cli.core.calibration.maps import FAR, FEATURES, ErrorMap, Floats, Rows
+from ltau_cli.core.calibration.maps import FEATURES, ErrorMap, Floats, Rows
 from ltau_cli.core.calibration.model import (
     GROUP_MEAN,
     RATIO_LEVELS,
@@ -194,7 +194,7 @@ def read_calibration(artifact: Artifact, prefix: str = "") -> Calibration:
     def error_map(coefficients: Floats, knots: Floats, center: Floats, doubt: Floats) -> ErrorMap:
         return ErrorMap(
             np.pad(coefficients, (0, missing)), knots,
-            np.pad(read("feature_floors"), (0, missing), constant_values=FAR),
+            np.pad(read("feature_floors"), (0, missing), constant_values=1),
             np.pad(center, (0, missing)), np.pad(doubt, (0, missing)), features,
         )  # fmt: skip
 

@@ -185,7 +185,7 @@ def _method_lines(summary: CalibrateResult) -> list[str]:
     }
     exponents = summary.exponents
     beyond = {
-        SOURCE[name]: f" (^{exponents.get(SOURCE[name], 0) + value:.2f} beyond {FAR:g})"
+        SOURCE[name]: f" (^{exponents.get(SOURCE[name], 0) + value:.2f} beyond {FAR[name]:g})"
         for name, value in exponents.items()
         if name in SOURCE
     }

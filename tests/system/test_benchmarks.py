@@ -65,10 +65,8 @@ def test_calibration_described(tmp_path):
     folder = tmp_path / "out"
     run(SCRIPTS / "calibration_described.py", folder, SAMPLE / "logs", described, f"A={described}")
     with h5py.File(described) as file:
-        off = file["forces"][:] - file["reference_forces"][:]
-        np.testing.assert_array_equal(
-            np.load(folder / "test_A_force_errors.npy"), np.sqrt((off**2).sum(axis=1))
-        )
+        for name, key in (("forces_pred", "forces"), ("forces_true", "reference_forces")):
+            np.testing.assert_array_equal(np.load(folder / f"test_A_{name}.npy"), file[key][:])
         np.testing.assert_array_equal(
             np.load(folder / "train_descriptors.npy"), file["descriptors"][:]
         )

@@ -4,9 +4,12 @@ from __future__ import annotations
 
 import csv
 import os
+import shutil
 import subprocess
 import sys
+from pathlib import Path
 
+import ase.io
 import numpy as np
 import pytest
 
@@ -16,9 +19,10 @@ BENCHMARKS = SAMPLE.parent / "benchmarks"
 WAYS = [
     "ltau", "ltau, no structures", "ltau, method scale", "ltau, last epoch",
     "ltau, committee of two", "published LTAU", "ensemble of two", "ensemble of four",
-    "last layer (LLPR)", "Gaussian mixture", "latent distance", "quantile boosting", "constant",
-    "mean of the species",
+    "last layer (LLPR)", "Gaussian mixture", "latent distance", "latent distance, MAPIE",
+    "quantile boosting", "constant", "mean of the species",
 ]  # fmt: skip
+LLPR = "LLPR (metatrain)"
 
 
 @pytest.fixture
@@ -27,12 +31,15 @@ def scorecard(monkeypatch):
     monkeypatch.syspath_prepend(str(BENCHMARKS))
     before = set(sys.modules)
     import scorecard.cases
+    import scorecard.judge
     import scorecard.measures
+    import scorecard.packages
+    import scorecard.page
     import scorecard.ways
 
     yield scorecard
     for name in set(sys.modules) - before:
-        if name.partition(".")[0] in ("scorecard", "calibration"):
+        if name.partition(".")[0] in ("scorecard", "make_sample_data") or "calibration" in name:
             del sys.modules[name]
 
 
@@ -93,6 +100,21 @@ def test_a_score_is_scaled_conformally(scorecard):
     np.testing.assert_allclose(bars.mean, score * 10)
 
 
+def test_mapie_takes_every_atom_for_a_draw(scorecard):
+    ratio = np.arange(1.0, 20.0)
+    score = np.linspace(1.0, 2.0, 19)
+    case = make_case(scorecard, ratio * score, np.arange(19) // 10)  # two frames
+    ways = scorecard.ways
+    bars = ways.calibrate_mapie({"near": score, "far": 3 * score}, case, np.ones(19, bool), 0)
+    # the ceil(20 p)-th smallest ratio; frames that each hold an atom give the same
+    np.testing.assert_allclose(bars["near"].bounds, score[:, None] * [10, 18, 19])
+    np.testing.assert_allclose(bars["far"].bounds, 3 * bars["near"].bounds)
+    alone = make_case(scorecard, ratio * score, np.arange(19))
+    own = ways.calibrate_score({"near": score}, alone, np.ones(19, bool), 0)["near"]
+    np.testing.assert_allclose(bars["near"].bounds, own.bounds)
+    assert (np.diff(bars["near"].quantiles, axis=1) >= 0).all()
+
+
 def test_every_frame_weighs_the_same(scorecard):
     case = make_case(scorecard, [1.0, 2.0, 3.0], [0, 0, 1])
     weight, frames = scorecard.ways.frame_weight(case, np.ones(3, bool))
@@ -129,17 +151,22 @@ def test_trajectories_are_not_split(scorecard):
         assert not set(judged.cluster[chosen]) & set(judged.cluster[~chosen])
 
 
+def write_models(folder, seeds):
+    """Tiny models of some seeds, with the sets near and far."""
+    rng = np.random.default_rng(0)
+    for seed in range(seeds):
+        model = folder / f"seed_{seed}"
+        (model / "logs").mkdir(parents=True)
+        write_set(model, "train", 12, 1.0, rng)
+        for epoch in range(3):
+            np.save(model / "logs" / f"epoch_{epoch}.npy", rng.random(72) / (epoch + 1))
+        for name, size in (("near", 1.0), ("far", 3.0)):
+            write_set(model, f"test_{name}", 30, size, np.random.default_rng(int(size)), seed)
+
+
 @pytest.mark.slow
 def test_tiny_models_of_four_seeds(tmp_path):
-    rng = np.random.default_rng(0)
-    for seed in range(4):
-        folder = tmp_path / "tiny" / f"seed_{seed}"
-        (folder / "logs").mkdir(parents=True)
-        write_set(folder, "train", 12, 1.0, rng)
-        for epoch in range(3):
-            np.save(folder / "logs" / f"epoch_{epoch}.npy", rng.random(72) / (epoch + 1))
-        for name, size in (("near", 1.0), ("far", 3.0)):
-            write_set(folder, f"test_{name}", 30, size, np.random.default_rng(int(size)), seed)
+    write_models(tmp_path / "tiny", 4)
     cache = tmp_path / "out"
     words = ("--data", tmp_path / "tiny", "near", "far", "--cache", cache, "--splits", 2)
     done = subprocess.run(
@@ -151,6 +178,7 @@ def test_tiny_models_of_four_seeds(tmp_path):
     with (cache / "scorecard.csv").open() as file:
         rows = list(csv.DictReader(file))
     assert len(rows) == 4 * 2 * len(WAYS)
+    assert {(row["model"], row["seed"]) for row in rows} == {("yours", s) for s in "0123"}
     assert list(dict.fromkeys(row["way"] for row in rows)) == WAYS
     assert all(0 <= float(row["coverage_90"]) <= 1 for row in rows)
     assert {row["reference_calculations"] for row in rows} == {str(12 + 16)}  # 8 trajectories
@@ -176,3 +204,152 @@ def write_set(folder, name, frames, size, rng, seed=0):
     }
     for key, values in arrays.items():
         np.save(folder / f"{name}_{key}.npy", values)
+
+
+# Models of packages ------------------------------------------------------------------------------
+
+MODEL = """
+import numpy as np
+
+def describe(frames):
+    forces = np.concatenate([frame.arrays["REF_forces"] for frame in frames])
+    descriptors = np.abs(np.concatenate([frame.positions for frame in frames]))
+    return {"descriptors": descriptors, "forces": forces + 0.1 * np.sin(descriptors)}
+"""
+SETS = ("in-domain", "hotter", "much hotter", "other kind")
+
+
+def train_tiny(work, seed):
+    (work.folder / "model.py").write_text(MODEL)
+    frames = ase.io.read(work.folder / "train.xyz", ":")
+    code = "import os; import numpy as np; os.makedirs('logs/energy')\n" + "".join(
+        f"np.save('logs/errors_epoch_{i}.npy', np.full({sum(map(len, frames))}, {2 - i}.0))\n"
+        for i in range(2)
+    )
+    work.run("python", "-c", code)
+
+
+@pytest.fixture
+def packaged(scorecard, tmp_path, monkeypatch):
+    """A package without torch, its environment, and frames in a cache; and the cache."""
+    packages, stand_in = scorecard.packages, tmp_path / "stand_in"
+    stand_in.mkdir()
+    shutil.copy(Path(__file__).with_name("sample_stand_in.py"), stand_in / "make_sample_data.py")
+    monkeypatch.syspath_prepend(str(stand_in))
+    programs = tmp_path / "environments" / "none" / "bin"
+    programs.mkdir(parents=True)
+    for name in ("ltau", "python"):
+        program = Path(sys.executable).with_name(name)
+        (programs / name).write_text(f'#!/bin/sh\nexec "{program}" "$@"\n')
+        (programs / name).chmod(0o755)
+
+    def spread(work, path):
+        return np.concatenate([frame.positions[:, 0] for frame in ase.io.iread(path, ":")])
+
+    tiny = packages.Package("tiny", "none", train_tiny, "python:model.py:describe", spread)
+    monkeypatch.setattr(packages, "PACKAGES", (tiny,))
+    monkeypatch.setattr(packages, "SYSTEMS", ("acetylacetone",))
+    monkeypatch.setattr(packages, "SEEDS", (0,))
+    monkeypatch.setattr(packages, "ENVIRONMENTS", tmp_path / "environments")
+    cache = tmp_path / "cache"
+    (cache / "acetylacetone").mkdir(parents=True)
+    frames = ase.io.read(SAMPLE / "train.xyz", "::6")
+    for number, name in enumerate(("train", *SETS)):
+        path = cache / "acetylacetone" / f"{name.replace(' ', '_')}.xyz"
+        ase.io.write(path, frames[number : number + 3 + number], format="extxyz")
+    return packages, cache
+
+
+def test_a_model_of_a_package(scorecard, packaged):
+    packages, cache = packaged
+    folder = packages.make_packaged(("acetylacetone", "tiny", 0, cache))
+    assert folder == cache / "acetylacetone" / "tiny" / "seed_0"
+    assert not list(cache.glob("**/*.part"))
+    case = scorecard.cases.read_case(folder, "acetylacetone", list(SETS))
+    assert case.train_frames == 3
+    assert 0 < case.training_seconds < 20
+    np.testing.assert_array_equal(case.last_error, np.ones(3 * 55))  # of the last of two epochs
+    for number, name in enumerate(SETS, start=1):
+        frames = ase.io.read(cache / "acetylacetone" / f"{name.replace(' ', '_')}.xyz", ":")
+        assert len(frames) == 3 + number
+        judged, positions = case.sets[name], np.concatenate([f.positions for f in frames])
+        np.testing.assert_allclose(judged.descriptors, np.abs(positions), atol=1e-5)
+        off = np.linalg.norm(0.1 * np.sin(np.abs(positions)), axis=1)
+        np.testing.assert_allclose(judged.error, off, atol=1e-6)
+        np.testing.assert_allclose(judged.llpr, positions[:, 0], atol=1e-7)
+        starts = np.repeat([frame.info["start"] for frame in frames], 55)
+        np.testing.assert_array_equal(judged.cluster, starts)
+        assert judged.species.tolist() == [s for frame in frames for s in frame.symbols]
+    made = folder.stat().st_mtime_ns
+    assert packages.make_packaged(("acetylacetone", "tiny", 0, cache)).stat().st_mtime_ns == made
+
+
+def test_a_package_that_fails_says_why(packaged, monkeypatch):
+    packages, cache = packaged
+
+    def fail(work, seed):
+        work.run("python", "-c", "raise SystemExit('no such option')")
+
+    monkeypatch.setattr(
+        packages, "PACKAGES", (packages.Package("tiny", "none", fail, "python:model.py:describe"),)
+    )
+    with pytest.raises(RuntimeError, match="no such option"):
+        packages.make_packaged(("acetylacetone", "tiny", 0, cache))
+    assert not (cache / "acetylacetone" / "tiny" / "seed_0").exists()
+
+
+def test_packages_without_an_environment_are_left_out(packaged, capsys):
+    from scorecard.__main__ import packaged as tasks_of
+
+    _, cache = packaged
+    assert not list(tasks_of(None, cache, 1, None))  # no file says that it is ready
+    assert capsys.readouterr().out == "tiny: left out; make scorecard MODELS=none trains it\n"
+    assert not list(tasks_of(None, cache, 1, []))
+
+    class Here:
+        map = staticmethod(map)
+
+    (task,) = tasks_of(Here, cache, 4, ["none"])
+    assert task[1:] == ("acetylacetone", "tiny", list(SETS), 4)
+
+
+@pytest.mark.slow
+def test_models_of_packages_have_tables_of_their_own(scorecard, tmp_path):
+    """They change nothing in the means of the first model."""
+    write_models(tmp_path / "net", 1)
+    write_models(tmp_path / "other", 2)
+    for path in tmp_path.glob("other/*/test_*_descriptors.npy"):
+        of_set = str(path).removesuffix("descriptors.npy")
+        np.save(f"{of_set}llpr.npy", np.linalg.norm(np.load(path), axis=1))
+    judged = [
+        scorecard.judge.judge(scorecard.judge.Task(folder, "s", model, ["near", "far"], 1))
+        for model, folder in (
+            ("net", tmp_path / "net" / "seed_0"),
+            *(("other", tmp_path / "other" / f"seed_{seed}") for seed in range(2)),
+        )
+    ]
+    records, about = ([record for one in judged for record in one[i]] for i in range(2))
+    page = scorecard.page
+    page.write_page(records, about, tmp_path / "both.md")
+    page.write_page(*judged[0], tmp_path / "net.md")
+    page.write_csv(records, about, tmp_path / "both.csv")
+    page.draw(records, tmp_path / "both.svg")
+    both, net = ((tmp_path / name).read_text() for name in ("both.md", "net.md"))
+    main, _, own = both.partition("### other (near / far)")
+    head, _, tables = net.partition("### Near")
+    assert tables.partition(page.END)[0].strip() in main
+    assert "| net | s | 12 (72) | – |" in head
+    assert ", two together" in both
+    assert f"| {LLPR} |" in own
+    assert "| ensemble of two |" in own
+    assert "ensemble of four" not in own
+    assert LLPR not in main
+    with (tmp_path / "both.csv").open() as file:
+        rows = list(csv.DictReader(file))
+    found = {(row["model"], row["seed"]) for row in rows}
+    assert found == {("net", "0"), ("other", "0"), ("other", "1")}
+    of_way = [row for row in rows if row["way"] == LLPR and row["set"] == "far"]
+    mean = np.mean([float(row["coverage_90"]) for row in of_way])
+    line = next(line for line in own.splitlines() if line.startswith(f"| {LLPR} |"))
+    assert line.split("|")[2].split("/")[1].strip() == f"{100 * mean:.0f}"
+    assert LLPR not in (tmp_path / "both.svg").read_text()

@@ -11,7 +11,6 @@ import numpy.typing as npt
 
 Floats = npt.NDArray[np.float64]
 
-FAR = 2.0  # a relative distance up to which the power law was seen to hold
 FEATURES = (
     "expected_error", "relative_distance", "structure_distance", "neighbor_distance",
     "far_structure", "far_row", "last_epoch_error",
@@ -28,22 +27,22 @@ class Belief:
     spread: float
 
 
-# docs/calibration.md says which models these were measured on. Nothing had been measured
-# beyond `FAR`: the exponents may be anything from none to twice that, so the law bends and the
-# bound widens. docs/scorecard.md has other models, which these were not chosen on.
+# Mean and standard deviation over models, see `python -m scorecard.prior` and docs/calibration.md;
+# docs/scorecard.md has other models, which these were not chosen on. A feature of SOURCE has the
+# exponent beyond :data:`FAR`, its source the one before.
 PRIOR_WITH_STRUCTURES = {
     "expected_error": Belief(1.0, 0.3),
-    "relative_distance": Belief(0.6, 0.3),
-    "structure_distance": Belief(2.0, 0.3),
-    "far_structure": Belief(-1.0, 1.0),
+    "relative_distance": Belief(0.5, 0.3),
+    "structure_distance": Belief(2.0, 0.7),
+    "far_structure": Belief(0.7, 0.4),
 }
 PRIOR_BY_ROW = {
     "expected_error": Belief(1.0, 0.3),
     "relative_distance": Belief(1.8, 0.5),
-    "far_row": Belief(-1.0, 0.5),
+    "far_row": Belief(0.5, 0.4),
 }
-# A feature of the user's own: nobody knows what it is worth.
-PRIOR_OF_USER = Belief(0.0, 1.0)
+# A feature of the user's own: a committee of two had 0.1 to 0.3, others may be worth more or none.
+PRIOR_OF_USER = Belief(0.25, 0.5)
 SEVERAL_SETS = 1.0  # spread of the exponents of distances where the rows come from several sets
 # No power law holds exactly: its logarithm may be off by this much (one standard deviation) within
 # the calibration rows. So the exponents never rest on them alone, however many there are.
@@ -55,8 +54,11 @@ _LEAST = 1e-6  # penalty, so that a feature that does not vary has an exponent
 # neither says that the error is 0. The medians of the models at hand are far above.
 FLOORS = {"relative_distance": 0.1, "structure_distance": 0.1, "neighbor_distance": 0.1}
 FLOOR = 0.01  # of the others
-# The features that bend the law: these distances, with `FAR` as their smallest value.
+# The features that bend the law, where errors were seen to grow more slowly: these distances, with
+# `FAR` as their smallest value.
 SOURCE = {"far_structure": "structure_distance", "far_row": "relative_distance"}
+FAR = {"far_structure": 1.5, "far_row": 2.0}
+DISTANCES = {*FLOORS, *SOURCE}
 
 
 @dataclass(frozen=True)
@@ -158,7 +160,7 @@ class Rows:
             values = self.feature(feature)
             values = np.zeros(0) if values is None else values[values > 0]
             if feature in SOURCE:
-                found[i] = FAR
+                found[i] = FAR[feature]
             elif len(values):
                 found[i] = FLOORS.get(feature, FLOOR) * np.median(values)
         return found
@@ -280,18 +282,19 @@ def fit_constant(rows: Rows, true_error: Floats) -> ErrorMap:
 
 def fit_neighbor_distance(rows: Rows, true_error: Floats) -> ErrorMap:
     """E = s * neighbor distance ** e, without any logged error: a baseline."""
-    return _fit_power_law(rows, true_error, {"neighbor_distance": Belief(0.0, np.inf)})
+    return fit_power_law(rows, true_error, {"neighbor_distance": Belief(0.0, np.inf)})
 
 
 def fit_distance(rows: Rows, true_error: Floats, *, error: str = "expected_error") -> ErrorMap:
     """Fit log E = a + b log m + c log r + g log R + h log max(R, FAR), and the user's own features.
 
-    m is the expected error, r the relative distance and R the mean of r over the row's structure;
-    without structures (or where every structure is a row) r takes the place of R. The exponents
-    are drawn toward those that held for other models (:data:`PRIOR_WITH_STRUCTURES`), because
-    calibration sets are drawn near the training set: they say little about the exponents of
-    distances, which far away decide everything. Where the rows come from several sets, they do.
-    Another feature may take the place of the expected ``error``.
+    So the exponent of R is g up to FAR, and g + h beyond. m is the expected error, r the relative
+    distance and R the mean of r over the row's structure; without structures (or where every
+    structure is a row) r takes the place of R. The exponents are drawn toward those that held for
+    other models (:data:`PRIOR_WITH_STRUCTURES`), because calibration sets are drawn near the
+    training set: they say little about the exponents of distances, which far away decide
+    everything. Where the rows come from several sets, they do. Another feature may take the place
+    of the expected ``error``.
     """
     prior = PRIOR_WITH_STRUCTURES if rows.by_structure else PRIOR_BY_ROW
     prior = {error if f == "expected_error" else f: belief for f, belief in prior.items()}
@@ -301,7 +304,7 @@ def fit_distance(rows: Rows, true_error: Floats, *, error: str = "expected_error
             for f, b in prior.items()
         }
     prior |= dict.fromkeys(rows.own, PRIOR_OF_USER)
-    return _fit_power_law(rows, true_error, prior)
+    return fit_power_law(rows, true_error, prior)
 
 
 def fit_last_epoch(rows: Rows, true_error: Floats) -> ErrorMap:
@@ -321,22 +324,26 @@ def fit_isotonic(rows: Rows, true_error: Floats) -> ErrorMap:
     return replace(power_law(rows), knots=knots)
 
 
-def _fit_power_law(rows: Rows, true_error: Floats, prior: Mapping[str, Belief]) -> ErrorMap:
+def fit_power_law(
+    rows: Rows, true_error: Floats, prior: Mapping[str, Belief], none: Sequence[str] = ()
+) -> ErrorMap:
     """Fit a penalized Gamma regression with log link by Fisher scoring.
 
     The exponents maximize their posterior: prior times the likelihood of the rows, of which every
     draw counts as one observation with the variance of true over predicted error, and all
-    together never for more than :data:`MISFIT` allows.
+    together never for more than :data:`MISFIT` allows. Those of the features ``none`` are 0.
     """
-    floors, weight = rows.floors(), rows.weight
-    if not prior:
+    floors, weight, names = rows.floors(), rows.weight, list(prior)
+    free = [f for f in names if f not in none]
+    if not free:
         return fit_constant(rows, true_error)
-    place = np.array([rows.features.index(f) for f in prior])
-    logs = np.stack([rows.log(f, floors[i]) for f, i in zip(prior, place, strict=True)], axis=1)
+    place = np.array([rows.features.index(f) for f in names])
+    logs = np.stack([rows.log(f, floors[i]) for f, i in zip(names, place, strict=True)], axis=1)
+    to_coefficients = _to_coefficients(names)[:, [names.index(f) for f in free]]
     center = weight @ logs
-    away = logs - center
-    mean = np.array([belief.mean for belief in prior.values()])
-    precision = np.array([belief.spread**-2.0 for belief in prior.values()])
+    away = (logs - center) @ to_coefficients
+    mean = np.array([prior[f].mean for f in free])
+    precision = np.array([prior[f].spread ** -2.0 for f in free])
     information = away.T @ (weight[:, None] * away)
     n = int(rows.draw.max()) + 1
     exponents = mean.copy()
@@ -351,29 +358,28 @@ def _fit_power_law(rows: Rows, true_error: Floats, prior: Mapping[str, Belief]) 
         exponents += step
         if np.abs(step).max() < 1e-8:
             break
-    falling = [f for f, e in zip(prior, exponents, strict=True) if f in FLOORS and e < 0]
+    falling = [f for f, e in zip(free, exponents, strict=True) if f in DISTANCES and e < 0]
     if falling:  # errors do not shrink with a distance
-        kept = {f: belief for f, belief in prior.items() if f != falling[0]}
-        return _fit_power_law(rows, true_error, kept)
-    found = power_law(rows, **dict(zip(prior, exponents.tolist(), strict=True)))
-    doubt = _doubt(information / variance, center, prior, rows.features)
-    return _scaled(replace(found, **doubt), rows, true_error)
+        return fit_power_law(rows, true_error, prior, [*none, falling[0]])
+    coefficients = (to_coefficients @ exponents).tolist()
+    found = power_law(rows, **dict(zip(names, coefficients, strict=True)))
+    known = [i for i, f in enumerate(free) if f not in ERRORS and np.isfinite(prior[f].spread)]
+    posterior = np.linalg.inv(information / variance + np.diag(np.maximum(precision, _LEAST)))
+    of_distances = to_coefficients[:, known]
+    found.covariance[np.ix_(place, place)] = (
+        of_distances @ posterior[np.ix_(known, known)] @ of_distances.T
+    )
+    found.center[place] = np.where(of_distances.any(axis=1), center, 0.0)
+    return _scaled(found, rows, true_error)
 
 
-def _doubt(
-    information: Floats, center: Floats, prior: Mapping[str, Belief], names: Sequence[str]
-) -> dict[str, Any]:
-    """Center and covariance of the exponents of distances, as fields of :class:`ErrorMap`."""
-    n = len(names)
-    found = {"center": np.zeros(n), "covariance": np.zeros((n, n))}
-    precision = np.array([max(belief.spread**-2.0, _LEAST) for belief in prior.values()])
-    own = [i for i, f in enumerate(prior) if f not in ERRORS and np.isfinite(prior[f].spread)]
-    place = [names.index(list(prior)[i]) for i in own]
-    found["center"][place] = center[own]
-    found["covariance"][np.ix_(place, place)] = np.linalg.inv(information + np.diag(precision))[
-        np.ix_(own, own)
-    ]
-    return found
+def _to_coefficients(names: Sequence[str]) -> Floats:
+    """Matrix (n, n): R^g up to FAR and R^f beyond has the coefficients g and h = f - g."""
+    matrix = np.eye(len(names))
+    for far, source in SOURCE.items():
+        if far in names and source in names:
+            matrix[names.index(far), names.index(source)] = -1.0
+    return matrix
 
 
 def _scaled(error_map: ErrorMap, rows: Rows, true_error: Floats) -> ErrorMap:

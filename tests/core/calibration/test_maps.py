@@ -45,19 +45,45 @@ def test_exponents_are_found_where_the_rows_tell(b, c, g):
     assert found["neighbor_distance"] == found["far_row"] == 0
 
 
-def test_the_law_bends_where_nothing_was_seen_and_the_doubt_grows():
+def test_the_law_bends_where_errors_grow_more_slowly_and_the_doubt_grows():
     rows = make_rows(60, spread=0.1)
     fitted = maps.fit_distance(rows, errors_of(rows, b=1.0, c=0.6, g=2.0))
-    r = np.array([1.0, 1.9, 4.0, 8.0])
-    far = Rows(np.ones(4), np.ones(4), np.ones(4), r, np.arange(4))
+    r = np.array([1.0, 1.4, 1.6, 4.0, 8.0])
+    far = Rows(np.ones(5), np.ones(5), np.ones(5), r, np.arange(5))
     slope = np.diff(np.log(fitted.apply(far))) / np.diff(np.log(r))
     assert slope[0] == pytest.approx(2, abs=0.1)
-    assert slope[2] == pytest.approx(1, abs=0.1)
+    assert slope[2:] == pytest.approx(0.7, abs=0.1)
     spread = fitted.spread(far)
-    assert (np.diff(spread) > 0).all()
+    assert (np.diff(spread[1:]) > 0).all()
     assert spread[0] < 0.1
-    assert spread[3] > np.log(4)  # anything from no growth beyond 2 to twice that of the law
+    # the exponent beyond 1.5 is 0.7 +- 0.4: the doubt grows by nearly 0.4 of the logarithm
+    assert spread[4] == pytest.approx(0.4 * np.log(8 / 1.5), rel=0.2)
     assert np.quantile(fitted.spread(rows), 0.95) < 0.2
+
+
+def test_doubt_beyond_the_bend_is_that_of_the_exponent_there():
+    """Not of the bend: an exponent before it that is too large says nothing of the one beyond."""
+    rows = make_rows(4, spread=0.0)  # tells nothing, so that all of the prior's doubt is left
+    fitted = maps.fit_distance(rows, errors_of(rows, b=1.0, c=0.45))
+    at = dict(zip(FEATURES, np.eye(len(FEATURES)), strict=True))
+    beyond = at["structure_distance"] + at["far_structure"]
+    wanted = PRIOR_WITH_STRUCTURES["far_structure"]
+    assert fitted.coefficients[1:] @ beyond == pytest.approx(wanted.mean, abs=0.05)
+    assert beyond @ fitted.covariance @ beyond == pytest.approx(wanted.spread**2, rel=0.05)
+
+
+@pytest.mark.parametrize(
+    ("source", "far"), [("structure_distance", "far_structure"), ("relative_distance", "far_row")]
+)
+def test_errors_do_not_shrink_beyond_the_bend_either(source, far):
+    both = maps.join_rows([make_rows(100, spread=0.7), make_rows(100, spread=0.7, seed=2)])
+    if source == "relative_distance":
+        both = replace(both, structure=None, structure_distance=None)
+    distance, bend = getattr(both, source), maps.FAR[far]
+    truth = both.expected_error * np.minimum(distance, bend) ** 2 / np.maximum(distance, bend)
+    found = exponents(maps.fit_distance(both, truth))
+    assert found[source] > 1
+    assert found[source] + found[far] == pytest.approx(0)
 
 
 def test_far_rows_of_a_second_set_take_the_place_of_the_prior():
@@ -73,7 +99,7 @@ def test_far_rows_of_a_second_set_take_the_place_of_the_prior():
     alone = maps.fit_distance(near, truth[: len(near)])
     joined = maps.fit_distance(both, truth)
     true_far = truth[len(near) :].mean()
-    assert alone.apply(moved).mean() > 4 * true_far
+    assert alone.apply(moved).mean() > 3 * true_far
     assert joined.apply(moved).mean() == pytest.approx(true_far, rel=0.15)
     assert joined.apply(near).mean() == pytest.approx(truth[: len(near)].mean(), rel=0.15)
     assert joined.spread(moved).mean() < 0.5 * alone.spread(moved).mean()
@@ -84,6 +110,7 @@ def test_few_structures_hardly_move_the_exponents():
     rows = make_rows(4, spread=0.0)
     found = exponents(maps.fit_distance(rows, errors_of(rows, b=1.0, c=0.6, g=-1.0)))
     wanted = {f: belief.mean for f, belief in PRIOR_WITH_STRUCTURES.items()}
+    wanted["far_structure"] -= wanted["structure_distance"]
     assert {f: found[f] for f in wanted} == pytest.approx(wanted, abs=0.1)
 
 
@@ -127,7 +154,7 @@ def test_more_rows_do_not_make_the_bars_shorter_far_away(with_structures):
             rows = replace(rows, structure=None, structure_distance=None)
         return rows, np.exp(2.6 * true_r[structure]) * rng.gamma(3.0, 1 / 3, 10 * n)
 
-    far, far_truth = draw(200, 0.5)
+    far, far_truth = draw(200, 0.35)
     ratio = {}
     for n in (10, 100, 1000):
         means = []
@@ -136,7 +163,7 @@ def test_more_rows_do_not_make_the_bars_shorter_far_away(with_structures):
             means.append((maps.fit_distance(rows, truth).apply(far) / far_truth.mean()).mean())
         ratio[n] = np.mean(means)
     assert ratio[1000] > 0.93 * ratio[10]
-    assert ratio[1000] > (0.85 if with_structures else 0.5)
+    assert ratio[1000] > (0.8 if with_structures else 0.5)
 
 
 def test_neighbor_distance_alone():
@@ -217,7 +244,7 @@ def test_an_unknown_feature_is_not_taken_for_zero():
 
 
 def test_a_feature_of_the_users_own_has_an_exponent_of_its_own():
-    """What it is worth is learned, from the prior of none; noise is worth nothing."""
+    """What it is worth is learned; noise is worth next to nothing."""
     rows, rng = make_rows(200), np.random.default_rng(5)
     spread, noise = rng.lognormal(0, 0.7, (2, len(rows)))
     truth = errors_of(rows, b=1.0, c=0.6, g=2.0) * spread**0.8
@@ -225,7 +252,7 @@ def test_a_feature_of_the_users_own_has_an_exponent_of_its_own():
     assert fitted.features == (*FEATURES, "spread", "noise")
     found = fitted.exponents()
     assert found["spread"] == pytest.approx(0.8, abs=0.15)
-    assert found["noise"] == pytest.approx(0, abs=0.05)
+    assert found["noise"] == pytest.approx(0, abs=0.1)
     assert fitted.used >= {"spread", "noise", "structure_distance"}
     reordered = replace(rows, own={"noise": noise, "spread": spread})
     np.testing.assert_allclose(fitted.apply(reordered), fitted.apply(
