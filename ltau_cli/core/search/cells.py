@@ -41,7 +41,7 @@ class CellSearcher:
     left out once the bound of its distance, times ``factor``, exceeds the last distance found. So
     the j-th distance found is at most ``factor`` times the true one, for every query and every j:
     otherwise one of the j nearest points was left out, whose distance is at least that bound.
-    Of a cell that is read, the points whose places along its axes are too far away are not compared.
+    Of a cell that is read, points whose places along its axes are too far away are not compared.
 
     Parameters
     ----------
