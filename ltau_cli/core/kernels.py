@@ -22,7 +22,10 @@ if sys.modules.setdefault("scipy.linalg.cython_blas", None) is None:  # type: ig
     del sys.modules["scipy.linalg.cython_blas"]
 
 TILE = 128  # centers that are compared at a time
-LANES = 16  # values that are compared at a time; divides TILE
+LANES = 64  # values that are compared at a time; divides TILE
+BLOCK = 16  # sketches of rows that are compared at a time
+CHUNK = 256  # rows that are compared at a time
+TOGETHER = 8  # queries that share the reading of rows; the bits of a byte
 FLAT = 2  # axes of a cell after which most are known to be too far away
 TINY = np.float32(1e-36)  # below it squares lose their precision
 HUGE = 1e38  # above it squares overflow
@@ -451,184 +454,294 @@ def describe_cells(rows, first, last, slack, start, center, axes, low, high, res
 
 
 @_compiled
-def measure_rest(rows, start, center, axes, n_axes, slack, rest):
-    """Bound how far the rows of each cell lie beside the first ``n_axes`` of its axes.
+def place_sketch(start, c):
+    """Where the sketches of cell c begin, a multiple of BLOCK; each cell ends before the next."""
+    return (start[c] + BLOCK * c) // BLOCK * BLOCK
 
-    See :func:`describe_cells`.
+
+@_reordered
+def sketch_rows(rows, start, center, axes, n_flat, slack, flat_rest, sketch):
+    """Write down where the rows of each cell lie along its axes, and how far beside them.
+
+    ``sketch`` (n_places, m + 1) float32 is taken as flat: at ``place_sketch(start, c) * (m + 1)``
+    begin the values of cell c, (m + 1, number of its rows and as many more as fill the lanes):
+    along the first axis, along the second, ..., and the distance from their span. ``flat_rest``
+    bounds how far the rows lie beside the first ``n_flat`` axes. See :func:`describe_cells`.
     """
+    m = axes.shape[1]
+    away = np.empty(rows.shape[1])
+    flat = sketch.reshape(-1)
     for c in range(center.shape[0]):
+        n = start[c + 1] - start[c]
+        wide = n + -n % BLOCK
+        first = place_sketch(start, c) * (m + 1)
+        part = flat[first : first + wide * (m + 1)].reshape(m + 1, wide)
+        part[:] = 0
         largest = thickness = 0.0
-        for i in range(start[c], start[c + 1]):
+        for j in range(n):
             square = 0.0
             for x in range(rows.shape[1]):
-                away = np.float64(rows[i, x]) - np.float64(center[c, x])
-                square += away * away
+                away[x] = np.float64(rows[start[c] + j, x]) - np.float64(center[c, x])
+                square += away[x] * away[x]
             outside = square
-            for a in range(n_axes):
+            for a in range(m):
                 along = 0.0
                 for x in range(rows.shape[1]):
-                    away = np.float64(rows[i, x]) - np.float64(center[c, x])
-                    along += np.float64(axes[c, a, x]) * away
-                outside -= along * along
+                    along += np.float64(axes[c, a, x]) * away[x]
+                part[a, j] = along
+                if a < n_flat:
+                    outside -= along * along
+            for a in range(m):
+                for x in range(rows.shape[1]):
+                    away[x] -= np.float64(part[a, j]) * np.float64(axes[c, a, x])
+            beside = 0.0
+            for x in range(rows.shape[1]):
+                beside += away[x] * away[x]
+            part[m, j] = np.sqrt(beside)
             largest, thickness = max(largest, square), max(thickness, outside)
-        rest[c] = np.sqrt(thickness + slack * largest)
+        flat_rest[c] = np.sqrt(thickness + slack * largest)
+
+
+@_reordered
+def _compare_row(query, rows, i):
+    """Squared distance of a query, (d,), from a row, in single precision."""
+    total = np.float32(0)
+    for x in range(query.shape[0]):
+        difference = query[x] - rows[i, x]
+        total += difference * difference
+    return total
 
 
 @_reordered
 def _bound_cells(
     query, cell, n, first, last, center, axes, low, high, thickness, slack, enough,
-    box, beside, bound, offset,
+    box, beside, bound,
 ):  # fmt: skip
     """Bound the squared distance of a query, (d,), from the rows of ``n`` cells from below.
 
     Pythagoras: what the distance to the box and the distance beside its axes have to be at least.
     Axes ``first..last`` are added to those before, which left ``box`` and ``beside`` of each cell.
     Cells with a bound above ``enough`` are dropped from the lists; returns how many are left.
-    ``offset`` (d,) is overwritten.
     """
-    left = 0
+    left, zero = 0, np.float32(0)
     for j in range(n):
         c = cell[j]
-        square = np.float32(0)
-        for x in range(query.shape[0]):
-            offset[x] = query[x] - center[c, x]
-            square += offset[x] * offset[x]
-        room = slack * np.sqrt(square)
         inside, outside = box[j], beside[j]
-        if first == 0:
-            inside, outside = np.float32(0), square - slack * square
-        for a in range(first, last):
-            along = np.float32(0)
+        for a in range(first, last, 2):
+            b = min(a + 1, last - 1)
+            along = across = square = zero
             for x in range(query.shape[0]):
-                along += axes[c, a, x] * offset[x]
-            outside -= along * along
+                offset = query[x] - center[c, x]
+                square += offset * offset
+                along += axes[c, a, x] * offset
+                across += axes[c, b, x] * offset
+            room = slack * np.sqrt(square)
+            if a == 0:
+                inside, outside = zero, square - slack * square
             gap = max(low[c, a] - along, along - high[c, a]) - room
-            if gap > 0:
-                inside += gap * gap
-        least = inside
-        gap = np.sqrt(max(outside, np.float32(0))) - thickness[c]
-        if gap > 0:
-            least += gap * gap
+            inside += gap * gap if gap > 0 else zero
+            outside -= along * along
+            if b > a:
+                gap = max(low[c, b] - across, across - high[c, b]) - room
+                inside += gap * gap if gap > 0 else zero
+                outside -= across * across
+        gap = np.sqrt(max(outside, zero)) - thickness[c]
+        least = inside + (gap * gap if gap > 0 else zero)
         least -= slack * least + TINY
-        if least > enough:
-            continue
         cell[left], box[left], beside[left], bound[left] = c, inside, outside, least
-        left += 1
+        left += not least > enough
     return left
 
 
 @_compiled
-def _find_near(near, half, radius, length, reach, slack, read, cell):
+def _find_near(near, half, radius, length, reach, slack, read, flag, cell):
     """Unread cells whose ball comes within ``reach``; their number. NaN leaves none out."""
-    n = 0
+    n = np.uint64(0)  # an index that cannot be negative is not tested for it
     one, two = np.float32(1), np.float32(2)
     for c in range(radius.shape[0]):
         limit = reach + radius[c]
         room = slack * (length + two * half[c])
         square = two * near[c] + length - room
-        cell[c] = not square > limit * limit * (one + slack) + TINY
+        beyond = square > limit * limit * (one + slack) + TINY
+        flag[c] = not (beyond | read[c])
     for c in range(radius.shape[0]):
-        if cell[c] and not read[c]:
-            cell[n] = c
-            n += 1
-    return n
+        cell[n] = c
+        n += np.uint64(flag[c])
+    return np.int64(n)
 
 
 @_reordered
-def _scan_rows(query, rows, first, last, square):
-    """Squared distances of a query, (d,), from rows ``first..last``, in single precision."""
-    for i in range(first, last):
-        total = np.float32(0)
+def _square_length(query):
+    total = np.float32(0)
+    for x in range(query.shape[0]):
+        total += query[x] * query[x]
+    return total
+
+
+@_reordered
+def _compare_rows(query, rows, row, n, square):
+    """Squared distances of a query, (d,), from ``n`` ascending rows, in single precision."""
+    if n > 0 and row[n - 1] - row[0] == n - 1:  # without a gap: a third faster
+        first = row[0]
+        for j in range(n):
+            square[j] = _compare_row(query, rows, first + j)
+    else:
+        for j in range(n):
+            square[j] = _compare_row(query, rows, row[j])
+
+
+@_reordered
+def _choose_rows(
+    query, c, start, center, axes, radius, sketch, reach, slack, along, square, row
+):  # fmt: skip
+    """Rows of cell c that may be within ``reach`` of a query, (d,); their number.
+
+    By Pythagoras: their distance along the axes, and what it has to be at least beside them. What
+    is NaN leaves no row out.
+    """
+    m, n = axes.shape[1], start[c + 1] - start[c]
+    zero, one = np.float32(0), np.float32(1)
+    length = _compare_row(query, center, c)
+    outside = length
+    for a in range(m):
+        total = zero
         for x in range(query.shape[0]):
-            difference = query[x] - rows[i, x]
-            total += difference * difference
-        square[i - first] = total
+            total += axes[c, a, x] * (query[x] - center[c, x])
+        along[a] = total
+        outside -= total * total
+    wide = n + -n % BLOCK
+    first = place_sketch(start, c) * (m + 1)
+    part = sketch[first : first + wide * (m + 1)].reshape(m + 1, wide)
+    beside, thick = np.sqrt(max(outside, zero)), part[m]
+    unsure = slack * length
+    unsure *= np.float32(1.5) / np.sqrt(max(outside, unsure) + TINY)
+    for j in range(wide):
+        gap = abs(beside - thick[j]) - unsure
+        square[j] = gap * gap if gap > 0 else zero
+    for a in range(0, m, 2):
+        b = min(a + 1, m - 1)
+        here, there, used = along[a], along[b], one if b > a else zero
+        part_a, part_b = part[a], part[b]
+        for j in range(wide):
+            gap, more = here - part_a[j], there - part_b[j]
+            square[j] += gap * gap + used * (more * more)
+    room = np.sqrt(np.float32(m + 1)) * slack * (np.sqrt(length) + radius[c])
+    limit = (reach + room + np.sqrt(TINY)) ** 2 * (one + slack)
+    found = 0
+    for block in range(0, n, BLOCK):
+        beyond = 0
+        for j in range(block, block + BLOCK):
+            beyond += square[j] > limit
+        if beyond < BLOCK:
+            for j in range(block, min(block + BLOCK, n)):
+                row[found] = start[c] + j
+                found += not square[j] > limit
+    return found
 
 
 @_compiled
-def _farthest(best, n_best, slack):
-    """Bound from above what the last of the nearest rows can be away, squared.
-
-    ``best`` (width,) holds the smallest squares in single precision so far, in order.
-    """
-    if n_best < best.shape[0] or not best[-1] < HUGE:
-        return np.inf
-    return best[-1] * (1.0 + slack) + TINY
+def _count_below(key, n, limit):
+    count = 0
+    for j in range(n):
+        count += key[j] <= limit
+    return count
 
 
 @_compiled
-def _read_cell(query, rows, first, last, square, slack, best, n_best, kept, key, n_kept):
-    """Keep those of rows ``first..last`` that may be among the nearest, with their squares.
+def _rank(key, n, width, bits, value):
+    """Return the ``width``-th smallest of ``n`` keys >= 0; infinite where it is NaN or huge.
 
-    Returns how many of ``best`` there are, see :func:`_farthest`, and how many rows are kept.
+    Halves the range of bits. ``bits`` (1,) int32 and ``value``, its view as float32, are scratch.
     """
-    _scan_rows(query, rows, first, last, square)
-    width = best.shape[0]
-    limit = np.float32(_farthest(best, n_best, slack) * (1.0 + 2.0 * slack) + TINY)
-    for i in range(first, last):
-        value = square[i - first]
-        if value > limit:
-            continue
-        kept[n_kept], key[n_kept] = i, value
-        n_kept += 1
-        slot = n_best
-        if n_best < width:
-            n_best += 1
-        elif value < best[width - 1]:
-            slot -= 1
+    if _count_below(key, n, HUGE) < width:
+        return np.float32(np.inf)
+    value[0] = HUGE
+    low, high, top = np.int32(-1), bits[0], value[0]
+    while high - low > 1:
+        bits[0] = middle = (low + high) // 2
+        count = _count_below(key, n, value[0])
+        if count < width:
+            low = middle
         else:
-            continue
-        while slot > 0 and best[slot - 1] > value:
-            best[slot] = best[slot - 1]
-            slot -= 1
-        best[slot] = value
-        limit = np.float32(_farthest(best, n_best, slack) * (1.0 + 2.0 * slack) + TINY)
-    return n_best, n_kept
+            high, top = middle, value[0]
+            if count == width:
+                break
+    largest = np.float32(0)
+    for j in range(n):
+        if largest < key[j] <= top:
+            largest = key[j]
+    return largest
 
 
 @_compiled
-def _make_room(kept, key, n_kept, more, limit):
-    """Forget rows above ``limit``; arrays with room for ``more``, and how many rows are left."""
-    n = 0
+def _keep_rows(row, square, n, width, last, slack, kept, key, n_kept, bits, value):
+    """Keep those of ``n`` rows that may be among the nearest, with their squares.
+
+    ``kept`` and ``key`` have room for them. Returns how many are kept, and what the last of the
+    nearest rows can be away at most, squared: infinite as long as there are fewer than ``width``.
+    """
+    limit = np.float32(last * (1.0 + 2.0 * slack) + TINY)
+    before = n_kept
+    for j in range(n):
+        kept[n_kept], key[n_kept] = row[j], square[j]
+        n_kept += not square[j] > limit
+    if n_kept == before or n_kept < width:
+        return n_kept, last
+    last = _rank(key, n_kept, width, bits, value) * (1.0 + slack) + TINY
+    limit = np.float32(last * (1.0 + 2.0 * slack) + TINY)
+    n_left = 0
     for j in range(n_kept):
-        if not key[j] > limit:
-            kept[n], key[n] = kept[j], key[j]
-            n += 1
-    if n + more > kept.shape[0]:
-        wider, wider_key = np.empty(2 * (n + more), np.int64), np.empty(2 * (n + more), np.float32)
-        wider[:n], wider_key[:n] = kept[:n], key[:n]
-        return wider, wider_key, n
-    return kept, key, n
+        kept[n_left], key[n_left] = kept[j], key[j]
+        n_left += not key[j] > limit
+    return n_left, last
 
 
 @_compiled
-def _measure_kept(query, rows, point, kept, key, n_kept, limit, found, distance):
-    """Measure rows up to ``limit`` in double precision; ``found`` gets the points of the nearest.
+def _widen(kept, key, more):
+    """Double the room for the kept rows of some queries, (n, room), and their keys."""
+    n, room = kept.shape
+    wider = np.empty((n, 2 * (room + more)), np.int64)
+    wider_key = np.empty((n, 2 * (room + more)), np.float32)
+    wider[:, :room], wider_key[:, :room] = kept, key
+    return wider, wider_key
+
+
+@_compiled
+def _measure_kept(query, rows, point, kept, n_kept, found, distance):
+    """Measure rows in double precision; ``found`` gets the points of the nearest.
 
     ``distance`` gets their squares; equal ones are ordered by the number of the point.
     """
     n_found, width = 0, found.shape[0]
-    for j in range(n_kept):
-        if key[j] > limit:
-            continue
-        exact = 0.0
+    end = n_kept - 1
+    for first in range(0, n_kept, 4):  # at a time: each sum has to wait for itself
+        r0, r1 = rows[kept[first]], rows[kept[min(first + 1, end)]]
+        r2, r3 = rows[kept[min(first + 2, end)]], rows[kept[min(first + 3, end)]]
+        s0 = s1 = s2 = s3 = 0.0
         for x in range(query.shape[0]):
-            difference = np.float64(query[x]) - np.float64(rows[kept[j], x])
-            exact += difference * difference
-        p = point[kept[j]]
-        slot = n_found
-        if n_found == width:
-            slot -= 1
-            if exact > distance[slot] or (exact == distance[slot] and p > found[slot]):
-                continue
-        else:
-            n_found += 1
-        while slot > 0 and (
-            distance[slot - 1] > exact or (distance[slot - 1] == exact and found[slot - 1] > p)
-        ):
-            distance[slot], found[slot] = distance[slot - 1], found[slot - 1]
-            slot -= 1
-        distance[slot], found[slot] = exact, p
+            here = np.float64(query[x])
+            d0, d1 = here - np.float64(r0[x]), here - np.float64(r1[x])
+            d2, d3 = here - np.float64(r2[x]), here - np.float64(r3[x])
+            s0 += d0 * d0
+            s1 += d1 * d1
+            s2 += d2 * d2
+            s3 += d3 * d3
+        for j in range(first, min(first + 4, n_kept)):
+            exact, p = s0, point[kept[j]]
+            s0, s1, s2 = s1, s2, s3
+            slot = n_found
+            if n_found == width:
+                slot -= 1
+                if exact > distance[slot] or (exact == distance[slot] and p > found[slot]):
+                    continue
+            else:
+                n_found += 1
+            while slot > 0 and (
+                distance[slot - 1] > exact or (distance[slot - 1] == exact and found[slot - 1] > p)
+            ):
+                distance[slot], found[slot] = distance[slot - 1], found[slot - 1]
+                slot -= 1
+            distance[slot], found[slot] = exact, p
 
 
 @_compiled
@@ -662,156 +775,228 @@ def _pop(key, item, n):
 @_compiled
 def search_cells(
     queries, products, half, factor, slack, found,
-    rows, point, start, center, axes, low, high, rest, radius, flat_rest,
+    rows, point, start, center, axes, low, high, rest, radius, flat_rest, sketch,
 ):  # fmt: skip
     """Find the nearest rows of each query, (n, d) float32; none is proven more than ``factor`` off.
 
     ``products`` (n, n_cells or more) are those of :func:`multiply_tiles`.
     First the cell with the nearest center is read (and more, until there are enough rows); then, of
     the cells whose ball is near enough, those whose box is, the nearest first, until the bound of
-    the next one times ``factor`` exceeds the last distance found. Rows are compared in single
-    precision; those that this cannot rule out are measured in double in the end. A comparison with
-    NaN skips nothing. ``found`` (n, width) gets the points, width being at most their number.
-    ``flat_rest`` is the ``rest`` beside the first FLAT axes.
+    the next one times ``factor`` exceeds the last distance found. Of these cells, only the rows are
+    compared that may be near enough by their ``sketch``, in single precision; those that this
+    cannot rule out are measured in double in the end. A comparison with NaN skips nothing.
+    ``found`` (n, width) gets the points, width being at most their number. ``sketch`` and
+    ``flat_rest``, the ``rest`` beside the first FLAT axes, are those of :func:`sketch_rows`.
     """
     n_cells, width = center.shape[0], found.shape[1]
-    largest = (start[1:] - start[:-1]).max()
-    square = np.empty(largest, dtype=np.float32)
-    kept, key = np.empty(2 * largest, dtype=np.int64), np.empty(2 * largest, dtype=np.float32)
-    offset = np.empty(queries.shape[1], dtype=np.float32)
-    best, distance = np.empty(width, dtype=np.float32), np.empty(width)
-    box, beside, least, bound = np.empty((4, n_cells), dtype=np.float32)
-    in_reach, cell = np.empty((2, n_cells), dtype=np.int64)
-    read = np.empty(n_cells, dtype=np.bool_)
-    low_of, place_of = np.empty(LANES, dtype=np.float32), np.empty(LANES, dtype=np.int32)
     n_axes = axes.shape[1]
     n_flat = min(FLAT, n_axes)
+    largest = CHUNK
+    if n_cells > 1:
+        largest = max(CHUNK, (start[1:] - start[:-1]).max() + BLOCK)
+    square, row = np.empty(largest, dtype=np.float32), np.empty(largest, dtype=np.int64)
+    kept = np.empty((1, 2 * largest), dtype=np.int64)
+    key = np.empty((1, 2 * largest), dtype=np.float32)
+    along = np.empty(n_axes + 1, dtype=np.float32)
+    distance = np.empty(width)
+    box, beside, least, bound = np.empty((4, n_cells), dtype=np.float32)
+    in_reach, cell = np.empty((2, n_cells + 1), dtype=np.int64)
+    read, flag = np.empty((2, n_cells), dtype=np.bool_)
+    low_of, place_of = np.empty(LANES, dtype=np.float32), np.empty(LANES, dtype=np.int32)
+    bits = np.empty(1, dtype=np.int32)
+    value = bits.view(np.float32)
     stretch = factor * factor
     for i in range(queries.shape[0]):
         query, near = queries[i], products[i]
-        length = np.float32(0)
-        for x in range(query.shape[0]):
-            length += query[x] * query[x]
-        n_best = n_kept = 0
+        length = _square_length(query)
+        n_kept, last = 0, np.inf
         read[:] = False
         c = _smallest(near, low_of, place_of)
         if c >= n_cells:  # all of them overflow
             c = 0
         while True:
-            kept, key, n_kept = _make_room(kept, key, n_kept, largest, np.inf)
-            n_best, n_kept = _read_cell(
-                query, rows, start[c], start[c + 1], square, slack, best, n_best, kept, key, n_kept
-            )
+            for first in range(start[c], start[c + 1], CHUNK):
+                n = min(CHUNK, start[c + 1] - first)
+                for j in range(n):
+                    row[j] = first + j
+                if n_kept + n > kept.shape[1]:
+                    kept, key = _widen(kept, key, n)
+                _compare_rows(query, rows, row, n, square)
+                n_kept, last = _keep_rows(
+                    row, square, n, width, last, slack, kept[0], key[0], n_kept, bits, value
+                )
             read[c] = True
-            if n_best == width:
+            if n_kept >= width:
                 break
             c = -1
             for other in range(n_cells):
                 if not read[other] and (c < 0 or near[other] < near[c]):
                     c = other
-        last = _farthest(best, n_best, slack)
         reach, enough = np.float32(np.sqrt(last) / factor), np.float32(last / stretch)
-        n_near = _find_near(near, half, radius, length, reach, slack, read, in_reach)
+        n_near = _find_near(near, half, radius, length, reach, slack, read, flag, in_reach)
         for first, stop, thickness in ((0, n_flat, flat_rest), (n_flat, n_axes, rest)):
             n_near = _bound_cells(
                 query, in_reach, n_near, first, stop, center, axes, low, high, thickness, slack,
-                enough, box, beside, least, offset,
+                enough, box, beside, least,
             )  # fmt: skip
         waiting = 0
         for j in range(n_near):
             waiting = _push(bound, cell, waiting, least[j], in_reach[j])
         while waiting > 0 and not np.float64(bound[0]) * stretch > last:
             c = cell[0]
-            if n_kept + largest > kept.shape[0]:
-                limit = last * (1.0 + slack) + TINY
-                kept, key, n_kept = _make_room(kept, key, n_kept, largest, limit)
-            n_best, n_kept = _read_cell(
-                query, rows, start[c], start[c + 1], square, slack, best, n_best, kept, key, n_kept
-            )
-            last = _farthest(best, n_best, slack)
+            n = _choose_rows(
+                query, c, start, center, axes, radius, sketch, np.float32(np.sqrt(last)), slack,
+                along, square, row,
+            )  # fmt: skip
+            if n_kept + n > kept.shape[1]:
+                kept, key = _widen(kept, key, n)
+            if n > 0:
+                _compare_rows(query, rows, row, n, square)
+                n_kept, last = _keep_rows(
+                    row, square, n, width, last, slack, kept[0], key[0], n_kept, bits, value
+                )
             waiting = _pop(bound, cell, waiting)
-        limit = last * (1.0 + slack) + TINY
-        _measure_kept(query, rows, point, kept, key, n_kept, limit, found[i], distance)
+        _measure_kept(query, rows, point, kept[0], n_kept, found[i], distance)
+
+
+@_compiled
+def _walk_graph(
+    query, n_leaves, stretch, limit, bit, seen, compared, squares, nearest, distance,
+    margin, node, near, waiting,
+    rows, indptr, indices, hyperplanes, offsets, children, leaf_rows,
+):  # fmt: skip
+    """Walk for one query, see :func:`search_graph`.
+
+    Returns how many rows were compared, which are in ``compared``, and whether the walk failed.
+    """
+    n_nodes, width = children.shape[0], nearest.shape[0]
+    n_found = n_seen = n_waiting = 0
+    n_open = _push(margin, node, 0, np.float32(0), 0)
+    n_read = n_visited = 0
+    while True:
+        if n_open > 0 and n_read < n_leaves and n_visited < n_nodes:  # not in a damaged one
+            here, so_far = node[0], margin[0]
+            n_open = _pop(margin, node, n_open)
+            n_visited += 1
+            if 0 < children[here, 0] < n_nodes:
+                side = _margin(query, hyperplanes, offsets, here)
+                first, second = children[here, 0], children[here, 1] % n_nodes
+                if not side > 0:
+                    first, second = second, first
+                n_open = _push(margin, node, n_open, so_far, first)
+                n_open = _push(margin, node, n_open, max(so_far, abs(side)), second)
+                continue
+            n_read += 1
+            edges, first, last = leaf_rows, -children[here, 0], -children[here, 1]
+            first, last = max(first, 0), min(last, leaf_rows.shape[0])
+        elif n_waiting > 0 and not (n_found == width and near[0] > stretch * distance[width - 1]):
+            here = waiting[0]
+            n_waiting = _pop(near, waiting, n_waiting)
+            edges, first, last = indices, indptr[here], indptr[here + 1]
+        else:
+            return n_seen, n_found < width
+        for e in range(first, last):
+            row = edges[e]
+            if seen[row] & bit:
+                continue
+            if n_seen == limit:
+                return n_seen, True
+            d = _compare_row(query, rows, row)
+            seen[row] |= bit
+            compared[n_seen], squares[n_seen] = row, d
+            n_seen += 1
+            if n_found == width and d > stretch * distance[width - 1]:
+                continue
+            n_waiting = _push(near, waiting, n_waiting, d, row)
+            slot = n_found
+            if n_found < width:
+                n_found += 1
+            elif d < distance[width - 1]:
+                slot -= 1
+            else:
+                continue
+            while slot > 0 and distance[slot - 1] > d:
+                distance[slot], nearest[slot] = distance[slot - 1], nearest[slot - 1]
+                slot -= 1
+            distance[slot], nearest[slot] = d, row
 
 
 @_compiled
 def search_graph(
-    queries, n_leaves, stretch, limit, found, n_compared,
-    rows, indptr, indices, hyperplanes, offsets, children, leaf_rows,
+    queries, n_leaves, stretch, limit, slack, found, n_compared,
+    rows, point, indptr, indices, hyperplanes, offsets, children, leaf_rows,
 ):  # fmt: skip
     """Follow a graph from the leaves of a tree to ever nearer rows of each query, (n, d) float32.
 
     Begins with the rows of the ``n_leaves`` leaves whose splits the query is nearest to, and goes
     on with the edges of the nearest row known, until that one's squared distance is above
-    ``stretch`` times the last of those found. ``found`` (n, width) gets the rows, nearest first.
-    ``n_compared`` (n,) gets how many were compared, or -1 where these would be more than ``limit``
-    or where fewer than ``width`` were found.
+    ``stretch`` times the last of those found. A query that has not ended after ``limit`` rows, or
+    found fewer than ``width``, is compared with all the others too, and gets the nearest ones
+    exactly. No row is ever compared twice. ``found`` (n, width) gets the points, nearest first, and
+    ``n_compared`` (n,) how many rows were compared: all of them where the search was exact.
     """
-    n_nodes, width = children.shape[0], found.shape[1]
+    n_rows, n_nodes, width = rows.shape[0], children.shape[0], found.shape[1]
     margin = np.empty(n_nodes + 1, dtype=np.float32)
     node = np.empty(n_nodes + 1, dtype=np.int64)
-    seen = np.zeros(rows.shape[0], dtype=np.bool_)
+    seen = np.zeros(n_rows, dtype=np.uint8)  # one bit for each query of a block
     compared = np.empty(limit, dtype=np.int64)
+    squares = np.empty(limit, dtype=np.float32)
     near = np.empty(limit, dtype=np.float32)
     waiting = np.empty(limit, dtype=np.int64)
     distance = np.empty(width, dtype=np.float32)
-    square = np.empty(1, dtype=np.float32)
-    for i in range(queries.shape[0]):
-        query, nearest = queries[i], found[i]
-        n_found = n_seen = n_waiting = 0
-        full = False
-        n_open = _push(margin, node, 0, np.float32(0), 0)
-        n_read = n_visited = 0
-        while not full:
-            if n_open > 0 and n_read < n_leaves and n_visited < n_nodes:  # not in a damaged one
-                here, so_far = node[0], margin[0]
-                n_open = _pop(margin, node, n_open)
-                n_visited += 1
-                if 0 < children[here, 0] < n_nodes:
-                    side = _margin(query, hyperplanes, offsets, here)
-                    first, second = children[here, 0], children[here, 1] % n_nodes
-                    if not side > 0:
-                        first, second = second, first
-                    n_open = _push(margin, node, n_open, so_far, first)
-                    n_open = _push(margin, node, n_open, max(so_far, abs(side)), second)
-                    continue
-                n_read += 1
-                edges, first, last = leaf_rows, -children[here, 0], -children[here, 1]
-                first, last = max(first, 0), min(last, leaf_rows.shape[0])
-            elif n_waiting > 0 and not (
-                n_found == width and near[0] > stretch * distance[width - 1]
-            ):
-                here = waiting[0]
-                n_waiting = _pop(near, waiting, n_waiting)
-                edges, first, last = indices, indptr[here], indptr[here + 1]
-            else:
-                break
-            for e in range(first, last):
-                row = edges[e]
-                if seen[row]:
-                    continue
-                if n_seen == limit:
-                    full = True
-                    break
-                seen[row] = True
-                compared[n_seen] = row
-                n_seen += 1
-                _scan_rows(query, rows, row, row + 1, square)
-                d = square[0]
-                if n_found == width and d > stretch * distance[width - 1]:
-                    continue
-                n_waiting = _push(near, waiting, n_waiting, d, row)
-                slot = n_found
-                if n_found < width:
-                    n_found += 1
-                elif d < distance[width - 1]:
-                    slot -= 1
-                else:
-                    continue
-                while slot > 0 and distance[slot - 1] > d:
-                    distance[slot], nearest[slot] = distance[slot - 1], nearest[slot - 1]
-                    slot -= 1
-                distance[slot], nearest[slot] = d, row
-        for j in range(n_seen):
-            seen[compared[j]] = False
-        n_compared[i] = -1 if full or n_found < width else n_seen
+    stuck = np.empty(TOGETHER, dtype=np.int64)
+    n_kept, last = np.empty(TOGETHER, dtype=np.int64), np.empty(TOGETHER)
+    kept = np.empty((TOGETHER, 2 * CHUNK), dtype=np.int64)
+    key = np.empty((TOGETHER, 2 * CHUNK), dtype=np.float32)
+    row, square = np.empty(CHUNK, dtype=np.int64), np.empty(CHUNK, dtype=np.float32)
+    exact = np.empty(width)
+    bits = np.empty(1, dtype=np.int32)
+    value = bits.view(np.float32)
+    for block in range(0, queries.shape[0], TOGETHER):
+        n_stuck = 0
+        for i in range(block, min(block + TOGETHER, queries.shape[0])):
+            bit = np.uint8(1 << (i - block))
+            n_seen, full = _walk_graph(
+                queries[i], n_leaves, stretch, limit, bit, seen, compared, squares, found[i],
+                distance, margin, node, near, waiting,
+                rows, indptr, indices, hyperplanes, offsets, children, leaf_rows,
+            )  # fmt: skip
+            n_compared[i] = n_seen
+            if not full and n_seen < n_rows:
+                for j in range(n_seen):
+                    seen[compared[j]] &= ~bit
+                for j in range(width):
+                    found[i, j] = point[found[i, j]]
+                continue
+            s = n_stuck
+            stuck[s], n_kept[s], last[s] = i, 0, np.inf
+            n_stuck += 1
+            for first in range(0, n_seen, CHUNK):
+                n = min(CHUNK, n_seen - first)
+                if n_kept[s] + n > kept.shape[1]:
+                    kept, key = _widen(kept, key, n)
+                n_kept[s], last[s] = _keep_rows(
+                    compared[first:], squares[first:], n, width, last[s], slack,
+                    kept[s], key[s], n_kept[s], bits, value,
+                )  # fmt: skip
+        if n_stuck == 0:
+            continue
+        for first in range(0, n_rows, CHUNK):
+            for s in range(n_stuck):
+                i, n = stuck[s], 0
+                bit = np.uint8(1 << (i - block))
+                for j in range(first, min(first + CHUNK, n_rows)):
+                    row[n] = j
+                    n += seen[j] & bit == 0
+                if n_kept[s] + n > kept.shape[1]:
+                    kept, key = _widen(kept, key, n)
+                _compare_rows(queries[i], rows, row, n, square)
+                n_kept[s], last[s] = _keep_rows(
+                    row, square, n, width, last[s], slack, kept[s], key[s], n_kept[s], bits, value
+                )
+                n_compared[i] += n
+        for s in range(n_stuck):
+            _measure_kept(
+                queries[stuck[s]], rows, point, kept[s], n_kept[s], found[stuck[s]], exact
+            )
+        seen[:] = 0

@@ -41,6 +41,7 @@ class CellSearcher:
     left out once the bound of its distance, times ``factor``, exceeds the last distance found. So
     the j-th distance found is at most ``factor`` times the true one, for every query and every j:
     otherwise one of the j nearest points was left out, whose distance is at least that bound.
+    Of a cell that is read, points whose places along its axes are too far away are not compared.
 
     Parameters
     ----------
@@ -71,12 +72,15 @@ class CellSearcher:
         self._centers = _Centers(arrays["cell_center"])
         self._landmarks = _Centers(arrays["cell_center"][::LANDMARKS])
         self._factor = factor
-        self._slack = np.float32(_slack(points.shape[1]))
+        self._slack = np.float32(slack(points.shape[1]))
+        n_axes = arrays["cell_axes"].shape[1]
         flat_rest = np.empty(len(start) - 1, dtype=np.float32)
-        n_flat = min(kernels.FLAT, arrays["cell_axes"].shape[1])
-        enclosed: Any = (*self._cells[1:4], n_flat, self._slack, flat_rest)
-        kernels.measure_rest(self._rows, *enclosed)
-        self._cells.append(flat_rest)
+        places = kernels.place_sketch(start, len(start) - 1) + kernels.BLOCK
+        sketch = np.empty(places * (n_axes + 1), dtype=np.float32)
+        n_flat = min(kernels.FLAT, n_axes)
+        enclosed: Any = (*self._cells[1:4], n_flat, self._slack, flat_rest, sketch)
+        kernels.sketch_rows(self._rows, *enclosed)
+        self._cells += [flat_rest, sketch]
 
     def check(self) -> None:
         """Check that every point lies where its cell says: the proof of the search rests on it.
@@ -86,7 +90,7 @@ class CellSearcher:
         ValueError
             If one does not, as in a damaged file.
         """
-        _, start, centers, axes, low, high, rest, radius, _ = self._cells
+        _, start, centers, axes, low, high, rest, radius, _, _ = self._cells
         for cell, (first, last) in enumerate(itertools.pairwise(start)):
             away = self._rows[first:last].astype(np.float64) - centers[cell]
             along = away @ axes[cell].T.astype(np.float64)
@@ -171,7 +175,7 @@ def build_cells(
 
     def describe(first: int, last: int) -> None:
         described: Any = [cells[name] for name in CELL_ARRAYS[1:]]
-        kernels.describe_cells(rows, first, last, np.float32(_slack(width)), *described)
+        kernels.describe_cells(rows, first, last, np.float32(slack(width)), *described)
 
     share_rows(describe, n_cells, threads)
     return cells
@@ -198,7 +202,7 @@ class ExactSearcher(CellSearcher):
         })  # fmt: skip
 
 
-def _slack(width: int) -> float:
+def slack(width: int) -> float:
     """Several times the relative rounding error of a sum of ``width`` products of float32."""
     return 8 * (width + 8) * 2.0**-24
 

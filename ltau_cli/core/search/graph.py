@@ -10,7 +10,7 @@ import numpy as np
 import numpy.typing as npt
 
 from ltau_cli.core import kernels
-from ltau_cli.core.search.cells import ExactSearcher
+from ltau_cli.core.search.cells import slack
 from ltau_cli.core.search.neighbors import Floats, Integers
 from ltau_cli.core.search.trials import Trials
 from ltau_cli.core.threads import share_rows
@@ -30,18 +30,19 @@ GRAPH_ARRAYS = (
     "tree_indices", "vertex_order",
 )  # fmt: skip
 
-# One step along the graph, to a row somewhere in memory, takes as long as an exact search does for
-# this many rows in their order. Beyond such a share of the points, and a few more, it gives up.
-STEP_COST = 16
+# A step along the graph, to a row somewhere in memory, takes as long as comparing 10 to 20 rows in
+# their order. So a walk gives up beyond this share of the points, and a few more: it has then taken
+# about half the time of an exact search.
+SHARE = 32
 FREE_STEPS = 1_000
 
 
 class GraphSearcher:
     """A graph of NN-descent (Dong, Moses, Li 2011, doi 10.1145/1963405.1963487).
 
-    A query that would take longer than an exact search gets one instead: far from the training set
-    a graph leads to ever more points before it can stop. So no query takes longer than two exact
-    searches.
+    Far from the training set a graph leads to ever more points before it can stop. A query that was
+    compared with too many of them is compared with the others too, which is an exact search. So no
+    query is compared with more points than there are.
 
     Parameters
     ----------
@@ -56,7 +57,7 @@ class GraphSearcher:
     Attributes
     ----------
     n_exact : int
-        Queries so far that were searched exactly.
+        Queries so far that were compared with every point.
     """
 
     spare = 1  # to see whether a tie goes on beyond the k-th place
@@ -69,41 +70,34 @@ class GraphSearcher:
         leaves: int,
         epsilon: float,
     ) -> None:
-        self._points = points
         self._vertex = arrays["vertex_order"].astype(np.int64)
         self._rows = points[self._vertex]
         self._arrays: Any = [arrays[name] for name in GRAPH_ARRAYS[:-1]]
         self._leaves = leaves
         self._stretch = np.float32(1 + epsilon)
-        self._limit = min(len(points) // STEP_COST + FREE_STEPS, len(points))
-        self._exact: ExactSearcher | None = None
+        self._slack = np.float32(slack(points.shape[1]))
+        self._limit = min(len(points) // SHARE + FREE_STEPS, len(points))
         self.n_exact = 0
 
     def candidates(self, queries: Floats, width: int, *, threads: int = 1) -> Integers:
         """Return about the ``width`` nearest points of each query, exactly where it got stuck."""
         order = self._by_leaf(queries, threads)
         sorted_queries = queries[order]
-        vertex = np.empty((len(queries), width), dtype=np.int64)
+        found = np.empty((len(queries), width), dtype=np.int64)
         n_compared = np.empty(len(queries), dtype=np.int64)
 
         def work(start: int, stop: int) -> None:
             rows = slice(start, stop)
             kernels.search_graph(
-                sorted_queries[rows], self._leaves, self._stretch, self._limit, vertex[rows],
-                n_compared[rows], self._rows, *self._arrays,
+                sorted_queries[rows], self._leaves, self._stretch, self._limit, self._slack,
+                found[rows], n_compared[rows], self._rows, self._vertex, *self._arrays,
             )  # fmt: skip
 
         share_rows(work, len(queries), threads)
-        stuck = n_compared < 0
-        vertex[stuck] = 0
-        found = np.empty_like(vertex)
-        found[order] = self._vertex[vertex]
-        again = order[stuck]
-        if len(again):
-            self.n_exact += len(again)
-            self._exact = self._exact or ExactSearcher(self._points)
-            found[again] = self._exact.candidates(queries[again], width, threads=threads)
-        return found
+        self.n_exact += int((n_compared == len(self._rows)).sum())
+        in_order = np.empty_like(found)
+        in_order[order] = found
+        return in_order
 
     def _by_leaf(self, queries: Floats, threads: int) -> Integers:
         """Order queries so that those after one another visit the same points.

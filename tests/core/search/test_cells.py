@@ -8,7 +8,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from ltau_cli.core import kernels
-from ltau_cli.core.search.cells import CELL_ARRAYS, CellSearcher, ExactSearcher, build_cells
+from ltau_cli.core.search.cells import CELL_ARRAYS, CellSearcher, ExactSearcher, build_cells, slack
 
 
 def distances(points, queries):
@@ -83,23 +83,127 @@ def bounds(query, cells, slack, *, rest=None, n_axes=None, enough=np.inf):
         query.astype(np.float32), number, n, 0, n_axes or cells["cell_axes"].shape[1],
         cells["cell_center"], cells["cell_axes"], cells["cell_low"], cells["cell_high"],
         cells["cell_rest"] if rest is None else rest, np.float32(slack), np.float32(enough),
-        box, beside, bound, np.empty(len(query), np.float32),
+        box, beside, bound,
     )  # fmt: skip
     result = np.full(n, np.inf)
     result[number[:left]] = bound[:left]
     return result
 
 
+def make_sketch(points, cells, slack):
+    """Rows in the order of the cells, their thickness beside the first axes, and their sketches."""
+    start, axes = cells["cell_start"], cells["cell_axes"]
+    rows, n_axes = points[cells["cell_point"]], axes.shape[1]
+    flat_rest = np.empty(len(axes), np.float32)
+    places = kernels.place_sketch(start, len(axes)) + kernels.BLOCK
+    sketch = np.full(places * (n_axes + 1), np.nan, np.float32)
+    kernels.sketch_rows(
+        rows, start, cells["cell_center"], axes, min(kernels.FLAT, n_axes), slack, flat_rest, sketch
+    )
+    return rows, flat_rest, sketch
+
+
+def slack_of(points):
+    return np.float32(slack(points.shape[1]))
+
+
+def choose_rows(query, c, cells, sketch, reach, slack):
+    """Rows of cell c that the kernel does not rule out."""
+    n = np.diff(cells["cell_start"]).max() + kernels.BLOCK
+    row, square = np.empty(n, np.int64), np.empty(n, np.float32)
+    along = np.empty(cells["cell_axes"].shape[1] + 1, np.float32)
+    found = kernels._choose_rows(
+        query, c, cells["cell_start"], cells["cell_center"], cells["cell_axes"],
+        cells["cell_radius"], sketch, np.float32(reach), slack, along, square, row,
+    )  # fmt: skip
+    return row[:found].tolist()
+
+
+@given(tables(), st.integers(1, 20))
+def test_sketches_say_where_the_rows_lie(table, n_cells):
+    points, _, _ = table
+    cells = build_cells(points, n_cells=min(n_cells, len(points)))
+    start, axes = cells["cell_start"], cells["cell_axes"].astype(np.float64)
+    rows, _, sketch = make_sketch(points, cells, slack_of(points))
+    m, end = axes.shape[1], 0
+    for c, center in enumerate(cells["cell_center"]):
+        place = kernels.place_sketch(start, c)
+        assert place >= end
+        assert place % kernels.BLOCK == 0
+        n = start[c + 1] - start[c]
+        end = place + -(-n // kernels.BLOCK) * kernels.BLOCK
+        part = sketch[place * (m + 1) : end * (m + 1)].reshape(m + 1, -1)
+        away = rows[start[c] : start[c + 1]].astype(np.float64) - center
+        along = away @ axes[c].T
+        beside = np.linalg.norm(away - along @ axes[c], axis=1)
+        room = 1e-6 * np.linalg.norm(away, axis=1).max() + 1e-30
+        np.testing.assert_allclose(part[:m, :n].T, along, rtol=0, atol=room)
+        np.testing.assert_allclose(part[m, :n], beside, rtol=0, atol=room)
+
+
+@given(tables(), st.integers(1, 20))
+def test_no_row_within_reach_is_ruled_out(table, n_cells):
+    points, queries, _ = table
+    cells = build_cells(points, n_cells=min(n_cells, len(points)))
+    start = cells["cell_start"]
+    rows, _, sketch = make_sketch(points, cells, slack_of(points))
+    for query in queries:
+        true = distances(rows, query[None])[0]
+        for c, reach in enumerate(np.resize(np.sort(true), len(start) - 1)):
+            chosen = choose_rows(query, c, cells, sketch, reach, slack_of(points))
+            own = np.arange(start[c], start[c + 1])
+            assert set(own[true[own] <= reach]) <= set(chosen) <= set(own)
+            assert chosen == sorted(set(chosen))
+
+
+def test_rows_that_are_no_number_are_not_ruled_out():
+    rng = np.random.default_rng(0)
+    points = islands(rng, 100, 6)
+    cells = build_cells(points, n_cells=1)
+    _, _, sketch = make_sketch(points, cells, slack_of(points))
+    for query in (np.full(6, np.nan), np.full(6, 1e38), np.full(6, np.inf)):
+        chosen = choose_rows(query.astype(np.float32), 0, cells, sketch, 1, slack_of(points))
+        assert chosen == list(range(100)) or query[0] == 1e38
+    assert choose_rows(points[0], 0, cells, sketch, np.inf, slack_of(points)) == list(range(100))
+
+
+def test_few_rows_are_compared():
+    """Of the cells that have to be read: those whose place along the axes is near enough."""
+    rng = np.random.default_rng(0)
+    points = islands(rng, 6_000, 24, n_islands=30)
+    cells = build_cells(points)
+    rows, _, sketch = make_sketch(points, cells, slack_of(points))
+    compared = near = read = 0
+    for query in islands(np.random.default_rng(0), 6_000, 24, n_islands=30)[:50] * 1.001:
+        true = distances(rows, query[None])[0]
+        reach = np.sort(true)[9]
+        for c in np.flatnonzero(bounds(query, cells, 1e-4) <= reach**2):
+            compared += len(choose_rows(query, c, cells, sketch, reach, slack_of(points)))
+            read += cells["cell_start"][c + 1] - cells["cell_start"][c]
+        near += 10
+    assert near <= compared < 1.2 * near < 0.5 * read
+
+
+@given(
+    st.lists(st.floats(0, width=32) | st.sampled_from([np.nan, -np.nan, np.inf, 1.0, 2.0])),
+    st.integers(1, 30),
+)
+def test_the_rank_is_that_of_a_sort(values, width):
+    key = np.array(values, np.float32)
+    bits = np.empty(1, np.int32)
+    got = kernels._rank(key, len(key), width, bits, bits.view(np.float32))
+    small = np.sort(key[key <= np.float32(kernels.HUGE)])
+    assert got == (small[width - 1] if len(small) >= width else np.inf)
+
+
 @given(tables(), st.integers(1, 20))
 def test_bounds_lie_below_every_distance_of_the_cell(table, n_cells):
     points, queries, _ = table
     cells = build_cells(points, n_cells=min(n_cells, len(points)))
-    slack = np.float32(8 * (points.shape[1] + 8) * 2.0**-24)
+    slack = slack_of(points)
     start, center, axes = cells["cell_start"], cells["cell_center"], cells["cell_axes"]
     n_flat = min(kernels.FLAT, axes.shape[1])
-    flat_rest = np.empty(len(center), np.float32)
-    rows = points[cells["cell_point"]]
-    kernels.measure_rest(rows, start, center, axes, n_flat, slack, flat_rest)
+    rows, flat_rest, _ = make_sketch(points, cells, slack)
     true = np.empty((len(queries), len(center)))
     for c in range(len(center)):
         own = rows[start[c] : start[c + 1]]

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import itertools
 import json
 import os
 import subprocess
@@ -15,11 +14,9 @@ import pytest
 from ltau_cli.artifacts.model import ModelFile, load_model
 from ltau_cli.artifacts.read import open_artifact
 from ltau_cli.cli.main import run
-from ltau_cli.core import kernels
 from ltau_cli.core.search import graph
 from ltau_cli.core.search import neighbors as nn
 from ltau_cli.core.search.shards import find_in_shards
-from tests import oracles
 from tests.helpers import SAMPLE, Pipeline
 
 pytestmark = pytest.mark.slow
@@ -118,64 +115,6 @@ def test_many_neighbors_of_few_candidates(both):
     np.testing.assert_allclose(found.weight.sum(axis=1), 300)
 
 
-def test_leaves_are_those_of_a_walk_by_hand():
-    hyperplanes = np.array([[1, 0], [0, 1], [0, 0], [0, 0], [0, 0]], np.float32)
-    offsets = np.array([-1, 2, 0, 0, 0], np.float32)
-    children = np.array([[1, 2], [3, 4], [0, -3], [-3, -6], [-6, -9]], np.int32)
-    queries = np.array([[2, 0], [2, -3], [0, 5], [1, 0]], np.float32)
-    leaf = np.empty(4, np.int64)
-    kernels.find_leaves(queries, leaf, hyperplanes, offsets, children)
-    assert leaf.tolist() == [3, 4, 2, 2]
-    children[3] = [1, 0]  # damaged: round in circles
-    kernels.find_leaves(queries, leaf, hyperplanes, offsets, children)
-    children[3] = [99, 99]  # damaged: out of the tree
-    kernels.find_leaves(queries, leaf, hyperplanes, offsets, children)
-    assert leaf.tolist() == [3, 4, 2, 2]
-
-
-def make_graph(n, n_edges, rng):
-    """Points, a random graph of them and a tree of two splits."""
-    points = rng.normal(size=(n, 3)).astype(np.float32)
-    edges = [rng.choice(n, n_edges, replace=False).tolist() for _ in range(n)]
-    hyperplanes = rng.normal(size=(2, 3)).astype(np.float32)
-    offsets = rng.normal(size=2).astype(np.float32)
-    cuts, leaf_rows = sorted(rng.integers(1, n, 2)), rng.permutation(n)
-    parts = [part.tolist() for part in np.split(leaf_rows, cuts)]
-    tree = [(hyperplanes[0], offsets[0], 1, 2), (hyperplanes[1], offsets[1], 3, 4), *parts]
-    starts = [0, *cuts, n]
-    children = [[1, 2], [3, 4], *([-a, -b] for a, b in itertools.pairwise(starts))]
-    arrays = {
-        "graph_indptr": np.arange(n + 1) * n_edges,
-        "graph_indices": np.array(edges, np.int32).ravel(),
-        "tree_hyperplanes": np.concatenate([hyperplanes, np.zeros((3, 3), np.float32)]),
-        "tree_offsets": np.concatenate([offsets, np.zeros(3, np.float32)]),
-        "tree_children": np.array(children, np.int32),
-        "tree_indices": leaf_rows.astype(np.int32),
-        "vertex_order": np.arange(n, dtype=np.int32),
-    }
-    return points, edges, tree, arrays
-
-
-@pytest.mark.parametrize("epsilon", [0.0, 0.5])
-def test_the_search_is_the_slow_walk(epsilon):
-    rng = np.random.default_rng(1)
-    gave_up = []
-    for n_leaves, limit, _ in itertools.product((1, 2, 3), (30, 60), range(10)):
-        points, edges, tree, arrays = make_graph(60, 3, rng)
-        queries = rng.normal(size=(8, 3)).astype(np.float32) * 2
-        found, n_compared = np.empty((8, 4), np.int64), np.empty(8, np.int64)
-        kernels.search_graph(
-            queries, n_leaves, np.float32(1 + epsilon), limit, found, n_compared, points,
-            *(arrays[name] for name in graph.GRAPH_ARRAYS[:-1]),
-        )  # fmt: skip
-        for query, rows, n in zip(queries, found, n_compared, strict=True):
-            wanted = oracles.walk_graph(query, points, edges, tree, width=4, n_leaves=n_leaves,
-                                        stretch=1 + epsilon, limit=limit)  # fmt: skip
-            assert (None if n < 0 else (rows.tolist(), n)) == wanted
-            gave_up.append(n < 0)
-    assert 0.1 < np.mean(gave_up) < 0.9
-
-
 @pytest.fixture(scope="module")
 def arrays(graph_model):
     """The graph of the model."""
@@ -187,7 +126,7 @@ def test_a_query_is_searched_exactly_where_the_graph_leads_too_far(both, arrays,
     with_graph, exact = (model.shards.load(0) for model in both)
     queries = np.load(SAMPLE / "test_900K_descriptors.npy")
     monkeypatch.setattr(graph, "FREE_STEPS", 0)
-    monkeypatch.setattr(graph, "STEP_COST", 60)
+    monkeypatch.setattr(graph, "SHARE", 60)
     searcher = graph.GraphSearcher(with_graph.descriptors, arrays, leaves=1, epsilon=0.1)
     got = searcher.candidates(queries, 11)
     assert 0.01 < searcher.n_exact / len(queries) < 0.99
