@@ -5,6 +5,7 @@ from __future__ import annotations
 import contextlib
 import os
 import shutil
+import signal
 from collections.abc import Callable, Iterator
 from pathlib import Path
 
@@ -21,6 +22,10 @@ os.environ["OMP_WAIT_POLICY"] = "passive"
 os.environ["SOURCE_DATE_EPOCH"] = "1700000000"  # the same date in every artifact
 settings.register_profile("ltau", deadline=None, max_examples=60)
 settings.load_profile("ltau")
+# `nohup make test &` starts with these ignored, and so would the commands whose end is tested.
+for number in (signal.SIGHUP, signal.SIGINT, signal.SIGQUIT):
+    if signal.getsignal(number) is signal.SIG_IGN:
+        signal.signal(number, signal.SIG_DFL)
 
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:

@@ -190,9 +190,10 @@ def _method_lines(summary: CalibrateResult) -> list[str]:
         if name in SOURCE
     }
     powers = [
-        words.get(name, name) + ("" if value == 1 else f"^{value:.2f}") + beyond.get(name, "")
-        for name, value in exponents.items()
-        if name not in SOURCE
+        words.get(name, name)
+        + ("" if exponents.get(name, 0) == 1 else f"^{exponents.get(name, 0):.2f}")
+        + beyond.get(name, "")
+        for name in dict.fromkeys(SOURCE.get(name, name) for name in exponents)
     ]
     form = "any growing function of the expected error"
     if summary.method != "isotonic":

@@ -463,19 +463,19 @@ def place_sketch(start, c):
 def sketch_rows(rows, start, center, axes, n_flat, slack, flat_rest, sketch):
     """Write down where the rows of each cell lie along its axes, and how far beside them.
 
-    ``sketch`` (n_places, m + 1) float32 is taken as flat: at ``place_sketch(start, c) * (m + 1)``
-    begin the values of cell c, (m + 1, number of its rows and as many more as fill the lanes):
-    along the first axis, along the second, ..., and the distance from their span. ``flat_rest``
-    bounds how far the rows lie beside the first ``n_flat`` axes. See :func:`describe_cells`.
+    In ``sketch`` (n_places * (m + 1),) float32 the values of cell c begin at
+    ``place_sketch(start, c) * (m + 1)``, (m + 1, number of its rows and as many more as fill the
+    lanes): along the first axis, along the second, ..., and the distance from their span.
+    ``flat_rest`` bounds how far the rows lie beside the first ``n_flat`` axes. See
+    :func:`describe_cells`.
     """
     m = axes.shape[1]
     away = np.empty(rows.shape[1])
-    flat = sketch.reshape(-1)
     for c in range(center.shape[0]):
         n = start[c + 1] - start[c]
         wide = n + -n % BLOCK
         first = place_sketch(start, c) * (m + 1)
-        part = flat[first : first + wide * (m + 1)].reshape(m + 1, wide)
+        part = sketch[first : first + wide * (m + 1)].reshape(m + 1, wide)
         part[:] = 0
         largest = thickness = 0.0
         for j in range(n):

@@ -303,7 +303,7 @@ def fit_distance(rows: Rows, true_error: Floats, *, error: str = "expected_error
             f: b if f == error else Belief(b.mean, max(b.spread, SEVERAL_SETS))
             for f, b in prior.items()
         }
-    prior |= dict.fromkeys(rows.own, PRIOR_OF_USER)
+    prior |= {f: PRIOR_OF_USER for f, values in rows.own.items() if (values > 0).any()}
     return fit_power_law(rows, true_error, prior)
 
 
@@ -334,16 +334,17 @@ def fit_power_law(
     together never for more than :data:`MISFIT` allows. Those of the features ``none`` are 0.
     """
     floors, weight, names = rows.floors(), rows.weight, list(prior)
-    free = [f for f in names if f not in none]
+    free = [i for i, f in enumerate(names) if f not in none]
     if not free:
         return fit_constant(rows, true_error)
     place = np.array([rows.features.index(f) for f in names])
     logs = np.stack([rows.log(f, floors[i]) for f, i in zip(names, place, strict=True)], axis=1)
-    to_coefficients = _to_coefficients(names)[:, [names.index(f) for f in free]]
+    to_coefficients = _to_coefficients(names)
     center = weight @ logs
-    away = (logs - center) @ to_coefficients
-    mean = np.array([prior[f].mean for f in free])
-    precision = np.array([prior[f].spread ** -2.0 for f in free])
+    of_all = (logs - center) @ to_coefficients
+    away = of_all[:, free]
+    mean = np.array([belief.mean for belief in prior.values()])[free]
+    precision = np.array([max(belief.spread**-2.0, _LEAST) for belief in prior.values()])
     information = away.T @ (weight[:, None] * away)
     n = int(rows.draw.max()) + 1
     exponents = mean.copy()
@@ -351,20 +352,23 @@ def fit_power_law(
         ratio = true_error * np.exp(-away @ exponents)
         ratio /= weight @ ratio
         variance = float(weight @ (ratio - 1) ** 2) / n + MISFIT**2
-        penalty = np.maximum(variance * precision, _LEAST)
+        penalty = np.maximum(variance * precision[free], _LEAST)
         slope = away.T @ (weight * (ratio - 1)) - penalty * (exponents - mean)
         step = np.linalg.solve(information + np.diag(penalty), slope)
         step /= max(1.0, float(np.abs(step).max()))
         exponents += step
         if np.abs(step).max() < 1e-8:
             break
-    falling = [f for f, e in zip(free, exponents, strict=True) if f in DISTANCES and e < 0]
+    signs = dict(zip([names[i] for i in free], exponents < 0, strict=True))
+    falling = [f for f, is_falling in signs.items() if is_falling and f in DISTANCES]
     if falling:  # errors do not shrink with a distance
         return fit_power_law(rows, true_error, prior, [*none, falling[0]])
-    coefficients = (to_coefficients @ exponents).tolist()
+    coefficients = (to_coefficients[:, free] @ exponents).tolist()
     found = power_law(rows, **dict(zip(names, coefficients, strict=True)))
-    known = [i for i, f in enumerate(free) if f not in ERRORS and np.isfinite(prior[f].spread)]
-    posterior = np.linalg.inv(information / variance + np.diag(np.maximum(precision, _LEAST)))
+    # an exponent that was set to 0 is no better known than another
+    information = of_all.T @ (weight[:, None] * of_all)
+    posterior = np.linalg.inv(information / variance + np.diag(precision))
+    known = [i for i, f in enumerate(names) if f not in ERRORS and np.isfinite(prior[f].spread)]
     of_distances = to_coefficients[:, known]
     found.covariance[np.ix_(place, place)] = (
         of_distances @ posterior[np.ix_(known, known)] @ of_distances.T

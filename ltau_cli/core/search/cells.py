@@ -240,6 +240,7 @@ class _Centers:
 
     def __init__(self, center: Floats) -> None:
         n, width = center.shape
+        self._n = n
         padded = np.zeros((n + -n % kernels.TILE, width + -width % 4), dtype=np.float32)
         padded[:n, :width] = center
         self.half = np.full(len(padded), np.finfo(np.float32).max, dtype=np.float32)
@@ -266,4 +267,4 @@ class _Centers:
                 kernels.find_smallest(products[: part.stop - first], nearest[part])
 
         share_rows(work, len(rows), threads)
-        return nearest
+        return np.minimum(nearest, self._n - 1)  # squares that overflow are nearest to no center

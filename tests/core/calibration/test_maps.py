@@ -86,6 +86,29 @@ def test_errors_do_not_shrink_beyond_the_bend_either(source, far):
     assert found[source] + found[far] == pytest.approx(0)
 
 
+def test_an_exponent_that_was_set_to_zero_is_as_much_in_doubt_as_another():
+    """A few rows farther away, whose errors are smaller, do not say that bars stop to widen."""
+    near, few = make_rows(20, spread=0.05), make_rows(8, spread=0.1, seed=2)
+    moved = replace(
+        few, relative_distance=2 * few.relative_distance,
+        structure_distance=2 * few.structure_distance,
+    )  # fmt: skip
+    both = maps.join_rows([near, moved])
+    r = np.array([2.0, 4.0, 8.0])
+    far = Rows(np.ones(3), np.ones(3), np.ones(3), r, np.arange(3))
+    spread, beyond = {}, {}
+    for shrinks in (0.0, 9.0):
+        truth = errors_of(both, b=1.0, c=0.5, g=1.0)
+        truth[len(near) :] /= 1 + shrinks
+        fitted = maps.fit_distance(both, truth)
+        found = exponents(fitted)
+        beyond[shrinks] = found["structure_distance"] + found["far_structure"]
+        spread[shrinks] = np.diff(fitted.spread(far))
+    assert beyond[9.0] == pytest.approx(0)
+    assert beyond[0.0] > 0.1
+    np.testing.assert_allclose(spread[9.0], spread[0.0], rtol=0.3)
+
+
 def test_far_rows_of_a_second_set_take_the_place_of_the_prior():
     """Errors do not grow with distance here; ten structures that say so are enough."""
     near, far = make_rows(60, spread=0.05), make_rows(10, spread=0.05, seed=2)
@@ -253,6 +276,8 @@ def test_a_feature_of_the_users_own_has_an_exponent_of_its_own():
     found = fitted.exponents()
     assert found["spread"] == pytest.approx(0.8, abs=0.15)
     assert found["noise"] == pytest.approx(0, abs=0.1)
+    silent = replace(rows, own={"spread": np.zeros(len(rows))})
+    assert "spread" not in maps.fit_distance(silent, truth).exponents()
     assert fitted.used >= {"spread", "noise", "structure_distance"}
     reordered = replace(rows, own={"noise": noise, "spread": spread})
     np.testing.assert_allclose(fitted.apply(reordered), fitted.apply(
