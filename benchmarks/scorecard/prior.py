@@ -23,7 +23,7 @@ from ltau_cli.core.calibration import maps
 from ltau_cli.core.calibration.maps import SOURCE, Belief, Rows
 from scorecard.cases import Floats, read_case, seeds_in
 from scorecard.systems import DEVELOPMENT, SETS
-from scorecard.ways import rows_of
+from scorecard.ways import rows_of, with_committee
 
 ROOT = Path(__file__).resolve().parents[2]
 UNKNOWN = Belief(0.0, np.inf)
@@ -49,14 +49,15 @@ def main() -> None:
     found: dict[str, list[Floats]] = {}
     for name, folder, names in models:
         case = read_case(folder, name, names)
-        rows = maps.join_rows(list(rows_of(case).values()))
+        of_sets = rows_of(case, with_committee) if case.members > 1 else rows_of(case)
+        rows = maps.join_rows(list(of_sets.values()))
         error = np.concatenate([judged.error for judged in case.sets.values()])
         found.setdefault(name, []).append(exponents(rows, error))
     columns = [
         f"{name.replace('_', ' ')}{suffix}"
         for prior, suffix in ((maps.PRIOR_WITH_STRUCTURES, ""), (maps.PRIOR_BY_ROW, ", by row"))
         for name in prior
-    ]
+    ] + ["spread of a committee of two, beside those with structures"]
     print("\n".join(f"{i + 1}: {column}" for i, column in enumerate(columns)))
     print("model".ljust(20) + "".join(f"{i + 1:8d}" for i in range(len(columns))))
     means = [np.mean(of_system, axis=0) for of_system in found.values()]
@@ -71,11 +72,13 @@ def main() -> None:
 
 
 def exponents(rows: Rows, error: Floats) -> Floats:
-    """Exponents with and without structures, (7,); nan where no row tells."""
+    """Exponents with and without structures, then that of the spread, (8,); nan if unknown."""
     bare = replace(rows, structure=None, structure_distance=None)
+    with_structures = list(maps.PRIOR_WITH_STRUCTURES)
     return np.array([
-        *fitted(rows, error, list(maps.PRIOR_WITH_STRUCTURES)),
+        *fitted(rows, error, with_structures),
         *fitted(bare, error, list(maps.PRIOR_BY_ROW)),
+        *(list(fitted(rows, error, [*with_structures, *rows.own]))[-1:] if rows.own else [np.nan]),
     ])  # fmt: skip
 
 

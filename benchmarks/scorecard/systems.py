@@ -1,8 +1,8 @@
 """The test systems: what is trained on, and four kinds of frames to be judged on.
 
 Every set is molecular dynamics from starts of its own; the truth is GFN2-xTB (tblite) or EMT (ASE).
-None of :data:`SYSTEMS` was looked at when the defaults of ltau were chosen, :data:`DEVELOPMENT`
-was.
+No number of ltau's defaults was fitted to :data:`SYSTEMS`; the exponents of its law were measured
+on :data:`DEVELOPMENT`.
 """
 
 from __future__ import annotations
@@ -250,7 +250,7 @@ SYSTEMS = (
            *drawn_at(ALLOYS, OTHER_ALLOYS, (800, 1800), 48, 2)),
 )  # fmt: skip
 
-# What the defaults were chosen on, beside the sample data, 3BPA and ethanol: alike, of other atoms.
+# What the exponents were measured on, beside the sample data and 3BPA: the same kinds, other atoms.
 DEVELOPMENT = (
     System("aminoethanol", "GFN2-xTB", xtb, ("H", "C", "N", "O"), 0.8, 1.5, 250, 50,
            "a flexible molecule of 11 atoms; 600 K, 1,000 K; other kind: an isomer",

@@ -41,7 +41,7 @@ PRIOR_BY_ROW = {
     "relative_distance": Belief(1.8, 0.5),
     "far_row": Belief(0.5, 0.4),
 }
-# A feature of the user's own: a committee of two had 0.1 to 0.3, others may be worth more or none.
+# A feature of the user's own: a committee of two had 0.23 to 0.29, others may have more or none.
 PRIOR_OF_USER = Belief(0.25, 0.5)
 SEVERAL_SETS = 1.0  # spread of the exponents of distances where the rows come from several sets
 # No power law holds exactly: its logarithm may be off by this much (one standard deviation) within

@@ -267,4 +267,5 @@ class _Centers:
                 kernels.find_smallest(products[: part.stop - first], nearest[part])
 
         share_rows(work, len(rows), threads)
-        return np.minimum(nearest, self._n - 1)  # squares that overflow are nearest to no center
+        # squares that overflow are nearest to no center
+        return np.asarray(np.minimum(nearest, self._n - 1), dtype=np.int64)
