@@ -558,6 +558,7 @@ def test_one_frame_after_the_other_to_one_stream(atoms):
     stream = io.StringIO()
     with warnings.catch_warnings():
         warnings.simplefilter("error")
+        warnings.simplefilter("ignore", DeprecationWarning)  # ASE's own, of NumPy
         for shift in (0, 0.01):
             atoms.positions[0] += shift
             atoms.get_forces()
