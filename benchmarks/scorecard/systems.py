@@ -49,7 +49,6 @@ class System:
     time_step: float  # fs
     equilibration: int  # steps
     spacing: int  # steps between frames
-    says: str
     train: Drawn
     test: dict[str, Drawn]
 
@@ -232,40 +231,28 @@ OTHER_ALLOYS = alloys(("Ni", "Pt"), ("Ni", "Pd", "Pt"))
 
 SYSTEMS = (
     System("acetylacetone", "GFN2-xTB", xtb, ("H", "C", "O"), 0.8, 1.5, 250, 50,
-           "a molecule of 15 atoms, the enol; 600 K, 1,000 K; other kind: the diketone",
            *drawn_at(ENOL, DIKETONE, (600, 1000))),
     System("alanine dipeptide", "GFN2-xTB", xtb, ("H", "C", "N", "O"), 0.8, 1.5, 250, 50,
-           "a flexible molecule of 22 atoms, any conformer; 600 K, 1,000 K; other kind: an amide "
-           "bond drawn out by 0.3 to 1.2 Å",
            *drawn_at(PEPTIDE, PEPTIDE, (600, 1000), change=break_amide)),
     System("Pd-Ag cluster", "EMT", EMT, ("Pd", "Ag"), 1.5, 5.0, 300, 80,
-           "38 atoms; 600 K, 1,200 K (molten); other kind: 55 atoms, any composition",
            *drawn_at(PARTICLE, OTHER_PARTICLE, (600, 1200))),
     System("O on Pd", "EMT", EMT, ("Pd", "O"), 1.2, 3.0, 300, 80,
-           "Pd(111), 27 atoms, with one to three O; 600 K, 900 K; other kind: Pd(100)",
            *drawn_at(adsorbed("O", "Pd", fcc111), adsorbed("O", "Pd", fcc100), (600, 900))),
     System("Ni-Pd-Pt alloys", "EMT", EMT, ("Ni", "Pd", "Pt"), 1.5, 4.0, 300, 80,
-           "heterogeneous: crystals, surfaces and clusters of Ni, Pd, Pt, Ni-Pd and Pd-Pt in one "
-           "training set; 800 K, 1,800 K; other kind: Ni-Pt and all three",
            *drawn_at(ALLOYS, OTHER_ALLOYS, (800, 1800), 48, 2)),
 )  # fmt: skip
 
 # What the exponents were measured on, beside the sample data and 3BPA: the same kinds, other atoms.
 DEVELOPMENT = (
     System("aminoethanol", "GFN2-xTB", xtb, ("H", "C", "N", "O"), 0.8, 1.5, 250, 50,
-           "a flexible molecule of 11 atoms; 600 K, 1,000 K; other kind: an isomer",
            *drawn_at(molecule("NCCO"), molecule("COCN"), (600, 1000))),
     System("ethyl acetate", "GFN2-xTB", xtb, ("H", "C", "O"), 0.8, 1.5, 250, 50,
-           "a flexible molecule of 14 atoms; 600 K, 1,000 K; other kind: butanoic acid",
            *drawn_at(molecule("CCOC(C)=O"), molecule("CCCC(=O)O"), (600, 1000))),
     System("Cu-Au cluster", "EMT", EMT, ("Cu", "Au"), 1.5, 5.0, 300, 80,
-           "38 atoms; 600 K, 1,200 K (molten); other kind: 55 atoms, any composition",
            *drawn_at(cluster(38, "Cu", "Au"), cluster(55, "Cu", "Au", even=False), (600, 1200))),
     System("N on Ni", "EMT", EMT, ("Ni", "N"), 1.2, 3.0, 300, 80,
-           "Ni(111), 27 atoms, with one to three N; 600 K, 900 K; other kind: Ni(100)",
            *drawn_at(adsorbed("N", "Ni", fcc111), adsorbed("N", "Ni", fcc100), (600, 900))),
     System("Ag-Al-Cu alloys", "EMT", EMT, ("Ag", "Al", "Cu"), 1.5, 4.0, 300, 80,
-           "heterogeneous, as above; 800 K, 1,800 K; other kind: Ag-Al and all three",
            *drawn_at(alloys(("Ag",), ("Al",), ("Cu",), ("Ag", "Cu"), ("Al", "Cu")),
                      alloys(("Ag", "Al"), ("Ag", "Al", "Cu")), (800, 1800), 48, 2)),
 )  # fmt: skip

@@ -331,7 +331,22 @@ def fit_power_law(
 
     The exponents maximize their posterior: prior times the likelihood of the rows, of which every
     draw counts as one observation with the variance of true over predicted error, and all
-    together never for more than :data:`MISFIT` allows. Those of the features ``none`` are 0.
+    together never for more than :data:`MISFIT` allows.
+
+    Parameters
+    ----------
+    rows : Rows
+        n of them.
+    true_error : (n,) float64
+        Error units.
+    prior : mapping of str to Belief
+        Of the exponent of each feature of the law; with an infinite spread it says nothing.
+    none : sequence of str
+        Features of ``prior`` whose exponents are set to 0.
+
+    Returns
+    -------
+    ErrorMap
     """
     floors, weight, names = rows.floors(), rows.weight, list(prior)
     free = [i for i, f in enumerate(names) if f not in none]
@@ -343,9 +358,9 @@ def fit_power_law(
     center = weight @ logs
     of_all = (logs - center) @ to_coefficients
     away = of_all[:, free]
+    information = of_all.T @ (weight[:, None] * of_all)
     mean = np.array([belief.mean for belief in prior.values()])[free]
     precision = np.array([max(belief.spread**-2.0, _LEAST) for belief in prior.values()])
-    information = away.T @ (weight[:, None] * away)
     n = int(rows.draw.max()) + 1
     exponents = mean.copy()
     for _ in range(_STEPS):
@@ -354,19 +369,17 @@ def fit_power_law(
         variance = float(weight @ (ratio - 1) ** 2) / n + MISFIT**2
         penalty = np.maximum(variance * precision[free], _LEAST)
         slope = away.T @ (weight * (ratio - 1)) - penalty * (exponents - mean)
-        step = np.linalg.solve(information + np.diag(penalty), slope)
+        step = np.linalg.solve(information[np.ix_(free, free)] + np.diag(penalty), slope)
         step /= max(1.0, float(np.abs(step).max()))
         exponents += step
         if np.abs(step).max() < 1e-8:
             break
-    signs = dict(zip([names[i] for i in free], exponents < 0, strict=True))
-    falling = [f for f, is_falling in signs.items() if is_falling and f in DISTANCES]
+    falling = [names[i] for i in np.array(free)[exponents < 0] if names[i] in DISTANCES]
     if falling:  # errors do not shrink with a distance
         return fit_power_law(rows, true_error, prior, [*none, falling[0]])
     coefficients = (to_coefficients[:, free] @ exponents).tolist()
     found = power_law(rows, **dict(zip(names, coefficients, strict=True)))
     # an exponent that was set to 0 is no better known than another
-    information = of_all.T @ (weight[:, None] * of_all)
     posterior = np.linalg.inv(information / variance + np.diag(precision))
     known = [i for i, f in enumerate(names) if f not in ERRORS and np.isfinite(prior[f].spread)]
     of_distances = to_coefficients[:, known]
