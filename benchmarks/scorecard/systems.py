@@ -42,7 +42,6 @@ class System:
     """A potential to learn, and where."""
 
     name: str
-    truth: str
     calculator: Callable[[], Any]
     species: tuple[str, ...]
     shortest: float  # Å, innermost radial function of the network
@@ -230,29 +229,29 @@ ALLOYS = alloys(("Ni",), ("Pd",), ("Pt",), ("Ni", "Pd"), ("Pd", "Pt"))
 OTHER_ALLOYS = alloys(("Ni", "Pt"), ("Ni", "Pd", "Pt"))
 
 SYSTEMS = (
-    System("acetylacetone", "GFN2-xTB", xtb, ("H", "C", "O"), 0.8, 1.5, 250, 50,
+    System("acetylacetone", xtb, ("H", "C", "O"), 0.8, 1.5, 250, 50,
            *drawn_at(ENOL, DIKETONE, (600, 1000))),
-    System("alanine dipeptide", "GFN2-xTB", xtb, ("H", "C", "N", "O"), 0.8, 1.5, 250, 50,
+    System("alanine dipeptide", xtb, ("H", "C", "N", "O"), 0.8, 1.5, 250, 50,
            *drawn_at(PEPTIDE, PEPTIDE, (600, 1000), change=break_amide)),
-    System("Pd-Ag cluster", "EMT", EMT, ("Pd", "Ag"), 1.5, 5.0, 300, 80,
+    System("Pd-Ag cluster", EMT, ("Pd", "Ag"), 1.5, 5.0, 300, 80,
            *drawn_at(PARTICLE, OTHER_PARTICLE, (600, 1200))),
-    System("O on Pd", "EMT", EMT, ("Pd", "O"), 1.2, 3.0, 300, 80,
+    System("O on Pd", EMT, ("Pd", "O"), 1.2, 3.0, 300, 80,
            *drawn_at(adsorbed("O", "Pd", fcc111), adsorbed("O", "Pd", fcc100), (600, 900))),
-    System("Ni-Pd-Pt alloys", "EMT", EMT, ("Ni", "Pd", "Pt"), 1.5, 4.0, 300, 80,
+    System("Ni-Pd-Pt alloys", EMT, ("Ni", "Pd", "Pt"), 1.5, 4.0, 300, 80,
            *drawn_at(ALLOYS, OTHER_ALLOYS, (800, 1800), 48, 2)),
 )  # fmt: skip
 
 # What the exponents were measured on, beside the sample data and 3BPA: the same kinds, other atoms.
 DEVELOPMENT = (
-    System("aminoethanol", "GFN2-xTB", xtb, ("H", "C", "N", "O"), 0.8, 1.5, 250, 50,
+    System("aminoethanol", xtb, ("H", "C", "N", "O"), 0.8, 1.5, 250, 50,
            *drawn_at(molecule("NCCO"), molecule("COCN"), (600, 1000))),
-    System("ethyl acetate", "GFN2-xTB", xtb, ("H", "C", "O"), 0.8, 1.5, 250, 50,
+    System("ethyl acetate", xtb, ("H", "C", "O"), 0.8, 1.5, 250, 50,
            *drawn_at(molecule("CCOC(C)=O"), molecule("CCCC(=O)O"), (600, 1000))),
-    System("Cu-Au cluster", "EMT", EMT, ("Cu", "Au"), 1.5, 5.0, 300, 80,
+    System("Cu-Au cluster", EMT, ("Cu", "Au"), 1.5, 5.0, 300, 80,
            *drawn_at(cluster(38, "Cu", "Au"), cluster(55, "Cu", "Au", even=False), (600, 1200))),
-    System("N on Ni", "EMT", EMT, ("Ni", "N"), 1.2, 3.0, 300, 80,
+    System("N on Ni", EMT, ("Ni", "N"), 1.2, 3.0, 300, 80,
            *drawn_at(adsorbed("N", "Ni", fcc111), adsorbed("N", "Ni", fcc100), (600, 900))),
-    System("Ag-Al-Cu alloys", "EMT", EMT, ("Ag", "Al", "Cu"), 1.5, 4.0, 300, 80,
+    System("Ag-Al-Cu alloys", EMT, ("Ag", "Al", "Cu"), 1.5, 4.0, 300, 80,
            *drawn_at(alloys(("Ag",), ("Al",), ("Cu",), ("Ag", "Cu"), ("Al", "Cu")),
                      alloys(("Ag", "Al"), ("Ag", "Al", "Cu")), (800, 1800), 48, 2)),
 )  # fmt: skip
