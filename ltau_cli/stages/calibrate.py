@@ -165,7 +165,7 @@ def run(
             distance_bins=settings.distance_bins,
             seed=settings.seed,
         )
-        _warn(fitted, settings)
+        _warn(fitted, settings, used.rows)
         _warn_of_training_rows(known)
         calibration = fitted.calibration
         rest = known.take(~fit)
@@ -452,9 +452,13 @@ def _warn_of_training_rows(known: _Known) -> None:
         )
 
 
-def _warn(fitted: Fitted, settings: CalibrateSettings) -> None:
+def _warn(fitted: Fitted, settings: CalibrateSettings, rows: Rows) -> None:
     """Say where a bound rests on less than was asked for."""
-    said = []
+    said = [
+        f"--feature {name} is 0 in all rows that were fitted on: it is left out; check its column"
+        for name, values in rows.own.items()
+        if not values.any()
+    ]
     if fitted.missing:
         levels = ", ".join(f"{100 * level:g} %" for level in fitted.missing)
         what = "cluster" if settings.clusters else "structure"

@@ -246,6 +246,16 @@ def test_a_feature_of_the_users_own(with_spread, pipeline, ltau):
     assert (folder / "all.h5").read_bytes() == out.read_bytes()
 
 
+def test_a_feature_that_is_zero_in_all_rows_is_left_out(pipeline, ltau, tmp_path):
+    nothing = save(tmp_path / "nothing.npy", np.zeros(len(np.load(pipeline.true_errors))))
+    scores, words = tmp_path / "s.h5", ("-m", pipeline.model, "--natoms", pipeline.natoms)
+    given = ("--feature", f"spread={nothing}", "-o", scores)
+    assert ltau("score", pipeline.descriptors, *words, *given).code == 0
+    result = ltau("calibrate", scores, pipeline.true_errors, "-o", tmp_path / "c.h5", "--json")
+    assert "--feature spread is 0 in all rows that were fitted on: it is left out" in result.err
+    assert "spread" not in json.loads(result.out)["exponents"]
+
+
 def test_a_calibration_that_uses_a_feature_needs_it(with_spread, pipeline, ltau):
     words, feature, _, folder = with_spread
     check(ltau(*words, "-o", folder / "o.h5"), INPUT, "uses the feature spread")
