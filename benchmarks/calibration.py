@@ -30,6 +30,15 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
+parser = argparse.ArgumentParser(description=__doc__)
+parser.add_argument("folder", type=Path)
+parser.add_argument("sets", nargs="*", help="test sets, the one to calibrate on first")
+parser.add_argument("--splits", type=int, default=20)
+parser.add_argument("--draws", type=int, default=20)
+parser.add_argument("--plot", type=Path)
+if __name__ == "__main__":
+    arguments = parser.parse_args()  # before what takes long to import
+
 import numpy as np
 import numpy.typing as npt
 
@@ -68,15 +77,8 @@ class Scored:
     thresholds: npt.NDArray[np.float64]
 
 
-def main() -> None:
+def main(arguments: argparse.Namespace) -> None:
     """Print one table."""
-    parser = argparse.ArgumentParser(description=__doc__)
-    parser.add_argument("folder", type=Path)
-    parser.add_argument("sets", nargs="*", help="test sets, the one to calibrate on first")
-    parser.add_argument("--splits", type=int, default=20)
-    parser.add_argument("--draws", type=int, default=20)
-    parser.add_argument("--plot", type=Path)
-    arguments = parser.parse_args()
     warnings.simplefilter("ignore")
     sets = arguments.sets or find_sets(arguments.folder)
     with tempfile.TemporaryDirectory() as work:
@@ -412,4 +414,4 @@ def show(results: dict[str, dict[str, list[Row]]], sets: list[str]) -> None:
 
 
 if __name__ == "__main__":
-    main()
+    main(arguments)

@@ -17,6 +17,12 @@ import sys
 from concurrent.futures import ProcessPoolExecutor
 from pathlib import Path
 
+parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+parser.add_argument("folder", type=Path)
+parser.add_argument("--processes", type=int, default=1)
+if __name__ == "__main__":
+    arguments = parser.parse_args()  # before what takes long to import
+
 import ase.io
 import numpy as np
 import torch
@@ -27,7 +33,7 @@ from ase.optimize import FIRE
 
 SAMPLE_DATA = Path(__file__).resolve().parent.parent / "sample_data"
 sys.path.insert(0, str(SAMPLE_DATA))
-import make_sample_data as sample  # noqa: E402
+import make_sample_data as sample
 
 SETS = (
     sample.FrameSet("test_300K", 11, sample.COLD, 120, 10),
@@ -36,12 +42,8 @@ SETS = (
 )
 
 
-def main() -> None:
+def main(arguments: argparse.Namespace) -> None:
     """Make the folder."""
-    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
-    parser.add_argument("folder", type=Path)
-    parser.add_argument("--processes", type=int, default=1)
-    arguments = parser.parse_args()
     torch.set_num_threads(1)
     torch.use_deterministic_algorithms(True)
     folder = arguments.folder
@@ -93,4 +95,4 @@ def other_particle(rng: np.random.Generator) -> Atoms:
 
 
 if __name__ == "__main__":
-    main()
+    main(arguments)

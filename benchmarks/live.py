@@ -23,6 +23,14 @@ from typing import Any
 
 os.environ.setdefault("OMP_NUM_THREADS", "1")
 
+parser = argparse.ArgumentParser(description=__doc__.split("\n")[0] if __doc__ else "")
+parser.add_argument("package", choices=["mace", "nequip"])
+parser.add_argument("--samples", type=int, default=5_000, help="of the training set")
+parser.add_argument("--steps", type=int, default=3, help="of dynamics that are timed")
+parser.add_argument("--sizes", type=int, nargs="+", default=[108, 256, 500, 1008])
+if __name__ == "__main__":
+    arguments = parser.parse_args()  # before what takes long to import
+
 import ase.io
 import numpy as np
 import torch
@@ -139,14 +147,8 @@ def run_dynamics(calculator: Any, n_atoms: int, steps: int) -> None:
     dynamics.run(steps)
 
 
-def main() -> None:
+def main(arguments: argparse.Namespace) -> None:
     """Print a table."""
-    parser = argparse.ArgumentParser(description=__doc__.split("\n")[0] if __doc__ else "")
-    parser.add_argument("package", choices=["mace", "nequip"])
-    parser.add_argument("--samples", type=int, default=5_000, help="of the training set")
-    parser.add_argument("--steps", type=int, default=3, help="of dynamics that are timed")
-    parser.add_argument("--sizes", type=int, nargs="+", default=[108, 256, 500, 1008])
-    arguments = parser.parse_args()
     torch.set_num_threads(1)
     torch.manual_seed(0)
     warnings.simplefilter("ignore")
@@ -175,4 +177,4 @@ def main() -> None:
 
 
 if __name__ == "__main__":
-    main()
+    main(arguments)

@@ -17,6 +17,12 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
+parser = argparse.ArgumentParser(description=__doc__)
+parser.add_argument("output", type=Path)
+parser.add_argument("--structures", type=int, default=2000)
+if __name__ == "__main__":
+    options = parser.parse_args()  # before what takes long to import
+
 import numpy as np
 import numpy.typing as npt
 from ase import Atoms
@@ -115,11 +121,7 @@ def describe(frames: list[Atoms]) -> tuple[npt.NDArray[np.float32], npt.NDArray[
     return np.concatenate(found).astype(np.float32), np.array([len(one) for one in found])
 
 
-def main() -> None:
-    parser = argparse.ArgumentParser(description=__doc__)
-    parser.add_argument("output", type=Path)
-    parser.add_argument("--structures", type=int, default=2000)
-    options = parser.parse_args()
+def main(options: argparse.Namespace) -> None:
     n = options.structures
     sets = {
         "train": structures(METALS, ANIONS, n, 0.06, 0),
@@ -134,4 +136,4 @@ def main() -> None:
 
 
 if __name__ == "__main__":
-    main()
+    main(options)

@@ -23,6 +23,16 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
+parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+parser.add_argument("folder", type=Path)
+parser.add_argument("--starts", type=int, default=26, help="of each set")
+parser.add_argument("--training", type=int, default=60, help="relaxations to train on")
+parser.add_argument("--validation", type=int, default=24, help="relaxations to calibrate on")
+parser.add_argument("--seed", type=int, default=0, help="of all starts")
+parser.add_argument("--plot", type=Path, help="figure to draw")
+if __name__ == "__main__":
+    chosen = parser.parse_args()  # before what takes long to import
+
 import ase.io
 import numpy as np
 import relaxation_report
@@ -277,15 +287,7 @@ def study(
     }
 
 
-def main() -> None:
-    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
-    parser.add_argument("folder", type=Path)
-    parser.add_argument("--starts", type=int, default=26, help="of each set")
-    parser.add_argument("--training", type=int, default=60, help="relaxations to train on")
-    parser.add_argument("--validation", type=int, default=24, help="relaxations to calibrate on")
-    parser.add_argument("--seed", type=int, default=0, help="of all starts")
-    parser.add_argument("--plot", type=Path, help="figure to draw")
-    chosen = parser.parse_args()
+def main(chosen: argparse.Namespace) -> None:
     began = time.process_time()
     folder = chosen.folder
     folder.mkdir(parents=True, exist_ok=True)
@@ -311,4 +313,4 @@ def main() -> None:
 
 
 if __name__ == "__main__":
-    main()
+    main(chosen)

@@ -27,6 +27,14 @@ from multiprocessing import get_context
 from pathlib import Path
 from typing import Any
 
+parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+parser.add_argument("--seeds", type=int, default=5, help="of the training")
+parser.add_argument("--epochs", type=int, default=200)
+parser.add_argument("--temperature", type=float, default=3.0, help="of ltau weights")
+parser.add_argument("--processes", type=int, default=2)
+if __name__ == "__main__":
+    arguments = parser.parse_args()  # before what takes long to import
+
 import numpy as np
 from scipy.special import stdtrit
 from selection import (
@@ -217,13 +225,7 @@ def show(name: str, table: Floats, plain: Floats) -> None:
     print(f"| {name} | " + " | ".join(cells) + " |", flush=True)
 
 
-def main() -> None:
-    parser = argparse.ArgumentParser()
-    parser.add_argument("--seeds", type=int, default=5, help="of the training")
-    parser.add_argument("--epochs", type=int, default=200)
-    parser.add_argument("--temperature", type=float, default=3.0, help="of ltau weights")
-    parser.add_argument("--processes", type=int, default=2)
-    arguments = parser.parse_args()
+def main(arguments: argparse.Namespace) -> None:
     began = time.perf_counter()
     sets = frame_sets(load_sample())
     with ProcessPoolExecutor(arguments.processes, get_context("spawn")) as workers:
@@ -244,4 +246,4 @@ def main() -> None:
 
 
 if __name__ == "__main__":
-    main()
+    main(arguments)

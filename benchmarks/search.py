@@ -22,6 +22,14 @@ from functools import partial
 from pathlib import Path
 from typing import Any
 
+parser = argparse.ArgumentParser(description=__doc__)
+parser.add_argument("descriptors", type=Path)
+parser.add_argument("--threads", type=int, default=1)
+parser.add_argument("--scale", nargs="+", default=["whiten", "none"])
+parser.add_argument("-k", nargs="+", type=int, default=[10, 30])
+if __name__ == "__main__":
+    options = parser.parse_args()  # before what takes long to import
+
 import numpy as np
 import numpy.typing as npt
 
@@ -111,13 +119,7 @@ def compare(
         report("FAISS flat", len(few) / seconds, points, rows, found, true)
 
 
-def main() -> None:
-    parser = argparse.ArgumentParser(description=__doc__)
-    parser.add_argument("descriptors", type=Path)
-    parser.add_argument("--threads", type=int, default=1)
-    parser.add_argument("--scale", nargs="+", default=["whiten", "none"])
-    parser.add_argument("-k", nargs="+", type=int, default=[10, 30])
-    options = parser.parse_args()
+def main(options: argparse.Namespace) -> None:
     with np.load(options.descriptors, allow_pickle=False) as file:
         names = ("train", "query_in", "query_ood")
         train, near, far = (file[name].astype(np.float32) for name in names)
@@ -136,4 +138,4 @@ def main() -> None:
 
 
 if __name__ == "__main__":
-    main()
+    main(options)

@@ -170,7 +170,7 @@ def report(began: float, what: str) -> None:
 
 
 def main() -> None:
-    parser = argparse.ArgumentParser()
+    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("--seeds", type=int, default=3, help="of the training")
     parser.add_argument("--processes", type=int, default=2)
     arguments = parser.parse_args()

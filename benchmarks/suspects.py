@@ -11,9 +11,15 @@ errors (what `ltau weights` compares) and by their mean.
 
 from __future__ import annotations
 
+import argparse
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
+
+parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+parser.add_argument("--draws", type=int, default=10, help="of the atoms with wrong labels")
+if __name__ == "__main__":
+    options = parser.parse_args()  # before what takes long to import
 
 import ase.io
 import numpy as np
@@ -31,7 +37,7 @@ Array = npt.NDArray[Any]
 
 SAMPLE = Path(__file__).resolve().parent.parent / "sample_data"
 K = 30
-N_PLANTED, N_DRAWS = 10, 10
+N_PLANTED = 10
 NATOMS = 55
 
 
@@ -53,7 +59,7 @@ def plant(log: Array, rows: Array, wrong: Array, rng: np.random.Generator) -> Ar
     return planted
 
 
-def main() -> None:
+def main(n_draws: int) -> None:
     log, descriptors, forces = read()
     final = float(log[-1].mean())
     scaling = fit_scaling(
@@ -76,13 +82,13 @@ def main() -> None:
             others = leave_one_out(shards, points, own, None, K).expected_error
             yield name, robust_score(own, others)
 
-    print(f"{len(scaled):,} atoms, {N_PLANTED} with wrong labels, {N_DRAWS} draws, k = {K}\n")
+    print(f"{len(scaled):,} atoms, {N_PLANTED} with wrong labels, {n_draws} draws, k = {K}\n")
     print("| label wrong by | compared by | suspects without | found | among the first ten |")
     print("| --- | --- | --- | --- | --- |")
     alone = {name: int((score > OUTLIER).sum()) for name, score in scores(log)}
     for kind in ("2 x the final error", "4 x the final error", "force of the next frame"):
         found = {name: [0, 0] for name in alone}
-        for draw in range(N_DRAWS):
+        for draw in range(n_draws):
             rng = np.random.default_rng(draw)
             rows = rng.choice(len(scaled) - NATOMS, N_PLANTED, replace=False)
             wrong = np.linalg.norm(forces[rows] - forces[rows + NATOMS], axis=1)
@@ -92,10 +98,10 @@ def main() -> None:
                 found[name][0] += int((score[rows] > OUTLIER).sum())
                 found[name][1] += len(np.intersect1d(np.argsort(-score)[:N_PLANTED], rows))
         for name, (suspects, first) in found.items():
-            of = N_PLANTED * N_DRAWS
+            of = N_PLANTED * n_draws
             cells = [kind, name, str(alone[name]), f"{suspects} of {of}", f"{first} of {of}"]
             print("| " + " | ".join(cells) + " |", flush=True)
 
 
 if __name__ == "__main__":
-    main()
+    main(options.draws)

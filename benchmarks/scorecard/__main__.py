@@ -26,36 +26,35 @@ from concurrent.futures import ProcessPoolExecutor
 from multiprocessing import get_context
 from pathlib import Path
 
+ROOT = Path(__file__).resolve().parents[2]
+
+parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+parser.add_argument("sets", nargs="*", help="with --data: test sets, that to calibrate on first")
+parser.add_argument("--data", type=Path, help="a folder of yours instead of the test systems")
+parser.add_argument("--quick", action="store_true", help="the model of sample_data/")
+parser.add_argument(
+    "--packages", nargs="*", metavar="NAME",
+    help="train models of these packages, mace and metatrain (those with an environment)",
+)  # fmt: skip
+parser.add_argument(
+    "--development", action="store_true", help="the systems that the defaults were chosen on"
+)
+parser.add_argument("--cache", type=Path, default=ROOT / "build" / "scorecard")
+parser.add_argument("--output", type=Path, help="folder of the results (docs/, or the cache)")
+parser.add_argument("--splits", type=int, help="choices of the calibration frames (5; quick: 3)")
+parser.add_argument("--processes", type=int, default=2)
+if __name__ == "__main__":
+    chosen = parser.parse_args()  # before what takes long to import
+
 from scorecard.cases import seeds_in
 from scorecard.judge import Task, judge
 from scorecard.page import draw, write_csv, write_page
 
-ROOT = Path(__file__).resolve().parents[2]
 NETWORK = "sample network"
 
 
-def main() -> None:
+def main(chosen: argparse.Namespace) -> None:
     """Do all of it."""
-    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
-    parser.add_argument(
-        "sets", nargs="*", help="with --data: test sets, that to calibrate on first"
-    )
-    parser.add_argument("--data", type=Path, help="a folder of yours instead of the test systems")
-    parser.add_argument("--quick", action="store_true", help="the model of sample_data/")
-    parser.add_argument(
-        "--packages", nargs="*", metavar="NAME",
-        help="train models of these packages, mace and metatrain (those with an environment)",
-    )  # fmt: skip
-    parser.add_argument(
-        "--development", action="store_true", help="the systems that the defaults were chosen on"
-    )
-    parser.add_argument("--cache", type=Path, default=ROOT / "build" / "scorecard")
-    parser.add_argument("--output", type=Path, help="folder of the results (docs/, or the cache)")
-    parser.add_argument(
-        "--splits", type=int, help="choices of the calibration frames (5; quick: 3)"
-    )
-    parser.add_argument("--processes", type=int, default=2)
-    chosen = parser.parse_args()
     if chosen.quick:
         chosen.data = ROOT / "sample_data"
     splits = chosen.splits or (3 if chosen.quick else 5)
@@ -120,4 +119,4 @@ def packaged(
 
 
 if __name__ == "__main__":
-    main()
+    main(chosen)
