@@ -5,7 +5,6 @@ from __future__ import annotations
 import os
 import subprocess
 import sys
-import time
 
 import click
 import h5py
@@ -27,9 +26,10 @@ def test_help_is_fast_and_imports_nothing_heavy():
     assert out.stdout.splitlines()[-1] == "[]"
     times = []
     for _ in range(5):
-        began = time.perf_counter()
+        began = os.times()
         assert finish(start("--help")).code == 0
-        times.append(time.perf_counter() - began)
+        ended = os.times()  # of the processor, so that a busy machine can measure it too
+        times.append(sum(ended[2:4]) - sum(began[2:4]))
     assert min(times) < 0.3
 
 
