@@ -99,12 +99,12 @@ class DescribedSummary(TypedDict):
 class _ModelParameters(TypedDict):
     metric: Literal["euclidean", "cosine"]
     seed: Count
+    weighting: Literal["uniform", "inverse-distance"]
 
 
 class ModelParameters(_ModelParameters, total=False):
     """How a model was fitted."""
 
-    weighting: Literal["uniform", "inverse-distance"]
     origin: Origin
 
 
@@ -259,15 +259,12 @@ class HeldOut(TypedDict):
     quantiles: list[Quantile]
 
 
-class _CalibrationSummary(TypedDict):
-    k: Positive
-    heldout: HeldOut
-
-
-class CalibrationSummary(_CalibrationSummary, total=False):
+class CalibrationSummary(TypedDict):
     """What figures and ``ltau score`` read of a calibration."""
 
+    k: Positive
     cutoff: Annotated[float, Within(0)] | None
+    heldout: HeldOut
 
 
 def parse(text: Any, of: Any) -> Any:

@@ -11,17 +11,8 @@ import numpy.typing as npt
 from ltau_cli.artifacts.read import Artifact, damaged
 from ltau_cli.artifacts.write import ArtifactWriter
 from ltau_cli.core.calibration.maps import FEATURES, ErrorMap, Floats, Rows
-from ltau_cli.core.calibration.model import (
-    GROUP_MEAN,
-    RATIO_LEVELS,
-    Calibration,
-    Cells,
-    Predictor,
-)
+from ltau_cli.core.calibration.model import RATIO_LEVELS, Calibration, Cells, Predictor
 from ltau_cli.core.calibration.predicted import Predicted
-
-FEATURES_OF_OLD = (4, 6)  # of format version 1 and 2
-BASELINES = ("constant", "neighbor distance", GROUP_MEAN)  # of version 1 and 2, in this order
 
 
 class CalibrationFile(Artifact):
@@ -41,52 +32,18 @@ class CalibrationFile(Artifact):
 
     def predicted(self) -> Predicted:
         """Return the calibrated error distributions of the held-out rows."""
-        calibration, mean = self.calibration(), self.read("heldout_calibrated_error")
+        calibration = self.calibration()
         own = calibration.predictor
-        spread = self.read("heldout_spread") if self.has("heldout_spread") else np.zeros(len(mean))
         return Predicted(
-            mean.astype(np.float64), spread.astype(np.float64), self.read("heldout_cell"),
+            self.read("heldout_calibrated_error").astype(np.float64),
+            self.read("heldout_spread").astype(np.float64),
+            self.read("heldout_cell"),
             own.ratio_quantiles, RATIO_LEVELS, own.bound_ratio, calibration.levels,
         )  # fmt: skip
 
     def calibrated_uncertainty(self) -> Floats:
         """Return P(error > threshold) of the held-out rows, (n_heldout, n_thresholds) float64."""
-        name = "heldout_calibrated_uncertainty"
-        if self.has(name):
-            return self.read(name).astype(np.float64)
-        return self.predicted().exceedance(self.read("thresholds"))  # format version 1
-
-    def fitted_on(self) -> FittedOn:
-        """Return which rows were fitted on."""
-        return FittedOn(
-            self.read("fit_hash") if self.has("fit_hash") else None, self._rows_of_files()
-        )
-
-    def _rows_of_files(self) -> list[tuple[dict[str, Any], npt.NDArray[np.int64]]]:
-        self.input("descriptors")  # there is one at least
-        rows, start, found = self.read("fit_row"), 0, []
-        for record in self.inputs:
-            if record["role"] == "descriptors":
-                stop = start + record["rows"]
-                found.append((record, rows[(rows >= start) & (rows < stop)] - start))
-                start = stop
-        return found
-
-
-@dataclass(frozen=True)
-class FittedOn:
-    """Rows that a calibration was fitted on.
-
-    Attributes
-    ----------
-    hashes : (n,) int64 or None
-        Of their descriptors, increasing; None in files of an older ltau.
-    files : list of (dict, (m,) int64)
-        The record of each file that was scored, and its rows.
-    """
-
-    hashes: npt.NDArray[np.int64] | None
-    files: list[tuple[dict[str, Any], npt.NDArray[np.int64]]]
+        return self.read("heldout_calibrated_uncertainty").astype(np.float64)
 
 
 @dataclass(frozen=True)
@@ -119,7 +76,7 @@ def write_calibration(
     writer: ArtifactWriter,
     calibration: Calibration,
     fit_row: npt.NDArray[np.int64],
-    fit_hash: npt.NDArray[np.int64] | None,
+    fit_hash: npt.NDArray[np.int64],
     checked: CheckedRows,
 ) -> None:
     """Write the maps, the rows they were fitted on, and those they were checked on."""
@@ -129,8 +86,7 @@ def write_calibration(
     writer.put("thresholds", calibration.thresholds)
     writer.put("threshold_scale", calibration.threshold_scale)
     writer.put("fit_row", fit_row, compress=True)
-    if fit_hash is not None:
-        writer.put("fit_hash", np.unique(fit_hash))
+    writer.put("fit_hash", np.unique(fit_hash))
     writer.put("heldout_row", checked.row, compress=True)
     writer.put("heldout_true_error", checked.true_error)
     writer.put("heldout_expected_error", checked.rows.expected_error)
@@ -186,51 +142,31 @@ def read_calibration(artifact: Artifact, prefix: str = "") -> Calibration:
         return artifact.read(prefix + name) if there else np.asarray(missing)
 
     features = (*FEATURES, *read("user_features").tolist())
-    n_features = len(read("feature_floors"))
-    # version 1 has none of the features that bend the law, version 2 no last epoch
-    missing = len(features) - n_features
-    certain = np.zeros((n_features, n_features))
-
-    def error_map(coefficients: Floats, knots: Floats, center: Floats, doubt: Floats) -> ErrorMap:
-        return ErrorMap(
-            np.pad(coefficients, (0, missing)), knots,
-            np.pad(read("feature_floors"), (0, missing), constant_values=1),
-            np.pad(center, (0, missing)), np.pad(doubt, (0, missing)), features,
-        )  # fmt: skip
-
+    floors = read("feature_floors")
     coefficients = read("baselines/coefficients")
-    n_baselines = len(BASELINES) if len(read("groups")) else len(BASELINES) - 1
-    names = read("baselines/names", BASELINES[:n_baselines]).tolist()
-    center = read("baselines/exponent_center", np.zeros((len(names), n_features)))
-    doubt = read("baselines/exponent_covariance", np.zeros((len(names), n_features, n_features)))
+    center, doubt = read("baselines/exponent_center"), read("baselines/exponent_covariance")
     plain = prefix == ""
     cells = Cells(read("bound_groups"), read("distance_edges"))
     sizes = {
-        "coefficients": n_features + 1,
-        "baselines/coefficients": len(names),
+        "feature_floors": len(features),
+        "coefficients": len(features) + 1,
         "bound_ratio": (len(cells.groups) + 1) * cells.n_bins,
         "group_error": len(read("groups")) + 1,
     }
     for name, size in sizes.items():
         if len(read(name)) != size:
             raise damaged(artifact.path, f"dataset {prefix}{name} has size {len(read(name))}")
-    old = artifact.attributes["format_version"] < 3
-    if (
-        n_features not in (FEATURES_OF_OLD if old else (len(features),))
-        or coefficients.shape[1] != n_features + 1
-    ):
-        raise damaged(artifact.path, f"dataset {prefix}feature_floors has size {n_features}")
     bounds, quantiles = read("baselines/bound_ratio"), read("baselines/ratio_quantiles")
     baselines = {
         name: Predictor(
-            error_map(coefficients[i], np.zeros((2, 0)), center[i], doubt[i]),
+            ErrorMap(coefficients[i], np.zeros((2, 0)), floors, center[i], doubt[i], features),
             bounds[i : i + 1], quantiles[i : i + 1],
         )
-        for i, name in enumerate(names)
+        for i, name in enumerate(read("baselines/names").tolist())
     }  # fmt: skip
     if quantiles.shape[1] != len(RATIO_LEVELS):
         raise damaged(artifact.path, f"its ratio_quantiles are not {len(RATIO_LEVELS)} levels")
-    draws = read("draws", np.zeros((0, 4)))
+    draws = read("draws")
     if draws.shape[1] != 4:
         raise damaged(artifact.path, f"dataset {prefix}draws has {draws.shape[1]} columns, not 4")
     levels = artifact.read("levels")
@@ -244,11 +180,13 @@ def read_calibration(artifact: Artifact, prefix: str = "") -> Calibration:
         cells=cells,
         draws=draws,
         predictor=Predictor(
-            error_map(
+            ErrorMap(
                 read("coefficients"),
                 read("knots", np.zeros((2, 0))),
-                read("exponent_center", certain[0]),
-                read("exponent_covariance", certain),
+                floors,
+                read("exponent_center"),
+                read("exponent_covariance"),
+                features,
             ),
             read("bound_ratio"),
             read("ratio_quantiles"),

@@ -20,17 +20,15 @@ from ltau_cli.core.compile import is_compiled
 from ltau_cli.core.scoring import Model
 from ltau_cli.core.search import graph
 from ltau_cli.core.search import neighbors as nn
-from ltau_cli.core.search.cells import CELL_ARRAYS, CellSearcher, ExactSearcher, build_cells
+from ltau_cli.core.search.cells import CELL_ARRAYS, CellSearcher, ExactSearcher
 from ltau_cli.core.search.points import Points
 from ltau_cli.core.search.scaling import Scaling
 from ltau_cli.core.search.shards import OneShard, Shard, Shards
-from ltau_cli.core.threads import available_threads
 from ltau_cli.errors import ArtifactError
 
 log = logging.getLogger("ltau")
 
 NEVER_LOGGED = -1  # point of a sample without a logged error
-CELLS_SINCE = 3  # format version
 COMPILE_SECONDS = 20
 SLAB_BYTES = 4 << 20  # of counts, read at a time
 ReadRows = Callable[[str, int | None, int | None], npt.NDArray[Any]]
@@ -75,9 +73,7 @@ class ModelFile(Artifact):
             counts=_counts_in_file(self) if sharded else self.read("counts"),
             mean_error=self.read("mean_error"),
             max_error=self.read("max_error"),
-            last_epoch_error=self.read("last_epoch_error")
-            if self.has("last_epoch_error")
-            else None,
+            last_epoch_error=self.read("last_epoch_error"),
             uncertainty=self.read("uncertainty"),
             multiplicity=multiplicity,
             shards=_open_shards(self),
@@ -88,15 +84,12 @@ class ModelFile(Artifact):
             ),
             points=Points(np.zeros(0, dtype=np.int64), point[logged], multiplicity),
             loo_distance=loo_distance[logged],
-            loo_share=self._loo_share(logged) if self.has("loo_share") else None,
+            loo_share=lambda k: self.read("loo_share", k - 1, k)[0][logged],
             loo_group=self.read("loo_group")[logged] if self.has("loo_group") else None,
             k=k,
-            weighting=self.parameters.get("weighting", "uniform"),
+            weighting=self.parameters["weighting"],
             fingerprint=self.model_fingerprint or "",
         )
-
-    def _loo_share(self, logged: npt.NDArray[np.bool_]) -> Callable[[int], npt.NDArray[np.float16]]:
-        return lambda k: self.read("loo_share", k - 1, k)[0][logged]
 
     def of_samples(self, values: npt.NDArray[Any]) -> npt.NDArray[np.float64]:
         """Spread values of the points, (n_points,), over the samples; NaN where never logged."""
@@ -121,9 +114,9 @@ def load_model(path: str | os.PathLike[str]) -> Model:
                 hint="score with ltau score, or open it: open_artifact(path) and .load()",
             )
         model = artifact.load()
-        if artifact.has("loo_share"):  # of which a model with its file open reads one row
-            share = artifact.read("loo_share")[:, artifact.read("point") >= 0]
-            model.loo_share = lambda k: share[k - 1]
+        # of which a model with its file open reads one row
+        share = artifact.read("loo_share")[:, artifact.read("point") >= 0]
+        model.loo_share = lambda k: share[k - 1]
         return model
 
 
@@ -283,9 +276,6 @@ def _open_shards(artifact: ModelFile) -> Shards:
         width = artifact.sizes["d_search"]
         return StoredShards(artifact.read, start, indexes, width=width)
     descriptors = artifact.read("descriptors")
-    if index["kind"] == "exact" and artifact.attributes["format_version"] < CELLS_SINCE:
-        cells = build_cells(descriptors, threads=available_threads())
-        return OneShard(descriptors, CellSearcher(descriptors, cells))  # the same neighbors, sooner
     try:
         searcher = _wake_searcher(artifact.read, None, index, descriptors)
     except ValueError as error:

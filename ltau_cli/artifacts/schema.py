@@ -269,7 +269,7 @@ ERRORS = ArtifactSpec(
 
 MODEL = ArtifactSpec(
     kind="model",
-    version=3,
+    version=1,
     description="Error CDFs of the training set and the search structure over its descriptors.",
     made_by="fit",
     parameters=attributes.ModelParameters,
@@ -335,9 +335,9 @@ MODEL = ArtifactSpec(
         DatasetSpec(
             "loo_share", ("n_neighbors", "n_samples"), "float16", ONE,
             "mean distance to the nearest 1, 2, ... k of them over `loo_distance`: the reference "
-            "of a smaller k; NaN if never logged", required=False, nan=True, rules=FROM_0,
+            "of a smaller k; NaN if never logged", nan=True, rules=FROM_0,
         ),
-        _optional(
+        DatasetSpec(
             "last_epoch_error", _POINT, "float32", ERROR_UNITS,
             "mean of the last logged errors of the point's samples", rules=FROM_0,
         ),
@@ -363,8 +363,7 @@ _MAPS = (
         "calibrated error = exp(coefficients[0]) * product of each feature to the power of its "
         "coefficient; features: expected error, relative distance, geometric mean of the "
         "structure's relative distances, neighbor distance, the third and the second again with a "
-        "floor where the law bends (not in version 1), expected error of the last epoch (not in "
-        "version 2), and `user_features`",
+        "floor where the law bends, expected error of the last epoch, and `user_features`",
     ),
     _optional(
         "user_features", ("n_user_features",), "label", ONE, "names of the user's own features",
@@ -373,18 +372,18 @@ _MAPS = (
         "feature_floors", ("n_features",), "float64", ONE,
         "features below these count as these, each in its own units", rules=(Above(0),),
     ),
-    _optional(
+    DatasetSpec(
         "exponent_center", ("n_features",), "float64", ONE,
         "mean logarithm of each feature over the rows that were fitted on",
         rules=(Within(-1e3, 1e3),),
     ),
-    _optional(
+    DatasetSpec(
         "exponent_covariance", ("n_features", "n_features"), "float64", ONE,
         "covariance of the exponents: with the features x of a row as logarithms, less their "
         "center, the spread of its calibrated error is s = sqrt(x' covariance x)",
         rules=(Within(-1e6, 1e6), Covariance()),
     ),
-    _optional(
+    DatasetSpec(
         "draws", ("n_draws", "four"), "float64", ONE,
         "what was fitted on, by structure, cluster or row: geometric mean of the relative distance "
         "and of the expected error, largest relative distance, and how many of them this one "
@@ -421,16 +420,12 @@ _MAPS = (
         "group_error", ("n_groups+1",), "float64", ERROR_UNITS,
         "mean true error of each group, then of all rows", rules=FROM_0,
     ),
-    _optional(
-        "baselines/names", ("n_baselines",), "label", ONE,
-        "names of the baselines; in version 2 constant, neighbor distance and, with groups, group "
-        "mean",
-    ),
-    _optional(
+    DatasetSpec("baselines/names", ("n_baselines",), "label", ONE, "names of the baselines"),
+    DatasetSpec(
         "baselines/exponent_center", ("n_baselines", "n_features"), "float64", ONE,
         "as `exponent_center`", rules=(Within(-1e3, 1e3),),
     ),
-    _optional(
+    DatasetSpec(
         "baselines/exponent_covariance", ("n_baselines", "n_features", "n_features"), "float64",
         ONE, "as `exponent_covariance`", rules=(Within(-1e6, 1e6), Covariance()),
     ),
@@ -461,7 +456,7 @@ def _rows_of_the_whole(
 
 SCORES = ArtifactSpec(
     kind="scores",
-    version=3,
+    version=1,
     description="Uncertainty of new predictions.",
     made_by="score",
     parameters=attributes.ScoresParameters,
@@ -501,15 +496,15 @@ SCORES = ArtifactSpec(
             "share of training samples at least as far from their neighbors; small: out of domain",
             rules=SHARES,
         ),
-        _optional(
+        DatasetSpec(
             "in_training", _QUERY, "bool", ONE,
             "rows whose descriptors are those of a training sample",
         ),
-        _optional(
+        DatasetSpec(
             "row_hash", _QUERY, "int64", ONE,
             "hash of the row's descriptors, which are known again in any file by it", rules=FROM_0,
         ),
-        _optional(
+        DatasetSpec(
             "last_epoch_error", _QUERY, "float32", ERROR_UNITS,
             "mean of the last logged errors of the k nearest training samples", rules=FROM_0,
         ),
@@ -636,7 +631,7 @@ SCORES = ArtifactSpec(
 
 CALIBRATION = ArtifactSpec(
     kind="calibration",
-    version=3,
+    version=1,
     description="Fitted maps from predicted to observed errors, and how well they hold.",
     made_by="calibrate",
     parameters=attributes.CalibrationParameters,
@@ -660,11 +655,9 @@ CALIBRATION = ArtifactSpec(
             "fit_row", ("n_fit",), "int64", ONE, "rows of the scores used for the fit",
             rules=SORTED,
         ),
-        _optional(
+        DatasetSpec(
             "fit_hash", ("n_fit_hashes",), "int64", ONE,
-            "hashes of the descriptors of these rows; without it (an older ltau) rows are known "
-            "again by their file",
-            rules=SORTED,
+            "hashes of the descriptors of these rows, which are known again by it", rules=SORTED,
         ),
         DatasetSpec(
             "heldout_row", _HELD, "int64", ONE, "rows that the fit did not see",
@@ -686,7 +679,7 @@ CALIBRATION = ArtifactSpec(
             rules=FROM_0,
         ),
         _optional("heldout_group", _HELD, "label", ONE, "their groups, such as species"),
-        _optional(
+        DatasetSpec(
             "heldout_spread", _HELD, "float32", ONE,
             "standard deviation of the logarithms of their calibrated errors", rules=FROM_0,
         ),
@@ -698,7 +691,7 @@ CALIBRATION = ArtifactSpec(
             "heldout_uncertainty", ("n_heldout", "n_thresholds"), "float32", ONE,
             "their uncertainties", rules=SHARES,
         ),
-        _optional(
+        DatasetSpec(
             "heldout_calibrated_uncertainty", ("n_heldout", "n_thresholds"), "float32", ONE,
             "their uncertainties as scores with this calibration have them", rules=SHARES,
         ),

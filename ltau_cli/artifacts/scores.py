@@ -184,7 +184,7 @@ class Header:
         """Return the summary of no rows yet."""
         of_whole = self.parameters.get("shard", {"n_structures": self.n_structures})
         likeness = None
-        if self.calibration is not None and len(self.calibration.draws):
+        if self.calibration is not None:
             likeness = Likeness(self.calibration, of_whole["n_structures"])
         return Summary(
             self.n,
@@ -205,8 +205,6 @@ def row_dtype(scorer: Scorer) -> np.dtype[Any]:
     }
     scaled = scorer.threshold_scale is not None
     optional = (
-        "in_training", "row_hash",
-        *("last_epoch_error",) * (scorer.model.last_epoch_error is not None),
         *("calibrated_uncertainty",) * scaled, *("cdf",) * scorer.with_cdf,
     )  # fmt: skip
     return np.dtype([

@@ -35,8 +35,8 @@ class Model:
     counts : (n_points, n_edges + 1) unsigned int, or callable
         Or ``counts(points)`` reads those of some points, whose numbers increase.
     mean_error, max_error : (n_points,) float32
-    last_epoch_error : (n_points,) float32 or None
-        Mean of the last logged errors; None in files of an older ltau.
+    last_epoch_error : (n_points,) float32
+        Mean of the last logged errors.
     uncertainty : (n_points, n_thresholds) float32
     multiplicity : (n_points,) int64
     shards : Shards
@@ -47,7 +47,7 @@ class Model:
         Which sample belongs to which point.
     loo_distance : (n_samples,) float32
         Leave-one-out neighbor distances for ``k`` neighbors.
-    loo_share : callable or None
+    loo_share : callable
         ``loo_share(k)`` gives the mean leave-one-out distances to k neighbors over those to
         ``self.k``, (n_samples,) float16, for every k up to ``self.k``.
     loo_group : (n_samples,) int64 or None
@@ -63,14 +63,14 @@ class Model:
     counts: npt.NDArray[np.unsignedinteger] | RowReader
     mean_error: npt.NDArray[np.float32]
     max_error: npt.NDArray[np.float32]
-    last_epoch_error: npt.NDArray[np.float32] | None
+    last_epoch_error: npt.NDArray[np.float32]
     uncertainty: npt.NDArray[np.float32]
     multiplicity: npt.NDArray[np.int64]
     shards: Shards
     scaling: Scaling
     points: Points
     loo_distance: npt.NDArray[np.float32]
-    loo_share: Callable[[int], npt.NDArray[np.float16]] | None
+    loo_share: Callable[[int], npt.NDArray[np.float16]]
     loo_group: npt.NDArray[np.int64] | None
     k: int
     weighting: Weighting
@@ -91,12 +91,6 @@ class Model:
         """
         if k == self.k:
             return self.loo_distance
-        if self.loo_share is None:
-            raise UsageError(
-                f"-k {k}: the model is of an older ltau, which kept the leave-one-out distances "
-                f"to {self.k} neighbors only",
-                hint=f"use -k {self.k}, or fit again: then every -k up to that of fit works",
-            )
         if not 1 <= k <= self.k:
             raise UsageError(
                 f"-k {k}: the model has leave-one-out distances to at most {self.k} neighbors, "
@@ -152,9 +146,8 @@ class Scorer:
         self.floor = distance_floor(self.rounding, self.loo_distance)
         total = np.bincount(model.points.of_sample, weights=self.loo_distance)
         own_distance = (total / model.multiplicity).astype(np.float32)
-        last = () if model.last_epoch_error is None else (model.last_epoch_error[:, None],)
-        self._exact = np.concatenate(
-            [model.mean_error[:, None], own_distance[:, None], model.uncertainty, *last], axis=1
+        self._exact = np.column_stack(
+            [model.mean_error, own_distance, model.uncertainty, model.last_epoch_error]
         )
         self._reference = np.sort(self.loo_distance)
 
@@ -211,9 +204,8 @@ class Scorer:
             "relative_distance": relative_distance(distance, means[:, 1], self.floor),
             "ood_pvalue": ood_pvalue(distance, self._reference),
             "in_training": in_training,
+            "last_epoch_error": means[:, -1],
         }
-        if model.last_epoch_error is not None:
-            result["last_epoch_error"] = means[:, -1]
         if self.threshold_scale is not None:
             result["calibrated_uncertainty"] = mixture.above[:, len(self.thresholds) :]
         if self.with_cdf:

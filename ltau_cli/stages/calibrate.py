@@ -229,8 +229,7 @@ class _Known:
         Error units.
     cdf : StoredCdf
         Without rows, unless ``--method threshold`` needs it.
-    row_hash : (n,) int64 or None
-        None in scores of an older ltau.
+    row_hash : (n,) int64
     in_training : (n,) bool
         Rows whose descriptors are those of a training sample.
     n_structures : int or None
@@ -242,7 +241,7 @@ class _Known:
     uncertainty: Floats
     quantiles: Floats
     cdf: StoredCdf
-    row_hash: npt.NDArray[np.int64] | None
+    row_hash: npt.NDArray[np.int64]
     in_training: npt.NDArray[np.bool_]
     n_structures: int | None
 
@@ -260,7 +259,7 @@ class _Known:
             uncertainty=self.uncertainty[rows],
             quantiles=self.quantiles[rows],
             cdf=self.cdf.take(rows),
-            row_hash=None if self.row_hash is None else self.row_hash[rows],
+            row_hash=self.row_hash[rows],
             in_training=self.in_training[rows],
         )
 
@@ -312,10 +311,8 @@ def _read_set(
         cdf=StoredCdf(artifact.read("cdf_edges"), artifact.read("cdf"))
         if by_threshold
         else StoredCdf.without(len(rows)),
-        row_hash=artifact.read("row_hash") if artifact.has("row_hash") else None,
-        in_training=artifact.read("in_training")
-        if artifact.has("in_training")
-        else np.zeros(len(rows), dtype=bool),
+        row_hash=artifact.read("row_hash"),
+        in_training=artifact.read("in_training"),
         n_structures=None if rows.structure is None else len(np.unique(rows.structure)),
     )
 
@@ -354,7 +351,6 @@ def _join(sets: Sequence[_Known]) -> _Known:
     if len(sets) == 1:
         return sets[0]
     counts = [one.n_structures for one in sets]
-    hashes = [one.row_hash for one in sets if one.row_hash is not None]
     return _Known(
         artifact=sets[0].artifact,
         rows=join_rows([one.rows for one in sets]),
@@ -362,7 +358,7 @@ def _join(sets: Sequence[_Known]) -> _Known:
         uncertainty=np.concatenate([one.uncertainty for one in sets]),
         quantiles=np.concatenate([one.quantiles for one in sets]),
         cdf=StoredCdf(sets[0].cdf.edges, np.concatenate([one.cdf.values for one in sets])),
-        row_hash=np.concatenate(hashes) if len(hashes) == len(sets) else None,
+        row_hash=np.concatenate([one.row_hash for one in sets]),
         in_training=np.concatenate([one.in_training for one in sets]),
         n_structures=None if None in counts else sum(filter(None, counts)),
     )

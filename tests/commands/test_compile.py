@@ -57,23 +57,6 @@ def test_a_larger_k_is_refused(fit, pipeline, tmp_path, ltau):
     assert "fit again with -k 8" in result.err
 
 
-def test_a_model_of_an_older_ltau_still_scores(fit, pipeline, tmp_path, ltau):
-    """Version 2 had exact search without cells, and no leave-one-out distances to a smaller k."""
-    new, old = fit("new.h5", "-k", 9, "--index", "exact"), tmp_path / "old.h5"
-    old.write_bytes(new.read_bytes())
-    with h5py.File(old, "r+") as file:
-        file.attrs["format_version"] = 2
-        del file["loo_share"]
-    words = ("score", pipeline.descriptors)
-    for model, scores in ((new, "new-s.h5"), (old, "old-s.h5")):
-        assert ltau(*words, "-m", model, "-o", tmp_path / scores).code == 0
-    with h5py.File(tmp_path / "new-s.h5") as one, h5py.File(tmp_path / "old-s.h5") as other:
-        np.testing.assert_array_equal(one["neighbor_distance"], other["neighbor_distance"])
-    result = ltau(*words, "-m", old, "-k", 5, "-o", tmp_path / "s.h5")
-    assert result.code == 2
-    assert "older ltau" in result.err
-
-
 def test_damaged_cells_are_named(pipeline, tmp_path, ltau):
     path = tmp_path / "m.h5"
     path.write_bytes(pipeline.model.read_bytes())

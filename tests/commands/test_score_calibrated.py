@@ -5,7 +5,6 @@ from __future__ import annotations
 import csv
 import io
 import json
-import shutil
 import signal
 import time
 
@@ -395,17 +394,6 @@ def test_calibration_rows_are_known_again_by_content(form, pipeline, tmp_path, l
         words += ["-m", pipeline.model, "--calibration", pipeline.calibration]
         assert ltau("score", path, *words, "-f", "-o", out).code == 0
         same(contents(out)["in_calibration"], expected[part])
-
-
-def test_files_of_an_older_ltau_are_known_by_their_file(pipeline, tmp_path, ltau):
-    """A calibration without hashes."""
-    old, out = tmp_path / "c.h5", tmp_path / "s.h5"
-    shutil.copy(pipeline.calibration, old)
-    with h5py.File(old, "a") as file:
-        del file["fit_hash"]
-    words = ("-m", pipeline.model, "--natoms", pipeline.natoms, "--calibration", old)
-    assert ltau("score", pipeline.descriptors, *words, "-o", out).code == 0
-    same(contents(out)["in_calibration"], contents(pipeline.calibrated)["in_calibration"])
 
 
 def test_the_threshold_is_scaled_on_request(pipeline, tmp_path, ltau):

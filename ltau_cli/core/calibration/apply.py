@@ -76,7 +76,6 @@ def rows_of(
 
     ``feature_names`` are those of the columns of ``features``.
     """
-    last = block.get("last_epoch_error")
     return Rows(
         expected_error=block["expected_error"].astype(np.float64),
         relative_distance=block["relative_distance"].astype(np.float64),
@@ -84,7 +83,7 @@ def rows_of(
         structure_distance=structure_distance,
         structure=block.get("structure"),
         group=block.get("group"),
-        last_epoch_error=None if last is None else last.astype(np.float64),
+        last_epoch_error=block["last_epoch_error"].astype(np.float64),
         own={
             name: block["features"][:, i].astype(np.float64) for i, name in enumerate(feature_names)
         },

@@ -82,8 +82,7 @@ class Calibration:
         Coverage levels of the bounds.
     cells : Cells
     draws : (n, 4) float64
-        What was fitted on, see :func:`ltau_cli.core.calibration.support.describe_draws`; empty in
-        files of an older ltau.
+        What was fitted on, see :func:`ltau_cli.core.calibration.support.describe_draws`.
     predictor : Predictor
     baselines : dict of str to Predictor
         ``constant``, ``neighbor distance`` and, with groups, ``group mean``, which the method must

@@ -10,7 +10,7 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
-from ltau_cli.artifacts.calibration import CalibrationFile, FittedOn
+from ltau_cli.artifacts.calibration import CalibrationFile
 from ltau_cli.artifacts.read import open_artifact
 from ltau_cli.artifacts.scores import in_order
 from ltau_cli.core.calibration.apply import Calibrator
@@ -87,8 +87,8 @@ def load_calibration(
     model_path: Path,
     k: int,
     thresholds: npt.NDArray[np.float64],
-) -> tuple[Calibrator | None, FittedOn | None, float | None]:
-    """Read the maps, which rows of which descriptors they were fitted on, and their cutoff."""
+) -> tuple[Calibrator | None, npt.NDArray[np.int64] | None, float | None]:
+    """Read the maps, the hashes of the rows that they were fitted on, and their cutoff."""
     path = settings.calibration
     if path is None:
         return None, None, None
@@ -111,10 +111,10 @@ def load_calibration(
                 LtauWarning,
                 stacklevel=2,
             )
-        cutoff = artifact.summary.get("cutoff")
+        cutoff = artifact.summary["cutoff"]
         if None not in (cutoff, settings.cutoff) and cutoff != settings.cutoff:
             raise UsageError(
                 f"{path} was fitted on scores with --cutoff {cutoff:g}, not {settings.cutoff:g}",
                 hint="leave out --cutoff, or calibrate again",
             )
-        return Calibrator(calibration, thresholds), artifact.fitted_on(), cutoff
+        return Calibrator(calibration, thresholds), artifact.read("fit_hash"), cutoff

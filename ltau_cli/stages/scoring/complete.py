@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Iterator, Mapping
+from collections.abc import Iterable, Iterator
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -74,7 +74,7 @@ def complete(
 def _with_labels(
     parts: Iterable[npt.NDArray[Any]], work: Work, local: npt.NDArray[np.float32] | None
 ) -> Iterator[Block]:
-    used = _find_used(work)
+    fit_hash = work.shared.fit_hash
     start = work.header.first
     for rows in parts:
         stop = start + len(rows)
@@ -86,28 +86,7 @@ def _with_labels(
             block["local_distance"] = local[start - work.header.first : stop - work.header.first]
         if work.features.shape[1]:
             block["features"] = work.features[start:stop]
-        if used is not None:
-            block["in_calibration"] = used(start, block["row_hash"])
+        if fit_hash is not None:
+            block["in_calibration"] = np.isin(block["row_hash"], fit_hash)
         yield block
         start = stop
-
-
-def _find_used(
-    work: Work,
-) -> Callable[[int, npt.NDArray[np.int64]], npt.NDArray[np.bool_]] | None:
-    """Tell, from their first row and their hashes, which rows the calibration was fitted on."""
-    fitted = work.shared.fitted_on
-    if fitted is None:
-        return None
-    known = fitted.hashes
-    if known is not None:
-        return lambda _, hashes: np.isin(hashes, known)
-    own = work.inputs()[0]
-    same = [rows for record, rows in fitted.files if _same_rows(own, record)]
-    used = np.concatenate([np.zeros(0, dtype=np.int64), *same])
-    return lambda start, hashes: np.isin(np.arange(start, start + len(hashes)), used)
-
-
-def _same_rows(one: Mapping[str, Any], other: Mapping[str, Any]) -> bool:
-    """Whether two input records name the same rows of the same file."""
-    return all(one.get(name) == other.get(name) for name in ("sha256", "key", "rows"))

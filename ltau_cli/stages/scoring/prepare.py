@@ -12,7 +12,7 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
-from ltau_cli.artifacts.calibration import FittedOn, to_datasets
+from ltau_cli.artifacts.calibration import to_datasets
 from ltau_cli.artifacts.described import check_origin, find_origin
 from ltau_cli.artifacts.model import ModelFile, announce_compilation
 from ltau_cli.artifacts.provenance import Hasher
@@ -48,7 +48,7 @@ def prepare(
 ) -> Shared:
     """Read the model and the calibration."""
     announce_compilation()
-    scorer, calibrator, fitted_on, calibrated = make_scorer(artifact, settings, threads)
+    scorer, calibrator, fit_hash, calibrated = make_scorer(artifact, settings, threads)
     rows = settings.block_rows or scorer.model.shards.rows
     return Shared(
         artifact.path,
@@ -58,7 +58,7 @@ def prepare(
         artifact.units,
         hasher,
         calibrator,
-        fitted_on,
+        fit_hash,
         calibrated or settings.cutoff or DEFAULT_CUTOFF,
         calibrated is not None,
         cluster,
@@ -67,12 +67,12 @@ def prepare(
 
 def make_scorer(
     artifact: ModelFile, settings: ScoreSettings, threads: int
-) -> tuple[Scorer, Calibrator | None, FittedOn | None, float | None]:
+) -> tuple[Scorer, Calibrator | None, npt.NDArray[np.int64] | None, float | None]:
     """Load the model, and the calibration with what :func:`load_calibration` says of it."""
     fitted = artifact.load()
     k = _check_k(settings.k, fitted, artifact.path)
     limits = np.array(sorted(set(settings.thresholds)) or fitted.thresholds, dtype=np.float64)
-    calibrator, fitted_on, calibrated = load_calibration(settings, fitted, artifact.path, k, limits)
+    calibrator, fit_hash, calibrated = load_calibration(settings, fitted, artifact.path, k, limits)
     scorer = Scorer(
         fitted,
         k=k,
@@ -82,7 +82,7 @@ def make_scorer(
         with_cdf=settings.with_cdf,
         threads=threads,
     )
-    return scorer, calibrator, fitted_on, calibrated
+    return scorer, calibrator, fit_hash, calibrated
 
 
 def check_input(job: Job, model: ModelFile, part: tuple[int, int] | None) -> None:

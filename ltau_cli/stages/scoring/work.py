@@ -11,7 +11,6 @@ import numpy as np
 import numpy.typing as npt
 
 from ltau_cli import __version__
-from ltau_cli.artifacts.calibration import FittedOn
 from ltau_cli.artifacts.parts import stamps_of
 from ltau_cli.artifacts.provenance import Hasher
 from ltau_cli.artifacts.scores import Header
@@ -64,7 +63,7 @@ class Shared:
     units: str
     hasher: Hasher  # of the model and the calibration
     calibrator: Calibrator | None
-    fitted_on: FittedOn | None
+    fit_hash: npt.NDArray[np.int64] | None  # of the rows that the calibration was fitted on
     cutoff: float  # Å, where there are frames
     local: bool  # whether the calibration is of scores with frames
     cluster: Cluster | None
