@@ -140,7 +140,7 @@ def read_set(folder: Path, name: str, path: Path) -> Scored:
     true_error = read_errors(folder, name)
     with open_artifact(path, ScoresFile) as artifact, Hasher() as hasher:
         return Scored(
-            read_rows(artifact, TrueErrors(true_error), None, hasher),
+            read_rows(artifact, TrueErrors(true_error), None, None, hasher),
             true_error,
             artifact.read("uncertainty").astype(np.float64),
             artifact.read("quantiles").astype(np.float64),

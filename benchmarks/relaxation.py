@@ -200,7 +200,7 @@ def fit(sample: Any, folder: Path, models: list[Any], sets: dict[str, list[Atoms
                  "--threads", "1", *options)  # fmt: skip
     run_ltau("score", files["validation.npy"], "--model", files["model.h5"], "--natoms",
              files["natoms.npy"], "-o", files["validation.h5"], "--threads", "1", "-f")  # fmt: skip
-    run_ltau("calibrate", files["validation.h5"], files["true.npy"], "--cluster",
+    run_ltau("calibrate", files["validation.h5"], files["true.npy"], "--draws",
              files["clusters.npy"], "--fit-fraction", "0.9", "-o", files["calibration.h5"],
              "-f")  # fmt: skip
 

@@ -385,7 +385,7 @@ _MAPS = (
     ),
     DatasetSpec(
         "draws", ("n_draws", "four"), "float64", ONE,
-        "what was fitted on, by structure, cluster or row: geometric mean of the relative distance "
+        "what was fitted on, by draw, structure or row: geometric mean of the relative distance "
         "and of the expected error, largest relative distance, and how many of them this one "
         "stands for", rules=(Above(0),),
     ),

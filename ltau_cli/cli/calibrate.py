@@ -36,12 +36,11 @@ if TYPE_CHECKING:
     "one label per row.",
 )
 @click.option(
-    "--cluster",
-    "clusters",
+    "--draws",
     multiple=True,
     metavar="FILE",
     help="Which rows, or structures, were drawn together, such as those of one trajectory: one "
-    "label each. A cluster then counts once in the bounds. Once for each set, in their order.",
+    "label each. They then count once in the bounds. Once for each set, in their order.",
 )
 @click.option(
     "--distance-bins",

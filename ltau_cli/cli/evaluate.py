@@ -27,6 +27,12 @@ if TYPE_CHECKING:
     help="Labels of the rows of one set.  [default: those in the scores]",
 )
 @click.option(
+    "--draws",
+    metavar="FILE",
+    help="Which rows, or structures, of one set were drawn together, such as those of one "
+    "trajectory: one label each, for the interval of the rank correlation.",
+)
+@click.option(
     "--by",
     type=click.Choice(["group", "distance"]),
     help="Also show the metrics of each group, or of bins of relative distance.",
@@ -43,6 +49,7 @@ if TYPE_CHECKING:
 def command(
     sets: tuple[str, ...],
     group: str | None,
+    draws: str | None,
     by: str | None,
     ood_labels: str | None,
     reference: str | None,
@@ -69,14 +76,13 @@ def command(
         raise UsageError(
             f"{sets[-1]} has no partner", hint="give pairs: SCORES TRUE_ERRORS SCORES TRUE_ERRORS"
         )
-    for option, value in {"--group": group, "--ood-labels": ood_labels}.items():
+    for option, value in {"--group": group, "--draws": draws, "--ood-labels": ood_labels}.items():
         if value is not None and len(sets) > 2:
             raise UsageError(f"{option} belongs to a single set", hint="evaluate one set per call")
     conditions = parse_gates(gates)
+    of_rows = {"group": group, "draws": draws, "ood_labels": ood_labels}
     results = [
-        evaluate.run(
-            Path(scores), Truth(truth, reference, prediction), group=group, ood_labels=ood_labels
-        )
+        evaluate.run(Path(scores), Truth(truth, reference, prediction), **of_rows)
         for scores, truth in zip(sets[::2], sets[1::2], strict=True)
     ]
     if by is not None:

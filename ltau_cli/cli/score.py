@@ -13,7 +13,7 @@ from ltau_cli.cli import options
 from ltau_cli.cli.console import Console, number, percent, quantity, table
 from ltau_cli.errors import UsageError
 from ltau_cli.output import STDOUT
-from ltau_cli.stages.settings import DEFAULT_CUTOFF, ClusterSettings, ScoreSettings
+from ltau_cli.stages.settings import ClusterSettings, ScoreSettings
 
 MANY_FLAGGED = 0.05
 
@@ -96,7 +96,9 @@ class PartRange(click.ParamType):  # type: ignore[type-arg]
     show_default=True,
     help="Error quantile to predict; repeatable.",
 )
-@click.option("--natoms", help="File with the atoms per frame: also score whole structures.")
+@click.option(
+    "--natoms", metavar="FILE", help="Number of atoms of each frame: also score whole structures."
+)
 @click.option(
     "--group",
     metavar="FILE",
@@ -106,14 +108,14 @@ class PartRange(click.ParamType):  # type: ignore[type-arg]
 @click.option(
     "--frames",
     metavar="FILE",
-    help="The frames (extxyz) whose atoms the rows are, instead of --natoms, for large cells: "
-    "distances are averaged around each atom instead of over the whole structure.",
+    help="The frames (extxyz, or a file of ltau describe) whose atoms the rows are, instead of "
+    "--natoms.",
 )
 @click.option(
     "--cutoff",
     type=options.Finite(min=0, min_open=True),
-    help="With --frames: how far around, in Å.  [default: the calibration's, or "
-    f"{DEFAULT_CUTOFF:g}]",
+    help="For large cells: average distances over the atoms so near, in Å, of --frames, instead of "
+    "over the whole structure.  [default: the calibration's]",
 )
 @click.option(
     "--feature",
@@ -178,8 +180,6 @@ def command(
     from ltau_cli.stages.scoring.work import Job
 
     _check_usage(descriptors, output, folder, as_json, resume)
-    if frames is None and settings["cutoff"] is not None:
-        raise UsageError("--cutoff needs --frames")
     if frames is not None and natoms is not None:
         raise UsageError("--frames and --natoms both say what a structure is", hint="give one")
     for name, given in {"natoms": natoms, "group": group, "frames": frames}.items():

@@ -71,12 +71,12 @@ def is_stored(path: Path) -> bool:
     return path.suffix.lower() in HDF5_ENDINGS
 
 
-def holds_predictions(path: Path) -> bool:
-    """Whether a file of stored frames has predicted and reference forces."""
+def holds_frames(path: Path, *more: str) -> bool:
+    """Whether an HDF5 file has frames, and the further arrays of these names."""
     if not is_stored(path):
         return False
     with open_hdf5(path) as file:
-        return {"forces", "reference_forces", *NEEDED} <= list_datasets(path, file).keys()
+        return {*NEEDED, *more} <= list_datasets(path, file).keys()
 
 
 class _BoundedFile(io.TextIOWrapper):

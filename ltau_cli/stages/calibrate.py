@@ -33,10 +33,9 @@ from ltau_cli.core.calibration.support import too_close
 from ltau_cli.core.calibration.threshold import StoredCdf, calibrated_uncertainty
 from ltau_cli.errors import ComputeError, InputError, LtauWarning, UsageError
 from ltau_cli.output import check_target
-from ltau_cli.readers.place import Place
 from ltau_cli.stages.results import Result
 from ltau_cli.stages.settings import CalibrateSettings
-from ltau_cli.stages.true_errors import STORED_LABELS, Truth, read_clusters, read_rows
+from ltau_cli.stages.true_errors import STORED_LABELS, Truth, read_rows
 
 
 @dataclass(frozen=True, repr=False)
@@ -61,7 +60,7 @@ class CalibrateResult(Result):
     n_sets : int
     n_structures : int or None
     n_draws : int
-        Structures fitted on; clusters if they are known, rows if nothing is.
+        Structures fitted on; draws if they are known, rows if nothing is.
     missing_draws : dict
         How many more each level needs that is above what these can tell.
     k : int
@@ -140,7 +139,7 @@ def run(
     output, settings = Path(output), settings or CalibrateSettings()
     pairs = [(Path(path), Truth.at(errors)) for path, errors in [(scores, truth), *more]]
     named = [name for path, errors in pairs for name in (path, errors.place)]
-    inputs = [*named, settings.group, *settings.clusters]
+    inputs = [*named, settings.group, *settings.draws]
     check_target(output, force=force, inputs=inputs)
     _check_labels(settings, len(pairs))
     with contextlib.ExitStack() as stack:
@@ -148,8 +147,8 @@ def run(
         sets = []
         for number, (path, errors) in enumerate(pairs):
             artifact = stack.enter_context(open_artifact(path, ScoresFile))
-            cluster = settings.clusters[number] if settings.clusters else None
-            sets.append(_read_set(artifact, errors, settings, cluster, hasher))
+            draws = settings.draws[number] if settings.draws else None
+            sets.append(_read_set(artifact, errors, settings, draws, hasher))
         _check_sets(sets)
         known = _join(sets)
         fit = split_rows(known.rows, fit_fraction=settings.fit_fraction, seed=settings.seed)
@@ -271,9 +270,9 @@ def _check_labels(settings: CalibrateSettings, n_sets: int) -> None:
             f"--group {settings.group} belongs to a single set",
             hint="give the labels to ltau score --group, then calibrate with --group species",
         )
-    if settings.clusters and len(settings.clusters) != n_sets:
+    if settings.draws and len(settings.draws) != n_sets:
         raise UsageError(
-            f"--cluster is given {len(settings.clusters)} times for {n_sets} sets",
+            f"--draws is given {len(settings.draws)} times for {n_sets} sets",
             hint="give one file for each set, in the order of the sets",
         )
 
@@ -282,16 +281,14 @@ def _read_set(
     artifact: ScoresFile,
     truth: Truth,
     settings: CalibrateSettings,
-    cluster: str | None,
+    draws: str | None,
     hasher: Hasher,
 ) -> _Known:
     """Read one set, whole."""
     hasher.add("scores", artifact.path, "scores")
     artifact.require_whole()  # the rows to leave out later are counted in the whole
     true_errors = truth.read(artifact, hasher)
-    rows = read_rows(artifact, true_errors, settings.group, hasher)
-    if cluster is not None:
-        rows = replace(rows, cluster=read_clusters(Place.parse(cluster), rows, artifact, hasher))
+    rows = read_rows(artifact, true_errors, settings.group, draws, hasher)
     if not (true_errors.values > 0).any():
         raise ComputeError(
             f"{truth.place}: every true error is 0; there is nothing to calibrate on"
@@ -457,7 +454,7 @@ def _warn(fitted: Fitted, settings: CalibrateSettings, rows: Rows) -> None:
     ]
     if fitted.missing:
         levels = ", ".join(f"{100 * level:g} %" for level in fitted.missing)
-        what = "cluster" if settings.clusters else "structure"
+        what = "draw" if settings.draws else "structure"
         said.append(
             f"too few to tell the bound of {levels}: fitted on {fitted.n_draws:,} (each {what} "
             f"counts once), {max(fitted.missing.values()):,} more are needed for the highest; "

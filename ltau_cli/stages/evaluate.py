@@ -71,6 +71,7 @@ def run(
     truth: Truth | str | os.PathLike[str],
     *,
     group: str | None = None,
+    draws: str | None = None,
     ood_labels: str | None = None,
 ) -> EvaluateResult:
     """Compare the scores of one set with its true errors.
@@ -85,6 +86,9 @@ def run(
         True errors of the scored rows.
     group : str, optional
         Labels of the rows: a file, or ``species`` or ``group`` for those in the scores.
+    draws : str, optional
+        File that says which rows, or structures, were drawn together: the interval of the rank
+        correlation counts them once.
     ood_labels : str, optional
         File that says of each row whether it is out of domain (1) or not (0).
 
@@ -101,7 +105,7 @@ def run(
     """
     scores, truth = Path(scores), Truth.at(truth)
     with open_artifact(scores, ScoresFile) as artifact, Hasher() as hasher:
-        judged = read_judged_rows(artifact, truth, group, hasher)
+        judged = read_judged_rows(artifact, truth, group, draws, hasher)
         pvalue = artifact.read("ood_pvalue")[judged.rest]
         area = None
         if ood_labels is not None:

@@ -240,7 +240,7 @@ def _score_to_csv(work: Work, progress: Progress) -> dict[str, Any]:
         advance = stack.enter_context(progress("scoring", work.header.n))
         stream = stack.enter_context(open_text(STDOUT))
         blocks = score_blocks(work, work.header.first, advance)
-        if work.job.frames is not None or (
+        if work.shared.cutoff is not None or (
             calibrator is not None and calibrator.calibration.predictor.map.needs_structures
         ):
             spool = stack.enter_context(open_temporary_spool(row_dtype(scorer)))

@@ -19,7 +19,6 @@ from ltau_cli.core.choices import (
 )
 
 DEFAULT_K = 30
-DEFAULT_CUTOFF = 6.0  # Å
 ExportFormat = Literal["csv", "tsv", "jsonl", "npz", "extxyz", "model-devi"]
 
 
@@ -137,8 +136,8 @@ class ScoreSettings(_Settings):
     calibration : Path or None
         Calibration artifact of the same model.
     cutoff : float or None
-        With frames: how far apart (Å) atoms are neighbors, whose distances are averaged. None takes
-        the calibration's, or :data:`DEFAULT_CUTOFF`.
+        Average the distances of the atoms that are so near (Å), in frames, instead of those of a
+        whole structure. None takes the calibration's.
     with_cdf : bool
         Also store each row's CDF.
     part : (int, int) or None
@@ -167,7 +166,7 @@ class CalibrateSettings(_Settings):
         None takes ``distance``, or with several sets the best by cross-validation.
     group : str or None
         Give each group bounds of its own: a file of labels, or ``species`` or ``group``.
-    clusters : tuple of str
+    draws : tuple of str
         For each set a file that says which rows, or structures, were drawn together.
     distance_bins : int
         Bins of relative distance with bounds of their own.
@@ -181,7 +180,7 @@ class CalibrateSettings(_Settings):
 
     method: Method | None = None
     group: str | None = None
-    clusters: tuple[str, ...] = ()
+    draws: tuple[str, ...] = ()
     distance_bins: int = 1
     levels: tuple[float, ...] = (0.5, 0.8, 0.9, 0.95)
     fit_fraction: float = 0.5

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import os
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 import numpy as np
@@ -88,7 +88,7 @@ class JudgedRows:
 
 
 def read_judged_rows(
-    scores: ScoresFile, truth: Truth, group: str | None, hasher: Hasher
+    scores: ScoresFile, truth: Truth, group: str | None, draws: str | None, hasher: Hasher
 ) -> JudgedRows:
     """Put the rows to judge and their true errors together; see :func:`read_rows`.
 
@@ -102,12 +102,14 @@ def read_judged_rows(
     true_errors = truth.read(scores, hasher)
     labels = _read_group(scores, true_errors, group, hasher)
     stored = scores.read("group") if scores.has("group") else labels
-    rows, rest = _rows(scores, stored), scores.rows_to_judge()
+    rows, rest = _with_draws(_rows(scores, stored), draws, scores, hasher), scores.rows_to_judge()
     labels = None if labels is None else labels[rest]
     return JudgedRows(rest, rows.take(rest), true_errors.values[rest], labels)
 
 
-def read_rows(scores: ScoresFile, truth: TrueErrors, group: str | None, hasher: Hasher) -> Rows:
+def read_rows(
+    scores: ScoresFile, truth: TrueErrors, group: str | None, draws: str | None, hasher: Hasher
+) -> Rows:
     """Read what a calibration needs to know of all rows of a scores artifact.
 
     Parameters
@@ -118,15 +120,18 @@ def read_rows(scores: ScoresFile, truth: TrueErrors, group: str | None, hasher: 
         Its frames may know the species.
     group : str or None
         ``species``, ``group``, or a file of labels; None takes the labels that are there.
+    draws : str or None
+        File that says which rows, or structures, were drawn together.
     hasher : Hasher
         Of the inputs.
 
     Raises
     ------
     InputError
-        If there are no such labels.
+        If there are no such labels, or not one for each row (or structure).
     """
-    return _rows(scores, _read_group(scores, truth, group, hasher))
+    rows = _rows(scores, _read_group(scores, truth, group, hasher))
+    return _with_draws(rows, draws, scores, hasher)
 
 
 def _rows(scores: ScoresFile, group: npt.NDArray[Any] | None) -> Rows:
@@ -146,20 +151,17 @@ def _rows(scores: ScoresFile, group: npt.NDArray[Any] | None) -> Rows:
     return rows_of(block, distance, scores.feature_names)
 
 
-def read_clusters(place: Place, rows: Rows, scores: ScoresFile, hasher: Hasher) -> npt.NDArray[Any]:
-    """Read which rows were drawn together: one label per row, or per structure.
-
-    Raises
-    ------
-    InputError
-        If there are as many labels as neither rows nor structures.
-    """
-    hasher.add("cluster", place.path, "labels", key=place.key)
+def _with_draws(rows: Rows, given: str | None, scores: ScoresFile, hasher: Hasher) -> Rows:
+    """Add which rows were drawn together: one label per row, or per structure."""
+    if given is None:
+        return rows
+    place = Place.parse(given)
+    hasher.add("draws", place.path, "labels", key=place.key)
     labels = read_label_column(place, ("structure",))
     if rows.structure is not None and len(labels) == int(rows.structure.max()) + 1:
-        return np.asarray(labels[rows.structure])
+        labels = labels[rows.structure]
     check_count(labels, scores.n, place, str(scores.path), "rows")
-    return labels
+    return replace(rows, draws=labels)
 
 
 def _read_group(

@@ -115,23 +115,23 @@ def test_sets_that_do_not_belong_together(pipeline, small, ltau, tmp_path):
     check(ltau(*words, bare, truth), USAGE, bare, "structure")
     labels = save(tmp_path / "g.npy", np.zeros(1375, int))
     check(ltau(*words, pipeline.scores, truth, "--group", labels), USAGE, "--group", "single set")
-    check(ltau(*words, pipeline.scores, truth, "--cluster", labels), USAGE, "--cluster", "2 sets")
+    check(ltau(*words, pipeline.scores, truth, "--draws", labels), USAGE, "--draws", "2 sets")
 
 
 @pytest.mark.parametrize("per", ["row", "structure"])
 def test_a_trajectory_counts_once(per, pipeline, ltau, tmp_path):
-    cluster = np.repeat(np.arange(5), 5 if per == "structure" else 275)
-    labels = save(tmp_path / "clusters.npy", cluster)
+    drawn = np.repeat(np.arange(5), 5 if per == "structure" else 275)
+    labels = save(tmp_path / "draws.npy", drawn)
     words = ("calibrate", pipeline.scores, pipeline.true_errors, "-o", tmp_path / "c.h5")
-    result = ltau(*words, "--cluster", labels, "--json", "--level", 0.9)
+    result = ltau(*words, "--draws", labels, "--json", "--level", 0.9)
     found = json.loads(result.out)
     assert found["n_draws"] == 2
-    assert "fitted on 2 (each cluster counts once), 7 more are needed" in result.err
+    assert "fitted on 2 (each draw counts once), 7 more are needed" in result.err
     with h5py.File(tmp_path / "c.h5") as file:
         used = np.unique(file["fit_row"][...] // 275)
     assert len(used) == 2  # whole trajectories
     short = save(tmp_path / "short.npy", np.zeros(7, int))
-    check(ltau(*words, "--cluster", short, "-f"), INPUT, short, "1,375")
+    check(ltau(*words, "--draws", short, "-f"), INPUT, short, "1,375")
 
 
 def test_the_threshold_method_delivers_what_it_reports(pipeline, ltau, tmp_path):

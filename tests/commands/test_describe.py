@@ -283,6 +283,15 @@ def test_it_is_taken_for_frames(sample, ltau, tmp_path):
     assert len(ase.io.read(chosen, ":")) == 2
 
 
+def test_it_says_itself_where_the_atoms_stand(sample, ltau, tmp_path):
+    words = ("score", sample / "test_300K.h5", "-m", sample / "model.h5", "--cutoff", 4, "-o")
+    assert ltau(*words, tmp_path / "own.h5").code == 0
+    frames = ("--frames", SAMPLE / "test_300K.xyz")
+    assert ltau(*words, tmp_path / "given.h5", *frames).code == 0
+    own, given = (contents(tmp_path / name)["local_distance"] for name in ("own.h5", "given.h5"))
+    np.testing.assert_array_equal(own, given)
+
+
 def test_it_is_taken_for_natoms_groups_and_frames_at_ingest(sample, ltau, tmp_path):
     train = sample / "train.h5"
     for option, label in (("--natoms", "structure"), ("--frames", "species"), ("--group", "group")):

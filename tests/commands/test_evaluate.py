@@ -285,3 +285,18 @@ def test_labels_of_the_user_do_not_choose_the_bounds(pipeline, ltau, tmp_path):
     (judged,) = json.loads(result.out)
     assert judged["predictors"]["ltau"]["coverage"]["0.5"] == pytest.approx(covered, abs=1e-3)
     assert [part["group"] for part in judged["groups"]] == [0, 1]
+
+
+def test_draws_widen_the_interval_of_the_rank_correlation(pipeline, ltau, tmp_path):
+    words = ("evaluate", pipeline.scores, pipeline.true_errors, "--json")
+    draws = save(tmp_path / "draws.npy", np.repeat(np.arange(2), [24, 1]))
+    alone, drawn = (
+        json.loads(ltau(*words, *more).out)[0]["predictors"]["ltau"]
+        for more in ((), ("--draws", draws))
+    )
+    low, high = alone.pop("rank_correlation_interval")
+    wide = drawn.pop("rank_correlation_interval")
+    assert wide[1] - wide[0] != high - low
+    assert alone == drawn
+    short = save(tmp_path / "short.npy", np.zeros(7, int))
+    check(ltau(*words, "--draws", short), INPUT, short, "1,375 rows")

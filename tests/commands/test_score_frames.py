@@ -1,4 +1,4 @@
-"""``ltau score --frames``: distances averaged around each atom, on a vacancy in a large crystal."""
+"""``ltau score --cutoff``: distances averaged around each atom, on a vacancy in a large crystal."""
 
 from __future__ import annotations
 
@@ -94,7 +94,8 @@ def calibrated(crystal, ltau, tmp_path):
 
     def call(frames):
         scores, fitted, out = (tmp_path / f"{n}{frames:d}.h5" for n in ("s", "c", "large"))
-        assert ltau(*words("test", frames), "-o", scores).code == 0
+        cutoff = ("--cutoff", 6) if frames else ()
+        assert ltau(*words("test", frames), *cutoff, "-o", scores).code == 0
         errors = crystal / "test_errors.npy"
         result = ltau("calibrate", scores, errors, "--method", "distance", "-o", fitted, "--json")
         assert result.code == 0, result.err
@@ -139,10 +140,10 @@ def test_frames_go_with_frames(calibrated, crystal, ltau, tmp_path):
     out, fitted, words = calibrated(True)
     assert json.loads(ltau("info", fitted, "--json").out)["summary"]["cutoff"] == 6
     plain = (*words[:4], "--natoms", crystal / "large_natoms.npy", "-o", tmp_path / "o.h5")
-    check(ltau(*plain, "--calibration", fitted), INPUT, fitted, "with frames")
+    check(ltau(*plain, "--calibration", fitted), INPUT, fitted, "where the atoms")
     more = (*words, "--calibration", fitted, "-o", tmp_path / "o.h5")
     check(ltau(*more, "--cutoff", 5), USAGE, "--cutoff 6, not 5")
-    check(ltau(*plain, "--cutoff", 5), USAGE, "--cutoff needs --frames", hint=False)
+    check(ltau(*plain, "--cutoff", 5), INPUT, "where the atoms")
     check(ltau(*more, "--natoms", crystal / "large_natoms.npy"), USAGE, "--frames and --natoms")
     test = ("score", crystal / "test.npy", *words[2:4], "--calibration", fitted)
     check(ltau(*test, "--frames", crystal / "large.xyz", "-o", tmp_path / "o.h5"), INPUT, "atoms")

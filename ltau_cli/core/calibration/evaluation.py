@@ -53,15 +53,13 @@ def evaluate(
         the metrics of ``ltau`` in each part that has rows.
     """
     own = calibration.predict(rows)
-    labels = rows.group if labels is None else labels
+    labels, draw = rows.group if labels is None else labels, rows.draw
     predictors = {CALIBRATED: own} | {
         name: calibration.predict(rows, name) for name in calibration.baselines
     }
 
     def of(predicted: Predicted, part: npt.NDArray[np.bool_] | None = None) -> dict[str, Any]:
-        return measure(
-            true_error, predicted, structure=rows.structure, group=labels, rows=part
-        )  # fmt: skip
+        return measure(true_error, predicted, draw=draw, group=labels, rows=part)
 
     groups, bins = [], []
     if labels is not None:
@@ -91,7 +89,7 @@ def evaluate_plain(
         "mean_predicted_error": float(expected.mean()),
         "error_ratio": float(expected.mean() / max(true_error.mean(), np.finfo(float).tiny)),
         "rank_correlation": rank_correlation(expected, true_error),
-        "rank_correlation_interval": rank_interval(expected, true_error, rows.structure),
+        "rank_correlation_interval": rank_interval(expected, true_error, rows.draw),
         "ause": ause(true_error, expected),
     }
     if labels is not None:

@@ -56,7 +56,7 @@ class Fitted:
         Distance bins that are left of each group that has fewer than were asked for, because
         neighboring ones that were too small were merged; under None those of all rows.
     n_draws : int
-        Structures (clusters, rows) that were fitted on.
+        Draws that were fitted on.
     missing : dict of float to int
         How many more each level needs that is above what ``n_draws`` can tell: its bound is the
         largest ratio that was seen.
@@ -84,8 +84,8 @@ def fit_calibration(
 ) -> Fitted:
     """Fit the first method, or of several sets the best by cross-validation over draws.
 
-    A draw is a cluster if the rows know theirs, else a structure, else a row. Every ratio of true
-    to predicted error that a bound is made of comes from a map that was fitted without the row's
+    A draw is what was drawn together, else a structure, else a row. Every ratio of true to
+    predicted error that a bound is made of comes from a map that was fitted without the row's
     draw (cross-conformal prediction, Vovk 2015, doi 10.1007/s10472-013-9368-4).
 
     Parameters

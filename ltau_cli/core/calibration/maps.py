@@ -74,7 +74,7 @@ class Rows:
         Geometric mean of the relative distances in the row's structure.
     structure : (n,) int64 or None
     group : (n,) labels or None
-    cluster : (n,) labels or None
+    draws : (n,) labels or None
         Rows that were drawn together, such as the structures of one trajectory.
     dataset : (n,) int64 or None
         Set that the row came from, where there are several.
@@ -90,7 +90,7 @@ class Rows:
     structure_distance: Floats | None = None
     structure: npt.NDArray[np.int64] | None = None
     group: npt.NDArray[Any] | None = None
-    cluster: npt.NDArray[Any] | None = None
+    draws: npt.NDArray[Any] | None = None
     dataset: npt.NDArray[np.int64] | None = None
     last_epoch_error: Floats | None = None
     own: Mapping[str, Floats] = field(default_factory=dict)
@@ -117,8 +117,8 @@ class Rows:
 
     @property
     def draw(self) -> npt.NDArray[np.int64]:
-        """Which rows were drawn together: cluster, else structure, else row; (n,), from 0."""
-        label = self.structure if self.cluster is None else self.cluster
+        """Which rows were drawn together, else structure, else row; (n,), from 0."""
+        label = self.structure if self.draws is None else self.draws
         if label is None:
             return np.arange(len(self))
         place: npt.NDArray[np.int64] = np.unique(label, return_inverse=True)[1]
@@ -167,7 +167,7 @@ class Rows:
 
 
 def join_rows(sets: Sequence[Rows]) -> Rows:
-    """Put the rows of several sets one after the other; their structures and clusters differ.
+    """Put the rows of several sets one after the other; their structures and draws differ.
 
     Parameters
     ----------
@@ -193,7 +193,7 @@ def join_rows(sets: Sequence[Rows]) -> Rows:
         Rows(**{name: joined(name) for name in vars(sets[0]) if name != "own"}),  # type: ignore[arg-type]
         own={name: np.concatenate([rows.own[name] for rows in sets]) for name in sets[0].own},
         structure=numbered([rows.structure for rows in sets]),
-        cluster=numbered([rows.cluster for rows in sets]),
+        draws=numbered([rows.draws for rows in sets]),
         dataset=np.repeat(np.arange(len(sets)), [len(rows) for rows in sets]),
     )
 

@@ -12,7 +12,7 @@ from ltau_cli.core.calibration.predicted import Floats, Predicted
 
 CHANCE = 0.23370  # variance of the logarithm of the norm of a Gaussian 3-vector
 BOOTSTRAP = 500
-MOST_CLUSTERS = 2000
+MOST_DRAWS = 2000
 
 
 def crps(true_error: Floats, quantiles: Floats, levels: Floats) -> Floats:
@@ -38,7 +38,7 @@ def measure(
     true_error: Floats,
     predicted: Predicted,
     *,
-    structure: npt.NDArray[np.int64] | None,
+    draw: npt.NDArray[np.int64] | None,
     group: npt.NDArray[Any] | None,
     rows: npt.NDArray[np.bool_] | None = None,
     seed: int = 0,
@@ -51,9 +51,9 @@ def measure(
         Error units.
     predicted : Predicted
         Of the n rows.
-    structure, group : (n,) or None
-        Rows of a structure are dependent: the bootstrap draws structures. With groups the rank
-        correlation is also given as the mean over groups.
+    draw, group : (n,) or None
+        Rows that were drawn together are dependent: the bootstrap draws them together. With groups
+        the rank correlation is also given as the mean over groups.
     rows : (n,) bool, optional
         Use only these.
     seed : int
@@ -69,7 +69,7 @@ def measure(
     """
     if rows is not None:
         true_error = true_error[rows]
-        structure = None if structure is None else structure[rows]
+        draw = None if draw is None else draw[rows]
         group = None if group is None else group[rows]
         predicted = predicted.take(rows)
     mean, bounds = predicted.mean, predicted.bounds()
@@ -82,7 +82,7 @@ def measure(
         "mean_predicted_error": float(mean.mean()),
         "error_ratio": float(mean.mean() / max(true_error.mean(), np.finfo(np.float64).tiny)),
         "rank_correlation": rank_correlation(mean, true_error),
-        "rank_correlation_interval": rank_interval(mean, true_error, structure, seed=seed),
+        "rank_correlation_interval": rank_interval(mean, true_error, draw, seed=seed),
         "coverage": dict(zip(names, covered.tolist(), strict=True)),
         "mean_width": dict(zip(names, bounds.mean(axis=0).tolist(), strict=True)),
         "miscalibration_area": miscalibration_area(predicted.ratio_levels, observed),
@@ -168,19 +168,19 @@ def rank_within(a: Floats, b: Floats, group: npt.NDArray[Any]) -> float | None:
 
 
 def rank_interval(
-    a: Floats, b: Floats, structure: npt.NDArray[np.int64] | None, *, seed: int = 0
+    a: Floats, b: Floats, draw: npt.NDArray[np.int64] | None, *, seed: int = 0
 ) -> list[float] | None:
-    """95 % bootstrap interval of the rank correlation over structures.
+    """95 % bootstrap interval of the rank correlation over draws.
 
-    Structures are drawn with replacement (the cluster bootstrap); the ranks are those of the whole
-    set, so that a draw costs no sorting. None where there is nothing to draw from.
+    Draws are drawn with replacement (the cluster bootstrap); the ranks are those of the whole set,
+    so that a sample costs no sorting. None where there is nothing to draw from.
     """
     from scipy.stats import rankdata
 
-    if structure is None:
-        structure = np.arange(len(a))
-    _, place = np.unique(structure, return_inverse=True)
-    place = place % MOST_CLUSTERS  # many clusters are drawn in bundles, which is as good
+    if draw is None:
+        draw = np.arange(len(a))
+    _, place = np.unique(draw, return_inverse=True)
+    place = place % MOST_DRAWS  # many draws are drawn in bundles, which is as good
     n = int(place.max()) + 1 if len(place) else 0
     if n < 2 or np.ptp(a) == 0 or np.ptp(b) == 0:
         return None

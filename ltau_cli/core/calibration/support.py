@@ -98,8 +98,8 @@ class Likeness:
         dict
             ``beyond_share``: share of the rows that lie farther from the training set than all
             that was fitted on, by the distance of their structure if the calibration uses that;
-            ``n_draws`` and ``effective_draws``: structures (clusters, rows, as ``what`` says) that
-            were fitted on, and what they are worth when they are weighted to look like the scored
+            ``n_draws`` and ``effective_draws``: draws (structures or rows, says ``what``) that were
+            fitted on, and what they are worth when they are weighted to look like the scored
             ones;
             ``doubtful_levels``: the levels whose bound needs more than that.
         """

@@ -13,7 +13,7 @@ import numpy.typing as npt
 
 from ltau_cli.errors import InputError
 from ltau_cli.readers.arrays import HDF5_ENDINGS
-from ltau_cli.readers.frames import holds_predictions
+from ltau_cli.readers.frames import holds_frames
 from ltau_cli.readers.logs.arrays import is_per_epoch, open_arrays, open_epoch_arrays
 from ltau_cli.readers.logs.files import LogFile, Readers
 from ltau_cli.readers.logs.frames import open_evaluated
@@ -109,7 +109,7 @@ def detect(group: Sequence[Place]) -> str:
     check_file(path)
     with path.open("rb") as file:
         start = file.read(8)
-    if group[0].key is None and holds_predictions(path):
+    if group[0].key is None and holds_frames(path, "forces", "reference_forces"):
         return "frames"
     for magic, kind in _MAGIC.items():
         if start.startswith(magic):

@@ -190,7 +190,7 @@ def _of_calibration(artifact: CalibrationFile) -> Judged:
 
 
 def _of_scores(artifact: ScoresFile, truth: Truth, group: str | None, hasher: Hasher) -> Judged:
-    judged = read_judged_rows(artifact, truth, group, hasher)
+    judged = read_judged_rows(artifact, truth, group, None, hasher)
     rows, true, rest = judged.rows, judged.true_error, judged.rest
     calibration = artifact.calibration()
     predicted = after = None

@@ -17,34 +17,35 @@ from ltau_cli.core.calibration.apply import Calibrator
 from ltau_cli.core.scoring import Model
 from ltau_cli.errors import ArtifactError, InputError, LtauWarning, UsageError
 from ltau_cli.readers.place import Place
-from ltau_cli.stages.scoring.work import Job, Shared
+from ltau_cli.stages.scoring.work import Shared
 from ltau_cli.stages.settings import ScoreSettings
 
 
 def check_calibration(
     shared: Shared,
-    job: Job,
     place: Place,
+    frames: Path | None,
     structure: npt.NDArray[np.int64] | None,
     labels: Mapping[str, npt.NDArray[Any]],
     features: Mapping[str, npt.NDArray[np.float32]],
 ) -> None:
-    """Refuse rows that do not come with what the calibration needs to know of them."""
+    """Refuse rows that do not come with what a cutoff and the calibration need to know of them."""
+    path = shared.settings.calibration
+    if shared.cutoff is not None and frames is None:
+        of = "" if path is None else f" of {path}"
+        raise InputError(
+            f"the cutoff{of} needs to know where the atoms of {place} stand",
+            hint="give their frames: --frames FILE",
+        )
     if shared.calibrator is None:
         return
-    calibration, path = shared.calibrator.calibration, shared.settings.calibration
-    if shared.local != (job.frames is not None):
-        did, hint = ("with", "give --frames") if shared.local else ("without", "leave out --frames")
-        raise InputError(
-            f"{path} was fitted on scores {did} frames",
-            hint=f"{hint}, or calibrate on scores made in the same way",
-        )
+    calibration = shared.calibrator.calibration
     if calibration.predictor.map.needs_structures:
         if structure is None:
             raise InputError(
                 f"{path} uses each structure's mean distance, but {place} does not "
                 "say which structure a row belongs to",
-                hint="give --natoms, or calibrate on scores without structures",
+                hint="give --natoms or --frames, or calibrate on scores without structures",
             )
         if shared.settings.part is not None and not in_order(structure):
             raise InputError(
@@ -112,9 +113,10 @@ def load_calibration(
                 stacklevel=2,
             )
         cutoff = artifact.summary["cutoff"]
-        if None not in (cutoff, settings.cutoff) and cutoff != settings.cutoff:
+        if settings.cutoff not in (None, cutoff):
+            fitted = "without --cutoff" if cutoff is None else f"with --cutoff {cutoff:g}"
             raise UsageError(
-                f"{path} was fitted on scores with --cutoff {cutoff:g}, not {settings.cutoff:g}",
+                f"{path} was fitted on scores {fitted}, not {settings.cutoff:g}",
                 hint="leave out --cutoff, or calibrate again",
             )
         return Calibrator(calibration, thresholds), artifact.read("fit_hash"), cutoff

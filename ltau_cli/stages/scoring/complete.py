@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Iterator
 from dataclasses import replace
-from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -21,7 +20,7 @@ def finished_blocks(spool: Spool, work: Work) -> Iterator[Block]:
     """Yield what the spool holds, with what else is known of the rows."""
     calibrator, structure = work.shared.calibrator, work.structure
     log_distance = None
-    if work.job.frames is not None:
+    if work.shared.cutoff is not None:
         return complete(
             (rows for _, rows in spool.blocks(WRITE_ROWS)),
             work,
@@ -43,14 +42,16 @@ def finished_blocks(spool: Spool, work: Work) -> Iterator[Block]:
 
 def _local_distances(spool: Spool, work: Work) -> npt.NDArray[np.float32]:
     """Average the relative distances around each atom of the frames, (n,)."""
-    assert work.job.frames is not None, "checked by the caller"
+    cutoff, frames = work.shared.cutoff, work.frames
+    assert cutoff is not None, "by the caller"
+    assert frames is not None, "checked when the file was opened"
     distance = np.concatenate([rows["relative_distance"] for _, rows in spool.blocks(WRITE_ROWS)])
     found = np.empty_like(distance)
     start = -work.header.first
-    for frame in read_frames(Path(work.job.frames)):
+    for frame in read_frames(frames):
         stop = start + len(frame)
         if start >= 0 and stop <= len(distance):
-            pairs = neighbors_of(frame, work.shared.cutoff)
+            pairs = neighbors_of(frame, cutoff)
             found[start:stop] = local_distance(distance[start:stop], *pairs)
         start = stop
     return found

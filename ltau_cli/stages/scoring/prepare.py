@@ -30,13 +30,13 @@ from ltau_cli.readers.descriptors import (
     structures_from_natoms,
 )
 from ltau_cli.readers.features import read_feature
-from ltau_cli.readers.frames import read_natoms
+from ltau_cli.readers.frames import holds_frames, read_natoms
 from ltau_cli.readers.labels import GROUPS
 from ltau_cli.readers.place import Place
 from ltau_cli.stages.cluster import Cluster
 from ltau_cli.stages.scoring.calibration import check_calibration, load_calibration, threshold_scale
 from ltau_cli.stages.scoring.work import Job, Shared, Work
-from ltau_cli.stages.settings import DEFAULT_CUTOFF, ScoreSettings
+from ltau_cli.stages.settings import ScoreSettings
 
 
 def prepare(
@@ -59,8 +59,7 @@ def prepare(
         hasher,
         calibrator,
         fit_hash,
-        calibrated or settings.cutoff or DEFAULT_CUTOFF,
-        calibrated is not None,
+        calibrated or settings.cutoff,
         cluster,
     )
 
@@ -106,27 +105,28 @@ def open_work(job: Job, shared: Shared) -> Iterator[Work]:
         place = source.source.place
         hasher.add("descriptors", place.path, "descriptors", key=place.key, rows=source.n)
         counts = None if job.natoms is None else Place.parse(job.natoms)
-        if job.frames is None:
+        frames = None if job.frames is None else Path(job.frames)
+        if frames is None:
             structure = find_structures(source, counts)
+            if holds_frames(place.path):
+                frames = place.path
         else:
-            frames = Path(job.frames)
             hasher.add("frames", frames, "frames")
-            structure = structures_from_natoms(read_natoms(frames), source.n, job.frames)
+            structure = structures_from_natoms(read_natoms(frames), source.n, str(frames))
         if counts is not None:
             hasher.add("natoms", counts.path, "natoms", key=counts.key)
         labels = _find_labels(job, source, hasher)
         features = _read_features(job, place, source.n, hasher)
-        check_calibration(shared, job, place, structure, labels, features)
-        header = _header(shared, job, place, source.n, structure, labels, list(features))
+        check_calibration(shared, place, frames, structure, labels, features)
+        header = _header(shared, place, source.n, structure, labels, list(features))
         columns = np.zeros((source.n, 0), np.float32)
         if features:
             columns = np.stack(list(features.values()), axis=1)
-        yield Work(job, shared, source, structure, labels, columns, header, hasher)
+        yield Work(job, shared, source, structure, frames, labels, columns, header, hasher)
 
 
 def _header(
     shared: Shared,
-    job: Job,
     place: Place,
     n_rows: int,
     structure: npt.NDArray[np.int64] | None,
@@ -150,7 +150,7 @@ def _header(
         "labels": sorted(labels),
         "features": features,
     }
-    if job.frames is not None:
+    if shared.cutoff is not None:
         parameters["cutoff"] = shared.cutoff
     if shared.calibrator is not None:
         parameters["calibration_method"] = shared.calibrator.calibration.method

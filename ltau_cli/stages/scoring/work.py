@@ -37,8 +37,7 @@ class Job:
     group : str, optional
         Label of each row, such as its species.
     frames : str, optional
-        Extxyz file of the frames, for the mean distances around each atom instead of those of whole
-        structures.
+        The frames whose atoms the rows are, instead of ``natoms``.
     features : dict of str to str, optional
         Features of the user's own by name: (n_queries,) numbers, at least 0, in an array file or an
         extxyz column; an empty place is the array of that name beside the descriptors.
@@ -64,8 +63,7 @@ class Shared:
     hasher: Hasher  # of the model and the calibration
     calibrator: Calibrator | None
     fit_hash: npt.NDArray[np.int64] | None  # of the rows that the calibration was fitted on
-    cutoff: float  # Å, where there are frames
-    local: bool  # whether the calibration is of scores with frames
+    cutoff: float | None  # Å, where distances are averaged around each atom
     cluster: Cluster | None
 
 
@@ -77,6 +75,7 @@ class Work:
     shared: Shared
     source: Descriptors
     structure: npt.NDArray[np.int64] | None
+    frames: Path | None  # where the atoms stand, if that is known
     labels: dict[str, npt.NDArray[Any]]  # group and sample_id of each row, where they are known
     features: npt.NDArray[np.float32]  # (n, n_features) of the user's own
     header: Header

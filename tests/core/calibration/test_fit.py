@@ -78,7 +78,7 @@ def test_too_few_structures_for_a_level_are_told():
     found = fit(rows, truth, levels=np.array([0.9, 0.95]))
     assert found.n_draws == 12
     assert found.missing == {0.95: 7}
-    found = fit(replace(rows, cluster=rows.structure // 3), truth, levels=np.array([0.7, 0.9]))
+    found = fit(replace(rows, draws=rows.structure // 3), truth, levels=np.array([0.7, 0.9]))
     assert found.n_draws == 4
     assert found.missing == {0.9: 5}
     largest = fit(rows, truth, levels=np.array([0.95])).calibration.predictor.bound_ratio

@@ -159,7 +159,7 @@ def test_measure_by_the_plain_definitions():
     predicted, truth = make_predicted(500)
     structure = np.arange(500) // 10
     group = np.random.default_rng(2).integers(0, 3, 500)
-    got = measure(truth, predicted, structure=structure, group=group)
+    got = measure(truth, predicted, draw=structure, group=group)
     quantiles = predicted.mean[:, None] * predicted.ratio_quantiles[predicted.cell]
     bounds = predicted.mean[:, None] * predicted.bound_ratio[predicted.cell]
     assert got["n_rows"] == 500
@@ -185,10 +185,10 @@ def test_measure_by_the_plain_definitions():
 @given(st.integers(100, 5000))
 def test_blocks_do_not_change_the_metrics(size):
     predicted, truth = make_predicted(40)
-    whole = measure(truth, predicted, structure=None, group=None)
+    whole = measure(truth, predicted, draw=None, group=None)
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(predicted_module, "_BLOCK", size)
-        parts = measure(truth, predicted, structure=None, group=None)
+        parts = measure(truth, predicted, draw=None, group=None)
     assert parts == whole
 
 
@@ -200,18 +200,18 @@ def test_some_rows_are_measured_as_if_they_were_alone():
         predicted.ratio_quantiles, LEVELS, predicted.bound_ratio, predicted.levels,
     )  # fmt: skip
     structure = np.arange(300) // 5
-    wanted = measure(truth[chosen], alone, structure=structure[chosen], group=None)
-    assert measure(truth, predicted, structure=structure, group=None, rows=chosen) == wanted
+    wanted = measure(truth[chosen], alone, draw=structure[chosen], group=None)
+    assert measure(truth, predicted, draw=structure, group=None, rows=chosen) == wanted
 
 
 def test_one_row():
     predicted, truth = make_predicted(1)
-    got = measure(truth, predicted, structure=np.zeros(1, int), group=np.array(["C"]))
+    got = measure(truth, predicted, draw=np.zeros(1, int), group=np.array(["C"]))
     assert got["rank_correlation"] is None
     assert got["rank_correlation_within_groups"] is None
     assert got["rank_correlation_interval"] is None
     assert got["crps"] > 0
-    zero = measure(np.zeros(1), predicted, structure=None, group=None)
+    zero = measure(np.zeros(1), predicted, draw=None, group=None)
     assert zero["ause"] == 0
     assert zero["coverage"]["0.9"] == 1
 
