@@ -2,6 +2,15 @@
 
 from __future__ import annotations
 
+import contextlib
+import errno
+import os
+from collections.abc import Iterator
+from pathlib import Path
+
+_NO_SPACE = {errno.ENOSPC, errno.EDQUOT, errno.EFBIG}
+_NO_RIGHT = {errno.EACCES, errno.EPERM, errno.EROFS}
+
 
 class LtauWarning(UserWarning):
     """Something the user should know; the work goes on."""
@@ -60,3 +69,29 @@ class GateError(LtauError):
     """A quality gate that was asked for and failed (exit code 7)."""
 
     exit_code = 7
+
+
+@contextlib.contextmanager
+def writing(target: Path) -> Iterator[None]:
+    """Turn any failure to write ``target``, or beside it, into one clear line.
+
+    Raises
+    ------
+    OutputError
+    """
+    try:
+        yield
+    except OSError as error:
+        raise cannot_write(target, error) from error
+
+
+def cannot_write(target: Path, error: OSError) -> OutputError:
+    """Say why ``target`` cannot be written, and what helps."""
+    hint = None
+    if error.errno in _NO_SPACE:
+        hint = "free some space or choose another folder"
+    elif error.errno in _NO_RIGHT:
+        hint = f"check that you may write in {target.parent}"
+    return OutputError(
+        f"cannot write {target}: {os.strerror(error.errno) if error.errno else error}", hint=hint
+    )

@@ -15,16 +15,10 @@ from pathlib import Path
 from typing import Any, BinaryIO, TextIO
 
 from ltau_cli import stop
-from ltau_cli.errors import OutputError
+from ltau_cli.errors import OutputError, writing
+from ltau_cli.streams import DescriptorStream
 
 STDOUT = Path("-")
-
-_NO_SPACE = {errno.ENOSPC, errno.EDQUOT, errno.EFBIG}
-_NO_RIGHT = {errno.EACCES, errno.EPERM, errno.EROFS}
-
-
-class ReaderGoneError(Exception):
-    """The reader of standard output, such as ``head``, has seen enough."""
 
 
 def check_target(
@@ -112,7 +106,7 @@ class Results:
         if target == STDOUT:
             return self._standard_output().buffer
         self.path(target)
-        return self._add(io.BufferedWriter(_Descriptor(self._files[-1].descriptor, target)))
+        return self._add(io.BufferedWriter(DescriptorStream(self._files[-1].descriptor, target)))
 
     def text(self, target: Path, *, compress: bool = False) -> Any:
         """Open ``target``, or standard output for ``-``, for text, maybe gzipped."""
@@ -289,114 +283,6 @@ class _File:
                 self.temporary.unlink()
         finally:
             os.close(descriptor)
-
-
-class _Descriptor(io.RawIOBase):
-    """Bytes to an open file; the first failure is told, what follows it is dropped.
-
-    Parameters
-    ----------
-    descriptor : int
-        A copy is kept: a stream that is only found when garbage is collected can still write.
-    name : Path
-        For the message; None tells nothing.
-    """
-
-    def __init__(self, descriptor: int, name: Path | None) -> None:
-        super().__init__()
-        self._descriptor = os.dup(descriptor)
-        self._name = name
-        self._failed = False
-
-    def close(self) -> None:
-        """Close the copy."""
-        if not self.closed:
-            super().close()
-            os.close(self._descriptor)
-
-    def writable(self) -> bool:
-        """Return True."""
-        return True
-
-    def isatty(self) -> bool:
-        """Whether it is a terminal."""
-        return os.isatty(self._descriptor)
-
-    def seekable(self) -> bool:
-        """Whether it is a file, such as a zip archive is written back and forth in."""
-        return stat.S_ISREG(os.fstat(self._descriptor).st_mode)
-
-    def seek(self, offset: int, whence: int = os.SEEK_SET) -> int:
-        """Move the position."""
-        return os.lseek(self._descriptor, offset, whence)
-
-    def write(self, data: Any) -> int:
-        """Write some of ``data``.
-
-        Raises
-        ------
-        OutputError, ReaderGoneError
-        """
-        if self._failed:
-            return len(data)
-        try:
-            return os.write(self._descriptor, data)
-        except OSError as error:
-            self._failed = True
-            if self._name is None:
-                return len(data)
-            if isinstance(error, BrokenPipeError):
-                raise ReaderGoneError from None
-            raise cannot_write(self._name, error) from error
-
-
-def standard_stream(descriptor: int, old: TextIO | None, name: str | None) -> TextIO | None:
-    """Return what takes the place of ``sys.stdout`` or ``sys.stderr``; None if it is closed.
-
-    A character that the terminal cannot show becomes ``?``: that is better than no answer.
-
-    Parameters
-    ----------
-    descriptor : int
-        1 or 2.
-    old : TextIO or None
-        The stream of the interpreter.
-    name : str or None
-        For the message when it cannot be written; None lets it be.
-    """
-    if old is None:
-        os.open(os.devnull, os.O_WRONLY)  # or the next file that is opened took its number
-        return None
-    raw = _Descriptor(descriptor, None if name is None else Path(name))
-    return io.TextIOWrapper(
-        io.BufferedWriter(raw), old.encoding, "replace", line_buffering=name is None or raw.isatty()
-    )
-
-
-@contextlib.contextmanager
-def writing(target: Path) -> Iterator[None]:
-    """Turn any failure to write ``target``, or beside it, into one clear line.
-
-    Raises
-    ------
-    OutputError
-    """
-    try:
-        yield
-    except OSError as error:
-        raise cannot_write(target, error) from error
-
-
-def cannot_write(target: Path, error: OSError) -> OutputError:
-    """Say why ``target`` cannot be written, and what helps."""
-    hint = None
-    if error.errno in _NO_SPACE:
-        hint = "free some space or choose another folder"
-    elif error.errno in _NO_RIGHT:
-        hint = f"check that you may write in {target.parent}"
-    return OutputError(
-        f"cannot write {target}: {os.strerror(error.errno) if error.errno else error}", hint=hint
-    )
 
 
 def busy(target: Path) -> OutputError:

@@ -19,8 +19,7 @@ import numpy.typing as npt
 from ltau_cli import __version__
 from ltau_cli.artifacts.provenance import stamp
 from ltau_cli.artifacts.write import parts_of, remove_parts, to_json
-from ltau_cli.errors import InputError, OutputError
-from ltau_cli.output import writing
+from ltau_cli.errors import InputError, OutputError, writing
 from ltau_cli.readers.place import Place
 
 log = logging.getLogger("ltau")

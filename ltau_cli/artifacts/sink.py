@@ -6,7 +6,7 @@ import os
 from pathlib import Path
 from typing import Any
 
-from ltau_cli.output import cannot_write, writing
+from ltau_cli.errors import cannot_write, writing
 
 
 class FileSink:

@@ -14,8 +14,8 @@ import numpy.typing as npt
 
 from ltau_cli import stop
 from ltau_cli.artifacts.write import to_json
-from ltau_cli.errors import InputError
-from ltau_cli.output import busy, hidden, is_at, lock, writing
+from ltau_cli.errors import InputError, writing
+from ltau_cli.output import busy, hidden, is_at, lock
 
 _COUNT_BYTES = 20  # of the first line, so that it can be written over
 

@@ -19,8 +19,8 @@ from ltau_cli.artifacts.provenance import created_now
 from ltau_cli.artifacts.read import Artifact
 from ltau_cli.artifacts.schema import ERROR_UNITS, FORMAT, SPECS, DatasetSpec
 from ltau_cli.artifacts.sink import FileSink
-from ltau_cli.errors import OutputError
-from ltau_cli.output import hidden, replace_atomically, writing
+from ltau_cli.errors import OutputError, writing
+from ltau_cli.output import hidden, replace_atomically
 
 COMPRESS_FROM = 1 << 16  # bytes; smaller datasets stay contiguous
 GROWING_CHUNK = 1024  # rows of a dataset that grows by a row per epoch

@@ -26,7 +26,7 @@ from ltau_cli.cli import (
     weights,
 )
 from ltau_cli.errors import ComputeError, InputError, LtauError
-from ltau_cli.output import ReaderGoneError, standard_stream
+from ltau_cli.streams import ReaderGoneError, standard_stream
 
 
 @click.group(
