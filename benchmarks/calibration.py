@@ -50,12 +50,11 @@ from ltau_cli.core.calibration.fit import TRIED, fit_calibration, split_rows
 from ltau_cli.core.calibration.maps import Rows, join_rows
 from ltau_cli.core.calibration.metrics import crps, rank_correlation, rank_within
 from ltau_cli.core.calibration.model import Calibration
-from ltau_cli.core.choices import Method
 from ltau_cli.readers.logs.labels import LabelFiles
 from ltau_cli.readers.truth import TrueErrors
+from ltau_cli.settings import FitSettings, Method, ScoreSettings
 from ltau_cli.stages import fit, ingest, score
 from ltau_cli.stages.scoring.work import Job
-from ltau_cli.stages.settings import FitSettings, ScoreSettings
 from ltau_cli.stages.true_errors import read_rows
 
 LEVELS = (np.arange(100) + 0.5) / 100

@@ -48,9 +48,8 @@ from selection import (
     run_ltau,
 )
 
-from ltau_cli.core.choices import Emphasis
 from ltau_cli.core.weights import weigh as to_weights
-from ltau_cli.stages.settings import WeightSettings
+from ltau_cli.settings import Emphasis, WeightSettings
 
 N_STARTS, N_VALIDATION_STARTS = 4, 5  # at each temperature; one frame of each is trained on
 N_WRONG = 2

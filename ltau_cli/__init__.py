@@ -19,6 +19,15 @@ if TYPE_CHECKING:
     from ltau_cli.readers.logs.labels import LabelFiles as LabelFiles
     from ltau_cli.readers.logs.options import LogOptions as LogOptions
     from ltau_cli.recorders.recorder import Recorder as Recorder
+    from ltau_cli.settings import CalibrateSettings as CalibrateSettings
+    from ltau_cli.settings import ClusterSettings as ClusterSettings
+    from ltau_cli.settings import DescribeSettings as DescribeSettings
+    from ltau_cli.settings import ExportSettings as ExportSettings
+    from ltau_cli.settings import FitSettings as FitSettings
+    from ltau_cli.settings import PlotSettings as PlotSettings
+    from ltau_cli.settings import ScoreSettings as ScoreSettings
+    from ltau_cli.settings import SelectSettings as SelectSettings
+    from ltau_cli.settings import WeightSettings as WeightSettings
     from ltau_cli.stages.calibrate import run as calibrate
     from ltau_cli.stages.describe import run as describe
     from ltau_cli.stages.evaluate import run as evaluate
@@ -30,15 +39,6 @@ if TYPE_CHECKING:
     from ltau_cli.stages.plot import run as plot
     from ltau_cli.stages.score import run as score
     from ltau_cli.stages.select import run as select
-    from ltau_cli.stages.settings import CalibrateSettings as CalibrateSettings
-    from ltau_cli.stages.settings import ClusterSettings as ClusterSettings
-    from ltau_cli.stages.settings import DescribeSettings as DescribeSettings
-    from ltau_cli.stages.settings import ExportSettings as ExportSettings
-    from ltau_cli.stages.settings import FitSettings as FitSettings
-    from ltau_cli.stages.settings import PlotSettings as PlotSettings
-    from ltau_cli.stages.settings import ScoreSettings as ScoreSettings
-    from ltau_cli.stages.settings import SelectSettings as SelectSettings
-    from ltau_cli.stages.settings import WeightSettings as WeightSettings
     from ltau_cli.stages.true_errors import Truth as Truth
     from ltau_cli.stages.weights import run as weights
 
@@ -70,7 +70,7 @@ def __getattr__(name: str) -> Any:
     if name in _HOME:
         value = getattr(importlib.import_module(f"ltau_cli.{_HOME[name]}"), name)
     elif name.endswith("Settings"):
-        value = getattr(importlib.import_module("ltau_cli.stages.settings"), name)
+        value = getattr(importlib.import_module("ltau_cli.settings"), name)
     else:
         value = importlib.import_module(f"ltau_cli.stages.{name}").run
     globals()[name] = value

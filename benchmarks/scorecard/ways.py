@@ -23,8 +23,7 @@ from calibration import LEVELS, Scored, prepare, threshold_scale
 
 from ltau_cli.core.calibration.fit import TRIED, fit_calibration, weighted_quantiles
 from ltau_cli.core.calibration.maps import Rows
-from ltau_cli.core.choices import Method
-from ltau_cli.stages.settings import FitSettings
+from ltau_cli.settings import FitSettings, Method
 from scorecard.cases import Case, Flags, Floats, Judged
 
 BOUNDS = np.array([0.5, 0.9, 0.95])

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, get_args
+from typing import TYPE_CHECKING
 
 import click
 
@@ -11,84 +11,29 @@ from ltau_cli.cli import options
 from ltau_cli.cli.console import Console, number, percent, quantity, table
 from ltau_cli.cli.evaluate import metric_rows, predictor_header
 from ltau_cli.cli.gates import check_gates, fail_if, parse_gates
-from ltau_cli.core.choices import Method
 from ltau_cli.errors import UsageError
-from ltau_cli.stages.settings import CalibrateSettings
+from ltau_cli.settings import CalibrateSettings
 
 if TYPE_CHECKING:
     from ltau_cli.stages.calibrate import CalibrateResult
 
 
-@click.command("calibrate")
+@options.command("calibrate", CalibrateSettings)
 @click.argument("sets", nargs=-1, required=True, metavar="SCORES TRUE_ERRORS ...")
 @options.output("calibration.h5")
-@click.option(
-    "--method",
-    type=click.Choice(get_args(Method)),
-    help="How to map expected to true errors.  [default: distance; with several sets "
-    "the best by cross-validation over the structures]",
-)
-@click.option("--compare", is_flag=True, help="Show the cross-validation of all methods.")
-@click.option(
-    "--group",
-    metavar="species|FILE",
-    help="Give each group bounds of its own: the labels in the scores or frames, or a file with "
-    "one label per row.",
-)
-@click.option(
-    "--draws",
-    multiple=True,
-    metavar="FILE",
-    help="Which rows, or structures, were drawn together, such as those of one trajectory: one "
-    "label each. They then count once in the bounds. Once for each set, in their order.",
-)
-@click.option(
-    "--distance-bins",
-    type=click.IntRange(1, 20),
-    default=CalibrateSettings.distance_bins,
-    show_default=True,
-    help="Give each of so many bins of relative distance bounds of its own.",
-)
-@click.option(
-    "--level",
-    "levels",
-    type=options.PROBABILITY,
-    multiple=True,
-    default=CalibrateSettings.levels,
-    show_default=True,
-    help="Coverage of an error bound; repeatable.",
-)
-@click.option(
-    "--fit-fraction",
-    type=options.PROBABILITY,
-    default=CalibrateSettings.fit_fraction,
-    show_default=True,
-    help="Share of the structures to fit on; the others check the fit.",
-)
-@click.option(
-    "--seed",
-    type=click.IntRange(min=0),
-    default=CalibrateSettings.seed,
-    show_default=True,
-    help="Seed of the random choice of structures to fit on.",
-)
-@options.frame_keys
+@options.add("--compare", is_flag=True, help="Show the cross-validation of all methods.")
 @fail_if
-@options.json_output
-@options.common
 def command(
     sets: tuple[str, ...],
     output: Path,
     force: bool,
-    console: Console,
-    as_json: bool,
     compare: bool,
-    reference: str | None,
-    prediction: str | None,
     gates: tuple[str, ...],
-    **settings: Any,
+    as_json: bool,
+    console: Console,
+    settings: CalibrateSettings,
 ) -> None:
-    """Calibrate scores against the true errors of the scored rows.
+    """Calibrate scores against the true errors of the same rows.
 
     TRUE_ERRORS holds one error magnitude per row of SCORES, (n,), or error vectors (n, 3), in a
     .npy, .npz, HDF5 or CSV file (file.csv:COLUMN), or is a file of ltau describe or an extxyz file
@@ -108,21 +53,14 @@ def command(
     """
     from ltau_cli.stages import calibrate
     from ltau_cli.stages.evaluate import headline
-    from ltau_cli.stages.true_errors import Truth
 
     conditions = parse_gates(gates)
     if len(sets) % 2:
         raise UsageError(
             f"{sets[-1]} has no partner", hint="give pairs: SCORES TRUE_ERRORS SCORES TRUE_ERRORS"
         )
-    pairs = [
-        (Path(scores), Truth(errors, reference, prediction))
-        for scores, errors in zip(sets[::2], sets[1::2], strict=True)
-    ]
-    (scores, truth), *more = pairs
-    summary = calibrate.run(
-        scores, truth, output, more=more, settings=CalibrateSettings(**settings), force=force
-    )
+    (scores, truth), *more = zip(sets[::2], sets[1::2], strict=True)
+    summary = calibrate.run(scores, truth, output, more=more, settings=settings, force=force)
     if as_json:
         console.json(summary.to_dict())
     else:

@@ -2,17 +2,13 @@
 
 from __future__ import annotations
 
-import click
-
 from ltau_cli.cli import options
 from ltau_cli.cli.console import Console
 
 
-@click.command("compile")
-@options.json_output
-@options.common
+@options.command("compile")
 def command(as_json: bool, console: Console) -> None:
-    """Compile the inner loops ahead of the first run on a kind of machine.
+    """Compile the inner loops ahead of the first run.
 
     Else the first ltau fit or score does it. Run this when a container image is built, or in the
     prologue of a job whose nodes have another processor than the machine before; NUMBA_CACHE_DIR

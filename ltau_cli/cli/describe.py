@@ -3,76 +3,44 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 import click
 
 from ltau_cli.cli import options
 from ltau_cli.cli.console import Console, number, quantity, table
-from ltau_cli.stages.settings import DescribeSettings
+from ltau_cli.settings import DescribeSettings
 
 if TYPE_CHECKING:
     from ltau_cli.stages.checkpoints import CheckpointsResult
     from ltau_cli.stages.describe import DescribeResult
 
 
-@click.command("describe")
-@click.argument("frames", nargs=-1, required=True, type=options.PATH, metavar="FRAMES...")
-@click.option(
+@options.command("describe", DescribeSettings)
+@click.argument("frames", nargs=-1, required=True, type=options.FILE, metavar="FRAMES...")
+@options.add(
     "--model",
     required=True,
     metavar="PACKAGE:FILE",
     help="The trained model, such as mace:my.model; a pattern of checkpoints gives a log.",
 )
 @options.output("frames.h5")
-@click.option("--resume", is_flag=True, help="Skip a result that exists and is up to date.")
-@click.option("--device", help="Device of PyTorch.  [default: cuda if there is one, else cpu]")
-@click.option(
-    "--layer",
-    type=click.IntRange(min=1),
-    help="Layer whose features are the descriptors, from 1.  [default: the last]",
-)
-@click.option(
-    "--batch-size",
-    type=click.IntRange(min=1),
-    default=DescribeSettings.batch_size,
-    show_default=True,
-    help="Frames that the model gets at a time.",
-)
-@click.option(
-    "--every",
-    type=click.IntRange(min=1),
-    default=DescribeSettings.every,
-    show_default=True,
-    help="Evaluate every N-th checkpoint, the last one included.",
-)
-@click.option(
-    "--reference-key",
-    "reference",
-    metavar="NAME",
-    help="Name of the reference forces in the frames.  [default: REF_forces, forces, ...]",
-)
-@click.option(
-    "--isolated", is_flag=True, help="Keep frames of single atoms with config_type=IsolatedAtom."
-)
-@options.json_output
-@options.common
 def command(
     frames: tuple[Path, ...],
     model: str,
     output: Path,
     force: bool,
-    resume: bool,
     console: Console,
     as_json: bool,
-    **settings: Any,
+    settings: DescribeSettings,
 ) -> None:
-    """Let a trained model describe frames: descriptors, predictions and references in one file.
+    """Let a trained network describe frames.
 
-    FRAMES are extxyz files. The model is named by its package: mace, nequip, sevenn, chgnet,
-    matgl, metatomic or deepmd, each installed beside ltau (pip install 'ltau[mace]'), or
-    python:FILE.py:FUNCTION, a function of your own. The result is read wherever descriptors, atoms
-    per frame, labels, frames or true errors are.
+    Writes descriptors, predictions and references in one file. FRAMES are extxyz files. The model
+    is named by its package: mace, nequip, sevenn, chgnet, matgl, metatomic or deepmd, each
+    installed beside ltau (pip install 'ltau[mace]'), or python:FILE.py:FUNCTION, a function of your
+    own. The result is read wherever descriptors, atoms per frame, labels, frames or true errors
+    are.
 
     A pattern that fits the checkpoints of a run makes an error log of them, for ltau ingest; the
     result is a folder. A call that was stopped goes on where it was when it is repeated.
@@ -87,8 +55,7 @@ def command(
     from ltau_cli.stages.checkpoints import CheckpointsResult
 
     done = describe.run(
-        frames, model, output, settings=DescribeSettings(**settings), resume=resume, force=force,
-        progress=console.progress,
+        frames, model, output, settings=settings, force=force, progress=console.progress
     )  # fmt: skip
     if as_json:
         console.json(done.to_dict())

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import click
@@ -12,6 +11,7 @@ from ltau_cli.cli import options
 from ltau_cli.cli.console import Console, number, percent, table
 from ltau_cli.cli.gates import check_gates, fail_if, parse_gates
 from ltau_cli.errors import UsageError
+from ltau_cli.settings import EvaluateSettings
 
 SHOWN_LEVEL = "0.9"
 
@@ -19,50 +19,28 @@ if TYPE_CHECKING:
     from ltau_cli.stages.evaluate import EvaluateResult
 
 
-@click.command("evaluate")
+@options.command("evaluate", EvaluateSettings)
 @click.argument("sets", nargs=-1, required=True, metavar="SCORES TRUE_ERRORS ...")
-@click.option(
-    "--group",
-    metavar="species|FILE",
-    help="Labels of the rows of one set.  [default: those in the scores]",
-)
-@click.option(
-    "--draws",
-    metavar="FILE",
-    help="Which rows, or structures, of one set were drawn together, such as those of one "
-    "trajectory: one label each, for the interval of the rank correlation.",
-)
-@click.option(
+@options.add(
     "--by",
     type=click.Choice(["group", "distance"]),
     help="Also show the metrics of each group, or of bins of relative distance.",
 )
-@click.option(
-    "--ood-labels",
-    metavar="FILE",
-    help="Which rows of one set are out of domain (1) and which not (0): gives the ROC AUC.",
-)
-@options.frame_keys
 @fail_if
-@options.json_output
-@options.common
 def command(
     sets: tuple[str, ...],
-    group: str | None,
-    draws: str | None,
     by: str | None,
-    ood_labels: str | None,
-    reference: str | None,
-    prediction: str | None,
     gates: tuple[str, ...],
     as_json: bool,
     console: Console,
+    settings: EvaluateSettings,
 ) -> None:
-    """Compare scores with true errors: rank correlation, coverage, CRPS, beside baselines.
+    """Compare scores with true errors, beside baselines.
 
-    Give pairs of a scores artifact and the true errors of its rows. Rows that the calibration was
-    fitted on are left out. The baselines are a constant, the neighbor distance alone, and the mean
-    error of the row's group (its species, if ltau score was given --group).
+    Shows rank correlation, coverage and CRPS. Give pairs of a scores artifact and the true errors
+    of its rows. Rows that the calibration was fitted on are left out. The baselines are a constant,
+    the neighbor distance alone, and the mean error of the row's group (its species, if ltau score
+    was given --group).
 
     \b
     Examples:
@@ -70,19 +48,20 @@ def command(
       ltau evaluate scores.h5 evaluated.xyz --by distance --fail-if 'coverage90 < 0.88'
     """
     from ltau_cli.stages import evaluate
-    from ltau_cli.stages.true_errors import Truth
 
     if len(sets) % 2:
         raise UsageError(
             f"{sets[-1]} has no partner", hint="give pairs: SCORES TRUE_ERRORS SCORES TRUE_ERRORS"
         )
-    for option, value in {"--group": group, "--draws": draws, "--ood-labels": ood_labels}.items():
-        if value is not None and len(sets) > 2:
-            raise UsageError(f"{option} belongs to a single set", hint="evaluate one set per call")
+    for name in ("group", "draws", "ood_labels"):
+        if getattr(settings, name) is not None and len(sets) > 2:
+            raise UsageError(
+                f"--{name.replace('_', '-')} belongs to a single set",
+                hint="evaluate one set per call",
+            )
     conditions = parse_gates(gates)
-    of_rows = {"group": group, "draws": draws, "ood_labels": ood_labels}
     results = [
-        evaluate.run(Path(scores), Truth(truth, reference, prediction), **of_rows)
+        evaluate.run(scores, truth, settings=settings)
         for scores, truth in zip(sets[::2], sets[1::2], strict=True)
     ]
     if by is not None:

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Any, get_args
 
 import click
 
@@ -11,56 +10,23 @@ from ltau_cli.cli import options
 from ltau_cli.cli.console import Console
 from ltau_cli.errors import UsageError
 from ltau_cli.output import STDOUT
-from ltau_cli.stages.settings import ExportFormat, ExportSettings
+from ltau_cli.settings import ExportSettings
 
 ROWS_ARE_FRAMES = "  every row counts as a frame; for atoms, score with --natoms"
 
 
-@click.command("export")
-@click.argument("scores", type=options.PATH)
-@click.option(
-    "-o",
-    "--output",
-    type=options.PATH,
-    default="-",
-    show_default=True,
-    help="Result file; - is standard output.",
-)
-@click.option("-f", "--force", is_flag=True, help="Replace the output if it exists.")
-@click.option(
-    "--format",
-    "file_format",
-    type=click.Choice(get_args(ExportFormat)),
-    help="Format.  [default: by the ending of the output; csv on standard output]",
-)
-@click.option(
-    "--where",
-    multiple=True,
-    metavar="'COLUMN OP NUMBER'",
-    help="Write only these rows, of extxyz and model-devi the frames with such a row; OP is < <= "
-    "> >= == or !=, for text such as 'group == Cu' the last two. Repeatable: all must hold.",
-)
-@click.option("--columns", metavar="A,B,...", help="Columns to write.  [default: all]")
-@click.option("--frames", type=options.PATH, help="The frames that were scored, for extxyz.")
-@click.option(
-    "--every",
-    type=click.IntRange(min=1),
-    default=ExportSettings.every,
-    show_default=True,
-    help="Steps between the frames, for model-devi.",
-)
-@options.json_output
-@options.common
+@options.command("export", ExportSettings)
+@click.argument("scores", type=options.FILE)
+@options.output("-", "Result file; - is standard output.")
 def command(
     scores: Path,
     output: Path,
     force: bool,
-    columns: str | None,
     as_json: bool,
     console: Console,
-    **settings: Any,
+    settings: ExportSettings,
 ) -> None:
-    """Write scores for other programs: tables, frames, DeePMD's model_devi.out.
+    """Write scores for other programs: tables, frames, model_devi.
 
     \b
     ending              format      what is written
@@ -80,10 +46,8 @@ def command(
         raise UsageError("-o - and --json both want standard output", hint="name a file with -o")
     from ltau_cli.stages import export
 
-    names = None if columns is None else tuple(name.strip() for name in columns.split(","))
     result = export.run(
-        scores, output, settings=ExportSettings(columns=names, **settings), force=force,
-        progress=console.progress,
+        scores, output, settings=settings, force=force, progress=console.progress
     )  # fmt: skip
     if as_json:
         console.json(result.to_dict())

@@ -4,155 +4,43 @@ from __future__ import annotations
 
 from dataclasses import asdict
 from pathlib import Path
-from typing import Any, get_args
+from typing import Any
 
 import click
 
 from ltau_cli.cli import options
 from ltau_cli.cli.console import Console, number, percent, quantity, table
-from ltau_cli.core.choices import Grid, Index, LeftOut, Metric, Scale, Weighting
 from ltau_cli.errors import UsageError
 from ltau_cli.output import check_target
-from ltau_cli.stages.settings import DEFAULT_K, ClusterSettings, FitSettings
+from ltau_cli.settings import (
+    ClusterSettings,
+    FitSettings,
+)
 
 
-@click.command("fit")
-@click.argument("errors", type=options.PATH)
+@options.command("fit", FitSettings, threads=True)
+@click.argument("errors", type=options.FILE)
 @click.argument("descriptors")
 @options.output("model.h5")
-@click.option(
-    "--bins",
-    type=click.IntRange(1, 100_000),
-    default=FitSettings.bins,
-    show_default=True,
-    help="Bins of the error grid.",
-)
-@click.option(
-    "--grid",
-    type=click.Choice(get_args(Grid)),
-    default=FitSettings.grid,
-    show_default=True,
-    help="Spacing of the bins.",
-)
-@click.option(
-    "--range",
-    "error_range",
-    type=(options.Finite(), options.Finite()),
-    metavar="LOW HIGH",
-    help="Range of the bins.  [default: from the data]",
-)
-@click.option(
-    "--threshold",
-    "thresholds",
-    type=options.Finite(min=0, min_open=True),
-    multiple=True,
-    help="Error you can live with; repeatable.  [default: the mean error of the last epoch]",
-)
-@click.option(
-    "-k",
-    type=click.IntRange(min=1),
-    help=f"Nearest training samples to average over.  [default: {DEFAULT_K}]",
-)
-@click.option(
-    "--weighting",
-    type=click.Choice(get_args(Weighting)),
-    default=FitSettings.weighting,
-    show_default=True,
-    help="Weight of each neighbor's errors.",
-)
-@click.option(
-    "--burn-in",
-    type=click.IntRange(min=0),
-    default=FitSettings.burn_in,
-    show_default=True,
-    help="Epochs to leave out at the start of each run.",
-)
-@click.option(
-    "--scale",
-    type=click.Choice(get_args(Scale)),
-    default=FitSettings.scale,
-    show_default=True,
-    help="Scaling of the descriptors before distances are measured.",
-)
-@click.option(
-    "--metric",
-    type=click.Choice(get_args(Metric)),
-    default=FitSettings.metric,
-    show_default=True,
-    help="Distance of descriptors.",
-)
-@click.option(
-    "--merge-within",
-    type=options.Finite(min=0),
-    default=FitSettings.merge_within,
-    metavar="TOL",
-    help="Merge training samples in the same cell of a grid of this spacing (in units "
-    "of the scaled descriptors): a smaller and faster model.",
-)
-@click.option(
-    "--loo",
-    type=click.Choice(get_args(LeftOut)),
-    default=FitSettings.loo,
-    show_default=True,
-    help="Leave out each sample, or its whole structure, for the "
-    "reference of the out-of-domain p-values.",
-)
-@click.option(
-    "--index",
-    type=click.Choice(get_args(Index)),
-    default=FitSettings.index,
-    show_default=True,
-    help="Search structure; auto takes cells, which find the very neighbors that exact finds by "
-    "reading every point.",
-)
-@click.option(
-    "--search-factor",
-    type=options.Finite(min=1),
-    default=FitSettings.search_factor,
-    show_default=True,
-    help="Let cells find neighbors that are up to this many times too far away, for speed far from "
-    "the training set; 1 is exact.",
-)
-@click.option(
-    "--recall",
-    type=options.Finite(0, 1, min_open=True),
-    default=FitSettings.recall,
-    show_default=True,
-    help="Share of the true neighbors that NN-descent has to find.",
-)
-@click.option(
-    "--shards",
-    type=click.IntRange(min=1),
-    default=FitSettings.shards,
-    show_default=True,
-    help="Cut the training set into this many parts with an index each; fit and score hold one of "
-    "them in memory at a time, for training sets larger than memory.",
-)
-@click.option(
-    "--seed",
-    type=click.IntRange(min=0),
-    default=FitSettings.seed,
-    show_default=True,
-    help="Seed of the search structure.",
-)
-@click.option(
+@options.add(
     "--tune",
     "tuned",
     is_flag=True,
+    group="Tuning",
     help="Compare k, --weighting, --burn-in and --scale by cross-validation and take the best.",
 )
-@click.option(
+@options.add(
     "--held-out",
     nargs=2,
     metavar="DESCRIPTORS TRUE_ERRORS",
+    group="Tuning",
     help="Rows that were not trained on, for --tune.  [default: the training samples, each "
     "predicted by those of other structures]",
 )
-@click.option("--held-out-natoms", metavar="FILE", help="Atoms per frame of --held-out.")
+@options.add(
+    "--held-out-natoms", metavar="FILE", group="Tuning", help="Atoms per frame of --held-out."
+)
 @options.cluster
-@options.threads
-@options.json_output
-@options.common
 def command(
     errors: Path,
     descriptors: str,
@@ -165,9 +53,9 @@ def command(
     tuned: bool,
     held_out: tuple[str, str] | None,
     held_out_natoms: str | None,
-    **settings: Any,
-) -> None:  # fmt: skip
-    """Fit the error CDFs of the training samples and index their descriptors.
+    settings: FitSettings,
+) -> None:
+    """Fit the errors of the training set and index its descriptors.
 
     ERRORS is the artifact of ltau ingest; DESCRIPTORS are the training samples' latent vectors,
     (n_samples, width), in the order of the log: .npy, .npz, .h5 or .txt (file.h5:/path names a
@@ -180,7 +68,7 @@ def command(
     """
     from ltau_cli.stages import fit, tune
 
-    chosen, trials = FitSettings(**settings), []
+    chosen, trials = settings, []
     if held_out is not None and not tuned:
         raise UsageError("--held-out is for --tune", hint="add --tune")
     if tuned:

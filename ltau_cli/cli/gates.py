@@ -5,15 +5,14 @@ from __future__ import annotations
 from collections.abc import Iterable, Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
-import click
-
+from ltau_cli.cli import options
 from ltau_cli.cli.console import number
 from ltau_cli.errors import GateError
 
 if TYPE_CHECKING:
     from ltau_cli.core.conditions import Condition
 
-fail_if = click.option(
+fail_if = options.add(
     "--fail-if",
     "gates",
     multiple=True,

@@ -12,10 +12,8 @@ from ltau_cli.cli.console import Console, table
 from ltau_cli.cli.report import log_lines
 
 
-@click.command("info")
-@click.argument("artifact", type=options.PATH)
-@options.json_output
-@options.common
+@options.command("info")
+@click.argument("artifact", type=options.FILE)
 def command(artifact: Path, as_json: bool, console: Console) -> None:
     """Tell what an artifact is, what it holds and how it was made.
 

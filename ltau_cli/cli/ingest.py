@@ -13,7 +13,7 @@ from ltau_cli.cli.console import Console
 from ltau_cli.cli.report import log_lines
 from ltau_cli.errors import UsageError
 from ltau_cli.readers.logs.options import EpochRange, LogOptions, Norm, Quantity
-from ltau_cli.stages.settings import ClusterSettings
+from ltau_cli.settings import ClusterSettings, Option
 
 
 class EpochBounds(click.ParamType):  # type: ignore[type-arg]
@@ -62,17 +62,17 @@ def _list_formats(context: click.Context, _parameter: click.Parameter, wanted: b
         context.exit()
 
 
-@click.command("ingest")
+@options.command("ingest")
 @click.argument("logs", nargs=-1, required=True, metavar="LOG...")
 @options.output("errors.h5")
-@click.option(
+@options.add(
     "--append",
     is_flag=True,
     help="Add new epochs to an existing result; only their files are read.",
 )
-@click.option("--units", default="", help="Units of the errors, such as eV/Å; shown everywhere.")
-@click.option("--format", metavar="NAME", help="Force a format; see --list-formats.")
-@click.option(
+@options.add("--units", default="", help="Units of the errors, such as eV/Å; shown everywhere.")
+@options.add("--format", metavar="NAME", help="Force a format; see --list-formats.")
+@options.add(
     "--list-formats",
     is_flag=True,
     is_eager=True,
@@ -80,44 +80,44 @@ def _list_formats(context: click.Context, _parameter: click.Parameter, wanted: b
     callback=_list_formats,
     help="List what can be read, and exit.",
 )
-@click.option(
+@options.add(
     "--quantity",
     type=click.Choice(get_args(Quantity)),
     help="Which errors, where a log holds both.",
 )
-@click.option(
+@options.add(
     "--epochs",
     type=EpochBounds(),
     default=":",
     help="Epoch numbers to keep, as in a slice: 10: leaves out a burn-in of ten, -50: "
     "keeps the last fifty.",
 )
-@click.option(
+@options.add(
     "--every",
-    type=click.IntRange(min=1),
+    type=options.Number(int, Option("", low=1)),
     default=LogOptions.every,
     show_default=True,
     help="Of these, keep each N-th.",
 )
-@click.option(
+@options.add(
     "--norm",
     type=click.Choice(get_args(Norm)),
     default=LogOptions.norm,
     show_default=True,
     help="Norm of error vectors.",
 )
-@click.option(
+@options.add(
     "--missing",
-    type=options.Finite(),
+    type=options.Number(float, Option("")),
     multiple=True,
     help="Value that stands for 'not logged', besides NaN and infinity; repeatable.",
 )
-@click.option(
+@options.add(
     "--allow-missing",
     is_flag=True,
     help="Accept samples that were never logged (held out); they carry no weight.",
 )
-@click.option(
+@options.add(
     "--column",
     "columns",
     multiple=True,
@@ -125,16 +125,14 @@ def _list_formats(context: click.Context, _parameter: click.Parameter, wanted: b
     metavar="ROLE=NAME",
     help="Column of a table; roles: epoch, sample, error, run; repeatable.",
 )
-@click.option("--prediction-key", "prediction", help="Name of the prediction in frames.")
-@click.option("--reference-key", "reference", help="Name of the reference in frames.")
-@click.option("--natoms", help="File with the atoms per frame: attaches structures.")
-@click.option("--frames", help="The training frames (extxyz): attaches structures and species.")
-@click.option("--group", help="File with one group label per sample.")
-@click.option("--sample-id", help="File with your own name of each sample.")
-@click.option("--magnitude", help="File with the target's magnitude per sample.")
+@options.add("--prediction-key", "prediction", help="Name of the prediction in frames.")
+@options.add("--reference-key", "reference", help="Name of the reference in frames.")
+@options.add("--natoms", help="File with the atoms per frame: attaches structures.")
+@options.add("--frames", help="The training frames (extxyz): attaches structures and species.")
+@options.add("--group", help="File with one group label per sample.")
+@options.add("--sample-id", help="File with your own name of each sample.")
+@options.add("--magnitude", help="File with the target's magnitude per sample.")
 @options.cluster
-@options.json_output
-@options.common
 def command(
     logs: tuple[str, ...],
     output: Path,
@@ -152,7 +150,7 @@ def command(
     magnitude: str | None,
     **settings: Any,
 ) -> None:
-    """Read the error log of a training run, and say what is wrong with it.
+    """Read the error log of a training run, and check it.
 
     LOG is a folder of per-epoch files, an array of all epochs, a table, or evaluated frames; the
     format is found out (ltau ingest --list-formats). Several LOGs are the runs of an ensemble.

@@ -30,6 +30,7 @@ from ltau_cli.streams import ReaderGoneError, standard_stream
 
 
 @click.group(
+    cls=options.Main,
     invoke_without_command=True,
     context_settings={"help_option_names": ["-h", "--help"], "max_content_width": 100},
 )
@@ -53,14 +54,11 @@ def ltau(context: click.Context) -> None:
         click.echo(context.get_help())
 
 
-COMMANDS = (
-    record, describe, ingest, fit, score, merge, calibrate, evaluate, export, select, weights, plot,
-    info,
-    compile,
-)  # fmt: skip
-for module in COMMANDS:
+for module in (
+    record, describe, ingest, fit, score, merge, calibrate, evaluate, plot, export, select, weights,
+    info, compile,
+):  # fmt: skip
     ltau.add_command(module.command)
-    options.name_environment(module.command)
 
 
 def main() -> None:

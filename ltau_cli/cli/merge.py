@@ -11,11 +11,9 @@ from ltau_cli.cli.console import Console
 from ltau_cli.cli.score import score_lines, warn_of_flagged
 
 
-@click.command("merge")
-@click.argument("parts", nargs=-1, required=True, type=options.PATH, metavar="PART...")
+@options.command("merge")
+@click.argument("parts", nargs=-1, required=True, type=options.FILE, metavar="PART...")
 @options.output("scores.h5")
-@options.json_output
-@options.common
 def command(
     parts: tuple[Path, ...], output: Path, force: bool, console: Console, as_json: bool
 ) -> None:

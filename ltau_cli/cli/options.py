@@ -1,14 +1,16 @@
-"""Options that several commands share, and the configuration file."""
+"""Commands and their options, made from settings classes; and the configuration file."""
 
 from __future__ import annotations
 
 import functools
 import math
 import os
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
+from dataclasses import MISSING, fields
 from datetime import date
+from inspect import get_annotations
 from pathlib import Path
-from typing import Any, TypeVar
+from typing import Any, Literal, TypeVar, get_args, get_origin, get_type_hints
 
 import click
 
@@ -16,112 +18,250 @@ from ltau_cli.cli.console import Console
 from ltau_cli.core.compile import prepare_cache
 from ltau_cli.errors import InputError, UsageError
 from ltau_cli.readers.place import check_file
+from ltau_cli.settings import Option, Settings
 
-Command = TypeVar("Command", bound=Callable[..., Any])
+Function = TypeVar("Function", bound=Callable[..., Any])
 
-PATH = click.Path(readable=False, path_type=Path)  # the readers tell better
+FILE: click.Path = click.Path(readable=False, path_type=Path)  # the readers tell better
+FILE.name = "file"
 MOST_THREADS = 4096
 SCHEDULER_VARIABLE = "DASK_SCHEDULER_ADDRESS"
 
 
-class Finite(click.FloatRange):
+class Number(click.ParamType):  # type: ignore[type-arg]
     """A number within bounds; NaN and infinity, which no comparison stops, are none."""
 
-    name = "number"
+    def __init__(self, kind: type[int] | type[float], about: Option) -> None:
+        self.kind, self.about = kind, about
+        self.name = "N" if kind is int else "X"
 
     def convert(
         self, value: Any, param: click.Parameter | None, ctx: click.Context | None
-    ) -> float:
+    ) -> int | float:
         """Check that it is one."""
-        number = float(click.FLOAT.convert(value, param, ctx))
-        if not math.isfinite(number):
+        try:
+            number = self.kind(value)
+        except ValueError:
+            what = "a whole number" if self.kind is int else "a number"
+            self.fail(f"{value!r} is not {what}", param, ctx)
+        if self.kind is float and not math.isfinite(number):
             self.fail(f"{value} is not a finite number", param, ctx)
-        return float(super().convert(number, param, ctx))
+        if not self.about.allows(number):
+            self.fail(f"{value} is not {self.about.range()}", param, ctx)
+        return number
 
 
-def whole_number(text: str) -> int | None:
-    """Read a whole number from 0 that an int64 holds; None if it is none."""
-    return int(text) if text.isdecimal() and text.isascii() and len(text) <= 18 else None
+class Parsed(click.ParamType):  # type: ignore[type-arg]
+    """What a function of the settings reads from text."""
+
+    def __init__(self, parse: Callable[[str], Any]) -> None:
+        self.parse, self.name = parse, "text"
+
+    def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> Any:
+        """Tell what is wrong as click does."""
+        if not isinstance(value, str):
+            return value
+        try:
+            return self.parse(value)
+        except ValueError as error:
+            self.fail(str(error), param, ctx)
 
 
-PROBABILITY = Finite(0, 1, min_open=True, max_open=True)
+class Entry(click.Option):
+    """An option that a help lists, under the heading ``group``."""
+
+    def __init__(self, *args: Any, group: str = "", **attributes: Any) -> None:
+        self.group = group
+        super().__init__(*args, **attributes)
 
 
-def common(command: Command) -> Command:
-    """Add ``--config``, ``-q`` and ``-v``; the function gets a ``console``."""
-
-    @functools.wraps(command)
-    def with_console(*args: Any, quiet: bool, verbose: bool, **kwargs: Any) -> None:
-        from ltau_cli.artifacts.provenance import created_now
-
-        console = Console(quiet=quiet, verbose=verbose)
-        prepare_cache()
-        created_now()  # a date that is none is told before the work
-        with console.warnings_as_lines():
-            command(*args, console=console, **kwargs)
-
-    decorators = [
-        click.option(
-            "--config",
-            type=PATH,
-            is_eager=True,
-            expose_value=False,
-            callback=_apply_config,
-            help="YAML file with defaults, one section per command; flags win.",
-        ),
-        click.option("-q", "--quiet", is_flag=True, help="Print no summary and no progress."),
-        click.option("-v", "--verbose", is_flag=True, help="Print how long each step took."),
-    ]
-    for decorator in reversed(decorators):
-        with_console = decorator(with_console)
-    return with_console  # type: ignore[return-value]
+def add(*flags: str, **attributes: Any) -> Callable[[Function], Function]:
+    """Add an option that is no setting of a stage, such as what is printed."""
+    return click.option(*flags, cls=Entry, **attributes)
 
 
-def output(default: str) -> Callable[[Command], Command]:
+def entries(kind: type[Settings]) -> list[Entry]:
+    """Make the options of a settings class: its own fields first, then those it inherits."""
+    hints, own = get_type_hints(kind), get_annotations(kind)
+    found = []
+    for field in sorted(fields(kind), key=lambda field: field.name not in own):
+        about: Option = field.metadata["option"]
+        default = None if field.default is MISSING else field.default
+        form = _form(hints[field.name], about)
+        if not form.get("is_flag"):
+            form |= {"default": default, "metavar": about.metavar or None}
+        found.append(
+            Entry(
+                [*(about.flags or [f"--{field.name.replace('_', '-')}"]), field.name],
+                group=about.group,
+                help=about.help + _facts(about, default),
+                **form,
+            )
+        )
+    return found
+
+
+def _form(hint: Any, about: Option) -> dict[str, Any]:
+    """Return how click reads a value of this type."""
+    if type(None) in get_args(hint):
+        hint = get_args(hint)[0] if len(get_args(hint)) == 2 else hint
+    if hint is bool:
+        return {"is_flag": True}
+    kind, parts = get_origin(hint), get_args(hint)
+    several = kind is Mapping or (kind is tuple and about.parse is None and parts[-1] is ...)
+    return {"type": _type(hint, about), "multiple": several}
+
+
+def _type(hint: Any, about: Option) -> Any:
+    kind, parts = get_origin(hint), get_args(hint)
+    if about.parse is not None:
+        return Parsed(about.parse)
+    if kind is Literal:
+        return click.Choice(parts)
+    if kind is tuple:
+        several = [_type(part, about) for part in parts if part is not ...]
+        return several[0] if parts[-1] is ... else tuple(several)
+    if hint in (int, float):
+        return Number(hint, about)
+    return FILE if hint is Path else click.STRING
+
+
+def _facts(about: Option, default: Any) -> str:
+    """Tell the default, and the range of what is no count."""
+    told = about.told
+    if not told and default not in (None, "", ()) and not isinstance(default, bool):
+        several = default if isinstance(default, tuple) else [default]
+        told = ", ".join(f"{one:g}" if isinstance(one, float) else str(one) for one in several)
+    is_count = about.low in (0, 1) and isinstance(about.low, int) and about.high is None
+    facts = [f"default: {told}" if told else "", "" if is_count else about.range()]
+    shown = "; ".join(filter(None, facts))
+    return f"  [{shown}]" if shown else ""
+
+
+def output(
+    default: str | None = None, help: str = "Result file.", *, told: str = ""
+) -> Callable[[Function], Function]:
     """Add ``-o`` and ``--force``."""
+    help += f"  [default: {told or default}]"
 
-    def decorate(command: Command) -> Command:
-        command = click.option(
-            "-f", "--force", is_flag=True, help="Replace the output if it exists."
-        )(command)
-        return click.option(
-            "-o", "--output", type=PATH, default=default, show_default=True, help="Result file."
-        )(command)
+    def decorate(function: Function) -> Function:
+        add("-f", "--force", is_flag=True, help="Replace a result that is there.")(function)
+        return add("-o", "--output", type=FILE, default=default, metavar="FILE", help=help)(
+            function
+        )
 
     return decorate
 
 
-def frame_keys(command: Command) -> Command:
-    """Add ``--reference-key`` and ``--prediction-key``."""
-    command = click.option(
-        "--prediction-key",
-        "prediction",
-        metavar="NAME",
-        help="Name of the predicted values in frames.  [default: common names]",
-    )(command)
-    return click.option(
-        "--reference-key",
-        "reference",
-        metavar="NAME",
-        help="Name of the reference values in frames.  [default: common names]",
-    )(command)
+class Command(click.Command):
+    """A command whose help has headings, and a line for the options of every command."""
+
+    def format_options(self, ctx: click.Context, formatter: click.HelpFormatter) -> None:
+        """Write the options under their headings, those without one first."""
+        listed = [entry for entry in self.params if isinstance(entry, Entry)]
+        for group in dict.fromkeys(["", *(entry.group for entry in listed)]):
+            records = [entry.get_help_record(ctx) for entry in listed if entry.group == group]
+            if shown := list(filter(None, records)):
+                with formatter.section(group or "Options"):
+                    formatter.write_dl(shown)
+        others = [
+            option.opts[-1] for option in self.get_params(ctx)
+            if isinstance(option, click.Option) and option not in listed
+        ]  # fmt: skip
+        formatter.write_paragraph()
+        formatter.write_text(f"Also {', '.join(others[:-1])} and {others[-1]}: see ltau -h.")
 
 
-def threads(command: Command) -> Command:
-    """Add ``--threads``; default SLURM_CPUS_PER_TASK, else the CPUs this process may use."""
+class Main(click.Group):
+    """All commands, in the order of a pipeline."""
 
-    @functools.wraps(command)
-    def with_threads(*args: Any, threads: int | None, **kwargs: Any) -> Any:
-        return command(*args, threads=use_threads(threads), **kwargs)
+    def list_commands(self, ctx: click.Context) -> list[str]:
+        """Return them as they were added."""
+        return list(self.commands)
 
-    return click.option(
-        "--threads",
-        type=click.IntRange(1, MOST_THREADS),
-        help="CPU threads.  [default: SLURM_CPUS_PER_TASK, else all that this process may use]",
-    )(with_threads)  # type: ignore[return-value]
+    def format_options(self, ctx: click.Context, formatter: click.HelpFormatter) -> None:
+        """Also tell the options of every command, which their own helps only name."""
+        click.Command.format_options(self, ctx, formatter)
+        self.format_commands(ctx, formatter)
+        records = [option.get_help_record(ctx) for option in general_options()]
+        with formatter.section("Options of commands"):
+            formatter.write_dl(list(filter(None, records)))
 
 
-def cluster(command: Command) -> Command:
+def command(
+    name: str, kind: type[Settings] | None = None, *, threads: bool = False, json: bool = True,
+    **attributes: Any,
+) -> Callable[[Callable[..., None]], Command]:  # fmt: skip
+    """Make a command; its function gets a ``console``, and what was asked for as ``settings``."""
+
+    def decorate(function: Callable[..., None]) -> Command:
+        @functools.wraps(function)
+        def callback(*, quiet: bool, verbose: bool, **given: Any) -> None:
+            from ltau_cli.artifacts.provenance import created_now
+
+            prepare_cache()
+            created_now()  # a date that is none is told before the work
+            if threads:
+                given["threads"] = use_threads(given["threads"])
+            if kind is not None:
+                given["settings"] = kind(**{one.name: given.pop(one.name) for one in fields(kind)})
+            console = Console(quiet=quiet, verbose=verbose)
+            with console.warnings_as_lines():
+                function(console=console, **given)
+
+        own = sorted(
+            reversed(getattr(function, "__click_params__", [])),
+            key=lambda parameter: bool(getattr(parameter, "group", "")),
+        )
+        first = [parameter for parameter in own if not getattr(parameter, "group", "")]
+        made = Command(
+            name,
+            callback=callback,
+            params=[
+                *first,
+                *([] if kind is None else entries(kind)),
+                *own[len(first) :],
+                *general_options(threads=threads, json=json),
+            ],
+            help=function.__doc__,
+            **attributes,
+        )
+        for parameter in made.params:  # LTAU_FIT_THRESHOLD sets ltau fit --threshold
+            if isinstance(parameter, click.Option):
+                flag = max(parameter.opts, key=len).lstrip("-").replace("-", "_")
+                parameter.envvar = f"LTAU_{name}_{flag}".upper()
+        return made
+
+    return decorate
+
+
+def general_options(*, threads: bool = True, json: bool = True) -> list[click.Option]:
+    """Make the options that every command has, and those that nearly every one has."""
+    found = [
+        click.Option(
+            ["-q", "--quiet"], is_flag=True, help="Print no summary and no progress."
+        ),
+        click.Option(
+            ["-v", "--verbose"], is_flag=True, help="Print how long each step took."
+        ),
+        click.Option(
+            ["--config"], type=FILE, is_eager=True, expose_value=False, callback=_apply_config,
+            help="YAML file with defaults, one section per command; flags win.",
+        ),
+    ]  # fmt: skip
+    if threads:
+        number = Number(int, Option("", low=1, high=MOST_THREADS))
+        told = "SLURM_CPUS_PER_TASK, else all that this process may use"
+        found.insert(
+            0, click.Option(["--threads"], type=number, help=f"CPU threads.  [default: {told}]")
+        )
+    if json:
+        about = "Print the summary as JSON on standard output."
+        found.insert(0, click.Option(["--json", "as_json"], is_flag=True, help=about))
+    return found
+
+
+def cluster(command: Function) -> Function:
     """Add ``--scheduler``, ``--scheduler-file`` and ``--workers``; to be put above ``threads``.
 
     The function gets ``cluster``, a ClusterSettings, or None where no cluster was asked for.
@@ -135,7 +275,7 @@ def cluster(command: Command) -> Command:
         workers: int | None,
         **kwargs: Any,
     ) -> Any:
-        from ltau_cli.stages.settings import ClusterSettings
+        from ltau_cli.settings import ClusterSettings
 
         asked = [value for value in (scheduler, scheduler_file, workers) if value is not None]
         if len(asked) > 1:
@@ -150,21 +290,23 @@ def cluster(command: Command) -> Command:
         return command(*args, cluster=chosen if asked or scheduler else None, **kwargs)
 
     decorators = [
-        click.option(
+        add(
             "--scheduler",
+            group="Speed",
             metavar="ADDRESS",
             help="Work on the Dask cluster of this scheduler, such as tcp://node01:8786.  "
             f"[default: {SCHEDULER_VARIABLE}, if that is set]",
         ),
-        click.option(
+        add(
             "--scheduler-file",
-            type=PATH,
+            group="Speed",
+            type=FILE,
             help="The same, of a scheduler that writes its address into this file.",
         ),
-        click.option(
+        add(
             "--workers",
-            type=click.IntRange(1, MOST_THREADS),
-            metavar="N",
+            group="Speed",
+            type=Number(int, Option("", low=1, high=MOST_THREADS)),
             help="Work in N processes on this machine.",
         ),
     ]
@@ -181,19 +323,6 @@ def use_threads(threads: int | None) -> int:
     for name in ("NUMBA_NUM_THREADS", "OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS", "MKL_NUM_THREADS"):
         os.environ[name] = str(count)
     return count
-
-
-json_output = click.option(
-    "--json", "as_json", is_flag=True, help="Print the summary as JSON on standard output."
-)
-
-
-def name_environment(command: click.Command) -> None:
-    """Let ``LTAU_FIT_THRESHOLD`` set ``ltau fit --threshold``, and so on for every flag."""
-    for parameter in command.params:
-        if isinstance(parameter, click.Option):
-            flag = max(parameter.opts, key=len).lstrip("-").replace("-", "_")
-            parameter.envvar = f"LTAU_{command.name}_{flag}".upper()
 
 
 def _apply_config(context: click.Context, _parameter: click.Parameter, path: Path | None) -> None:

@@ -10,19 +10,18 @@ from ltau_cli.cli import options
 from ltau_cli.cli.console import Console
 
 
-@click.command("record", context_settings={"allow_interspersed_args": False})
+@options.command("record", json=False, context_settings={"allow_interspersed_args": False})
 @click.argument("command", nargs=-1, required=True, type=click.UNPROCESSED, metavar="-- COMMAND...")
-@click.option(
+@options.add(
     "-o",
     "--output",
-    type=options.PATH,
+    type=options.FILE,
     default="logs",
-    show_default=True,
-    help="Folder of the log.",
+    metavar="FOLDER",
+    help="Folder of the log.  [default: logs]",
 )
-@options.common
-def command(command: tuple[str, ...], output: Path, console: Console) -> None:
-    """Run a training command, and log the error of every training sample at every epoch.
+def command(command: tuple[str, ...], output: Path, console: Console) -> None:  # fmt: skip
+    """Run a training command and log the errors of every sample.
 
     The trainer runs as ever; its losses, output and exit code are its own. Force errors go to the
     folder, per atom in the order of the training file, energy errors per atom to its folder energy:

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
-from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -13,7 +12,7 @@ from ltau_cli.cli import options
 from ltau_cli.cli.console import Console, number, percent, quantity, table
 from ltau_cli.errors import UsageError
 from ltau_cli.output import STDOUT
-from ltau_cli.stages.settings import ClusterSettings, ScoreSettings
+from ltau_cli.settings import ClusterSettings, ScoreSettings
 
 MANY_FLAGGED = 0.05
 
@@ -22,149 +21,42 @@ if TYPE_CHECKING:
     from ltau_cli.stages.score import ScoreResult
 
 
-class PartRange(click.ParamType):  # type: ignore[type-arg]
-    """``I/N``: part I, from 0, of N."""
-
-    name = "I/N"
-
-    def convert(
-        self, value: Any, param: click.Parameter | None, ctx: click.Context | None
-    ) -> tuple[int, int]:
-        """Split at the slash."""
-        if isinstance(value, tuple):
-            return value
-        index, count = map(options.whole_number, str(value).partition("/")[::2])
-        if index is None or count is None:
-            self.fail(f"{value!r} is not I/N, such as 0/8 for the first of 8 parts", param, ctx)
-        if index >= count:
-            self.fail(f"{value!r}: parts are counted from 0, so I is below N", param, ctx)
-        return index, count
-
-
-@click.command("score")
+@options.command("score", ScoreSettings, threads=True)
 @click.argument("descriptors", nargs=-1, required=True, metavar="DESCRIPTORS...")
-@click.option(
+@options.add(
     "-m",
     "--model",
-    type=options.PATH,
+    type=options.FILE,
     default="model.h5",
-    show_default=True,
-    help="Model artifact of ltau fit.",
+    help="Model artifact of ltau fit.  [default: model.h5]",
 )
-@click.option(
-    "-o",
-    "--output",
-    type=options.PATH,
-    help="Result file.  [default: scores.h5, or scores.I-of-N.h5 with --shard]",
-)
-@click.option(
+@options.output(told="scores.h5, or scores.I-of-N.h5 with --shard")
+@options.add(
     "-O",
     "--folder",
-    type=options.PATH,
+    type=options.FILE,
+    metavar="FOLDER",
     help="Folder of the results, for many inputs: A.npy gives A.scores.h5.",
 )
-@click.option("-f", "--force", is_flag=True, help="Replace the output if it exists.")
-@click.option(
-    "--resume",
-    is_flag=True,
-    help="Skip a result that exists and is up to date; make it again if it is out of date.",
-)
-@click.option(
-    "--shard",
-    "part",
-    type=PartRange(),
-    help="Score only part I, from 0, of N parts of the rows; ltau merge joins them.",
-)
-@click.option(
-    "-k",
-    type=click.IntRange(min=1),
-    help="Nearest training samples to average over.  [default: the model's]",
-)
-@click.option(
-    "--threshold",
-    "thresholds",
-    type=options.Finite(min=0, min_open=True),
-    multiple=True,
-    help="Error you can live with; repeatable.  [default: the model's]",
-)
-@click.option(
-    "--quantile",
-    "quantiles",
-    type=options.PROBABILITY,
-    multiple=True,
-    default=ScoreSettings.quantiles,
-    show_default=True,
-    help="Error quantile to predict; repeatable.",
-)
-@click.option(
-    "--natoms", metavar="FILE", help="Number of atoms of each frame: also score whole structures."
-)
-@click.option(
-    "--group",
-    metavar="FILE",
-    help="One label per row, such as its species, for calibration by group.  [default: group or "
-    "species beside the descriptors]",
-)
-@click.option(
-    "--frames",
-    metavar="FILE",
-    help="The frames (extxyz, or a file of ltau describe) whose atoms the rows are, instead of "
-    "--natoms.",
-)
-@click.option(
-    "--cutoff",
-    type=options.Finite(min=0, min_open=True),
-    help="For large cells: average distances over the atoms so near, in Å, of --frames, instead of "
-    "over the whole structure.  [default: the calibration's]",
-)
-@click.option(
-    "--feature",
-    "features",
-    multiple=True,
-    metavar="NAME[=FILE]",
-    help="A number for each row that grows with its error, such as the spread of a committee: the "
-    "calibration learns what it is worth. An array, or an extxyz file with the column NAME; "
-    "without FILE the array NAME beside the descriptors. Repeatable.",
-)
-@click.option(
-    "--calibration",
-    type=options.PATH,
-    help="Calibration artifact: also give calibrated errors and bounds.",
-)
-@click.option("--cdf", "with_cdf", is_flag=True, help="Also store the error CDF of every row.")
-@click.option(
-    "--block-rows",
-    type=click.IntRange(min=1),
-    help="Rows in memory at a time; changes no result.  [default: 16384, or with a model in shards "
-    "as many as one of them has]",
-)
 @options.cluster
-@options.threads
-@options.json_output
-@options.common
 def command(
     descriptors: tuple[str, ...],
     model: Path,
     output: Path | None,
     folder: Path | None,
-    natoms: str | None,
-    frames: str | None,
-    group: str | None,
-    features: tuple[str, ...],
-    part: tuple[int, int] | None,
     threads: int,
     cluster: ClusterSettings | None,
-    resume: bool,
     force: bool,
     console: Console,
     as_json: bool,
-    **settings: Any,
+    settings: ScoreSettings,
 ) -> None:
-    """Score new descriptors: expected error, uncertainty, quantiles, out-of-domain signal.
+    """Score new descriptors: expected error, uncertainty, bounds.
 
-    DESCRIPTORS are latent vectors (n_queries, width) of the same network layer as in ltau fit. A
-    file that also holds natoms or structure gets per-structure aggregates. With -o - the scores
-    go to standard output as CSV. Several files need a folder for the results (-O).
+    Also quantiles of the error, and how far out of domain a row is. DESCRIPTORS are latent vectors
+    (n_queries, width) of the same network layer as in ltau fit. A file that also holds natoms or
+    structure gets per-structure aggregates. With -o - the scores go to standard output as CSV.
+    Several files need a folder for the results (-O).
 
     A call that was stopped goes on where it was when it is repeated.
 
@@ -177,32 +69,16 @@ def command(
       ltau score huge.npy --shard $SLURM_ARRAY_TASK_ID/$SLURM_ARRAY_TASK_COUNT
     """
     from ltau_cli.stages import score
-    from ltau_cli.stages.scoring.work import Job
 
-    _check_usage(descriptors, output, folder, as_json, resume)
-    if frames is not None and natoms is not None:
-        raise UsageError("--frames and --natoms both say what a structure is", hint="give one")
-    for name, given in {"natoms": natoms, "group": group, "frames": frames}.items():
-        if len(descriptors) > 1 and given is not None:
-            raise UsageError(
-                f"--{name} belongs to a single input",
-                hint=f"store {name} beside the descriptors in each file (.npz or .h5)",
-            )
-    places = dict(feature.partition("=")[::2] for feature in features)
-    if len(descriptors) > 1 and any(places.values()):
-        raise UsageError(
-            "--feature NAME=FILE belongs to a single input",
-            hint="store NAME beside the descriptors in each file (.npz or .h5): --feature NAME",
-        )
+    _check_usage(descriptors, output, folder, as_json, settings)
     if folder is not None:
-        jobs = score.jobs_in_folder(descriptors, folder, part)
+        jobs = score.jobs_in_folder(descriptors, folder, settings)
     else:
-        result = output or Path(score.result_name("scores", part))
-        jobs = [Job(descriptors[0], result, natoms, group)]
-    jobs = [replace(job, features=places, frames=frames) for job in jobs]
+        result = output or Path(score.result_name("scores", settings.part))
+        jobs = [score.job_of(descriptors[0], result, settings)]
     results = score.run_many(
-        jobs, model, settings=ScoreSettings(part=part, **settings), threads=threads,
-        cluster=cluster, resume=resume, force=force, progress=console.progress,
+        jobs, model, settings=settings, threads=threads, cluster=cluster, force=force,
+        progress=console.progress,
     )  # fmt: skip
     if folder is not None:
         _report_many(results, as_json, console)
@@ -220,7 +96,7 @@ def _check_usage(
     output: Path | None,
     folder: Path | None,
     as_json: bool,
-    resume: bool,
+    settings: ScoreSettings,
 ) -> None:
     if folder is not None and output is not None:
         raise UsageError("-o names one result and -O a folder of results", hint="leave one out")
@@ -231,8 +107,23 @@ def _check_usage(
         )
     if output == STDOUT and as_json:
         raise UsageError("-o - and --json both want standard output", hint="name a file with -o")
-    if output == STDOUT and resume:
+    if output == STDOUT and settings.resume:
         raise UsageError("-o - cannot be resumed", hint="name a file with -o")
+    if settings.frames is not None and settings.natoms is not None:
+        raise UsageError("--frames and --natoms both say what a structure is", hint="give one")
+    if len(descriptors) == 1:
+        return
+    for name in ("natoms", "group", "frames"):
+        if getattr(settings, name) is not None:
+            raise UsageError(
+                f"--{name} belongs to a single input",
+                hint=f"store {name} beside the descriptors in each file (.npz or .h5)",
+            )
+    if any(settings.features.values()):
+        raise UsageError(
+            "--feature NAME=FILE belongs to a single input",
+            hint="store NAME beside the descriptors in each file (.npz or .h5): --feature NAME",
+        )
 
 
 def _report_many(results: Iterator[ScoreResult], as_json: bool, console: Console) -> None:

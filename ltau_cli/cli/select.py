@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 import click
 
@@ -12,66 +12,18 @@ from ltau_cli.cli.console import Console, number, quantity
 from ltau_cli.cli.export import ROWS_ARE_FRAMES
 from ltau_cli.errors import UsageError
 from ltau_cli.output import STDOUT
-from ltau_cli.stages.settings import SelectSettings
+from ltau_cli.settings import Option, SelectSettings
 
 if TYPE_CHECKING:
     from ltau_cli.stages.select import SelectResult
 
 
-class Statistic(click.ParamType):  # type: ignore[type-arg]
-    """``max``, ``mean`` or a quantile."""
-
-    name = "max|mean|P"
-
-    def convert(
-        self, value: Any, param: click.Parameter | None, ctx: click.Context | None
-    ) -> str | float:
-        """Check that it is one of them."""
-        if value in ("max", "mean"):
-            return str(value)
-        try:
-            p = float(value)
-        except ValueError:
-            p = 0.0
-        if not 0 < p < 1:
-            self.fail(f"{value!r} is neither max, mean nor a quantile such as 0.9", param, ctx)
-        return p
-
-
-@click.command("select")
-@click.argument("scores", type=options.PATH)
-@click.option("-n", type=click.IntRange(min=1), required=True, help="Frames to choose.")
+@options.command("select", SelectSettings)
+@click.argument("scores", type=options.FILE)
+@options.add(
+    "-n", type=options.Number(int, Option("", low=1)), required=True, help="Frames to choose."
+)
 @options.output("chosen.txt")
-@click.option(
-    "--descriptors",
-    metavar="FILE",
-    help="The descriptors that were scored: choose frames that also differ from one another.",
-)
-@click.option(
-    "--by",
-    type=Statistic(),
-    default=SelectSettings.by,
-    show_default=True,
-    help="Uncertainty of a frame from those of its atoms; P is a quantile such as 0.9.",
-)
-@click.option(
-    "--column",
-    metavar="NAME",
-    help="Uncertainty of an atom.  [default: calibrated_error, or expected_error]",
-)
-@click.option("--trust-low", type=options.Finite(), help="Choose no frame below this uncertainty.")
-@click.option(
-    "--trust-high", type=options.Finite(), help="Choose no frame at or above this uncertainty."
-)
-@click.option("--frames", type=options.PATH, help="Frames of the pool, for --write.")
-@click.option(
-    "--write",
-    "chosen_frames",
-    type=options.PATH,
-    help="Also copy the chosen --frames to this extxyz file.",
-)
-@options.json_output
-@options.common
 def command(
     scores: Path,
     n: int,
@@ -79,12 +31,13 @@ def command(
     force: bool,
     as_json: bool,
     console: Console,
-    **settings: Any,
+    settings: SelectSettings,
 ) -> None:
-    """Choose the frames to label next: uncertain ones, and not the same one many times.
+    """Choose the frames to label next, uncertain and diverse ones.
 
-    Writes the numbers of the frames, from 0, one per line in the order of choice. Without atoms per
-    frame in SCORES, --frames tells them; without either, every row is a frame.
+    With --descriptors the chosen frames also differ from one another. Writes the numbers of the
+    frames, from 0, one per line in the order of choice. Without atoms per frame in SCORES, --frames
+    tells them; without either, every row is a frame.
 
     \b
     Examples:
@@ -92,7 +45,7 @@ def command(
       ltau select scores.h5 -n 100 --trust-low 0.05 --trust-high 0.3
       ltau select scores.h5 -n 100 --frames pool.xyz --write chosen.xyz
     """
-    frames, chosen_frames = settings["frames"], settings["chosen_frames"]
+    frames, chosen_frames = settings.frames, settings.chosen_frames
     if output == STDOUT and as_json:
         raise UsageError("-o - and --json both want standard output", hint="name a file with -o")
     if chosen_frames is not None and frames is None:
@@ -101,14 +54,13 @@ def command(
         raise UsageError("--write needs the name of a file", hint="for example --write chosen.xyz")
     if chosen_frames is not None and chosen_frames == output:
         raise UsageError(f"-o and --write both name {output}")
-    low, high = settings["trust_low"], settings["trust_high"]
+    low, high = settings.trust_low, settings.trust_high
     if low is not None and high is not None and low >= high:
         raise UsageError(f"--trust-low {low:g} is not below --trust-high {high:g}")
     from ltau_cli.stages import select
 
     result = select.run(
-        scores, output, n, settings=SelectSettings(**settings), force=force,
-        progress=console.progress,
+        scores, output, n, settings=settings, force=force, progress=console.progress
     )  # fmt: skip
     if as_json:
         console.json(result.to_dict())

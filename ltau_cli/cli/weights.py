@@ -3,16 +3,15 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, get_args
+from typing import TYPE_CHECKING
 
 import click
 
 from ltau_cli.cli import options
 from ltau_cli.cli.console import Console, number, percent, quantity, table
-from ltau_cli.core.choices import Emphasis, LeftOut
 from ltau_cli.errors import UsageError
 from ltau_cli.output import STDOUT
-from ltau_cli.stages.settings import WeightSettings
+from ltau_cli.settings import WeightSettings
 
 NEAREST_SHOWN = 3  # --json gives all that were found
 
@@ -20,75 +19,11 @@ if TYPE_CHECKING:
     from ltau_cli.stages.weights import WeightsResult
 
 
-@click.command("weights")
-@click.argument("model", type=options.PATH)
-@click.option(
-    "-o",
-    "--output",
-    type=options.PATH,
-    help="Result file, .npy or .txt; - is standard output.  [default: weights.npy, or keep.txt]",
+@options.command("weights", WeightSettings, threads=True)
+@click.argument("model", type=options.FILE)
+@options.output(
+    help="Result file, .npy or .txt; - is standard output.", told="weights.npy, or keep.txt"
 )
-@click.option("-f", "--force", is_flag=True, help="Replace the output if it exists.")
-@click.option(
-    "--emphasis",
-    type=click.Choice(get_args(Emphasis)),
-    default=WeightSettings.emphasis,
-    show_default=True,
-    help="Give the larger weights to what stays hard in training, or to what is easy.",
-)
-@click.option(
-    "--per",
-    type=click.Choice(get_args(LeftOut)),
-    default=WeightSettings.per,
-    show_default=True,
-    help="What gets a weight.",
-)
-@click.option(
-    "--natoms",
-    help="File with the atoms per structure.  [default: as known to ltau fit --loo structure]",
-)
-@click.option(
-    "--threshold",
-    type=options.Finite(min=0, min_open=True),
-    help="Threshold of the uncertainty, one of the model's.  [default: its first]",
-)
-@click.option(
-    "--temperature",
-    type=options.Finite(min=0.001),
-    default=WeightSettings.temperature,
-    show_default=True,
-    help="Standard deviations of the uncertainty that change a weight e-fold; low is strong.",
-)
-@click.option(
-    "--floor",
-    type=options.Finite(0, 1),
-    default=WeightSettings.floor,
-    show_default=True,
-    help="Smallest weight.",
-)
-@click.option(
-    "--ceiling",
-    type=options.Finite(min=1),
-    default=WeightSettings.ceiling,
-    show_default=True,
-    help="Largest weight.",
-)
-@click.option(
-    "--keep",
-    type=options.Finite(0, 1, min_open=True),
-    metavar="SHARE",
-    help="Write the numbers of this share, the hardest or the easiest, instead of weights.",
-)
-@click.option(
-    "--suspects",
-    type=click.IntRange(min=0),
-    default=WeightSettings.suspects,
-    show_default=True,
-    help="Show at most this many suspects of wrong labels; 0 looks for none.",
-)
-@options.threads
-@options.json_output
-@options.common
 def command(
     model: Path,
     output: Path | None,
@@ -96,12 +31,13 @@ def command(
     force: bool,
     as_json: bool,
     console: Console,
-    **settings: Any,
+    settings: WeightSettings,
 ) -> None:
-    """Weigh training samples or structures by how hard they stay; list suspects of wrong labels.
+    """Weigh training samples by how hard they stay; list suspects.
 
-    The mean weight is 1. With --keep the numbers of the samples or structures to keep are written
-    instead, from 0, in increasing order. What was never logged gets weight 1 and is kept.
+    Suspects are samples whose labels may be wrong. The mean weight is 1. With --keep the numbers of
+    the samples or structures to keep are written instead, from 0, in increasing order. What was
+    never logged gets weight 1 and is kept.
 
     \b
     Examples:
@@ -109,7 +45,7 @@ def command(
       ltau weights model.h5 --emphasis easy --per structure --natoms train_natoms.npy
       ltau weights model.h5 --emphasis easy --keep 0.95 -o keep.txt
     """
-    output = output or Path("weights.npy" if settings["keep"] is None else "keep.txt")
+    output = output or Path("weights.npy" if settings.keep is None else "keep.txt")
     if output == STDOUT and as_json:
         raise UsageError("-o - and --json both want standard output", hint="name a file with -o")
     if output != STDOUT and output.suffix not in (".npy", ".txt"):
@@ -120,8 +56,7 @@ def command(
     from ltau_cli.stages import weights
 
     result = weights.run(
-        model, output, settings=WeightSettings(**settings), threads=threads, force=force,
-        progress=console.progress,
+        model, output, settings=settings, threads=threads, force=force, progress=console.progress
     )  # fmt: skip
     if as_json:
         console.json(result.to_dict())

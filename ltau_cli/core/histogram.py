@@ -9,9 +9,9 @@ import numpy as np
 import numpy.typing as npt
 
 from ltau_cli.core import kernels
-from ltau_cli.core.choices import Grid
 from ltau_cli.core.threads import share_rows
 from ltau_cli.errors import UsageError
+from ltau_cli.settings import Grid
 
 
 def make_edges(

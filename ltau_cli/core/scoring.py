@@ -9,7 +9,6 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
-from ltau_cli.core.choices import QUANTILES, Weighting
 from ltau_cli.core.domain import distance_floor, ood_pvalue, relative_distance, rounding_distance
 from ltau_cli.core.mixture import average_cdfs, average_values, gather_rows
 from ltau_cli.core.search.neighbors import Neighbors
@@ -19,6 +18,7 @@ from ltau_cli.core.search.shards import Shards, find_in_shards
 from ltau_cli.core.structures import Block
 from ltau_cli.core.threads import available_threads
 from ltau_cli.errors import UsageError
+from ltau_cli.settings import QUANTILES, Weighting
 
 FLOOR_VALUES = 1 << 22  # read at a time; changes the last digits of the distance floor
 RowReader = Callable[[npt.NDArray[np.int64]], npt.NDArray[Any]]

@@ -12,7 +12,6 @@ import numpy.typing as npt
 from ltau_cli.core.calibration.fit import cross_validate
 from ltau_cli.core.calibration.maps import Floats, Rows
 from ltau_cli.core.calibration.metrics import rank_correlation
-from ltau_cli.core.choices import Metric, Scale, Weighting
 from ltau_cli.core.domain import distance_floor, relative_distance, rounding_distance
 from ltau_cli.core.search.cells import CellSearcher, build_cells
 from ltau_cli.core.search.loo import GroupLeftOut
@@ -20,6 +19,7 @@ from ltau_cli.core.search.neighbors import Neighbors, find_neighbors
 from ltau_cli.core.search.points import find_points
 from ltau_cli.core.search.scaling import fit_scaling
 from ltau_cli.core.structures import log_structure_distance
+from ltau_cli.settings import Metric, Scale, Weighting
 
 Integers = npt.NDArray[np.int64]
 SCALES: tuple[Scale, ...] = ("none", "standard", "whiten")

@@ -5,7 +5,7 @@ from __future__ import annotations
 import numpy as np
 import numpy.typing as npt
 
-from ltau_cli.core.choices import Emphasis
+from ltau_cli.settings import Emphasis
 
 Floats = npt.NDArray[np.float64]
 

@@ -23,8 +23,8 @@ from ltau_cli.readers.logs.options import LogOptions, Stored
 from ltau_cli.readers.logs.run import ErrorLog
 from ltau_cli.readers.place import Place
 from ltau_cli.readers.scratch import Cells
+from ltau_cli.settings import ClusterSettings
 from ltau_cli.stages.read_ahead import read_ahead
-from ltau_cli.stages.settings import ClusterSettings
 
 IDENTITY = ("sample_id", "structure", "species")
 _WITH_IDS = ("long-table",)

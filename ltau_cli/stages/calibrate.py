@@ -6,7 +6,7 @@ import contextlib
 import os
 import warnings
 from collections.abc import Sequence
-from dataclasses import asdict, dataclass, replace
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -33,8 +33,8 @@ from ltau_cli.core.calibration.support import too_close
 from ltau_cli.core.calibration.threshold import StoredCdf, calibrated_uncertainty
 from ltau_cli.errors import ComputeError, InputError, LtauWarning, UsageError
 from ltau_cli.output import check_target
+from ltau_cli.settings import CalibrateSettings
 from ltau_cli.stages.results import Result
-from ltau_cli.stages.settings import CalibrateSettings
 from ltau_cli.stages.true_errors import STORED_LABELS, Truth, read_rows
 
 
@@ -104,6 +104,7 @@ def run(
     more: Sequence[tuple[str | os.PathLike[str], Truth | str | os.PathLike[str]]] = (),
     settings: CalibrateSettings | None = None,
     force: bool = False,
+    **options: Any,
 ) -> CalibrateResult:
     """Fit the maps on one part of the structures and check them on the other.
 
@@ -119,7 +120,7 @@ def run(
         Further sets, such as a few labeled structures far away. Every set is split, and weighs the
         same.
     settings : CalibrateSettings
-        How to calibrate.
+        How to calibrate; single ones may be given by name.
     force : bool
         Replace an existing artifact.
 
@@ -136,8 +137,8 @@ def run(
     ComputeError
         If there is too little to fit on.
     """
-    output, settings = Path(output), settings or CalibrateSettings()
-    pairs = [(Path(path), Truth.at(errors)) for path, errors in [(scores, truth), *more]]
+    output, settings = Path(output), CalibrateSettings.of(settings, options)
+    pairs = [(Path(path), Truth.at(errors, settings)) for path, errors in [(scores, truth), *more]]
     named = [name for path, errors in pairs for name in (path, errors.place)]
     inputs = [*named, settings.group, *settings.draws]
     check_target(output, force=force, inputs=inputs)
@@ -203,7 +204,7 @@ def run(
         with create_artifact(output, "calibration", units=first.units, force=force) as writer:
             write_calibration(writer, calibration, np.flatnonzero(fit), used.row_hash, checked)
             writer.finish(
-                parameters=asdict(settings)
+                parameters=settings.recorded()
                 | {"method": calibration.method, "levels": calibration.levels},
                 inputs=hasher.records() + descriptors,
                 summary=summary,

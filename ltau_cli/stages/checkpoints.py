@@ -16,9 +16,9 @@ from ltau_cli.models.predict import ModelName
 from ltau_cli.output import check_target, open_binary
 from ltau_cli.progress import Advance, Progress
 from ltau_cli.readers.logs.numbered import NumberedFiles, find_numbered
+from ltau_cli.settings import DescribeSettings
 from ltau_cli.stages.given_frames import GivenFrames
 from ltau_cli.stages.results import Result
-from ltau_cli.stages.settings import DescribeSettings
 
 log = logging.getLogger("ltau")
 
@@ -59,7 +59,6 @@ def evaluate_checkpoints(
     folder: Path,
     settings: DescribeSettings,
     *,
-    resume: bool,
     force: bool,
     progress: Progress,
 ) -> CheckpointsResult:
@@ -76,8 +75,6 @@ def evaluate_checkpoints(
     folder : Path
         Made if it is not there.
     settings : DescribeSettings
-    resume : bool
-        Leave out epochs whose files are there.
     force : bool
         Replace such files.
     progress : Progress
@@ -103,11 +100,11 @@ def evaluate_checkpoints(
     except OSError as error:
         raise OutputError(f"cannot make the folder {folder}: {error.strerror}") from error
     for target in targets.values():
-        check_target(target, force=force or resume, inputs=[*given.paths, *checkpoints])
+        check_target(target, force=force or settings.resume, inputs=[*given.paths, *checkpoints])
     means, n_new = [], 0
     with progress("evaluating", len(chosen) * len(given)) as advance:
         for epoch, path in chosen:
-            if resume and targets[epoch].exists():
+            if settings.resume and targets[epoch].exists():
                 errors = np.load(targets[epoch], allow_pickle=False)
                 advance(len(given))
             else:

@@ -25,7 +25,7 @@ from typing import Any, TypeVar
 from ltau_cli import __version__, stop
 from ltau_cli.core.threads import available_threads
 from ltau_cli.errors import ComputeError, InputError, LtauError, UsageError
-from ltau_cli.stages.settings import ClusterSettings
+from ltau_cli.settings import ClusterSettings
 
 START_SECONDS = 60.0  # for a scheduler and a first worker to be there, and to find new ones
 END_SECONDS = 0.2  # for a process to end by itself

@@ -34,10 +34,10 @@ from ltau_cli.models.predict import ModelName, Prediction, Predictor
 from ltau_cli.output import check_target
 from ltau_cli.progress import Progress, silent
 from ltau_cli.readers.place import Place, check_file
+from ltau_cli.settings import DescribeSettings
 from ltau_cli.stages.checkpoints import CheckpointsResult, evaluate_checkpoints
 from ltau_cli.stages.given_frames import GivenFrames, look_through
 from ltau_cli.stages.results import Result, only_if_asked
-from ltau_cli.stages.settings import DescribeSettings
 
 log = logging.getLogger("ltau")
 
@@ -89,9 +89,9 @@ def run(
     output: str | os.PathLike[str] = "frames.h5",
     *,
     settings: DescribeSettings | None = None,
-    resume: bool = False,
     force: bool = False,
     progress: Progress = silent,
+    **options: Any,
 ) -> DescribeResult | CheckpointsResult:
     """Compute descriptors and predictions of frames, and keep their references beside them.
 
@@ -106,9 +106,7 @@ def run(
     output : path
         The described artifact, or the folder of the log.
     settings : DescribeSettings
-        How to describe.
-    resume : bool
-        Skip a result that is there and up to date.
+        How to describe; single ones may be given by name.
     force : bool
         Replace an existing result.
     progress : Progress
@@ -127,13 +125,13 @@ def run(
     OutputError
         If the result may not or cannot be written.
     """
-    settings, output = settings or DescribeSettings(), Path(output)
+    settings, output = DescribeSettings.of(settings, options), Path(output)
     several = [frames] if isinstance(frames, str | os.PathLike) else frames
     paths = [Path(path) for path in several]
     name = ModelName.parse(model)
     checkpoints = name.checkpoints()
     if checkpoints is None:
-        check_target(output, force=force or resume, inputs=[*paths, name.file])
+        check_target(output, force=force or settings.resume, inputs=[*paths, name.file])
     for path in paths:
         check_file(path)
         find_origin(Place(path))
@@ -142,15 +140,14 @@ def run(
         _tell_of(given)
         if checkpoints is not None:
             return evaluate_checkpoints(
-                given, name, checkpoints, output, settings, resume=resume, force=force,
-                progress=progress,
+                given, name, checkpoints, output, settings, force=force, progress=progress,
             )  # fmt: skip
         for path in paths:
             hasher.add("frames", path, "frames")
         predictor = name.load(device=settings.device, layer=settings.layer)
         hasher.add("model", predictor.file, "force field")
         work = _Work(given, name, predictor, output, settings, hasher)
-        return _describe(work, resume=resume, force=force, progress=progress)
+        return _describe(work, force=force, progress=progress)
 
 
 @dataclass(frozen=True)
@@ -207,9 +204,9 @@ def _tell_of(given: GivenFrames) -> None:
             )  # fmt: skip
 
 
-def _describe(work: _Work, *, resume: bool, force: bool, progress: Progress) -> DescribeResult:
+def _describe(work: _Work, *, force: bool, progress: Progress) -> DescribeResult:
     given, output = work.given, work.output
-    if resume and output.exists():
+    if work.settings.resume and output.exists():
         old = _read_up_to_date(work, force=force)
         if old is not None:
             return DescribeResult(**old)

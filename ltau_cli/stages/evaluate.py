@@ -19,6 +19,7 @@ from ltau_cli.core.summary import FLAGGED_BELOW
 from ltau_cli.errors import InputError
 from ltau_cli.readers.labels import check_count, read_label_column
 from ltau_cli.readers.place import Place
+from ltau_cli.settings import EvaluateSettings
 from ltau_cli.stages.results import Result, only_if_asked
 from ltau_cli.stages.true_errors import Truth, read_judged_rows
 
@@ -70,9 +71,8 @@ def run(
     scores: str | os.PathLike[str],
     truth: Truth | str | os.PathLike[str],
     *,
-    group: str | None = None,
-    draws: str | None = None,
-    ood_labels: str | None = None,
+    settings: EvaluateSettings | None = None,
+    **options: Any,
 ) -> EvaluateResult:
     """Compare the scores of one set with its true errors.
 
@@ -84,13 +84,8 @@ def run(
         Scores artifact.
     truth : Truth or path
         True errors of the scored rows.
-    group : str, optional
-        Labels of the rows: a file, or ``species`` or ``group`` for those in the scores.
-    draws : str, optional
-        File that says which rows, or structures, were drawn together: the interval of the rank
-        correlation counts them once.
-    ood_labels : str, optional
-        File that says of each row whether it is out of domain (1) or not (0).
+    settings : EvaluateSettings
+        What to compare; single ones may be given by name.
 
     Returns
     -------
@@ -103,13 +98,14 @@ def run(
     ComputeError
         If no row is left.
     """
-    scores, truth = Path(scores), Truth.at(truth)
+    settings = EvaluateSettings.of(settings, options)
+    scores, truth = Path(scores), Truth.at(truth, settings)
     with open_artifact(scores, ScoresFile) as artifact, Hasher() as hasher:
-        judged = read_judged_rows(artifact, truth, group, draws, hasher)
+        judged = read_judged_rows(artifact, truth, settings.group, settings.draws, hasher)
         pvalue = artifact.read("ood_pvalue")[judged.rest]
         area = None
-        if ood_labels is not None:
-            labels = read_ood_labels(artifact, Place.parse(ood_labels), judged.rest)
+        if settings.ood_labels is not None:
+            labels = read_ood_labels(artifact, Place.parse(settings.ood_labels), judged.rest)
             area = roc_auc(labels, pvalue)
         calibration = artifact.calibration()
         if calibration is None:

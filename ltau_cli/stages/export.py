@@ -22,9 +22,9 @@ from ltau_cli.errors import InputError, UsageError
 from ltau_cli.output import STDOUT, check_target, open_binary, open_text
 from ltau_cli.progress import Advance, Progress, silent
 from ltau_cli.readers.frames import read_frames
+from ltau_cli.settings import ExportFormat, ExportSettings
 from ltau_cli.stages.frame_rows import FrameRows, count_structures, match_frames, read_structure
 from ltau_cli.stages.results import Result, only_if_asked
-from ltau_cli.stages.settings import ExportFormat, ExportSettings
 from ltau_cli.writers.frames import annotate, write_frames
 from ltau_cli.writers.model_devi import write_model_devi
 from ltau_cli.writers.npz import open_npz
@@ -73,6 +73,7 @@ def run(
     settings: ExportSettings | None = None,
     force: bool = False,
     progress: Progress = silent,
+    **options: Any,
 ) -> ExportResult:
     """Write the rows of a scores artifact in a format of other programs.
 
@@ -84,7 +85,7 @@ def run(
         The file, or ``-`` for standard output. Its ending tells the format; with a further ``.gz``
         it is compressed.
     settings : ExportSettings
-        What to export, and how.
+        What to export, and how; single ones may be given by name.
     force : bool
         Replace an existing file.
     progress : Progress
@@ -106,7 +107,7 @@ def run(
         If the file may not or cannot be written.
     """
     scores, output = Path(scores), Path(output)
-    settings = settings or ExportSettings()
+    settings = ExportSettings.of(settings, options)
     file_format, compress = find_format(output, settings.file_format)
     _check_usage(file_format, settings)
     check_target(output, force=force, inputs=[scores, settings.frames])

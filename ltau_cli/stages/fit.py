@@ -41,9 +41,9 @@ from ltau_cli.output import check_target
 from ltau_cli.progress import Progress, silent
 from ltau_cli.readers.descriptors import Descriptors, find_structures, open_descriptors
 from ltau_cli.readers.place import Place
+from ltau_cli.settings import DEFAULT_K, ClusterSettings, FitSettings
 from ltau_cli.stages.cluster import Cluster, open_cluster
 from ltau_cli.stages.results import Result
-from ltau_cli.stages.settings import DEFAULT_K, ClusterSettings, FitSettings
 from ltau_cli.stages.shards import ShardWork, WorkHere, WorkOnCluster, join_summaries
 from ltau_cli.stages.training_set import TrainingSet, check_samples, read_training_set
 
@@ -101,6 +101,7 @@ def run(
     cluster: ClusterSettings | None = None,
     force: bool = False,
     progress: Progress = silent,
+    **options: Any,
 ) -> FitResult:
     """Fit the error CDFs of the training samples and index their descriptors.
 
@@ -113,7 +114,7 @@ def run(
     output : path
         The model artifact.
     settings : FitSettings
-        How to fit.
+        How to fit; single ones may be given by name.
     threads : int
         Threads, all by default; the result does not depend on it.
     cluster : ClusterSettings
@@ -152,7 +153,7 @@ def run(
         hasher.add("errors", errors, "errors")
         hasher.add("descriptors", place.path, "descriptors", key=place.key)
         summary = _fit(
-            log, source, origin, output, settings or FitSettings(), hasher, workers,
+            log, source, origin, output, FitSettings.of(settings, options), hasher, workers,
             threads=threads, force=force, progress=progress,
         )  # fmt: skip
         return FitResult(output=output, units=log.units, **summary)

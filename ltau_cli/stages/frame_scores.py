@@ -20,8 +20,8 @@ from ltau_cli.core.scoring import Scorer
 from ltau_cli.core.structures import Block, local_distance, log_structure_distance
 from ltau_cli.errors import ArtifactError, InputError
 from ltau_cli.readers.frames import neighbors_of
+from ltau_cli.settings import ScoreSettings
 from ltau_cli.stages.scoring.prepare import make_scorer
-from ltau_cli.stages.settings import ScoreSettings
 
 Floats = npt.NDArray[np.float32]
 

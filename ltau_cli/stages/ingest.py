@@ -20,10 +20,10 @@ from ltau_cli.readers.logs.open import open_log
 from ltau_cli.readers.logs.options import LogOptions, Stored
 from ltau_cli.readers.logs.run import ErrorLog
 from ltau_cli.readers.place import Place
+from ltau_cli.settings import ClusterSettings
 from ltau_cli.stages.append import append_epochs, note_inputs
 from ltau_cli.stages.read_ahead import read_ahead
 from ltau_cli.stages.results import Result
-from ltau_cli.stages.settings import ClusterSettings
 
 
 @dataclass(frozen=True, repr=False)

@@ -21,10 +21,10 @@ from ltau_cli.figures.style import Data, Panel, draw_page, draw_png, looks, read
 from ltau_cli.output import check_target, open_results
 from ltau_cli.progress import Progress, silent
 from ltau_cli.readers.place import check_file
+from ltau_cli.settings import PlotSettings
 from ltau_cli.stages.panels import accuracy, cdf, dynamics, scored
 from ltau_cli.stages.panels.sources import NotGivenError, Sources
 from ltau_cli.stages.results import Result
-from ltau_cli.stages.settings import PlotSettings
 from ltau_cli.stages.true_errors import Truth
 from ltau_cli.writers.tables import write_table
 
@@ -107,6 +107,7 @@ def run(
     settings: PlotSettings | None = None,
     force: bool = False,
     progress: Progress = silent,
+    **options: Any,
 ) -> PlotResult:
     """Draw one figure.
 
@@ -121,7 +122,7 @@ def run(
     truth : Truth or path, optional
         True errors of the rows of the scores artifact.
     settings : PlotSettings
-        What to draw, and how.
+        What to draw, and how; single ones may be given by name.
     force : bool
         Replace existing files.
     progress : Progress
@@ -141,10 +142,11 @@ def run(
         If a file may not or cannot be written.
     """
     several = [artifacts] if isinstance(artifacts, str | os.PathLike) else artifacts
-    settings, data = settings or PlotSettings(), None if settings is None else settings.data
+    settings = PlotSettings.of(settings, options)
+    data = settings.data
     if settings.style is not None:
         check_file(settings.style)
-    truth = None if truth is None else Truth.at(truth)
+    truth = None if truth is None else Truth.at(truth, settings)
     place = None if truth is None else truth.place
     inputs = [*several, place, settings.group, settings.ood_labels, settings.style]
     target = None if output is None else Path(output)

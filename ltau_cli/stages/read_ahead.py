@@ -15,8 +15,8 @@ from ltau_cli.readers.logs.files import Arrays, LogFile, Readers, read_file, rea
 from ltau_cli.readers.logs.open import find_files
 from ltau_cli.readers.logs.options import LogOptions
 from ltau_cli.readers.place import Place
+from ltau_cli.settings import ClusterSettings
 from ltau_cli.stages.cluster import keep, open_cluster
-from ltau_cli.stages.settings import ClusterSettings
 
 log = logging.getLogger("ltau")
 

@@ -31,13 +31,13 @@ from ltau_cli.errors import ArtifactError, InputError, OutputError, UsageError
 from ltau_cli.output import STDOUT, check_target, open_text
 from ltau_cli.progress import Progress, silent
 from ltau_cli.readers.place import Place
+from ltau_cli.settings import ClusterSettings, ScoreSettings
 from ltau_cli.stages.cluster import open_cluster
 from ltau_cli.stages.results import Result, only_if_asked
 from ltau_cli.stages.scoring.blocks import fill, score_blocks
 from ltau_cli.stages.scoring.complete import complete, finished_blocks
 from ltau_cli.stages.scoring.prepare import check_input, open_work, prepare
 from ltau_cli.stages.scoring.work import Job, Work, identify
-from ltau_cli.stages.settings import ClusterSettings, ScoreSettings
 from ltau_cli.writers.tables import write_table
 
 log = logging.getLogger("ltau")
@@ -94,9 +94,7 @@ class ScoreResult(Result):
     up_to_date: bool | None = only_if_asked()
 
 
-def jobs_in_folder(
-    descriptors: Sequence[str], folder: Path, part: tuple[int, int] | None
-) -> list[Job]:
+def jobs_in_folder(descriptors: Sequence[str], folder: Path, settings: ScoreSettings) -> list[Job]:
     """Name a result in ``folder`` after the stem of each input, and make the folder.
 
     Raises
@@ -110,13 +108,13 @@ def jobs_in_folder(
     """
     jobs: dict[Path, Job] = {}
     for text in descriptors:
-        output = folder / result_name(f"{Place.parse(text).path.stem}.scores", part)
+        output = folder / result_name(f"{Place.parse(text).path.stem}.scores", settings.part)
         if output in jobs:
             raise UsageError(
                 f"{jobs[output].descriptors} and {text} would both be scored to {output}",
                 hint="score them into two folders, or one by one with -o",
             )
-        jobs[output] = Job(text, output)
+        jobs[output] = job_of(text, output, settings)
     try:
         folder.mkdir(parents=True, exist_ok=True)
     except FileExistsError as error:
@@ -124,6 +122,13 @@ def jobs_in_folder(
     except OSError as error:
         raise OutputError(f"cannot make the folder {folder}: {error.strerror}") from error
     return list(jobs.values())
+
+
+def job_of(descriptors: str, output: Path, settings: ScoreSettings) -> Job:
+    """Put an input together with what belongs to its rows."""
+    return Job(
+        descriptors, output, settings.natoms, settings.group, settings.features, settings.frames
+    )
 
 
 def result_name(stem: str, part: tuple[int, int] | None) -> str:
@@ -136,22 +141,19 @@ def run(
     model: str | os.PathLike[str] = "model.h5",
     output: str | os.PathLike[str] = "scores.h5",
     *,
-    natoms: str | None = None,
-    group: str | None = None,
-    features: Mapping[str, str] | None = None,
-    frames: str | None = None,
     settings: ScoreSettings | None = None,
     threads: int | None = None,
     cluster: ClusterSettings | None = None,
-    resume: bool = False,
     force: bool = False,
     progress: Progress = silent,
+    **options: Any,
 ) -> ScoreResult:
-    """Score one descriptor file; see :class:`Job` and :func:`run_many`."""
-    job = Job(os.fspath(descriptors), Path(output), natoms, group, features or {}, frames)
+    """Score one descriptor file; see :func:`run_many`. Single settings may be given by name."""
+    asked = ScoreSettings.of(settings, options)
+    job = job_of(os.fspath(descriptors), Path(output), asked)
     (result,) = run_many(
-        [job], Path(model), settings=settings, threads=threads, cluster=cluster, resume=resume,
-        force=force, progress=progress,
+        [job], Path(model), settings=asked, threads=threads, cluster=cluster, force=force,
+        progress=progress,
     )  # fmt: skip
     return result
 
@@ -163,7 +165,6 @@ def run_many(
     settings: ScoreSettings | None = None,
     threads: int | None = None,
     cluster: ClusterSettings | None = None,
-    resume: bool = False,
     force: bool = False,
     progress: Progress = silent,
 ) -> Iterator[ScoreResult]:
@@ -181,8 +182,6 @@ def run_many(
         Threads, all by default; the result does not depend on it.
     cluster : ClusterSettings
         Score the blocks of rows on these workers; the result does not depend on it.
-    resume : bool
-        Skip a result that is there and up to date; make one that is out of date again.
     force : bool
         Replace an existing artifact.
     progress : Progress
@@ -210,7 +209,7 @@ def run_many(
                 hint="name a file with -o, or leave the cluster out",
             )
         inputs = [*read, job.natoms, job.group, job.frames, *filter(None, job.features.values())]
-        check_target(job.output, force=force or resume, inputs=inputs)
+        check_target(job.output, force=force or settings.resume, inputs=inputs)
     with open_artifact(model, ModelFile) as artifact, Hasher() as hasher:
         for job in jobs:
             check_input(job, artifact, settings.part)
@@ -226,9 +225,7 @@ def run_many(
                     if job.output == STDOUT:
                         summary = _score_to_csv(work, progress)
                     else:
-                        summary = _score_to_file(
-                            work, resume=resume, force=force, progress=progress
-                        )
+                        summary = _score_to_file(work, force=force, progress=progress)
                 yield ScoreResult(output=job.output, units=artifact.units, **summary)
 
 
@@ -265,10 +262,10 @@ def _score_to_csv(work: Work, progress: Progress) -> dict[str, Any]:
     return summary.result()
 
 
-def _score_to_file(work: Work, *, resume: bool, force: bool, progress: Progress) -> dict[str, Any]:
+def _score_to_file(work: Work, *, force: bool, progress: Progress) -> dict[str, Any]:
     """Write the artifact, or skip it if it is up to date."""
     output = work.job.output
-    if resume and output.exists():
+    if work.shared.settings.resume and output.exists():
         old = _read_up_to_date(work, force=force)
         if old is not None:
             return old

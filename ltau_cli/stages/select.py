@@ -28,9 +28,9 @@ from ltau_cli.progress import Progress, silent
 from ltau_cli.readers.descriptors import open_descriptors
 from ltau_cli.readers.frames import read_frames
 from ltau_cli.readers.place import Place
+from ltau_cli.settings import SelectSettings
 from ltau_cli.stages.frame_rows import count_structures, match_frames, read_structure
 from ltau_cli.stages.results import Result, only_if_asked
-from ltau_cli.stages.settings import SelectSettings
 from ltau_cli.writers.frames import annotate, write_frames
 
 log = logging.getLogger("ltau")
@@ -48,7 +48,7 @@ class SelectResult(Result):
     rows_are_frames : bool
         Whether nothing says which rows belong together.
     column, by, trust_low, trust_high
-        See :class:`ltau_cli.stages.settings.SelectSettings`.
+        See :class:`ltau_cli.settings.SelectSettings`.
     units : str
         Of the uncertainty.
     pool_min, pool_max, mean_in_bounds, min, max, mean : float
@@ -89,6 +89,7 @@ def run(
     settings: SelectSettings | None = None,
     force: bool = False,
     progress: Progress = silent,
+    **options: Any,
 ) -> SelectResult:
     """Choose frames by their uncertainty, and with descriptors also by their diversity.
 
@@ -103,7 +104,7 @@ def run(
     n : int
         Frames to choose.
     settings : SelectSettings
-        How to choose.
+        How to choose; single ones may be given by name.
     force : bool
         Replace existing files.
     progress : Progress
@@ -121,7 +122,7 @@ def run(
         If no frame is within the bounds.
     """
     scores, output = Path(scores), Path(output)
-    settings = settings or SelectSettings()
+    settings = SelectSettings.of(settings, options)
     for target in (output, settings.chosen_frames):
         if target is not None:
             inputs = [scores, settings.frames, settings.descriptors]

@@ -28,8 +28,8 @@ from ltau_cli.errors import ComputeError
 from ltau_cli.progress import Advance, Progress, silent
 from ltau_cli.readers.descriptors import open_descriptors
 from ltau_cli.readers.place import Place
+from ltau_cli.settings import FitSettings
 from ltau_cli.stages.cluster import Cluster, keep
-from ltau_cli.stages.settings import FitSettings
 from ltau_cli.stages.training_set import TrainingSet
 
 messages = logging.getLogger("ltau")

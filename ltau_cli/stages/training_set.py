@@ -10,12 +10,12 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
-from ltau_cli.core.choices import Metric, Scale
 from ltau_cli.core.search.points import Points, find_points
 from ltau_cli.core.search.scaling import Scaling, fit_scaling
 from ltau_cli.core.search.shards import cut_evenly
 from ltau_cli.errors import InputError
 from ltau_cli.readers.descriptors import Descriptors
+from ltau_cli.settings import Metric, Scale
 
 BLOCK_VALUES = 1 << 22  # read at a time; changes the last digits of the scaling
 

@@ -20,6 +20,7 @@ from ltau_cli.readers.labels import GROUPS, check_count, read_label_column
 from ltau_cli.readers.logs.options import LogOptions
 from ltau_cli.readers.place import Place
 from ltau_cli.readers.truth import TrueErrors, read_true_errors
+from ltau_cli.settings import FrameKeys
 
 STORED_LABELS = ("species", "group")  # --group names these, or a file
 
@@ -41,9 +42,11 @@ class Truth:
     prediction: str | None = None
 
     @classmethod
-    def at(cls, given: Truth | str | os.PathLike[str]) -> Truth:
-        """Return what is given, or the true errors at a path."""
-        return given if isinstance(given, Truth) else cls(os.fspath(given))
+    def at(cls, given: Truth | str | os.PathLike[str], keys: FrameKeys) -> Truth:
+        """Return what is given, or the true errors at a path, whose frames have these names."""
+        if isinstance(given, Truth):
+            return given
+        return cls(os.fspath(given), keys.reference, keys.prediction)
 
     def read(self, scores: ScoresFile, hasher: Hasher) -> TrueErrors:
         """Read the true error of each row of ``scores``.

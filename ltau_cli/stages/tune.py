@@ -19,7 +19,7 @@ from ltau_cli.progress import Progress, silent
 from ltau_cli.readers.descriptors import Descriptors, find_structures, open_descriptors
 from ltau_cli.readers.place import Place
 from ltau_cli.readers.truth import read_true_errors
-from ltau_cli.stages.settings import FitSettings
+from ltau_cli.settings import FitSettings
 from ltau_cli.stages.training_set import check_samples
 
 LARGEST = 50_000  # training samples that are compared, in whole structures

@@ -22,8 +22,8 @@ from ltau_cli.output import check_target, open_binary, open_text
 from ltau_cli.progress import Progress, silent
 from ltau_cli.readers.descriptors import read_counts, structures_from_natoms
 from ltau_cli.readers.place import Place
+from ltau_cli.settings import WeightSettings
 from ltau_cli.stages.results import Result, only_if_asked
-from ltau_cli.stages.settings import WeightSettings
 
 NEIGHBORS_SHOWN = 5
 BLOCK_POINTS = 65_536
@@ -37,7 +37,7 @@ class WeightsResult(Result):
     ----------
     output : Path
     per, emphasis, temperature, floor, ceiling, keep
-        See :class:`ltau_cli.stages.settings.WeightSettings`; those that were used.
+        See :class:`ltau_cli.settings.WeightSettings`; those that were used.
     threshold : float
         Error units.
     units : str
@@ -90,6 +90,7 @@ def run(
     threads: int | None = None,
     force: bool = False,
     progress: Progress = silent,
+    **options: Any,
 ) -> WeightsResult:
     """Weigh training samples, or the structures they belong to, by their own trajectories.
 
@@ -103,7 +104,7 @@ def run(
         ``.npy`` or ``.txt``; ``-`` is standard output, as text. Weights are float64, a keep-list
         holds increasing int64 numbers from 0.
     settings : WeightSettings
-        How to weigh.
+        How to weigh; single ones may be given by name.
     threads : int
         Threads, all by default; the result does not depend on it.
     force : bool
@@ -121,7 +122,7 @@ def run(
         What is wrong with which file or option.
     """
     model, output = Path(model), Path(output)
-    settings = settings or WeightSettings()
+    settings = WeightSettings.of(settings, options)
     check_target(output, force=force, inputs=[model, settings.natoms])
     with open_artifact(model, ModelFile) as artifact:
         point = artifact.read("point")

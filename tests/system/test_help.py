@@ -45,6 +45,18 @@ def test_every_command_has_help_with_an_example(name, flag, ltau):
             assert parameter.help, parameter.name
 
 
+def test_helps_are_short_and_in_the_order_of_the_pipeline(ltau):
+    main = ltau("-h").out
+    assert list(group.commands)[:5] == ["record", "describe", "ingest", "fit", "score"]
+    places = [main.index(f"\n  {name} ") for name in group.commands]
+    assert places == sorted(places)
+    assert "..." not in main.partition("Commands:")[2]
+    helps = [main, *(ltau(name, "-h").out for name in group.commands)]
+    assert not any(mark in text for text in helps for mark in ("x<", "x>", "RANGE"))
+    listed = [line for text in helps for line in text.splitlines() if line.startswith("  -")]
+    assert len(listed) <= 150
+
+
 def test_version(ltau):
     assert ltau("--version").out == f"ltau, version {__version__}\n"
 

@@ -23,8 +23,8 @@ from ltau_cli.core.calibration.model import (
 from ltau_cli.core.calibration.predicted import widening
 from ltau_cli.core.calibration.support import describe_draws, draws_needed
 from ltau_cli.core.calibration.threshold import StoredCdf, threshold_scale
-from ltau_cli.core.choices import Method
 from ltau_cli.errors import ComputeError
+from ltau_cli.settings import Method
 
 # In order of preference: the first is taken, unless the rows come from several sets and another's
 # cross-validated CRPS is clearly better. Cross-validation in one set only sees rows like those of

@@ -11,7 +11,7 @@ import numpy.typing as npt
 
 from ltau_cli.core.calibration.maps import FEATURES, ErrorMap, Floats, Rows
 from ltau_cli.core.calibration.predicted import Predicted
-from ltau_cli.core.choices import Method
+from ltau_cli.settings import Method
 
 RATIO_LEVELS: Floats = (np.arange(100) + 0.5) / 100
 

@@ -10,11 +10,11 @@ import numpy as np
 import numpy.typing as npt
 
 from ltau_cli.core import kernels
-from ltau_cli.core.choices import Weighting
 from ltau_cli.core.search.neighbors import Neighbors
 from ltau_cli.core.search.points import Points
 from ltau_cli.core.search.shards import Shards, find_in_shards
 from ltau_cli.errors import ComputeError
+from ltau_cli.settings import Weighting
 
 Integers = npt.NDArray[np.int64]
 

@@ -15,8 +15,8 @@ import numpy as np
 import numpy.typing as npt
 
 from ltau_cli.core import kernels
-from ltau_cli.core.choices import Weighting
 from ltau_cli.core.threads import share_rows
+from ltau_cli.settings import Weighting
 
 Floats = npt.NDArray[np.float32]
 Integers = npt.NDArray[np.int64]

@@ -9,9 +9,9 @@ import numpy as np
 import numpy.typing as npt
 
 from ltau_cli.core import kernels
-from ltau_cli.core.choices import Metric, Scale
 from ltau_cli.core.threads import share_rows
 from ltau_cli.errors import ComputeError
+from ltau_cli.settings import Metric, Scale
 
 SMALLEST_VARIANCE = 1e-6  # of the largest; directions below it hold rounding noise
 

@@ -23,10 +23,10 @@ from ltau_cli.core.scoring import Scorer
 from ltau_cli.progress import Advance, Progress
 from ltau_cli.readers.descriptors import open_descriptors
 from ltau_cli.readers.place import Place
+from ltau_cli.settings import ScoreSettings
 from ltau_cli.stages.cluster import keep
 from ltau_cli.stages.scoring.prepare import make_scorer
 from ltau_cli.stages.scoring.work import Work, identify
-from ltau_cli.stages.settings import ScoreSettings
 
 log = logging.getLogger("ltau")
 

@@ -17,8 +17,8 @@ from ltau_cli.core.calibration.apply import Calibrator
 from ltau_cli.core.scoring import Model
 from ltau_cli.errors import ArtifactError, InputError, LtauWarning, UsageError
 from ltau_cli.readers.place import Place
+from ltau_cli.settings import ScoreSettings
 from ltau_cli.stages.scoring.work import Shared
-from ltau_cli.stages.settings import ScoreSettings
 
 
 def check_calibration(

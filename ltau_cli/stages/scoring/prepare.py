@@ -33,10 +33,10 @@ from ltau_cli.readers.features import read_feature
 from ltau_cli.readers.frames import holds_frames, read_natoms
 from ltau_cli.readers.labels import GROUPS
 from ltau_cli.readers.place import Place
+from ltau_cli.settings import ScoreSettings
 from ltau_cli.stages.cluster import Cluster
 from ltau_cli.stages.scoring.calibration import check_calibration, load_calibration, threshold_scale
 from ltau_cli.stages.scoring.work import Job, Shared, Work
-from ltau_cli.stages.settings import ScoreSettings
 
 
 def prepare(

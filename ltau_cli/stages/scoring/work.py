@@ -18,8 +18,8 @@ from ltau_cli.core.calibration.apply import Calibrator
 from ltau_cli.core.scoring import Scorer
 from ltau_cli.readers.descriptors import Descriptors
 from ltau_cli.readers.place import Place
+from ltau_cli.settings import ScoreSettings
 from ltau_cli.stages.cluster import Cluster
-from ltau_cli.stages.settings import ScoreSettings
 
 
 @dataclass(frozen=True)

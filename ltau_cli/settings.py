@@ -1,0 +1,479 @@
+"""What a user can ask of each command: choices, defaults, ranges and helps, each said here only.
+
+Options of the command line, keys of ``--config``, environment variables and the docs are made of
+these classes. Nothing heavy is imported, as help texts show them.
+"""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Callable, Mapping
+from dataclasses import Field, dataclass, field, fields, replace
+from pathlib import Path
+from typing import Any, Literal, TypeVar
+
+Grid = Literal["log", "linear"]
+Scale = Literal["none", "standard", "whiten"]
+Metric = Literal["euclidean", "cosine"]
+Weighting = Literal["uniform", "inverse-distance"]
+Index = Literal["auto", "cells", "exact", "nndescent"]
+LeftOut = Literal["sample", "structure"]
+Method = Literal["distance", "scale", "isotonic", "threshold"]
+Emphasis = Literal["hard", "easy"]
+ExportFormat = Literal["csv", "tsv", "jsonl", "npz", "extxyz", "model-devi"]
+
+QUANTILES = (0.5, 0.9, 0.95)  # error quantiles that are predicted by default
+DEFAULT_K = 30
+
+T = TypeVar("T")
+Kind = TypeVar("Kind", bound="Settings")
+
+
+@dataclass(frozen=True)
+class Option:
+    """How a field of a settings class is given on the command line, and what its help tells.
+
+    Attributes
+    ----------
+    help : str
+        What it does.
+    flags : tuple of str
+        Such as ``-m`` and ``--model``.
+    group : str
+        Heading of the help that it stands under; empty for the first.
+    metavar : str
+        What the help calls its value; empty for a name by its type.
+    told : str
+        What the default is, where the value does not tell.
+    low, high : float or None
+        Bounds that a number may reach.
+    above, below : float or None
+        Bounds that it may not.
+    parse : callable or None
+        Text to value, for what is no plain number, choice or path; a ValueError tells what is
+        wrong. Of a mapping, text to key and value.
+    """
+
+    help: str
+    flags: tuple[str, ...] = ()
+    group: str = ""
+    metavar: str = ""
+    told: str = ""
+    low: float | None = None
+    high: float | None = None
+    above: float | None = None
+    below: float | None = None
+    parse: Callable[[str], Any] | None = None
+
+    def allows(self, number: float) -> bool:
+        """Whether a number is within the bounds."""
+        return (
+            (self.low is None or number >= self.low)
+            and (self.high is None or number <= self.high)
+            and (self.above is None or number > self.above)
+            and (self.below is None or number < self.below)
+        )
+
+    def range(self) -> str:
+        """Tell the bounds in words; empty if there are none."""
+        low, high, above, below = (
+            "" if bound is None else f"{bound:,}"
+            for bound in (self.low, self.high, self.above, self.below)
+        )
+        if low and high:
+            return f"from {low} to {high}"
+        if above and below:
+            return f"between {above} and {below}"
+        words = {"above": above, "at least": low, "at most": high, "below": below}
+        return ", ".join(f"{word} {bound}" for word, bound in words.items() if bound)
+
+
+def option(default: T, help: str, *flags: str, **more: Any) -> T:
+    """Return a field with its default and the rest of :class:`Option`."""
+    metadata = {"option": Option(help, flags, **more)}
+    if isinstance(default, dict):
+        return field(default_factory=dict, metadata=metadata)  # type: ignore[return-value]
+    return field(default=default, metadata=metadata)
+
+
+@dataclass(frozen=True)
+class Settings:
+    """What was asked of a command; files may be named by text too."""
+
+    def __init_subclass__(cls) -> None:
+        own = {name: value for name, value in vars(cls).items() if isinstance(value, Field)}
+        lines = ["", "", "    Attributes", "    ----------"]
+        for name, value in own.items():
+            about = value.metadata["option"]
+            lines += [f"    {name} : {cls.__annotations__[name]}", f"        {about.help}"]
+        cls.__doc__ = f"{cls.__doc__}" + "\n".join([*lines, "    "] if own else [])
+
+    def __post_init__(self) -> None:
+        for one in fields(self):
+            value = getattr(self, one.name)
+            if "Path" in str(one.type) and isinstance(value, str):
+                object.__setattr__(self, one.name, Path(value))
+            elif "Path" not in str(one.type) and isinstance(value, os.PathLike):
+                object.__setattr__(self, one.name, os.fspath(value))
+            elif isinstance(value, list):
+                object.__setattr__(self, one.name, tuple(value))
+            elif "Mapping" in str(one.type):
+                object.__setattr__(self, one.name, dict(value))
+
+    def recorded(self) -> dict[str, Any]:
+        """Return what an artifact records: all but what it inherits, such as names in files."""
+        return {name: getattr(self, name) for name in type(self).__annotations__}
+
+    @classmethod
+    def of(cls: type[Kind], settings: Kind | None, options: Mapping[str, Any]) -> Kind:
+        """Return ``settings``, or the defaults, with ``options`` by name instead of theirs."""
+        return replace(settings or cls(), **options)
+
+
+def whole_number(text: str) -> int | None:
+    """Read a whole number from 0 that an int64 holds; None if it is none."""
+    return int(text) if text.isdecimal() and text.isascii() and len(text) <= 18 else None
+
+
+# fmt: off
+
+
+@dataclass(frozen=True)
+class FrameKeys(Settings):
+    """Names of columns in frames."""
+
+    reference: str | None = option(
+        None, "Name of the reference values in frames.", "--reference-key", metavar="NAME",
+        told="common names", group="True errors",
+    )
+    prediction: str | None = option(
+        None, "Name of the predicted values in frames.", "--prediction-key", metavar="NAME",
+        told="common names", group="True errors",
+    )
+
+
+@dataclass(frozen=True)
+class Resumable(Settings):
+    """Whether to go on from results that are there."""
+
+    resume: bool = option(
+        False, "Skip a result that exists and is up to date; make it again if it is out of date."
+    )
+
+
+@dataclass(frozen=True)
+class DescribeSettings(Resumable):
+    """How to describe frames."""
+
+    device: str | None = option(
+        None, "Device of PyTorch.", metavar="NAME", told="cuda if there is one, else cpu"
+    )
+    reference: str | None = option(
+        None, "Name of the reference forces in the frames.", "--reference-key", metavar="NAME",
+        told="REF_forces, forces, ...",
+    )
+    layer: int | None = option(
+        None, "Layer whose features are the descriptors, from 1.", low=1, told="the last"
+    )
+    batch_size: int = option(16, "Frames that the model gets at a time.", low=1)
+    isolated: bool = option(False, "Keep frames of single atoms with config_type=IsolatedAtom.")
+    every: int = option(1, "Evaluate every N-th checkpoint, the last one included.", low=1)
+
+
+@dataclass(frozen=True)
+class FitSettings(Settings):
+    """How to fit; all of it is recorded in the model."""
+
+    thresholds: tuple[float, ...] = option(
+        (), "Error you can live with, in error units; repeatable.", "--threshold", above=0,
+        told="the mean error of the last epoch",
+    )
+    bins: int = option(100, "Bins of the error grid.", low=1, high=100_000, group="Error grid")
+    grid: Grid = option("log", "Spacing of the bins.", group="Error grid")
+    error_range: tuple[float, float] | None = option(
+        None, "Range of the bins.", "--range", metavar="LOW HIGH", told="from the data",
+        group="Error grid",
+    )
+    burn_in: int = option(
+        0, "Epochs to leave out at the start of each run.", low=0, group="Error grid"
+    )
+    k: int | None = option(
+        None, "Nearest training samples to average over.", "-k", low=1, told=f"{DEFAULT_K}",
+        group="Neighbors",
+    )
+    weighting: Weighting = option("uniform", "Weight of each neighbor's errors.", group="Neighbors")
+    scale: Scale = option(
+        "whiten", "Scaling of the descriptors before distances are measured.", group="Neighbors"
+    )
+    metric: Metric = option("euclidean", "Distance of descriptors.", group="Neighbors")
+    merge_within: float = option(
+        0.0, "Merge training samples in the same cell of a grid of this spacing (in units of the "
+        "scaled descriptors): a smaller and faster model.", metavar="TOL", low=0, group="Neighbors",
+    )
+    loo: LeftOut = option(
+        "sample", "Leave out each sample, or its whole structure, for the reference of the "
+        "out-of-domain p-values.", group="Neighbors",
+    )
+    index: Index = option(
+        "auto", "Search structure; auto takes cells, which find the very neighbors that exact "
+        "finds by reading every point.", group="Search",
+    )
+    search_factor: float = option(
+        1.0, "Let cells find neighbors that are up to this many times too far away, for speed far "
+        "from the training set; 1 is exact.", low=1, group="Search",
+    )
+    recall: float = option(
+        0.99, "Share of the true neighbors that NN-descent has to find.", above=0, high=1,
+        group="Search",
+    )
+    shards: int = option(
+        1, "Cut the training set into this many parts with an index each; fit and score hold one "
+        "of them in memory at a time, for training sets larger than memory.", low=1, group="Search",
+    )
+    seed: int = option(0, "Seed of the search structure.", low=0, group="Search")
+
+
+def _part(text: str) -> tuple[int, int]:
+    index, count = map(whole_number, text.partition("/")[::2])
+    if index is None or count is None:
+        raise ValueError(f"{text!r} is not I/N, such as 0/8 for the first of 8 parts")
+    if index >= count:
+        raise ValueError(f"{text!r}: parts are counted from 0, so I is below N")
+    return index, count
+
+
+def _feature(text: str) -> tuple[str, str]:
+    name, _, place = text.partition("=")
+    return name, place
+
+
+@dataclass(frozen=True)
+class ScoreSettings(Resumable):
+    """How to score."""
+
+    calibration: Path | None = option(
+        None, "Calibration artifact: also give calibrated errors and bounds."
+    )
+    thresholds: tuple[float, ...] = option(
+        (), "Error you can live with; repeatable.", "--threshold", above=0, told="the model's"
+    )
+    quantiles: tuple[float, ...] = option(
+        QUANTILES, "Error quantile to predict; repeatable.", "--quantile", above=0, below=1
+    )
+    k: int | None = option(
+        None, "Nearest training samples to average over.", "-k", low=1, told="the model's"
+    )
+    with_cdf: bool = option(False, "Also store the error CDF of every row.", "--cdf")
+    natoms: str | None = option(
+        None, "Number of atoms of each frame: also score whole structures.", metavar="FILE",
+        group="Structures",
+    )
+    frames: str | None = option(
+        None, "The frames (extxyz, or a file of ltau describe) whose atoms the rows are, instead "
+        "of --natoms.", metavar="FILE", group="Structures",
+    )
+    cutoff: float | None = option(
+        None, "For large cells: average distances over the atoms so near, in Å, of --frames, "
+        "instead of over the whole structure.", above=0, told="the calibration's",
+        group="Structures",
+    )
+    group: str | None = option(
+        None, "One label per row, such as its species, for calibration by group.", metavar="FILE",
+        told="group or species beside the descriptors", group="Calibration",
+    )
+    features: Mapping[str, str] = option(
+        {}, "A number for each row that grows with its error, such as the spread of a committee: "
+        "the calibration learns what it is worth. An array, or an extxyz file with the column "
+        "NAME; without FILE the array NAME beside the descriptors. Repeatable.", "--feature",
+        metavar="NAME[=FILE]", parse=_feature, group="Calibration",
+    )
+    part: tuple[int, int] | None = option(
+        None, "Score only part I, from 0, of N parts of the rows; ltau merge joins them.",
+        "--shard", metavar="I/N", parse=_part, group="Speed",
+    )
+    block_rows: int | None = option(
+        None, "Rows in memory at a time; changes no result.", low=1,
+        told="16384, or with a model in shards as many as one of them has", group="Speed",
+    )
+
+
+@dataclass(frozen=True)
+class CalibrateSettings(FrameKeys):
+    """How to calibrate."""
+
+    method: Method | None = option(
+        None, "How to map expected to true errors.",
+        told="distance; with several sets the best by cross-validation over the structures",
+    )
+    levels: tuple[float, ...] = option(
+        (0.5, 0.8, 0.9, 0.95), "Coverage of an error bound; repeatable.", "--level", above=0,
+        below=1,
+    )
+    group: str | None = option(
+        None, "Give each group bounds of its own: the labels in the scores or frames, or a file "
+        "with one label per row.", metavar="species|FILE", group="Bounds",
+    )
+    draws: tuple[str, ...] = option(
+        (), "Which rows, or structures, were drawn together, such as those of one trajectory: one "
+        "label each. They then count once in the bounds. Once for each set, in their order.",
+        metavar="FILE", group="Bounds",
+    )
+    distance_bins: int = option(
+        1, "Give each of so many bins of relative distance bounds of its own.", low=1, high=20,
+        group="Bounds",
+    )
+    fit_fraction: float = option(
+        0.5, "Share of the structures to fit on; the others check the fit.", above=0, below=1,
+        group="Held-out rows",
+    )
+    seed: int = option(
+        0, "Seed of the random choice of structures to fit on.", low=0, group="Held-out rows"
+    )
+
+
+@dataclass(frozen=True)
+class EvaluateSettings(FrameKeys):
+    """What to compare with true errors."""
+
+    group: str | None = option(
+        None, "Labels of the rows of one set.", metavar="species|FILE", told="those in the scores"
+    )
+    draws: str | None = option(
+        None, "Which rows, or structures, of one set were drawn together, such as those of one "
+        "trajectory: one label each, for the interval of the rank correlation.", metavar="FILE",
+    )
+    ood_labels: str | None = option(
+        None, "Which rows of one set are out of domain (1) and which not (0): gives the ROC AUC.",
+        metavar="FILE",
+    )
+
+
+def _names(text: str) -> tuple[str, ...]:
+    return tuple(name.strip() for name in text.split(","))
+
+
+@dataclass(frozen=True)
+class ExportSettings(Settings):
+    """What to export, and how; of structures those of which any row is to be written."""
+
+    file_format: ExportFormat | None = option(
+        None, "Format.", "--format", told="by the ending of the output; csv on standard output"
+    )
+    columns: tuple[str, ...] | None = option(
+        None, "Columns to write, in this order.", metavar="A,B,...", parse=_names, told="all"
+    )
+    where: tuple[str, ...] = option(
+        (), "Write only these rows, of extxyz and model-devi the frames with such a row; OP is < "
+        "<= > >= == or !=, for text such as 'group == Cu' the last two. Repeatable: all must hold.",
+        metavar="'COLUMN OP NUMBER'",
+    )
+    frames: Path | None = option(None, "The frames that were scored, for extxyz.")
+    every: int = option(1, "Steps between the frames, for model-devi.", low=1)
+
+
+def _statistic(text: str) -> str | float:
+    if text in ("max", "mean"):
+        return text
+    try:
+        p = float(text)
+    except ValueError:
+        p = 0.0
+    if not 0 < p < 1:
+        raise ValueError(f"{text!r} is neither max, mean nor a quantile such as 0.9")
+    return p
+
+
+@dataclass(frozen=True)
+class SelectSettings(Settings):
+    """How to choose frames."""
+
+    descriptors: str | None = option(
+        None, "The descriptors that were scored: choose frames that also differ from one another.",
+        metavar="FILE",
+    )
+    frames: Path | None = option(None, "Frames of the pool, for --write.")
+    chosen_frames: Path | None = option(
+        None, "Also copy the chosen --frames to this extxyz file.", "--write"
+    )
+    by: str | float = option(
+        "max", "Uncertainty of a frame from those of its atoms; P is a quantile such as 0.9.",
+        metavar="max|mean|P", parse=_statistic, group="Uncertainty",
+    )
+    column: str | None = option(
+        None, "Uncertainty of an atom.", metavar="NAME", told="calibrated_error, or expected_error",
+        group="Uncertainty",
+    )
+    trust_low: float | None = option(
+        None, "Choose no frame below this uncertainty.", group="Uncertainty"
+    )
+    trust_high: float | None = option(
+        None, "Choose no frame at or above this uncertainty.", group="Uncertainty"
+    )
+
+
+@dataclass(frozen=True)
+class WeightSettings(Settings):
+    """How to weigh training samples; see also :func:`ltau_cli.core.weights.weigh`."""
+
+    emphasis: Emphasis = option(
+        "hard", "Give the larger weights to what stays hard in training, or to what is easy."
+    )
+    per: LeftOut = option("sample", "What gets a weight: of a structure its mean.")
+    natoms: str | None = option(
+        None, "File with the atoms per structure.", metavar="FILE",
+        told="as known to ltau fit --loo structure",
+    )
+    keep: float | None = option(
+        None, "Write the numbers of this share, the hardest or the easiest, instead of weights.",
+        metavar="SHARE", above=0, high=1,
+    )
+    suspects: int = option(
+        10, "Show at most this many suspects of wrong labels; 0 looks for none.", low=0
+    )
+    threshold: float | None = option(
+        None, "Threshold of the uncertainty, one of the model's.", above=0, told="its first",
+        group="Weights",
+    )
+    temperature: float = option(
+        3.0, "Standard deviations of the uncertainty that change a weight e-fold; low is strong.",
+        low=0.001, group="Weights",
+    )
+    floor: float = option(0.1, "Smallest weight.", low=0, high=1, group="Weights")
+    ceiling: float = option(10.0, "Largest weight.", low=1, group="Weights")
+
+
+def _row_numbers(text: str) -> tuple[int, ...]:
+    rows = dict.fromkeys(whole_number(part.strip()) for part in text.split(","))
+    if None in rows:
+        raise ValueError(f"{text!r} is not a list of row numbers from 0, such as 3,10,25")
+    return tuple(row for row in rows if row is not None)
+
+
+@dataclass(frozen=True)
+class PlotSettings(FrameKeys):
+    """What to draw, and how."""
+
+    data: Path | None = option(None, "Also write what was drawn to this CSV file.")
+    style: Path | None = option(None, "A style file of matplotlib.")
+    rows: tuple[int, ...] = option(
+        (), "Samples of trajectories, samples or scored rows of cdf, from 0.", metavar="I,J,...",
+        parse=_row_numbers, told="those with the lowest, median and highest error",
+    )
+    group: str | None = option(
+        None, "Labels of the rows of a scores artifact, with --true.", metavar="species|FILE",
+        told="those in the scores", group="True errors",
+    )
+    ood_labels: str | None = option(
+        None, "Which rows of a scores artifact are out of domain (1) and which not (0): adds the "
+        "ROC curve to ood.", metavar="FILE", group="True errors",
+    )
+
+
+@dataclass(frozen=True)
+class ClusterSettings(Settings):
+    """Where tasks are worked on; one of the first three is given."""
+
+    scheduler: str | None = option(None, "Address of a Dask scheduler.")
+    scheduler_file: Path | None = option(None, "File with the address of a Dask scheduler.")
+    workers: int | None = option(None, "Processes of this machine.")
+    threads: int | None = option(None, "Threads of a task; those of its worker by default.")
