@@ -45,13 +45,14 @@ import numpy.typing as npt
 from ltau_cli.artifacts.provenance import Hasher
 from ltau_cli.artifacts.read import open_artifact
 from ltau_cli.artifacts.scores import ScoresFile
-from ltau_cli.core.calibration.evaluation import CALIBRATED, evaluate
+from ltau_cli.core.calibration.evaluation import evaluate
 from ltau_cli.core.calibration.fit import TRIED, fit_calibration, split_rows
 from ltau_cli.core.calibration.maps import Rows, join_rows
 from ltau_cli.core.calibration.metrics import crps, rank_correlation, rank_within
 from ltau_cli.core.calibration.model import Calibration
 from ltau_cli.readers.logs.labels import LabelFiles
 from ltau_cli.readers.truth import TrueErrors
+from ltau_cli.results import CALIBRATED, Metrics
 from ltau_cli.settings import FitSettings, Method, ScoreSettings
 from ltau_cli.stages import fit, ingest, score
 from ltau_cli.stages.scoring.work import Job
@@ -175,11 +176,11 @@ def one_split(
     )
     yield "published", {s: of_published(published[s], scale, part) for s, part in parts.items()}
 
-    def measure(scored: dict[str, Scored]) -> dict[str, dict[str, dict[str, Any]]]:
+    def measure(scored: dict[str, Scored]) -> dict[str, dict[str, Metrics]]:
         own = scored[sets[0]]
         fitted = calibrate(own.rows.take(chosen), own.true_error[chosen], seed)
         return {
-            s: evaluate(scored[s].rows.take(part), scored[s].true_error[part], fitted)["predictors"]
+            s: evaluate(scored[s].rows.take(part), scored[s].true_error[part], fitted).predictors
             for s, part in parts.items()
         }
 
@@ -192,11 +193,11 @@ def one_split(
             name,
             {
                 s: (
-                    found[name]["rank_correlation"] or np.nan,
-                    found[name]["rank_correlation_within_groups"] or np.nan,
-                    found[name]["coverage"]["0.9"],
-                    found[name]["error_ratio"],
-                    found[name]["crps"],
+                    found[name].rank_correlation or np.nan,
+                    found[name].rank_correlation_within_groups or np.nan,
+                    found[name].coverage["0.9"],
+                    found[name].error_ratio or np.nan,
+                    found[name].crps or np.nan,
                 )
                 for s, found in measured.items()
             },

@@ -13,12 +13,14 @@ from ltau_cli.artifacts.write import ArtifactWriter
 from ltau_cli.core.calibration.maps import FEATURES, ErrorMap, Floats, Rows
 from ltau_cli.core.calibration.model import RATIO_LEVELS, Calibration, Cells, Predictor
 from ltau_cli.core.calibration.predicted import Predicted
+from ltau_cli.results import CalibrateResult
 
 
 class CalibrationFile(Artifact):
     """An open calibration artifact."""
 
     kind = "calibration"
+    summary: CalibrateResult
 
     def calibration(self) -> Calibration:
         """Return the fitted maps.
@@ -201,8 +203,8 @@ def read_calibration(artifact: Artifact, prefix: str = "") -> Calibration:
 
 def _check_heldout(artifact: Artifact, levels: Floats) -> None:
     """Check that the metrics of all parts of the held-out rows are there for every level."""
-    held = artifact.summary["heldout"]
+    held = artifact.summary.heldout
     names = {f"{level:g}" for level in levels}
-    for part in (held["predictors"]["ltau"], *held["groups"], *held["distance_bins"]):
-        if not (names <= set(part["coverage"]) and names <= set(part["mean_width"])):
+    for part in (held.own, *held.groups, *held.distance_bins):
+        if not (names <= set(part.coverage) and names <= set(part.mean_width)):
             raise damaged(artifact.path, "its summary lacks the coverage at one of its levels")

@@ -22,6 +22,7 @@ from ltau_cli.errors import InputError
 from ltau_cli.models.predict import Prediction
 from ltau_cli.readers.frames import FrameLabels
 from ltau_cli.readers.place import Place
+from ltau_cli.results import DescribeResult
 
 WRITE_ATOMS = 65_536  # at a time
 _PREDICTED = ("descriptors", "forces")
@@ -31,6 +32,7 @@ class DescribedFile(Artifact):
     """An open described artifact."""
 
     kind = "described"
+    summary: DescribeResult
 
     @property
     def origin(self) -> Origin:

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections import Counter
 from collections.abc import Iterator, Mapping
 from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -16,6 +17,7 @@ from ltau_cli.core.checkup import COMPARED_SAMPLES, Survey, check_up, join_datas
 from ltau_cli.errors import InputError, UsageError
 from ltau_cli.progress import Progress
 from ltau_cli.readers.logs.run import ErrorLog
+from ltau_cli.results import IngestResult
 
 PER_EPOCH = ("epoch", "run", "epoch_mean", "epoch_min", "epoch_max", "epoch_missing", "epoch_zeros")
 PER_SAMPLE = ("n_logged", "sample_min", "sample_max")
@@ -31,6 +33,7 @@ class ErrorsFile(Artifact):
     """An open errors artifact."""
 
     kind = "errors"
+    summary: IngestResult
 
     @property
     def shape(self) -> tuple[int, int]:
@@ -162,8 +165,9 @@ def write_log(
     before: Mapping[str, npt.NDArray[Any]] | None = None,
     notes: Counter[str],
     allow_missing: bool,
+    output: Path,
     progress: Progress,
-) -> dict[str, Any]:
+) -> IngestResult:
     """Write the rows of a log, below those that are there, and what is stored of each row.
 
     Parameters
@@ -179,12 +183,14 @@ def write_log(
         Findings of the readers, in all.
     allow_missing : bool
         Accept samples that were never logged.
+    output : Path
+        Where the artifact will be.
     progress : Progress
 
     Returns
     -------
-    dict
-        The check-up of all epochs; see :func:`ltau_cli.core.checkup.check_up`.
+    IngestResult
+        The check-up of all epochs.
 
     Raises
     ------
@@ -211,7 +217,10 @@ def write_log(
         artifact.put(name, data[name], growing=True)
     for name in PER_SAMPLE:
         artifact.put(name, data[name])
-    return report | {"format": log.format, "notes": dict(notes)}
+    return IngestResult(
+        output=output, units=artifact.units, format=log.format, notes=dict(notes),
+        n_new=len(log.epochs), **vars(report),
+    )  # fmt: skip
 
 
 def _copy(log: ErrorLog, errors: BlockWriter, progress: Progress) -> Survey:

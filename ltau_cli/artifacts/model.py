@@ -25,6 +25,8 @@ from ltau_cli.core.search.points import Points
 from ltau_cli.core.search.scaling import Scaling
 from ltau_cli.core.search.shards import OneShard, Shard, Shards
 from ltau_cli.errors import ArtifactError
+from ltau_cli.plain import from_plain
+from ltau_cli.results import FitResult
 
 log = logging.getLogger("ltau")
 
@@ -38,6 +40,7 @@ class ModelFile(Artifact):
     """An open model artifact."""
 
     kind = "model"
+    summary: FitResult
 
     def load(self) -> Model:
         """Read the model and wake its search structure; nothing is unpickled.
@@ -62,7 +65,7 @@ class ModelFile(Artifact):
         edges, thresholds = self.read("bin_edges"), self.read("thresholds")
         if not np.isin(thresholds, edges).all():
             raise damaged(self.path, "datasets thresholds and bin_edges do not fit each other")
-        k = int(self.summary["k"])
+        k = int(self.summary.k)
         if k >= np.count_nonzero(logged):
             raise damaged(self.path, f"k in its summary, {k}, is not below its number of samples")
         transform = self.has("descriptor_transform")
@@ -257,11 +260,12 @@ class StoredShards:
 
 
 def _open_shards(artifact: ModelFile) -> Shards:
-    index: dict[str, Any] = artifact.summary["index"]
-    of_all = attributes.ShardIndexes if artifact.has("shard_start") else attributes.Index
-    fault = attributes.fault_of(index, of_all)
-    if fault is not None:
-        raise damaged(artifact.path, f"attribute summary: index.{fault}")
+    index = artifact.summary.index
+    of_all: Any = attributes.ShardIndexes if artifact.has("shard_start") else attributes.Index
+    try:
+        from_plain(index, of_all, "index")
+    except ValueError as error:
+        raise damaged(artifact.path, f"attribute summary: {error}") from error
     indexes = index["shards"] if artifact.has("shard_start") else [index]
     if artifact.has("shard_start"):
         start = [int(first) for first in artifact.read("shard_start")]

@@ -13,10 +13,11 @@ import h5py
 import numpy as np
 import numpy.typing as npt
 
-from ltau_cli.artifacts.attributes import InputRecord, parse
+from ltau_cli.artifacts.attributes import InputRecord
 from ltau_cli.artifacts.provenance import stamp
 from ltau_cli.artifacts.schema import FORMAT, SPECS, ArtifactSpec, DatasetSpec, split_dim
 from ltau_cli.errors import ArtifactError, InputError, LtauError
+from ltau_cli.plain import from_plain, load_json
 from ltau_cli.readers.hdf5 import not_stored
 from ltau_cli.readers.place import check_file
 
@@ -33,7 +34,9 @@ class Artifact:
     spec : ArtifactSpec
     units : str
         Error units.
-    parameters, summary : dict
+    parameters : dict
+    summary : ArtifactResult
+        What the stage that made it told.
     inputs : list of dict
     attributes : dict
         The remaining root attributes.
@@ -54,7 +57,7 @@ class Artifact:
         self.units = str(self.attributes["units"])
         self.parameters: dict[str, Any] = self._json("parameters", spec.parameters)
         self.inputs: list[dict[str, Any]] = self._json("inputs", list[InputRecord])
-        self.summary: dict[str, Any] = self._json("summary", spec.summary)
+        self.summary: Any = self._json("summary", spec.summary, output=str(path), units=self.units)
         self.model_fingerprint = self._text("model_fingerprint") if spec.fingerprint else None
         self.sizes: dict[str, int] = {}
         self._stamp = stamp(os.fstat(file.id.get_vfd_handle()))
@@ -121,9 +124,10 @@ class Artifact:
             raise damaged(self.path, f"attribute {name} is not text")
         return text
 
-    def _json(self, name: str, of: Any) -> Any:
+    def _json(self, name: str, of: Any, **beside: str) -> Any:
         try:
-            return parse(self._text(name), of)
+            value = load_json(self._text(name))
+            return from_plain(value | beside if isinstance(value, dict) else value, of)
         except (json.JSONDecodeError, RecursionError) as error:
             raise damaged(self.path, f"attribute {name} is not JSON") from error
         except ValueError as error:

@@ -7,6 +7,7 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field, replace
 from typing import Any
 
+from ltau_cli import results
 from ltau_cli.artifacts import attributes
 from ltau_cli.artifacts.rules import (
     Above,
@@ -208,7 +209,7 @@ ERRORS = ArtifactSpec(
     description="The error of every training sample at every logged epoch.",
     made_by="ingest",
     parameters=attributes.ErrorsParameters,
-    summary=attributes.ErrorsSummary,
+    summary=results.IngestResult,
     fingerprint=False,
     datasets=(
         DatasetSpec(
@@ -273,7 +274,7 @@ MODEL = ArtifactSpec(
     description="Error CDFs of the training set and the search structure over its descriptors.",
     made_by="fit",
     parameters=attributes.ModelParameters,
-    summary=attributes.ModelSummary,
+    summary=results.FitResult,
     datasets=(
         DatasetSpec(
             "bin_edges", ("n_bins+1",), "float64", ERROR_UNITS,
@@ -460,7 +461,7 @@ SCORES = ArtifactSpec(
     description="Uncertainty of new predictions.",
     made_by="score",
     parameters=attributes.ScoresParameters,
-    summary=attributes.ScoresSummary,
+    summary=results.ScoreResult,
     more_sizes=_rows_of_the_whole,
     datasets=(
         DatasetSpec(
@@ -635,7 +636,7 @@ CALIBRATION = ArtifactSpec(
     description="Fitted maps from predicted to observed errors, and how well they hold.",
     made_by="calibrate",
     parameters=attributes.CalibrationParameters,
-    summary=attributes.CalibrationSummary,
+    summary=results.CalibrateResult,
     datasets=(
         DatasetSpec(
             "thresholds", ("n_thresholds",), "float64", ERROR_UNITS, "thresholds of the scores",
@@ -707,7 +708,7 @@ DESCRIBED = ArtifactSpec(
     description="Descriptors and predictions of a trained model, and the references, of frames.",
     made_by="describe",
     parameters=attributes.DescribedParameters,
-    summary=attributes.DescribedSummary,
+    summary=results.DescribeResult,
     fingerprint=False,
     datasets=(
         DatasetSpec(

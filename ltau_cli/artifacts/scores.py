@@ -15,11 +15,12 @@ from ltau_cli.artifacts.read import Artifact, damaged
 from ltau_cli.artifacts.schema import SCORES
 from ltau_cli.artifacts.write import ArtifactWriter, as_stored, create_artifact
 from ltau_cli.core.calibration.model import Calibration
-from ltau_cli.core.calibration.support import Likeness
+from ltau_cli.core.calibration.support import LikenessTotals
 from ltau_cli.core.scoring import Scorer
 from ltau_cli.core.structures import Block
 from ltau_cli.core.summary import Summary
 from ltau_cli.errors import ArtifactError, ComputeError
+from ltau_cli.results import ScoreResult
 
 ROW_DIM = "n_queries"
 WRITE_ROWS = 16_384  # rows written at a time: the layout of the file depends on it
@@ -31,6 +32,7 @@ class ScoresFile(Artifact):
     """An open scores artifact."""
 
     kind = "scores"
+    summary: ScoreResult
 
     @property
     def n(self) -> int:
@@ -185,7 +187,7 @@ class Header:
         of_whole = self.parameters.get("shard", {"n_structures": self.n_structures})
         likeness = None
         if self.calibration is not None:
-            likeness = Likeness(self.calibration, of_whole["n_structures"])
+            likeness = LikenessTotals(self.calibration, of_whole["n_structures"])
         return Summary(
             self.n,
             k=self.parameters["k"],
@@ -235,7 +237,7 @@ def write_scores(
     *,
     inputs: Callable[[], Sequence[Mapping[str, Any]]],
     force: bool,
-) -> dict[str, Any]:
+) -> ScoreResult:
     """Stream all rows into a scores artifact, with the summary and the aggregates over them.
 
     Parameters
@@ -253,8 +255,7 @@ def write_scores(
 
     Returns
     -------
-    dict
-        The summary.
+    ScoreResult
 
     Raises
     ------
@@ -283,13 +284,14 @@ def write_scores(
                 writer.put(spec.name, header.columns[spec.name])
         if header.n_structures:
             _write_structures(writer, summary)
+        result = summary.result(output, header.units)
         writer.finish(
             parameters=header.parameters,
             inputs=inputs(),
-            summary=summary.result(),
+            summary=result.stored(),
             model_fingerprint=header.model_fingerprint,
         )
-    return summary.result()
+    return result
 
 
 def _write_structures(writer: ArtifactWriter, summary: Summary) -> None:

@@ -6,7 +6,7 @@ import contextlib
 import json
 import os
 import shutil
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -21,6 +21,7 @@ from ltau_cli.artifacts.schema import ERROR_UNITS, FORMAT, SPECS, DatasetSpec
 from ltau_cli.artifacts.sink import FileSink
 from ltau_cli.errors import OutputError, writing
 from ltau_cli.output import hidden, replace_atomically
+from ltau_cli.plain import to_plain
 
 COMPRESS_FROM = 1 << 16  # bytes; smaller datasets stay contiguous
 GROWING_CHUNK = 1024  # rows of a dataset that grows by a row per epoch
@@ -63,7 +64,7 @@ class ArtifactWriter:
         self._file = file
         self._sink = sink
         self._spec = SPECS[kind]
-        self._units = units
+        self.units = units
 
     def put(
         self, name: str, values: npt.ArrayLike, *, compress: bool = False, growing: bool = False
@@ -137,7 +138,7 @@ class ArtifactWriter:
             maxshape=(None, *shape[1:]) if growing else None,
             **options,
         )
-        _describe(dataset, spec, self._units)
+        _describe(dataset, spec, self.units)
         return BlockWriter(dataset, self._sink)
 
     def finish(
@@ -157,7 +158,7 @@ class ArtifactWriter:
             "format_version": self._spec.version,
             "ltau_version": __version__,
             "created": created_now(),
-            "units": self._units,
+            "units": self.units,
             "parameters": to_json(parameters),
             "inputs": to_json(inputs),
             "summary": to_json(summary),
@@ -252,21 +253,5 @@ def _row_chunks(shape: tuple[int, ...], dtype: np.dtype[Any]) -> tuple[int, ...]
 
 
 def to_json(value: Any) -> str:
-    """Compact JSON with sorted keys; numpy scalars and arrays as numbers and lists."""
-    return json.dumps(_plain(value), sort_keys=True, allow_nan=False)
-
-
-def _plain(value: Any) -> Any:
-    converters: dict[type, Callable[[Any], Any]] = {
-        np.ndarray: lambda v: _plain(v.tolist()),
-        np.generic: lambda v: _plain(v.item()),
-        Mapping: lambda v: {str(k): _plain(x) for k, x in v.items()},
-        list: lambda v: [_plain(x) for x in v],
-        tuple: lambda v: [_plain(x) for x in v],
-        Path: str,
-        float: lambda v: v if np.isfinite(v) else None,
-    }
-    for kind, convert in converters.items():
-        if isinstance(value, kind):
-            return convert(value)
-    return value
+    """Compact JSON with sorted keys; see :func:`ltau_cli.plain.to_plain`."""
+    return json.dumps(to_plain(value), sort_keys=True, allow_nan=False)

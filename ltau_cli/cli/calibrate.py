@@ -15,7 +15,7 @@ from ltau_cli.errors import UsageError
 from ltau_cli.settings import CalibrateSettings
 
 if TYPE_CHECKING:
-    from ltau_cli.stages.calibrate import CalibrateResult
+    from ltau_cli.results import CalibrateResult
 
 
 @options.command("calibrate", CalibrateSettings)
@@ -52,7 +52,6 @@ def command(
       ltau score new.npy --calibration calibration.h5
     """
     from ltau_cli.stages import calibrate
-    from ltau_cli.stages.evaluate import headline
 
     conditions = parse_gates(gates)
     if len(sets) % 2:
@@ -65,7 +64,7 @@ def command(
         console.json(summary.to_dict())
     else:
         console.summary(_lines(summary, compare))
-    measured = headline(summary.heldout["predictors"])
+    measured = summary.heldout.own.headline()
     check_gates(conditions, [(f"held-out rows of {' and '.join(sets[::2])}", measured)])
 
 
@@ -82,32 +81,32 @@ def _lines(summary: CalibrateResult, compare: bool) -> list[str]:
     if compare:
         header = ["method", "CRPS, cross-validated", "standard error"]
         rows = [
-            [name, quantity(entry["crps"], units), number(entry["standard_error"])]
+            [name, quantity(entry.crps, units), number(entry.standard_error)]
             for name, entry in summary.compared.items()
         ]
         lines += ["  " + line for line in table(header, rows)]
-    for entry in held["thresholds"]:
-        scaled = f" (threshold scaled by {number(entry['scale'])})"
+    for entry in held.thresholds:
+        scaled = f" (threshold scaled by {number(entry.scale)})"
         lines.append(
-            f"  calibration error of P(error > {quantity(entry['threshold'], units)}): "
-            f"{entry['calibration_error_before']:.3f} before, "
-            f"{entry['calibration_error_after']:.3f} after"
+            f"  calibration error of P(error > {quantity(entry.threshold, units)}): "
+            f"{entry.calibration_error_before:.3f} before, "
+            f"{entry.calibration_error_after:.3f} after"
             + (scaled if summary.method == "threshold" else "")
         )
-    own = held["predictors"]["ltau"]
-    before = {entry["level"]: entry["coverage"] for entry in held["quantiles"]}
+    own = held.own
+    before = {entry.level: entry.coverage for entry in held.quantiles}
     rows = [
         [
             percent(float(level), 0),
             percent(before[float(level)]) if float(level) in before else "-",
             percent(coverage),
-            quantity(own["mean_width"][level], units),
+            quantity(own.mean_width[level], units),
         ]
-        for level, coverage in own["coverage"].items()
+        for level, coverage in own.coverage.items()
     ]
     header = ["bound", "plain quantile covers", "calibrated covers", "mean bound"]
     lines += ["  " + line for line in table(header, rows)]
-    rows = [row[1:] for row in metric_rows("", held["predictors"])]
+    rows = [row[1:] for row in metric_rows("", held.predictors)]
     return lines + ["  " + line for line in table(predictor_header()[1:], rows)]
 
 
@@ -135,10 +134,10 @@ def _method_lines(summary: CalibrateResult) -> list[str]:
     form = "any growing function of the expected error"
     if summary.method != "isotonic":
         form = "error ~ " + " x ".join(powers)
-    own, units = held["predictors"]["ltau"], summary.units
+    own, units = held.own, summary.units
     return [
         f"  method {summary.method}: {form}",
-        f"  mean error {quantity(held['mean_expected_error'], units)} before, "
-        f"{quantity(own['mean_predicted_error'], units)} after; true "
-        f"{quantity(own['mean_true_error'], units)}",
+        f"  mean error {quantity(held.mean_expected_error, units)} before, "
+        f"{quantity(own.mean_predicted_error, units)} after; true "
+        f"{quantity(own.mean_true_error, units)}",
     ]

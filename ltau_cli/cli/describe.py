@@ -12,8 +12,8 @@ from ltau_cli.cli.console import Console, number, quantity, table
 from ltau_cli.settings import DescribeSettings
 
 if TYPE_CHECKING:
+    from ltau_cli.results import DescribeResult
     from ltau_cli.stages.checkpoints import CheckpointsResult
-    from ltau_cli.stages.describe import DescribeResult
 
 
 @options.command("describe", DescribeSettings)

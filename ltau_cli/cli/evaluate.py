@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 import click
 
@@ -16,7 +16,7 @@ from ltau_cli.settings import EvaluateSettings
 SHOWN_LEVEL = "0.9"
 
 if TYPE_CHECKING:
-    from ltau_cli.stages.evaluate import EvaluateResult
+    from ltau_cli.results import BinMetrics, EvaluateResult, Metrics
 
 
 @options.command("evaluate", EvaluateSettings)
@@ -99,10 +99,13 @@ def _show(results: list[EvaluateResult], by: str | None, console: Console) -> No
             rows.append(best)
     click.echo("\n".join(table(predictor_header(), rows)))
     for result in results:
-        parts = {"group": result.groups, "distance": result.distance_bins}.get(by or "", [])
-        if parts:
+        parts = {
+            "group": [[str(part.group), *_cells(part)] for part in result.groups],
+            "distance": [[_range(part), *_cells(part)] for part in result.distance_bins],
+        }
+        if by is not None:
             header = [f"{result.set} by {by}", *predictor_header()[2:]]
-            click.echo("\n" + "\n".join(table(header, [_part(part) for part in parts])))
+            click.echo("\n" + "\n".join(table(header, parts[by])))
     units, below = results[0].units, results[0].flagged_below
     shares = ", ".join(f"{percent(r.flagged_share)} of {r.set}" for r in results)
     line = f"errors in {units or 'the units of the log'}; out of domain (p < {below:g}): {shares}"
@@ -118,7 +121,7 @@ def predictor_header() -> list[str]:
     ]  # fmt: skip
 
 
-def metric_rows(name: str, predictors: Mapping[str, dict[str, Any]]) -> list[list[str]]:
+def metric_rows(name: str, predictors: Mapping[str, Metrics]) -> list[list[str]]:
     """Return one row of cells for each predictor of a set."""
     return [
         [name if i == 0 else "", predictor, *_cells(metrics)]
@@ -126,23 +129,19 @@ def metric_rows(name: str, predictors: Mapping[str, dict[str, Any]]) -> list[lis
     ]
 
 
-def _part(metrics: dict[str, Any]) -> list[str]:
-    if "group" in metrics:
-        return [str(metrics["group"]), *_cells(metrics)]
-    high = metrics["to"]
-    name = f"{metrics['from']:g} to {high:g}" if high < float("inf") else f"{metrics['from']:g} on"
-    return [name, *_cells(metrics)]
+def _range(part: BinMetrics) -> str:
+    return f"{part.from_:g} on" if part.to is None else f"{part.from_:g} to {part.to:g}"
 
 
-def _cells(metrics: dict[str, Any]) -> list[str]:
-    coverage = metrics.get("coverage", {}).get(SHOWN_LEVEL)
+def _cells(metrics: Metrics) -> list[str]:
+    coverage = metrics.coverage.get(SHOWN_LEVEL)
     return [
-        f"{metrics['n_rows']:,}",
-        number(metrics["mean_true_error"]),
-        number(metrics["mean_predicted_error"]),
-        number(metrics["rank_correlation"], 2),
-        number(metrics.get("rank_correlation_within_groups"), 2),
+        f"{metrics.n_rows:,}",
+        number(metrics.mean_true_error),
+        number(metrics.mean_predicted_error),
+        number(metrics.rank_correlation, 2),
+        number(metrics.rank_correlation_within_groups, 2),
         "-" if coverage is None else percent(coverage),
-        number(metrics.get("mean_width", {}).get(SHOWN_LEVEL)),
-        number(metrics.get("crps")),
+        number(metrics.mean_width.get(SHOWN_LEVEL)),
+        number(metrics.crps),
     ]

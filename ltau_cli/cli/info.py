@@ -10,6 +10,7 @@ import click
 from ltau_cli.cli import options
 from ltau_cli.cli.console import Console, table
 from ltau_cli.cli.report import log_lines
+from ltau_cli.results import ArtifactResult, IngestResult
 
 
 @options.command("info")
@@ -46,14 +47,15 @@ def command(artifact: Path, as_json: bool, console: Console) -> None:
           for i in result.inputs),
         "",
         *_pairs("parameters", result.parameters),
-        *(
-            log_lines(result.summary, result.units)
-            + [f"  warning: {line}" for line in result.summary["warnings"]]
-            if result.kind == "errors"
-            else _pairs("summary", result.summary)
-        ),
+        *_summary(result.summary),
     ]  # fmt: skip
     click.echo("\n".join(lines))
+
+
+def _summary(told: ArtifactResult) -> list[str]:
+    if isinstance(told, IngestResult):
+        return log_lines(told) + [f"  warning: {line}" for line in told.warnings]
+    return _pairs("summary", dict(sorted(told.stored().items())))
 
 
 def _pairs(name: str, values: dict[str, Any], indent: str = "") -> list[str]:

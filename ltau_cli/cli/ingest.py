@@ -186,4 +186,4 @@ def command(
         console.json(result.to_dict())
         return
     new = f", {result.n_new} of them new" if append else ""
-    console.summary(log_lines(result.to_dict(), result.units, f"{output}: ", new))
+    console.summary(log_lines(result, f"{output}: ", new))

@@ -5,47 +5,50 @@ from __future__ import annotations
 import itertools
 import math
 from collections.abc import Sequence
-from typing import Any
+from typing import TYPE_CHECKING
 
 from ltau_cli.cli.console import number, quantity
+
+if TYPE_CHECKING:
+    from ltau_cli.results import IngestResult, LoggedEpochs
 
 _BARS = "▁▂▃▄▅▆▇█"
 _WIDTH = 60
 
 
-def log_lines(report: dict[str, Any], units: str, prefix: str = "", new: str = "") -> list[str]:
+def log_lines(report: IngestResult, prefix: str = "", new: str = "") -> list[str]:
     """Lines of the summary that ``ltau ingest`` and ``ltau info`` print."""
-    n_runs = report["n_runs"]
-    epochs = f"{report['n_epochs']:,} epochs" + (f" of {n_runs} runs" if n_runs > 1 else "")
-    never = report["n_never_logged"]
+    n_runs = report.n_runs
+    epochs = f"{report.n_epochs:,} epochs" + (f" of {n_runs} runs" if n_runs > 1 else "")
+    never = report.n_never_logged
     lines = [
-        f"{prefix}{report['n_samples']:,} samples, {epochs}{new} (read as {report['format']})",
-        *(_run_line(i, run) for i, run in enumerate(report["runs"]) if n_runs > 1 or run["gaps"]),
-        f"  {_missing(report)}, {report['n_zero']:,} zeros"
+        f"{prefix}{report.n_samples:,} samples, {epochs}{new} (read as {report.format})",
+        *(_run_line(i, run) for i, run in enumerate(report.runs) if n_runs > 1 or run.gaps),
+        f"  {_missing(report)}, {report.n_zero:,} zeros"
         + (f", {never:,} samples never logged" if never else ""),
-        f"  errors from {number(report['smallest_positive'])} to "
-        f"{quantity(report['largest'], units)}",
-        f"  mean error {number(report['mean_first'])} in the first epoch, "
-        f"{quantity(report['mean_last'], units)} in the last",
+        f"  errors from {number(report.smallest_positive)} to "
+        f"{quantity(report.largest, report.units)}",
+        f"  mean error {number(report.mean_first)} in the first epoch, "
+        f"{quantity(report.mean_last, report.units)} in the last",
     ]
-    bars = sparkline([value for value in report["mean_by_epoch"] if value is not None])
+    bars = sparkline([value for value in report.mean_by_epoch if value is not None])
     return [*lines, f"  {bars}"] if bars else lines
 
 
-def _run_line(index: int, run: dict[str, Any]) -> str:
-    gaps = run["gaps"]
-    line = f"  run {index}: epochs {run['first']} to {run['last']}, {run['n_epochs']:,} logged"
+def _run_line(index: int, run: LoggedEpochs) -> str:
+    gaps = run.gaps
+    line = f"  run {index}: epochs {run.first} to {run.last}, {run.n_epochs:,} logged"
     if gaps:
         shown = ", ".join(map(str, gaps[:5])) + (", ..." if len(gaps) > 5 else "")
         line += f", not there: {shown}"
     return line
 
 
-def _missing(report: dict[str, Any]) -> str:
-    total = report["n_missing"]
+def _missing(report: IngestResult) -> str:
+    total = report.n_missing
     if not total:
         return "none missing"
-    counts = [int(count) for count in report["missing_by_epoch"]]
+    counts = report.missing_by_epoch
     per_epoch = f"{min(counts):,} to {max(counts):,}" if min(counts) != max(counts) else counts[0]
     return f"{total:,} missing ({per_epoch} per epoch)"
 

@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 import click
 
@@ -18,7 +18,7 @@ MANY_FLAGGED = 0.05
 
 
 if TYPE_CHECKING:
-    from ltau_cli.stages.score import ScoreResult
+    from ltau_cli.results import Likeness, ScoreResult
 
 
 @options.command("score", ScoreSettings, threads=True)
@@ -166,9 +166,9 @@ def warn_of_flagged(summary: ScoreResult, console: Console) -> None:
     if summary.flagged_share > MANY_FLAGGED:
         facts.append(f"{percent(summary.flagged_share)} of the rows are out of domain")
     found = summary.likeness
-    if found and found["beyond_share"] > MANY_FLAGGED + 2 / (found["n_draws"] + 1):  # by chance
+    if found and found.beyond_share > MANY_FLAGGED + 2 / (found.n_draws + 1):  # by chance
         facts.append(
-            f"{percent(found['beyond_share'])} are farther from the training set than all that was "
+            f"{percent(found.beyond_share)} are farther from the training set than all that was "
             "calibrated on"
         )
     told = [", ".join(facts)] if facts else []
@@ -180,17 +180,17 @@ def warn_of_flagged(summary: ScoreResult, console: Console) -> None:
         console.warn("; ".join(told))
 
 
-def _on_the_law(found: Mapping[str, Any]) -> str:
+def _on_the_law(found: Likeness) -> str:
     """Say which bounds rest on the fitted law alone; empty if none does for that reason."""
     from ltau_cli.core.calibration.support import draws_needed
 
-    lost = [p for p in found["doubtful_levels"] if draws_needed(p) <= found["n_draws"]]
+    lost = [p for p in found.doubtful_levels if draws_needed(p) <= found.n_draws]
     if not lost:
         return ""
     return (
         f"bounds of {percent(lost[0], 0)} and more rest on the fitted law alone (the "
-        f"{found['n_draws']:,} {found['what']} that were calibrated on are worth "
-        f"{number(found['effective_draws'])} for these rows, {draws_needed(lost[0])} are needed)"
+        f"{found.n_draws:,} {found.what} that were calibrated on are worth "
+        f"{number(found.effective_draws)} for these rows, {draws_needed(lost[0])} are needed)"
     )
 
 
@@ -206,7 +206,7 @@ def score_lines(summary: ScoreResult) -> list[str]:
         mean = quantity(summary.mean_calibrated_error, units)
         expected = f"  mean calibrated error {mean} (plain {plain})"
     lines = [f"{_extent(summary)}, k = {summary.k}", expected]
-    doubtful = [] if summary.likeness is None else summary.likeness["doubtful_levels"]
+    doubtful = [] if summary.likeness is None else summary.likeness.doubtful_levels
 
     def nominal(level: float) -> str:
         return "nominal " if level in doubtful else ""
@@ -237,15 +237,16 @@ def score_lines(summary: ScoreResult) -> list[str]:
         f"(p < {summary.flagged_below:g})",
         "  riskiest rows:",
     ]
-    columns = {"row": "row"} | (
-        {"structure": "structure"} if "structure" in summary.riskiest[0] else {}
-    )
-    columns |= {"calibrated_error": "calibrated"} if calibrated else {"expected_error": "expected"}
-    columns |= {"calibrated_uncertainty" if calibrated else "uncertainty": "P(exceeds)"}
-    columns |= {"relative_distance": "relative distance"}
-    columns |= {"ood_pvalue": "p"}
+    header = ["row", "structure", "calibrated" if calibrated else "expected", "P(exceeds)"]
     rows = [
-        [str(row[key]) if key in ("row", "structure") else number(row[key]) for key in columns]
+        [
+            str(row.row),
+            "-" if row.structure is None else str(row.structure),
+            number(row.calibrated_error if calibrated else row.expected_error),
+            number(row.calibrated_uncertainty if calibrated else row.uncertainty),
+            number(row.relative_distance),
+            number(row.ood_pvalue),
+        ]
         for row in summary.riskiest
     ]
-    return lines + ["    " + line for line in table(list(columns.values()), rows)]
+    return lines + ["    " + line for line in table([*header, "relative distance", "p"], rows)]

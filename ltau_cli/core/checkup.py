@@ -12,6 +12,8 @@ import numpy.typing as npt
 
 from ltau_cli.core import kernels
 from ltau_cli.core.calibration.metrics import rank_correlation
+from ltau_cli.plain import to_plain
+from ltau_cli.results import CheckUp, LoggedEpochs
 
 COMPARED_SAMPLES = 20_000  # whose mean errors tell whether two runs have the same order
 JUMP = 2.0  # times the median of the five epochs before
@@ -115,7 +117,7 @@ def check_up(
     notes: Counter[str],
     some_errors: npt.NDArray[np.float32],
     knows_held_out: bool = False,
-) -> dict[str, Any]:
+) -> CheckUp:
     """Report on a log.
 
     Parameters
@@ -131,41 +133,14 @@ def check_up(
 
     Returns
     -------
-    dict
-        Numbers, and ``warnings``: what looks wrong, one line each.
+    CheckUp
     """
     epoch, mean = data["epoch"], data["epoch_mean"]
     runs = rows_of_runs(epoch, data["run"])
     finite = [own[np.isfinite(mean[own])] for own in runs]
     constant = np.flatnonzero((data["n_logged"] > 1) & (data["sample_min"] == data["sample_max"]))
     never = np.flatnonzero(data["n_logged"] == 0)
-    report: dict[str, Any] = {
-        "n_samples": len(data["n_logged"]),
-        "n_epochs": len(epoch),
-        "n_runs": len(runs),
-        "runs": [
-            {
-                "n_epochs": len(own),
-                "first": int(epoch[own[0]]),
-                "last": int(epoch[own[-1]]),
-                "gaps": _gaps(epoch[own]),
-            }
-            for own in runs
-        ],
-        "n_missing": int(data["epoch_missing"].sum()),
-        "missing_by_epoch": data["epoch_missing"],
-        "n_never_logged": len(never),
-        "n_constant": len(constant),
-        "n_zero": int(data["epoch_zeros"].sum()),
-        "n_infinite": notes["infinite"],
-        "n_duplicated_ids": notes["duplicated ids"],
-        "smallest_positive": _reduce(np.nanmin, data["epoch_min"]),
-        "largest": _reduce(np.nanmax, data["epoch_max"]),
-        "mean_first": float(np.mean([mean[own[0]] for own in finite if len(own)])),
-        "mean_last": float(np.mean([mean[own[-1]] for own in finite if len(own)])),
-        "mean_by_epoch": mean,
-    }
-    report["warnings"] = [
+    warnings = [
         *_about_samples(never[:0] if knows_held_out else never, constant, notes),
         *(
             line
@@ -174,7 +149,33 @@ def check_up(
         ),
         *_about_order(runs, some_errors),
     ]
-    return report
+    return CheckUp(
+        n_samples=len(data["n_logged"]),
+        n_epochs=len(epoch),
+        n_runs=len(runs),
+        runs=[
+            LoggedEpochs(
+                n_epochs=len(own),
+                first=int(epoch[own[0]]),
+                last=int(epoch[own[-1]]),
+                gaps=_gaps(epoch[own]),
+            )
+            for own in runs
+        ],
+        n_missing=int(data["epoch_missing"].sum()),
+        missing_by_epoch=data["epoch_missing"].tolist(),
+        n_never_logged=len(never),
+        n_constant=len(constant),
+        n_zero=int(data["epoch_zeros"].sum()),
+        n_infinite=notes["infinite"],
+        n_duplicated_ids=notes["duplicated ids"],
+        smallest_positive=_reduce(np.nanmin, data["epoch_min"]),
+        largest=_reduce(np.nanmax, data["epoch_max"]),
+        mean_first=float(np.mean([mean[own[0]] for own in finite if len(own)])),
+        mean_last=float(np.mean([mean[own[-1]] for own in finite if len(own)])),
+        mean_by_epoch=to_plain(mean),
+        warnings=warnings,
+    )
 
 
 def _about_samples(

@@ -2,13 +2,15 @@
 
 from __future__ import annotations
 
+from pathlib import Path
 from typing import Any
 
 import numpy as np
 import numpy.typing as npt
 
-from ltau_cli.core.calibration.support import Likeness
+from ltau_cli.core.calibration.support import LikenessTotals
 from ltau_cli.core.structures import Block, StructureTotals
+from ltau_cli.results import RiskyRow, ScoreResult
 
 FLAGGED_BELOW = 0.01  # ood_pvalue of a row that counts as out of domain
 _MEANS = ("expected_error", "calibrated_error", "neighbor_distance", "relative_distance")
@@ -29,7 +31,7 @@ class Summary:
         Of the columns of ``uncertainty`` and ``error_bound``.
     n_structures : int
         Structures to aggregate; 0 leaves that out.
-    likeness : Likeness, optional
+    likeness : LikenessTotals, optional
         Compares the rows with those of the calibration.
     """
 
@@ -43,7 +45,7 @@ class Summary:
         thresholds: npt.NDArray[np.float64],
         levels: npt.NDArray[np.float64],
         n_structures: int,
-        likeness: Likeness | None = None,
+        likeness: LikenessTotals | None = None,
     ) -> None:
         self.n = n
         self.likeness = likeness
@@ -55,7 +57,7 @@ class Summary:
         self.levels = levels
         self.bounds = np.zeros(len(levels))
         self.flagged = 0
-        self.riskiest: list[dict[str, Any]] = []
+        self.riskiest: list[RiskyRow] = []
         self.n_structures = n_structures
         self.n_samples = np.zeros(n_structures, dtype=np.int64)
         self.per_structure = {
@@ -90,50 +92,49 @@ class Summary:
         risk = "calibrated_error" if "calibrated_error" in block else "expected_error"
         exceeds = next(name for name in _EXCEEDS if name in block)
         order = np.argsort(-block[risk], kind="stable")[: self.n_riskiest]
-        rows: list[dict[str, Any]] = [
-            {
-                "row": start + int(i),
+        structure = block.get("structure")
+        rows = [
+            RiskyRow(
+                row=start + int(i),
+                structure=None if structure is None else int(structure[i]),
                 **{name: float(block[name][i]) for name in _SHOWN if name in block},
-                exceeds: float(block[exceeds][i, 0]),
-            }
+                **{exceeds: float(block[exceeds][i, 0])},
+            )
             for i in order
         ]
-        structure = block.get("structure")
-        if structure is not None:
-            for row, i in zip(rows, order, strict=True):
-                row["structure"] = int(structure[i])
         if structure is not None and self.n_structures:
             np.add.at(self.n_samples, structure, 1)
             for name, values in {**block, "out_of_domain": flagged}.items():
                 if name in self.per_structure:
                     self.per_structure[name].add(structure, values)
-        ranked = sorted(self.riskiest + rows, key=lambda row: (-row[risk], row["row"]))
+        ranked = sorted(self.riskiest + rows, key=lambda row: (-getattr(row, risk), row.row))
         self.riskiest = ranked[: self.n_riskiest]
 
-    def result(self) -> dict[str, Any]:
-        """Return the summary so far."""
-        means = {f"mean_{name}": total / self.n for name, total in self.totals.items()}
-        more: dict[str, npt.NDArray[np.float64]] = {}
-        if len(self.levels) == 0:
-            del means["mean_calibrated_error"]
-        else:
-            more = {"mean_calibrated_uncertainty": self.calibrated_above / self.n}
-        return (
-            {
-                "n_queries": self.n,
-                "n_structures": self.n_structures,
-                "k": self.k,
-                "thresholds": self.thresholds,
-                "mean_uncertainty": self.above / self.n,
-                "levels": self.levels,
-                "mean_bound": self.bounds / self.n,
-                "flagged_share": self.flagged / self.n,
-                "flagged_below": FLAGGED_BELOW,
-                "riskiest": self.riskiest,
-            }
-            | means
-            | more
-            | ({} if self.likeness is None else {"likeness": self.likeness.result()})
+    def result(self, output: Path, units: str) -> ScoreResult:
+        """Return what is told of the rows so far: of an artifact, with its error units."""
+        means = {name: total / self.n for name, total in self.totals.items()}
+        calibrated = len(self.levels) > 0
+        return ScoreResult(
+            output=output,
+            units=units,
+            n_queries=self.n,
+            n_structures=self.n_structures,
+            k=self.k,
+            thresholds=self.thresholds.tolist(),
+            mean_uncertainty=(self.above / self.n).tolist(),
+            levels=self.levels.tolist(),
+            mean_bound=(self.bounds / self.n).tolist(),
+            flagged_share=self.flagged / self.n,
+            flagged_below=FLAGGED_BELOW,
+            riskiest=self.riskiest,
+            mean_expected_error=means["expected_error"],
+            mean_neighbor_distance=means["neighbor_distance"],
+            mean_relative_distance=means["relative_distance"],
+            mean_calibrated_error=means["calibrated_error"] if calibrated else None,
+            mean_calibrated_uncertainty=(self.calibrated_above / self.n).tolist()
+            if calibrated
+            else None,
+            likeness=None if self.likeness is None else self.likeness.result(),
         )
 
 

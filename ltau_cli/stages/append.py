@@ -23,6 +23,7 @@ from ltau_cli.readers.logs.options import LogOptions, Stored
 from ltau_cli.readers.logs.run import ErrorLog
 from ltau_cli.readers.place import Place
 from ltau_cli.readers.scratch import Cells
+from ltau_cli.results import IngestResult
 from ltau_cli.settings import ClusterSettings
 from ltau_cli.stages.read_ahead import read_ahead
 
@@ -40,13 +41,13 @@ def append_epochs(
     allow_missing: bool,
     cluster: ClusterSettings | None,
     progress: Progress,
-) -> tuple[dict[str, Any], str, ErrorLog]:
+) -> tuple[IngestResult, ErrorLog]:
     """Add the epochs that the artifact does not have yet.
 
     Returns
     -------
-    (dict, str, ErrorLog)
-        The check-up of all epochs, the error units, and the log of the new epochs.
+    (IngestResult, ErrorLog)
+        The check-up of all epochs, and the log of the new ones.
 
     Raises
     ------
@@ -74,7 +75,7 @@ def append_epochs(
         open_log(places, options, readers) as log,
     ):
         if len(log.epochs) == 0:
-            return old_report, old_units, log
+            return old_report, log
         log = _same_samples(log, stored, n_samples, chunk, output)
         note_inputs(hasher, places, log)
         with extend_artifact(old) as artifact:
@@ -85,16 +86,17 @@ def append_epochs(
                 errors,
                 log,
                 before=before,
-                notes=Counter(old_report["notes"]) + log.notes,
+                notes=Counter(old_report.notes) + log.notes,
                 allow_missing=allow_missing or parameters["allow_missing"],
+                output=output,
                 progress=progress,
             )
             artifact.finish(
                 parameters=parameters,
                 inputs=_joined_inputs(inputs, hasher.records()),
-                summary=report,
+                summary=report.stored(),
             )
-    return report, old_units, log
+    return report, log
 
 
 def note_inputs(hasher: Hasher, places: Sequence[Place], log: ErrorLog) -> None:

@@ -27,73 +27,15 @@ from ltau_cli.core.calibration.fit import (
     split_rows,
 )
 from ltau_cli.core.calibration.maps import Floats, Rows, join_rows
-from ltau_cli.core.calibration.metrics import Reliability, reliability
+from ltau_cli.core.calibration.metrics import reliability
 from ltau_cli.core.calibration.model import Calibration
 from ltau_cli.core.calibration.support import too_close
 from ltau_cli.core.calibration.threshold import StoredCdf, calibrated_uncertainty
 from ltau_cli.errors import ComputeError, InputError, LtauWarning, UsageError
 from ltau_cli.output import check_target
+from ltau_cli.results import CalibrateResult, HeldOut, QuantileCoverage, ThresholdCheck
 from ltau_cli.settings import CalibrateSettings
-from ltau_cli.stages.results import Result
 from ltau_cli.stages.true_errors import STORED_LABELS, Truth, read_rows
-
-
-@dataclass(frozen=True, repr=False)
-class CalibrateResult(Result):
-    """What was fitted, and how it does on rows that the fit did not see.
-
-    Attributes
-    ----------
-    output : Path
-    units : str
-        Error units.
-    method : str
-    mean_pvalues : list of float
-        Mean ood p-value of each set, its structures counting once: 1/2 for rows that are drawn
-        like the training set, more for rows that are closer.
-    in_training_share : float
-        Share of the rows whose descriptors are those of a training sample.
-    compared : dict
-        CRPS of each method by cross-validation, and its standard error (error units).
-    n_fit, n_heldout : int
-        Rows fitted on and checked on.
-    n_sets : int
-    n_structures : int or None
-    n_draws : int
-        Structures fitted on; draws if they are known, rows if nothing is.
-    missing_draws : dict
-        How many more each level needs that is above what these can tell.
-    k : int
-        Neighbors of the scores.
-    cutoff : float or None
-        Of the neighbors whose distances were averaged (Å), if the scores know frames.
-    exponents : dict
-        Of the power law, by feature.
-    levels : (n_levels,) float64
-    bound_groups : (n_groups,) labels
-        Groups with bounds of their own.
-    heldout : dict
-        Metrics; see :func:`ltau_cli.core.calibration.evaluation.evaluate`.
-    """
-
-    output: Path
-    units: str
-    method: str
-    mean_pvalues: list[float]
-    in_training_share: float
-    compared: dict[str, dict[str, float]]
-    n_fit: int
-    n_heldout: int
-    n_sets: int
-    n_structures: int | None
-    n_draws: int
-    missing_draws: dict[str, int]
-    k: int
-    cutoff: float | None
-    exponents: dict[str, float]
-    levels: npt.NDArray[np.float64]
-    bound_groups: npt.NDArray[Any]
-    heldout: dict[str, Any]
 
 
 def run(
@@ -179,24 +121,26 @@ def run(
             predicted=predicted,
         )
         first = sets[0].artifact
-        summary = {
-            "method": calibration.method,
-            "mean_pvalues": [_mean_pvalue(one) for one in sets],
-            "in_training_share": float(known.in_training.mean()),
-            "compared": fitted.compared,
-            "n_fit": int(fit.sum()),
-            "n_heldout": len(rest.rows),
-            "n_sets": len(sets),
-            "n_structures": known.n_structures,
-            "n_draws": fitted.n_draws,
-            "missing_draws": {f"{level:g}": n for level, n in fitted.missing.items()},
-            "k": first.parameters["k"],
-            "cutoff": first.parameters.get("cutoff"),
-            "exponents": calibration.predictor.map.exponents(),
-            "levels": calibration.levels,
-            "bound_groups": calibration.cells.groups,
-            "heldout": _check(calibration, checked, rest),
-        }
+        result = CalibrateResult(
+            output=output,
+            units=first.units,
+            method=calibration.method,
+            mean_pvalues=[_mean_pvalue(one) for one in sets],
+            in_training_share=float(known.in_training.mean()),
+            compared=fitted.compared,
+            n_fit=int(fit.sum()),
+            n_heldout=len(rest.rows),
+            n_sets=len(sets),
+            n_structures=known.n_structures,
+            n_draws=fitted.n_draws,
+            missing_draws={f"{level:g}": n for level, n in fitted.missing.items()},
+            k=first.parameters["k"],
+            cutoff=first.parameters.get("cutoff"),
+            exponents=calibration.predictor.map.exponents(),
+            levels=calibration.levels.tolist(),
+            bound_groups=calibration.cells.groups.tolist(),
+            heldout=_check(calibration, checked, rest),
+        )
         descriptors = [
             next(record for record in one.artifact.inputs if record["role"] == "descriptors")
             for one in sets
@@ -207,10 +151,10 @@ def run(
                 parameters=settings.recorded()
                 | {"method": calibration.method, "levels": calibration.levels},
                 inputs=hasher.records() + descriptors,
-                summary=summary,
+                summary=result.stored(),
                 model_fingerprint=first.model_fingerprint,
             )
-    return CalibrateResult(output=output, units=first.units, **summary)
+    return result
 
 
 @dataclass(frozen=True)
@@ -362,61 +306,36 @@ def _join(sets: Sequence[_Known]) -> _Known:
     )
 
 
-def _check(calibration: Calibration, checked: CheckedRows, known: _Known) -> dict[str, Any]:
+def _check(calibration: Calibration, checked: CheckedRows, known: _Known) -> HeldOut:
     """Compare the calibrated and the plain predictions of the held-out rows with their errors."""
     rows, true_error = checked.rows, checked.true_error
     levels = known.artifact.read("quantile_levels")
-    return evaluate(rows, true_error, calibration) | {
-        "mean_expected_error": float(rows.expected_error.mean()),
-        "thresholds": [
-            of_threshold(
-                calibration, j, true_error, checked.uncertainty, checked.calibrated_uncertainty
-            )[0]
-            for j in range(len(calibration.thresholds))
+    return HeldOut(
+        **vars(evaluate(rows, true_error, calibration)),
+        mean_expected_error=float(rows.expected_error.mean()),
+        thresholds=[
+            _check_threshold(calibration, j, checked) for j in range(len(calibration.thresholds))
         ],
-        "quantiles": [
-            {"level": level, "coverage": float((true_error <= quantile).mean())}
+        quantiles=[
+            QuantileCoverage(level=float(level), coverage=float((true_error <= quantile).mean()))
             for level, quantile in zip(levels, known.quantiles.T, strict=True)
         ],
-    }
+    )
 
 
-def of_threshold(
-    calibration: Calibration,
-    column: int,
-    truth: Floats,
-    uncertainty: Floats,
-    calibrated: Floats,
-) -> tuple[dict[str, float], Reliability, Reliability]:
-    """Compare the predicted P(error > threshold) with what happened, before and after.
-
-    Parameters
-    ----------
-    calibration : Calibration
-    column : int
-        Number of the threshold.
-    truth : (n,) float64
-        True errors.
-    uncertainty, calibrated : (n, n_thresholds) float64
-        As scored without and with the calibration.
-
-    Returns
-    -------
-    (dict, Reliability, Reliability)
-        The numbers, and the two curves.
-    """
+def _check_threshold(calibration: Calibration, column: int, checked: CheckedRows) -> ThresholdCheck:
+    """Compare the predicted P(error > threshold) with what happened, before and after."""
     threshold = float(calibration.thresholds[column])
-    before = reliability(uncertainty[:, column], truth > threshold)
-    after = reliability(calibrated[:, column], truth > threshold)
-    numbers = {
-        "threshold": threshold,
-        "scale": float(calibration.threshold_scale[column]),
-        "predicted": float(uncertainty[:, column].mean()),
-        "observed": float((truth > threshold).mean()),
-        "calibration_error_before": before.error,
-        "calibration_error_after": after.error,
-    }
-    return numbers, before, after
+    plain, exceeded = checked.uncertainty[:, column], checked.true_error > threshold
+    after = reliability(checked.calibrated_uncertainty[:, column], exceeded)
+    return ThresholdCheck(
+        threshold=threshold,
+        scale=float(calibration.threshold_scale[column]),
+        predicted=float(plain.mean()),
+        observed=float(exceeded.mean()),
+        calibration_error_before=reliability(plain, exceeded).error,
+        calibration_error_after=after.error,
+    )
 
 
 def _mean_pvalue(one: _Known) -> float:

@@ -16,16 +16,16 @@ from ltau_cli.models.predict import ModelName
 from ltau_cli.output import check_target, open_binary
 from ltau_cli.progress import Advance, Progress
 from ltau_cli.readers.logs.numbered import NumberedFiles, find_numbered
+from ltau_cli.results import Result
 from ltau_cli.settings import DescribeSettings
 from ltau_cli.stages.given_frames import GivenFrames
-from ltau_cli.stages.results import Result
 
 log = logging.getLogger("ltau")
 
 _EPOCH = re.compile(r"(?:epoch|ckpt)[-_=]?(\d+)", re.IGNORECASE)
 
 
-@dataclass(frozen=True, repr=False)
+@dataclass(frozen=True, repr=False, kw_only=True)
 class CheckpointsResult(Result):
     """The log that was made of checkpoints.
 

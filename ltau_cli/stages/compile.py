@@ -11,13 +11,13 @@ from pathlib import Path
 import numpy as np
 
 from ltau_cli.core.compile import is_compiled
+from ltau_cli.results import Result
 from ltau_cli.stages import fit, ingest, score
-from ltau_cli.stages.results import Result
 
 EPOCHS = (4, 300, 70_000)  # whose counts need one, two and four bytes
 
 
-@dataclass(frozen=True, repr=False)
+@dataclass(frozen=True, repr=False, kw_only=True)
 class CompileResult(Result):
     """Where the compiled loops are kept, how long it took (s), and whether they were there."""
 
@@ -52,4 +52,4 @@ def run() -> CompileResult:
                 place / "descriptors.npy", place / "model.h5", place / "scores.h5", force=True,
                 threads=1,
             )  # fmt: skip
-    return CompileResult(folder, time.perf_counter() - began, were_there)
+    return CompileResult(folder=folder, seconds=time.perf_counter() - began, were_there=were_there)

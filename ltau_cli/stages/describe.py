@@ -9,7 +9,7 @@ from __future__ import annotations
 import logging
 import os
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -34,53 +34,14 @@ from ltau_cli.models.predict import ModelName, Prediction, Predictor
 from ltau_cli.output import check_target
 from ltau_cli.progress import Progress, silent
 from ltau_cli.readers.place import Place, check_file
+from ltau_cli.results import DescribeResult
 from ltau_cli.settings import DescribeSettings
 from ltau_cli.stages.checkpoints import CheckpointsResult, evaluate_checkpoints
 from ltau_cli.stages.given_frames import GivenFrames, look_through
-from ltau_cli.stages.results import Result, only_if_asked
 
 log = logging.getLogger("ltau")
 
 UNITS = "eV/Å"  # of ASE, and so of all packages
-
-
-@dataclass(frozen=True, repr=False)
-class DescribeResult(Result):
-    """What was described.
-
-    Attributes
-    ----------
-    output : Path
-    units : str
-        Of forces.
-    n_atoms, n_frames, n_isolated, width : int
-        Atoms and frames described, frames of isolated atoms left out, columns of the descriptors.
-    layer : int or None
-        Of the model, from 1.
-    references : dict of str to str
-        Names of the references in the frames.
-    n_without_forces : int
-        Frames without reference forces.
-    mean_force_error : float
-        Mean norm of predicted minus reference force, in ``units``.
-    mean_energy_error : float
-        Mean \\|predicted - reference\\| per atom, eV.
-    up_to_date : bool
-        Whether there was nothing to do.
-    """
-
-    output: Path
-    units: str
-    n_atoms: int
-    n_frames: int
-    n_isolated: int
-    width: int
-    layer: int | None
-    references: dict[str, str]
-    n_without_forces: int
-    mean_force_error: float | None = only_if_asked()
-    mean_energy_error: float | None = only_if_asked()
-    up_to_date: bool | None = only_if_asked()
 
 
 def run(
@@ -209,7 +170,7 @@ def _describe(work: _Work, *, force: bool, progress: Progress) -> DescribeResult
     if work.settings.resume and output.exists():
         old = _read_up_to_date(work, force=force)
         if old is not None:
-            return DescribeResult(**old)
+            return old
         log.warning("%s is out of date; describing again", output)
         force = True
     first = work.predictor(next(given.batches(work.settings.batch_size)))
@@ -246,8 +207,9 @@ def _describe(work: _Work, *, force: bool, progress: Progress) -> DescribeResult
                 mean_energy_error=energy_error,
             )
             inputs = work.hasher.records()
-            told = {key: v for key, v in result.to_dict().items() if key != "output"}
-            artifact.finish(parameters=work.parameters(inputs), inputs=inputs, summary=told)
+            artifact.finish(
+                parameters=work.parameters(inputs), inputs=inputs, summary=result.stored()
+            )
     return result
 
 
@@ -269,7 +231,7 @@ def _fill(spool: Spool, work: _Work, told: Prediction, progress: Progress) -> No
             first += len(batch)
 
 
-def _read_up_to_date(work: _Work, *, force: bool) -> dict[str, Any] | None:
+def _read_up_to_date(work: _Work, *, force: bool) -> DescribeResult | None:
     """Read the summary of the result if it is what this job would make again.
 
     Raises
@@ -283,7 +245,7 @@ def _read_up_to_date(work: _Work, *, force: bool) -> dict[str, Any] | None:
             same = to_json(old.parameters) == to_json(work.parameters(inputs)) and to_json(
                 old.inputs
             ) == to_json(inputs)
-            found = dict(old.summary) | {"output": work.output, "up_to_date": True}
+            found = replace(old.summary, up_to_date=True)
     except ArtifactError:
         if not force:
             raise

@@ -3,8 +3,6 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Mapping
-from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -14,57 +12,14 @@ import numpy.typing as npt
 from ltau_cli.artifacts.provenance import Hasher
 from ltau_cli.artifacts.read import open_artifact
 from ltau_cli.artifacts.scores import ScoresFile
-from ltau_cli.core.calibration.evaluation import CALIBRATED, evaluate, evaluate_plain
+from ltau_cli.core.calibration.evaluation import evaluate, evaluate_plain
 from ltau_cli.core.summary import FLAGGED_BELOW
 from ltau_cli.errors import InputError
 from ltau_cli.readers.labels import check_count, read_label_column
 from ltau_cli.readers.place import Place
+from ltau_cli.results import EvaluateResult
 from ltau_cli.settings import EvaluateSettings
-from ltau_cli.stages.results import Result, only_if_asked
 from ltau_cli.stages.true_errors import Truth, read_judged_rows
-
-
-@dataclass(frozen=True, repr=False)
-class EvaluateResult(Result):
-    """How the scores of one set compare with its true errors.
-
-    Attributes
-    ----------
-    set : str
-        Name of the scores.
-    n_rows, n_left_out : int
-        Rows judged, and those that a calibration was fitted on.
-    units : str
-        Error units.
-    flagged_share, flagged_below : float
-        Share of the rows with a p-value below.
-    predictors : dict
-        Metrics of ``ltau`` and of each baseline; see
-        :func:`ltau_cli.core.calibration.evaluation.evaluate`.
-    rank_ceiling : float or None
-        Best rank correlation that any predictor could reach, where rows are atoms of structures.
-    groups, distance_bins : list of dict
-        Metrics of ``ltau`` in each part.
-    roc_auc : float
-        Of the p-value against the user's labels.
-    """
-
-    set: str
-    n_rows: int
-    n_left_out: int
-    units: str
-    flagged_share: float
-    flagged_below: float
-    rank_ceiling: float | None
-    predictors: dict[str, dict[str, Any]]
-    groups: list[dict[str, Any]]
-    distance_bins: list[dict[str, Any]]
-    roc_auc: float | None = only_if_asked()
-
-    def headline(self) -> dict[str, float]:
-        """Return the numbers that a condition may name, such as ``coverage90``."""
-        shares = {"flagged_share": self.flagged_share, "roc_auc": self.roc_auc}
-        return headline(self.predictors) | {k: v for k, v in shares.items() if v is not None}
 
 
 def run(
@@ -120,16 +75,8 @@ def run(
             flagged_share=float((pvalue < FLAGGED_BELOW).mean()),
             flagged_below=FLAGGED_BELOW,
             roc_auc=area,
-            **metrics,
+            **vars(metrics),
         )
-
-
-def headline(predictors: Mapping[str, Mapping[str, Any]]) -> dict[str, float]:
-    """Return the metrics of ``ltau`` by the names that a condition may use."""
-    own = dict(predictors[CALIBRATED])
-    found = {f"coverage{100 * float(level):g}": v for level, v in own.pop("coverage", {}).items()}
-    found |= {f"width{100 * float(level):g}": v for level, v in own.pop("mean_width", {}).items()}
-    return found | {name: v for name, v in own.items() if isinstance(v, float | int)}
 
 
 def read_ood_labels(

@@ -22,9 +22,9 @@ from ltau_cli.errors import InputError, UsageError
 from ltau_cli.output import STDOUT, check_target, open_binary, open_text
 from ltau_cli.progress import Advance, Progress, silent
 from ltau_cli.readers.frames import read_frames
+from ltau_cli.results import Result
 from ltau_cli.settings import ExportFormat, ExportSettings
 from ltau_cli.stages.frame_rows import FrameRows, count_structures, match_frames, read_structure
-from ltau_cli.stages.results import Result, only_if_asked
 from ltau_cli.writers.frames import annotate, write_frames
 from ltau_cli.writers.model_devi import write_model_devi
 from ltau_cli.writers.npz import open_npz
@@ -41,7 +41,7 @@ ENDINGS: dict[ExportFormat, tuple[str, ...]] = {
 PREFIX = "ltau_"  # of names in other people's frames
 
 
-@dataclass(frozen=True, repr=False)
+@dataclass(frozen=True, repr=False, kw_only=True)
 class ExportResult(Result):
     """What was written.
 
@@ -63,7 +63,7 @@ class ExportResult(Result):
     unit: str
     n: int
     of: int
-    rows_are_frames: bool | None = only_if_asked()
+    rows_are_frames: bool | None = None
 
 
 def run(

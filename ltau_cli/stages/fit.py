@@ -41,54 +41,13 @@ from ltau_cli.output import check_target
 from ltau_cli.progress import Progress, silent
 from ltau_cli.readers.descriptors import Descriptors, find_structures, open_descriptors
 from ltau_cli.readers.place import Place
+from ltau_cli.results import FitResult
 from ltau_cli.settings import DEFAULT_K, ClusterSettings, FitSettings
 from ltau_cli.stages.cluster import Cluster, open_cluster
-from ltau_cli.stages.results import Result
 from ltau_cli.stages.shards import ShardWork, WorkHere, WorkOnCluster, join_summaries
 from ltau_cli.stages.training_set import TrainingSet, check_samples, read_training_set
 
 messages = logging.getLogger("ltau")
-
-
-@dataclass(frozen=True, repr=False)
-class FitResult(Result):
-    """What was fitted.
-
-    Attributes
-    ----------
-    output : Path
-    units : str
-        Error units.
-    n_samples, n_never_logged, n_points, width : int
-        Logged samples, those without a logged error, distinct points, columns of the descriptors.
-    thresholds, mean_uncertainty : (n_thresholds,) float64
-        Error units, and the share of the errors above.
-    mean_error : float
-        Over all samples and epochs (error units).
-    underflow_share, overflow_share : float
-        Errors outside the bins.
-    loo_distance, loo_rank_correlation : float
-        Mean leave-one-out neighbor distance; rank correlation of a sample's mean error and its
-        neighbors'.
-    index : dict
-        Kind of the search structure and what was measured of it.
-    """
-
-    output: Path
-    units: str
-    n_samples: int
-    n_never_logged: int
-    n_points: int
-    width: int
-    k: int
-    thresholds: npt.NDArray[np.float64]
-    mean_error: float
-    mean_uncertainty: npt.NDArray[np.float64]
-    underflow_share: float
-    overflow_share: float
-    loo_distance: float
-    loo_rank_correlation: float | None
-    index: dict[str, Any]
 
 
 def run(
@@ -152,11 +111,10 @@ def run(
     ):
         hasher.add("errors", errors, "errors")
         hasher.add("descriptors", place.path, "descriptors", key=place.key)
-        summary = _fit(
+        return _fit(
             log, source, origin, output, FitSettings.of(settings, options), hasher, workers,
             threads=threads, force=force, progress=progress,
         )  # fmt: skip
-        return FitResult(output=output, units=log.units, **summary)
 
 
 def _fit(
@@ -171,7 +129,7 @@ def _fit(
     threads: int,
     force: bool,
     progress: Progress,
-) -> dict[str, Any]:
+) -> FitResult:
     announce_compilation()
     epochs = log.after(asked.burn_in)
     n_logged = epochs.n_logged()
@@ -221,31 +179,34 @@ def _fit(
             | ({} if origin is None else {"origin": origin})
         )
         points = statistics.points
-        summary = {
-            "n_samples": n,
-            "n_never_logged": len(n_logged) - n,
-            "n_points": training.n_points,
-            "width": source.width,
-            "k": k,
-            "thresholds": limits,
-            "mean_error": float((points.mean_error * points.multiplicity).sum() / n),
-            "mean_uncertainty": (points.uncertainty * points.multiplicity[:, None]).sum(axis=0) / n,
-            "underflow_share": statistics.n_underflow / statistics.n_errors,
-            "overflow_share": statistics.n_overflow / statistics.n_errors,
-            "loo_distance": float(loo.distance.mean(dtype=np.float64)),
-            "loo_rank_correlation": rank_correlation(
+        exceeding = (points.uncertainty * points.multiplicity[:, None]).sum(axis=0) / n
+        result = FitResult(
+            output=output,
+            units=log.units,
+            n_samples=n,
+            n_never_logged=len(n_logged) - n,
+            n_points=training.n_points,
+            width=source.width,
+            k=k,
+            thresholds=limits.tolist(),
+            mean_error=float((points.mean_error * points.multiplicity).sum() / n),
+            mean_uncertainty=exceeding.tolist(),
+            underflow_share=statistics.n_underflow / statistics.n_errors,
+            overflow_share=statistics.n_overflow / statistics.n_errors,
+            loo_distance=float(loo.distance.mean(dtype=np.float64)),
+            loo_rank_correlation=rank_correlation(
                 loo.expected_error.astype(np.float64), sample_mean
             ),
-            "index": index,
-        }
+            index=index,
+        )
         inputs = hasher.records()
         artifact.finish(
             parameters=parameters,
             inputs=inputs,
-            summary=summary,
+            summary=result.stored(),
             model_fingerprint=_fingerprint(parameters, inputs[1], log),
         )
-    return summary
+    return result
 
 
 def _fingerprint(

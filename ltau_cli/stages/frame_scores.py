@@ -190,4 +190,4 @@ def _neighbors(calibration: Path | None) -> int | None:
     if calibration is None:
         return None
     with open_artifact(calibration, CalibrationFile) as artifact:
-        return int(artifact.summary["k"])
+        return artifact.summary.k

@@ -10,10 +10,10 @@ from typing import Any
 from ltau_cli.artifacts.read import open_artifact
 from ltau_cli.artifacts.schema import ERROR_UNITS
 from ltau_cli.artifacts.views import VIEWS
-from ltau_cli.stages.results import Result
+from ltau_cli.results import ArtifactResult, Result
 
 
-@dataclass(frozen=True, repr=False)
+@dataclass(frozen=True, repr=False, kw_only=True)
 class InfoResult(Result):
     """What an artifact is; ``datasets`` tells shape, dimensions, dtype, units of each."""
 
@@ -28,7 +28,7 @@ class InfoResult(Result):
     model_fingerprint: str | None
     parameters: dict[str, Any]
     inputs: list[dict[str, Any]]
-    summary: dict[str, Any]
+    summary: ArtifactResult
     datasets: dict[str, dict[str, Any]]
 
 

@@ -5,9 +5,8 @@ from __future__ import annotations
 import os
 import warnings
 from collections.abc import Sequence
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from pathlib import Path
-from typing import Any
 
 from ltau_cli.artifacts.errors import create_errors, write_log
 from ltau_cli.artifacts.provenance import Hasher
@@ -20,51 +19,10 @@ from ltau_cli.readers.logs.open import open_log
 from ltau_cli.readers.logs.options import LogOptions, Stored
 from ltau_cli.readers.logs.run import ErrorLog
 from ltau_cli.readers.place import Place
+from ltau_cli.results import IngestResult
 from ltau_cli.settings import ClusterSettings
 from ltau_cli.stages.append import append_epochs, note_inputs
 from ltau_cli.stages.read_ahead import read_ahead
-from ltau_cli.stages.results import Result
-
-
-@dataclass(frozen=True, repr=False)
-class IngestResult(Result):
-    """The check-up of a log; see :func:`ltau_cli.core.checkup.check_up`.
-
-    Attributes
-    ----------
-    output : Path
-    units : str
-        Error units.
-    format : str
-        What the log was taken for.
-    n_new : int
-        Epochs that were not there before.
-    warnings : list of str
-        What looks wrong, one line each.
-    """
-
-    output: Path
-    units: str
-    format: str
-    n_samples: int
-    n_epochs: int
-    n_new: int
-    n_runs: int
-    runs: list[dict[str, Any]]
-    n_missing: int
-    missing_by_epoch: Any
-    n_never_logged: int
-    n_constant: int
-    n_zero: int
-    n_infinite: int
-    n_duplicated_ids: int
-    smallest_positive: float | None
-    largest: float | None
-    mean_first: float
-    mean_last: float
-    mean_by_epoch: Any
-    notes: dict[str, int]
-    warnings: list[str]
 
 
 def run(
@@ -129,7 +87,7 @@ def run(
                 hint="leave them out, or ingest the whole log with --force",
             )
         check_target(output, force=True, inputs=[place.path for place in places])
-        report, units, log = append_epochs(
+        result, log = append_epochs(
             places, output, options, units, allow_missing=allow_missing, cluster=cluster,
             progress=progress,
         )  # fmt: skip
@@ -141,13 +99,13 @@ def run(
             read_ahead(places, first, output, cluster, progress) as readers,
             open_log(places, first, readers) as log,
         ):
-            report = _write(
+            result = _write(
                 log, places, output, options or LogOptions(), labels, hasher,
                 units=units, allow_missing=allow_missing, force=force, progress=progress,
             )  # fmt: skip
-    for line in [*log.warnings, *report["warnings"]]:
+    for line in [*log.warnings, *result.warnings]:
         warnings.warn(line, LtauWarning, stacklevel=2)
-    return IngestResult(output=output, units=units, n_new=len(log.epochs), **report)
+    return result
 
 
 def _first_time(options: LogOptions | None, append: bool) -> LogOptions:
@@ -168,7 +126,7 @@ def _write(
     allow_missing: bool,
     force: bool,
     progress: Progress,
-) -> dict[str, Any]:
+) -> IngestResult:
     if len(log.epochs) == 0:
         raise ComputeError(
             f"{places[0]}: no epoch is left to read", hint="check --epochs and --every"
@@ -182,14 +140,15 @@ def _write(
     n_samples = max([log.n_samples, *map(len, columns.values())])
     with create_artifact(output, "errors", units=units, force=force) as artifact:
         errors = create_errors(artifact, len(log.epochs), n_samples)
-        report = write_log(
-            artifact, errors, log, notes=log.notes, allow_missing=allow_missing, progress=progress
-        )
+        result = write_log(
+            artifact, errors, log, notes=log.notes, allow_missing=allow_missing, output=output,
+            progress=progress,
+        )  # fmt: skip
         for name, values in columns.items():
             artifact.put(name, values, compress=True)
         artifact.finish(
             parameters=options.parameters() | {"units": units, "allow_missing": allow_missing},
             inputs=hasher.records(),
-            summary=report,
+            summary=result.stored(),
         )
-    return report
+    return result

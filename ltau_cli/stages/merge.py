@@ -17,7 +17,7 @@ from ltau_cli.core.structures import Block
 from ltau_cli.errors import ArtifactError
 from ltau_cli.output import check_target
 from ltau_cli.progress import Advance, Progress, silent
-from ltau_cli.stages.score import ScoreResult
+from ltau_cli.results import ScoreResult
 
 
 @dataclass(frozen=True)
@@ -71,8 +71,7 @@ def run(
     header, inputs = _read_header(ordered[0])
     with progress("merging", header.n) as advance:
         blocks = _regroup(_read_blocks(ordered, advance))
-        summary = write_scores(output, header, blocks, inputs=lambda: inputs, force=force)
-    return ScoreResult(output=output, units=header.units, **summary)
+        return write_scores(output, header, blocks, inputs=lambda: inputs, force=force)
 
 
 def _read_part(path: Path) -> _Part:

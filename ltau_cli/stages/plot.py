@@ -5,7 +5,7 @@ from __future__ import annotations
 import contextlib
 import os
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
@@ -21,10 +21,10 @@ from ltau_cli.figures.style import Data, Panel, draw_page, draw_png, looks, read
 from ltau_cli.output import check_target, open_results
 from ltau_cli.progress import Progress, silent
 from ltau_cli.readers.place import check_file
+from ltau_cli.results import Result
 from ltau_cli.settings import PlotSettings
 from ltau_cli.stages.panels import accuracy, cdf, dynamics, scored
 from ltau_cli.stages.panels.sources import NotGivenError, Sources
-from ltau_cli.stages.results import Result
 from ltau_cli.stages.true_errors import Truth
 from ltau_cli.writers.tables import write_table
 
@@ -70,7 +70,7 @@ KINDS = (*FIGURES, OVERVIEW)
 _FITTING = {"errors": "trajectories", "model": "cdf", "calibration": "reliability"}
 
 
-@dataclass(frozen=True, repr=False)
+@dataclass(frozen=True, repr=False, kw_only=True)
 class PlotResult(Result):
     """What was drawn.
 
@@ -87,11 +87,7 @@ class PlotResult(Result):
     output: Path | None
     kind: str
     titles: list[str]
-    figure: Any
-
-    def to_dict(self) -> dict[str, Any]:
-        """Return all but the figure."""
-        return {name: v for name, v in super().to_dict().items() if name != "figure"}
+    figure: Any = field(repr=False)
 
     def _repr_png_(self) -> bytes:
         """Show the figure in a notebook."""
@@ -175,7 +171,7 @@ def run(
                     save_figure(page.figure, results.binary(target), file_format)
                 if data is not None:
                     write_table(results.text(data), *_fill_in(page.data))
-    return PlotResult(target, chosen, page.titles, page.figure)
+    return PlotResult(output=target, kind=chosen, titles=page.titles, figure=page.figure)
 
 
 def _find_format(path: Path) -> str:

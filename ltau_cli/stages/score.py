@@ -12,12 +12,11 @@ import itertools
 import logging
 import os
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 import numpy as np
-import numpy.typing as npt
 
 from ltau_cli.artifacts.model import ModelFile
 from ltau_cli.artifacts.provenance import Hasher
@@ -31,9 +30,9 @@ from ltau_cli.errors import ArtifactError, InputError, OutputError, UsageError
 from ltau_cli.output import STDOUT, check_target, open_text
 from ltau_cli.progress import Progress, silent
 from ltau_cli.readers.place import Place
+from ltau_cli.results import ScoreResult
 from ltau_cli.settings import ClusterSettings, ScoreSettings
 from ltau_cli.stages.cluster import open_cluster
-from ltau_cli.stages.results import Result, only_if_asked
 from ltau_cli.stages.scoring.blocks import fill, score_blocks
 from ltau_cli.stages.scoring.complete import complete, finished_blocks
 from ltau_cli.stages.scoring.prepare import check_input, open_work, prepare
@@ -41,57 +40,6 @@ from ltau_cli.stages.scoring.work import Job, Work, identify
 from ltau_cli.writers.tables import write_table
 
 log = logging.getLogger("ltau")
-
-
-@dataclass(frozen=True, repr=False)
-class ScoreResult(Result):
-    """What is told of all scored rows.
-
-    Attributes
-    ----------
-    output : Path
-    units : str
-        Error units.
-    n_queries, n_structures, k : int
-    thresholds, mean_uncertainty : (n_thresholds,) float64
-        Error units, and the mean probability of an error above.
-    levels, mean_bound : (n_levels,) float64
-        Coverage levels and the mean error bound; empty without a calibration.
-    mean_expected_error, mean_calibrated_error : float
-        Error units; the latter with a calibration only.
-    mean_calibrated_uncertainty : (n_thresholds,) float64
-        With a calibration only; ``mean_uncertainty`` is the plain one.
-    mean_neighbor_distance, mean_relative_distance : float
-    flagged_share, flagged_below : float
-        Share of the rows with a p-value below.
-    riskiest : list of dict
-        The rows with the largest errors.
-    likeness : dict
-        How like these rows the calibrated ones are; see
-        :meth:`ltau_cli.core.calibration.support.Likeness.result`.
-    up_to_date : bool
-        Whether there was nothing to do.
-    """
-
-    output: Path
-    units: str
-    n_queries: int
-    n_structures: int
-    k: int
-    thresholds: npt.NDArray[np.float64]
-    mean_uncertainty: npt.NDArray[np.float64]
-    levels: npt.NDArray[np.float64]
-    mean_bound: npt.NDArray[np.float64]
-    mean_expected_error: float
-    mean_neighbor_distance: float
-    mean_relative_distance: float
-    flagged_share: float
-    flagged_below: float
-    riskiest: list[dict[str, Any]]
-    mean_calibrated_error: float | None = only_if_asked()
-    mean_calibrated_uncertainty: npt.NDArray[np.float64] | None = only_if_asked()
-    likeness: dict[str, Any] | None = only_if_asked()
-    up_to_date: bool | None = only_if_asked()
 
 
 def jobs_in_folder(descriptors: Sequence[str], folder: Path, settings: ScoreSettings) -> list[Job]:
@@ -223,13 +171,13 @@ def run_many(
             for job in jobs:
                 with open_work(job, shared) as work:
                     if job.output == STDOUT:
-                        summary = _score_to_csv(work, progress)
+                        result = _score_to_csv(work, progress)
                     else:
-                        summary = _score_to_file(work, force=force, progress=progress)
-                yield ScoreResult(output=job.output, units=artifact.units, **summary)
+                        result = _score_to_file(work, force=force, progress=progress)
+                yield result
 
 
-def _score_to_csv(work: Work, progress: Progress) -> dict[str, Any]:
+def _score_to_csv(work: Work, progress: Progress) -> ScoreResult:
     """Write the rows to standard output as the blocks come in, or when all are there."""
     scorer, calibrator = work.shared.scorer, work.shared.calibrator
     summary = work.header.start_summary()
@@ -259,10 +207,10 @@ def _score_to_csv(work: Work, progress: Progress) -> dict[str, Any]:
                 start = stop
 
         write_table(stream, [name for of in names.values() for name in of], columns())
-    return summary.result()
+    return summary.result(STDOUT, work.header.units)
 
 
-def _score_to_file(work: Work, *, force: bool, progress: Progress) -> dict[str, Any]:
+def _score_to_file(work: Work, *, force: bool, progress: Progress) -> ScoreResult:
     """Write the artifact, or skip it if it is up to date."""
     output = work.job.output
     if work.shared.settings.resume and output.exists():
@@ -288,7 +236,7 @@ def _score_to_file(work: Work, *, force: bool, progress: Progress) -> dict[str, 
             raise
 
 
-def _read_up_to_date(work: Work, *, force: bool) -> dict[str, Any] | None:
+def _read_up_to_date(work: Work, *, force: bool) -> ScoreResult | None:
     """Read the summary of the result if it is what this job would make again.
 
     Raises
@@ -303,7 +251,7 @@ def _read_up_to_date(work: Work, *, force: bool) -> dict[str, Any] | None:
                 and to_json(old.parameters) == to_json(work.header.parameters)
                 and _without_model(old.inputs) == _without_model(work.inputs())
             )
-            found = old.summary | {"up_to_date": True}
+            found = replace(old.summary, up_to_date=True)
     except ArtifactError:
         if not force:
             raise

@@ -28,15 +28,15 @@ from ltau_cli.progress import Progress, silent
 from ltau_cli.readers.descriptors import open_descriptors
 from ltau_cli.readers.frames import read_frames
 from ltau_cli.readers.place import Place
+from ltau_cli.results import Result
 from ltau_cli.settings import SelectSettings
 from ltau_cli.stages.frame_rows import count_structures, match_frames, read_structure
-from ltau_cli.stages.results import Result, only_if_asked
 from ltau_cli.writers.frames import annotate, write_frames
 
 log = logging.getLogger("ltau")
 
 
-@dataclass(frozen=True, repr=False)
+@dataclass(frozen=True, repr=False, kw_only=True)
 class SelectResult(Result):
     """The chosen frames.
 
@@ -77,8 +77,8 @@ class SelectResult(Result):
     max: float
     mean: float
     chosen: list[dict[str, Any]]
-    mean_distance: float | None = only_if_asked()
-    random_distance: float | None = only_if_asked()
+    mean_distance: float | None = None
+    random_distance: float | None = None
 
 
 def run(

@@ -22,14 +22,14 @@ from ltau_cli.output import check_target, open_binary, open_text
 from ltau_cli.progress import Progress, silent
 from ltau_cli.readers.descriptors import read_counts, structures_from_natoms
 from ltau_cli.readers.place import Place
+from ltau_cli.results import Result
 from ltau_cli.settings import WeightSettings
-from ltau_cli.stages.results import Result, only_if_asked
 
 NEIGHBORS_SHOWN = 5
 BLOCK_POINTS = 65_536
 
 
-@dataclass(frozen=True, repr=False)
+@dataclass(frozen=True, repr=False, kw_only=True)
 class WeightsResult(Result):
     """What was written, and the suspects.
 
@@ -65,21 +65,21 @@ class WeightsResult(Result):
     n_never_logged: int
     uncertainty_mean: float
     uncertainty_std: float
-    temperature: float | None = only_if_asked()
-    floor: float | None = only_if_asked()
-    ceiling: float | None = only_if_asked()
-    min: float | None = only_if_asked()
-    max: float | None = only_if_asked()
-    mean: float | None = only_if_asked()
-    n_at_floor: int | None = only_if_asked()
-    n_at_ceiling: int | None = only_if_asked()
-    effective_size: float | None = only_if_asked()
-    keep: float | None = only_if_asked()
-    n_kept: int | None = only_if_asked()
-    kept_uncertainty_mean: float | None = only_if_asked()
-    outlier: float | None = only_if_asked()
-    n_suspects: int | None = only_if_asked()
-    suspects: list[dict[str, Any]] | None = only_if_asked()
+    temperature: float | None = None
+    floor: float | None = None
+    ceiling: float | None = None
+    min: float | None = None
+    max: float | None = None
+    mean: float | None = None
+    n_at_floor: int | None = None
+    n_at_ceiling: int | None = None
+    effective_size: float | None = None
+    keep: float | None = None
+    n_kept: int | None = None
+    kept_uncertainty_mean: float | None = None
+    outlier: float | None = None
+    n_suspects: int | None = None
+    suspects: list[dict[str, Any]] | None = None
 
 
 def run(

@@ -24,6 +24,7 @@ from ltau_cli.core.calibration.predicted import widening
 from ltau_cli.core.calibration.support import describe_draws, draws_needed
 from ltau_cli.core.calibration.threshold import StoredCdf, threshold_scale
 from ltau_cli.errors import ComputeError
+from ltau_cli.results import MethodScore
 from ltau_cli.settings import Method
 
 # In order of preference: the first is taken, unless the rows come from several sets and another's
@@ -48,8 +49,7 @@ class Fitted:
     Attributes
     ----------
     calibration : Calibration
-    compared : dict of str to dict
-        For each method ``crps`` (error units) and its standard error over structures.
+    compared : dict of str to MethodScore
     small_groups : list
         Groups too small for bounds of their own: they have those of all rows.
     merged : dict of label to int
@@ -63,7 +63,7 @@ class Fitted:
     """
 
     calibration: Calibration
-    compared: dict[str, dict[str, float]]
+    compared: dict[str, MethodScore]
     small_groups: list[Any]
     merged: dict[Any, int]
     n_draws: int
@@ -148,7 +148,7 @@ def fit_calibration(
             thresholds=thresholds,
             threshold_scale=_threshold_scales(method, true_error, thresholds, cdf),
         ),
-        {name: {"crps": float(v.mean()), "standard_error": _standard_error(v)}
+        {name: MethodScore(crps=float(v.mean()), standard_error=_standard_error(v))
          for name, v in compared.items()},
         small,
         merged,

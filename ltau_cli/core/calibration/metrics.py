@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 import numpy as np
 import numpy.typing as npt
 
 from ltau_cli.core.calibration.predicted import Floats, Predicted
+from ltau_cli.results import Metrics
 
 CHANCE = 0.23370  # variance of the logarithm of the norm of a Gaussian 3-vector
 BOOTSTRAP = 500
@@ -42,7 +43,7 @@ def measure(
     group: npt.NDArray[Any] | None,
     rows: npt.NDArray[np.bool_] | None = None,
     seed: int = 0,
-) -> dict[str, Any]:
+) -> Metrics:
     """Every metric over the rows (or those that ``rows`` names).
 
     Parameters
@@ -61,11 +62,7 @@ def measure(
 
     Returns
     -------
-    dict
-        ``n_rows``, ``mean_true_error``, ``mean_predicted_error``, ``error_ratio``,
-        ``rank_correlation`` with ``rank_correlation_interval`` (95 %),
-        ``rank_correlation_within_groups``, ``coverage`` and ``mean_width`` by level,
-        ``miscalibration_area``, ``ence``, ``crps``, ``ause``.
+    Metrics
     """
     if rows is not None:
         true_error = true_error[rows]
@@ -76,23 +73,37 @@ def measure(
     names = [f"{level:g}" for level in predicted.levels]
     covered = (true_error[:, None] <= bounds).mean(axis=0)
     score, second, observed = _of_distribution(true_error, predicted)
-    result = {
-        "n_rows": len(true_error),
-        "mean_true_error": float(true_error.mean()),
-        "mean_predicted_error": float(mean.mean()),
-        "error_ratio": float(mean.mean() / max(true_error.mean(), np.finfo(np.float64).tiny)),
-        "rank_correlation": rank_correlation(mean, true_error),
-        "rank_correlation_interval": rank_interval(mean, true_error, draw, seed=seed),
-        "coverage": dict(zip(names, covered.tolist(), strict=True)),
-        "mean_width": dict(zip(names, bounds.mean(axis=0).tolist(), strict=True)),
-        "miscalibration_area": miscalibration_area(predicted.ratio_levels, observed),
-        "ence": ence(true_error, second),
-        "crps": float(score.mean()),
-        "ause": ause(true_error, mean),
-    }
-    if group is not None:
-        result["rank_correlation_within_groups"] = rank_within(mean, true_error, group)
-    return result
+    return replace(
+        measure_plain(true_error, mean, draw=draw, group=group, seed=seed),
+        coverage=dict(zip(names, covered.tolist(), strict=True)),
+        mean_width=dict(zip(names, bounds.mean(axis=0).tolist(), strict=True)),
+        miscalibration_area=miscalibration_area(predicted.ratio_levels, observed),
+        ence=ence(true_error, second),
+        crps=float(score.mean()),
+    )
+
+
+def measure_plain(
+    true_error: Floats,
+    expected: Floats,
+    *,
+    draw: npt.NDArray[np.int64] | None,
+    group: npt.NDArray[Any] | None,
+    seed: int = 0,
+) -> Metrics:
+    """Measure errors (n,) that were predicted without a distribution; see :func:`measure`."""
+    return Metrics(
+        n_rows=len(true_error),
+        mean_true_error=float(true_error.mean()),
+        mean_predicted_error=float(expected.mean()),
+        error_ratio=float(expected.mean() / max(true_error.mean(), np.finfo(np.float64).tiny)),
+        rank_correlation=rank_correlation(expected, true_error),
+        rank_correlation_interval=rank_interval(expected, true_error, draw, seed=seed),
+        rank_correlation_within_groups=None
+        if group is None
+        else rank_within(expected, true_error, group),
+        ause=ause(true_error, expected),
+    )
 
 
 def _of_distribution(true_error: Floats, predicted: Predicted) -> tuple[Floats, Floats, Floats]:

@@ -2,14 +2,13 @@
 
 from __future__ import annotations
 
-from typing import Any
-
 import numpy as np
 import numpy.typing as npt
 
 from ltau_cli.core.calibration.maps import Floats, Rows
 from ltau_cli.core.calibration.model import Calibration
 from ltau_cli.core.structures import Block
+from ltau_cli.results import Likeness
 
 LARGEST = 1000  # draws that are kept
 TOO_CLOSE = 0.05  # a mean p-value by so much above the half of uniform ones, and by three
@@ -57,7 +56,7 @@ def draws_needed(level: float) -> int:
     return int(np.ceil(level / (1 - level) - 1e-9))
 
 
-class Likeness:
+class LikenessTotals:
     """Compare scored rows with those a calibration was fitted on, block by block.
 
     Parameters
@@ -90,19 +89,8 @@ class Likeness:
         far = block["local_distance" if self.local else "relative_distance"]
         self.n_beyond += int((far > farthest).sum())
 
-    def result(self) -> dict[str, Any]:
-        """Return what is told of it.
-
-        Returns
-        -------
-        dict
-            ``beyond_share``: share of the rows that lie farther from the training set than all
-            that was fitted on, by the distance of their structure if the calibration uses that;
-            ``n_draws`` and ``effective_draws``: draws (structures or rows, says ``what``) that were
-            fitted on, and what they are worth when they are weighted to look like the scored
-            ones;
-            ``doubtful_levels``: the levels whose bound needs more than that.
-        """
+    def result(self) -> Likeness:
+        """Return what is told of it."""
         own, draws = self.calibration, self.calibration.draws
         n, there = self.n.sum(), self.n > 0
         means = self.total[there] / self.n[there, None]
@@ -112,15 +100,15 @@ class Likeness:
         n_scored = len(means) if self.by_structure else int(n)
         n_draws = float(draws[:, 3].sum())
         share = effective_share(np.log(draws[:, :2]), means.mean(axis=0), n_scored, n_draws)
-        return {
-            "beyond_share": float(beyond / n),
-            "what": "structures" if self.by_structure else "rows",
-            "n_draws": round(n_draws),
-            "effective_draws": share * n_draws,
-            "doubtful_levels": [
+        return Likeness(
+            what="structures" if self.by_structure else "rows",
+            beyond_share=float(beyond / n),
+            n_draws=round(n_draws),
+            effective_draws=share * n_draws,
+            doubtful_levels=[
                 float(p) for p in own.levels if draws_needed(p) > share * n_draws + 1e-9
             ],
-        }
+        )
 
 
 def effective_share(draws: Floats, mean: Floats, n_scored: int, n_draws: float) -> float:

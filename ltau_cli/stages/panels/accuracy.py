@@ -8,6 +8,7 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
+from ltau_cli.artifacts.calibration import CalibrationFile
 from ltau_cli.core.calibration.evaluation import evaluate
 from ltau_cli.core.calibration.metrics import (
     Reliability,
@@ -24,6 +25,7 @@ from ltau_cli.figures import parity as parity_figure
 from ltau_cli.figures import reliability as reliability_figure
 from ltau_cli.figures import sparsification as sparsification_figure
 from ltau_cli.figures.style import Panel
+from ltau_cli.results import BinMetrics, Evaluation, Metrics
 from ltau_cli.stages.panels.sources import Judged, NotGivenError, Sources
 
 SMALLEST_GROUP = 100  # rows of a group with a reliability curve of its own
@@ -137,14 +139,18 @@ def coverage_panels(sources: Sources) -> list[Panel]:
             f"{judged.artifact.path} has no bounds",
             hint="score again with --calibration, or plot the calibration artifact",
         )
-    if judged.rows is None:
-        result = judged.artifact.summary["heldout"]
+    result: Evaluation
+    if isinstance(judged.artifact, CalibrationFile):
+        result = judged.artifact.summary.heldout
     else:
+        assert judged.rows is not None, "read of scores"
         result = evaluate(judged.rows, judged.true, judged.calibration, labels=judged.group)
-    parts: dict[str, Any] = {"all": result["predictors"]["ltau"]}
-    groups = sorted(result["groups"], key=lambda part: -part["n_rows"])[:MOST_GROUPS]
-    parts |= {_label(part["group"]): part for part in sorted(groups, key=_by_name)}
-    parts |= {_distance_label(part): part for part in result["distance_bins"]}
+    parts: dict[str, Metrics] = {"all": result.own}
+    groups = sorted(result.groups, key=lambda part: -part.n_rows)[:MOST_GROUPS]
+    # numbers before text
+    groups.sort(key=lambda part: (isinstance(part.group, str), part.group))
+    parts |= {_label(part.group): part for part in groups}
+    parts |= {_distance_label(part): part for part in result.distance_bins}
     levels = [f"{level:g}" for level in judged.calibration.levels]
     units = judged.artifact.units
     return [
@@ -153,19 +159,11 @@ def coverage_panels(sources: Sources) -> list[Panel]:
     ]
 
 
-def _by_name(part: dict[str, Any]) -> tuple[bool, Any]:
-    """Order groups by their labels, numbers before text."""
-    return isinstance(part["group"], str), part["group"]
-
-
-def _distance_label(part: dict[str, Any]) -> str:
-    """``r 1.25–1.5``; JSON keeps the open end as null."""
-    high = part["to"]
-    if part["from"] == 0 and high is not None:
-        return f"r < {high:g}"
-    if high is None or high == np.inf:
-        return f"r ≥ {part['from']:g}"
-    return f"r {part['from']:g}–{high:g}"
+def _distance_label(part: BinMetrics) -> str:
+    """``r 1.25–1.5``."""
+    if part.to is None:
+        return f"r ≥ {part.from_:g}"
+    return f"r {part.from_:g}–{part.to:g}" if part.from_ else f"r < {part.to:g}"
 
 
 def _label(group: Any) -> str:

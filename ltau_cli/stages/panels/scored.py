@@ -36,10 +36,10 @@ def ood_panels(sources: Sources) -> list[Panel]:
                 f"{artifact.path} was not scored with {model.path}",
                 hint="give the model that the scores were made with",
             )
-        if artifact.parameters["k"] != model.summary["k"]:
+        if artifact.parameters["k"] != model.summary.k:
             raise UsageError(
                 f"{artifact.path} was scored with -k {artifact.parameters['k']}, the distances of "
-                f"{model.path} are of -k {model.summary['k']}",
+                f"{model.path} are of -k {model.summary.k}",
                 hint="score with the model's own -k",
             )
     names = name_files(scores)

@@ -173,8 +173,8 @@ class Sources:
 
 def _of_calibration(artifact: CalibrationFile) -> Judged:
     calibration = artifact.calibration()
-    quantiles = artifact.summary["heldout"]["quantiles"]
-    plain = [np.array([entry[key] for entry in quantiles]) for key in ("level", "coverage")]
+    quantiles = artifact.summary.heldout.quantiles
+    plain = [np.array([getattr(q, name) for q in quantiles]) for name in ("level", "coverage")]
     return Judged(
         artifact=artifact,
         calibration=calibration,

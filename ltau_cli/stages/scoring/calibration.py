@@ -99,9 +99,9 @@ def load_calibration(
                 f"{path} was fitted on scores of another model than {model_path}",
                 hint="score the calibration rows with this model and run ltau calibrate again",
             )
-        if artifact.summary["k"] != k:
+        if artifact.summary.k != k:
             raise UsageError(
-                f"{path} was fitted on scores with -k {artifact.summary['k']}, these have -k {k}",
+                f"{path} was fitted on scores with -k {artifact.summary.k}, these have -k {k}",
                 hint="use the same -k, or calibrate again",
             )
         calibration = artifact.calibration()
@@ -112,7 +112,7 @@ def load_calibration(
                 LtauWarning,
                 stacklevel=2,
             )
-        cutoff = artifact.summary["cutoff"]
+        cutoff = artifact.summary.cutoff
         if settings.cutoff not in (None, cutoff):
             fitted = "without --cutoff" if cutoff is None else f"with --cutoff {cutoff:g}"
             raise UsageError(

@@ -304,8 +304,8 @@ def test_the_method_of_the_lowest_cross_validated_crps_is_taken():
     found = fit(rows, truth, methods=list(cal.TRIED))
     assert found.calibration.method == "isotonic"
     assert list(found.compared) == list(cal.TRIED)
-    assert found.compared["isotonic"]["crps"] < 0.9 * found.compared["scale"]["crps"]
-    assert all(entry["standard_error"] > 0 for entry in found.compared.values())
+    assert found.compared["isotonic"].crps < 0.9 * found.compared["scale"].crps
+    assert all(entry.standard_error > 0 for entry in found.compared.values())
 
 
 @pytest.mark.slow

@@ -162,24 +162,22 @@ def test_measure_by_the_plain_definitions():
     got = measure(truth, predicted, draw=structure, group=group)
     quantiles = predicted.mean[:, None] * predicted.ratio_quantiles[predicted.cell]
     bounds = predicted.mean[:, None] * predicted.bound_ratio[predicted.cell]
-    assert got["n_rows"] == 500
-    assert got["mean_true_error"] == pytest.approx(truth.mean())
-    assert got["error_ratio"] == pytest.approx(predicted.mean.mean() / truth.mean())
-    assert got["rank_correlation"] == pytest.approx(stats.spearmanr(predicted.mean, truth)[0])
-    low, high = got["rank_correlation_interval"]
-    assert low < got["rank_correlation"] < high
+    assert got.n_rows == 500
+    assert got.mean_true_error == pytest.approx(truth.mean())
+    assert got.error_ratio == pytest.approx(predicted.mean.mean() / truth.mean())
+    assert got.rank_correlation == pytest.approx(stats.spearmanr(predicted.mean, truth)[0])
+    low, high = got.rank_correlation_interval
+    assert low < got.rank_correlation < high
     for j, level in enumerate(("0.5", "0.8", "0.9")):
-        assert got["coverage"][level] == pytest.approx((truth <= bounds[:, j]).mean())
-        assert got["mean_width"][level] == pytest.approx(bounds[:, j].mean())
+        assert got.coverage[level] == pytest.approx((truth <= bounds[:, j]).mean())
+        assert got.mean_width[level] == pytest.approx(bounds[:, j].mean())
     wanted = np.abs(quantiles[:, :, None] - quantiles[:, None]).mean(axis=(1, 2)) / 2
     wanted = np.abs(quantiles - truth[:, None]).mean(axis=1) - wanted  # E|X - y| - E|X - X'| / 2
-    assert got["crps"] == pytest.approx(wanted.mean(), rel=1e-9)
+    assert got.crps == pytest.approx(wanted.mean(), rel=1e-9)
     observed = (truth[:, None] <= quantiles).mean(axis=0)
-    assert got["miscalibration_area"] == metrics.miscalibration_area(LEVELS, observed)
-    assert got["ence"] == pytest.approx(metrics.ence(truth, (quantiles**2).mean(axis=1)))
-    assert got["rank_correlation_within_groups"] == metrics.rank_within(
-        predicted.mean, truth, group
-    )
+    assert got.miscalibration_area == metrics.miscalibration_area(LEVELS, observed)
+    assert got.ence == pytest.approx(metrics.ence(truth, (quantiles**2).mean(axis=1)))
+    assert got.rank_correlation_within_groups == metrics.rank_within(predicted.mean, truth, group)
 
 
 @given(st.integers(100, 5000))
@@ -207,13 +205,13 @@ def test_some_rows_are_measured_as_if_they_were_alone():
 def test_one_row():
     predicted, truth = make_predicted(1)
     got = measure(truth, predicted, draw=np.zeros(1, int), group=np.array(["C"]))
-    assert got["rank_correlation"] is None
-    assert got["rank_correlation_within_groups"] is None
-    assert got["rank_correlation_interval"] is None
-    assert got["crps"] > 0
+    assert got.rank_correlation is None
+    assert got.rank_correlation_within_groups is None
+    assert got.rank_correlation_interval is None
+    assert got.crps > 0
     zero = measure(np.zeros(1), predicted, draw=None, group=None)
-    assert zero["ause"] == 0
-    assert zero["coverage"]["0.9"] == 1
+    assert zero.ause == 0
+    assert zero.coverage["0.9"] == 1
 
 
 def test_reliability_by_hand():

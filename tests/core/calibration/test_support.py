@@ -77,16 +77,16 @@ def test_what_is_told_of_scored_rows(size):
     ).calibration  # fmt: skip
     for shift, doubtful, beyond in ((0.0, [0.99], 0.0), (0.6, [0.8, 0.9, 0.99], 1.0)):
         new = make_rows(seed=1, shift=shift)
-        told = support.Likeness(fitted, 40)
+        told = support.LikenessTotals(fitted, 40)
         for start in range(0, len(new), size):
             part = new.take(slice(start, start + size))
             told.add(vars(part))
         found = told.result()
-        assert found["n_draws"] == 40
-        assert found["doubtful_levels"] == doubtful
-        assert found["beyond_share"] == pytest.approx(beyond, abs=0.1)
+        assert found.n_draws == 40
+        assert found.doubtful_levels == doubtful
+        assert found.beyond_share == pytest.approx(beyond, abs=0.1)
         low, high = (1, 2.5) if shift else (30, 40.001)
-        assert low <= found["effective_draws"] <= high
+        assert low <= found.effective_draws <= high
 
 
 def test_rows_that_are_too_close():
