@@ -13,8 +13,8 @@ import numpy.typing as npt
 from ltau_cli.errors import InputError
 from ltau_cli.readers.arrays import read_array, read_optional
 from ltau_cli.readers.labels import as_labels, check_count, is_number
-from ltau_cli.readers.logs.options import LogOptions
 from ltau_cli.readers.place import Place, check_file
+from ltau_cli.settings import LogOptions
 
 FRAMES = {".xyz", ".extxyz"}
 # per_atom.csv of SevenNet

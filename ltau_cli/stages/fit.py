@@ -98,6 +98,7 @@ def run(
     ComputeError
         If NN-descent cannot reach the recall, or the cluster fails.
     """
+    settings = FitSettings.of(settings, options)
     errors, output = Path(errors), Path(output)
     threads = threads or available_threads()
     check_target(output, force=force, inputs=[errors, descriptors])
@@ -112,7 +113,7 @@ def run(
         hasher.add("errors", errors, "errors")
         hasher.add("descriptors", place.path, "descriptors", key=place.key)
         return _fit(
-            log, source, origin, output, FitSettings.of(settings, options), hasher, workers,
+            log, source, origin, output, settings, hasher, workers,
             threads=threads, force=force, progress=progress,
         )  # fmt: skip
 

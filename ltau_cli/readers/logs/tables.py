@@ -21,7 +21,6 @@ from ltau_cli.errors import InputError
 from ltau_cli.readers.labels import is_number, is_utf8
 from ltau_cli.readers.logs.long_rows import LongRows, WordsError, counts_from_zero
 from ltau_cli.readers.logs.numbered import NumberedFiles
-from ltau_cli.readers.logs.options import LogOptions
 from ltau_cli.readers.logs.run import (
     LoggedRun,
     empty_run,
@@ -32,6 +31,7 @@ from ltau_cli.readers.logs.run import (
 from ltau_cli.readers.place import check_file
 from ltau_cli.readers.scratch import Cells
 from ltau_cli.readers.source import damage_named
+from ltau_cli.settings import LogOptions
 
 KNOWN_COLUMNS: Mapping[str, tuple[str, ...]] = {
     "epoch": ("epoch", "epochs", "step", "iteration"),
