@@ -50,7 +50,9 @@ from ltau_cli.core.calibration.fit import TRIED, fit_calibration, split_rows
 from ltau_cli.core.calibration.maps import Rows, join_rows
 from ltau_cli.core.calibration.metrics import crps, rank_correlation, rank_within
 from ltau_cli.core.calibration.model import Calibration
-from ltau_cli.readers.truth import TrueErrors
+from ltau_cli.readers.column import Column
+from ltau_cli.readers.logs.labels import LabelFiles
+from ltau_cli.readers.place import Place
 from ltau_cli.results import CALIBRATED, Metrics
 from ltau_cli.settings import FitSettings, Method, ScoreSettings
 from ltau_cli.stages import fit, ingest, score
@@ -116,7 +118,9 @@ def prepare(
     """Ingest, fit and score every set."""
     errors, model = work / "errors.h5", work / f"{name}.h5"
     if not errors.exists():
-        ingest.run([str(folder / "logs")], errors, natoms=str(folder / "train_natoms.npy"))
+        ingest.run(
+            [str(folder / "logs")], errors, labels=LabelFiles(str(folder / "train_natoms.npy"))
+        )
     fit.run(errors, str(folder / "train_descriptors.npy"), model, settings=settings)
     jobs = [
         Job(
@@ -137,7 +141,7 @@ def read_set(folder: Path, name: str, path: Path) -> Scored:
     true_error = read_errors(folder, name)
     with open_artifact(path, ScoresFile) as artifact, Hasher() as hasher:
         return Scored(
-            read_rows(artifact, TrueErrors(true_error), None, None, hasher),
+            read_rows(artifact, Column(Place(folder), true_error), None, None, hasher),
             true_error,
             artifact.read("uncertainty").astype(np.float64),
             artifact.read("quantiles").astype(np.float64),

@@ -16,13 +16,14 @@ if TYPE_CHECKING:
     from ltau_cli.core.scoring import Scorer as Scorer
     from ltau_cli.live import Live as Live
     from ltau_cli.live import Watch as Watch
+    from ltau_cli.readers.logs.labels import LabelFiles as LabelFiles
+    from ltau_cli.readers.logs.options import LogOptions as LogOptions
     from ltau_cli.recorders.recorder import Recorder as Recorder
     from ltau_cli.settings import CalibrateSettings as CalibrateSettings
     from ltau_cli.settings import ClusterSettings as ClusterSettings
     from ltau_cli.settings import DescribeSettings as DescribeSettings
     from ltau_cli.settings import ExportSettings as ExportSettings
     from ltau_cli.settings import FitSettings as FitSettings
-    from ltau_cli.settings import IngestSettings as IngestSettings
     from ltau_cli.settings import PlotSettings as PlotSettings
     from ltau_cli.settings import ScoreSettings as ScoreSettings
     from ltau_cli.settings import SelectSettings as SelectSettings
@@ -44,13 +45,15 @@ if TYPE_CHECKING:
 # Without Live and Watch, which need ASE: "import *" works wherever ltau does.
 __all__ = [
     "CalibrateSettings", "ClusterSettings", "DescribeSettings", "ExportSettings", "FitSettings",
-    "IngestSettings", "PlotSettings", "Recorder", "ScoreSettings", "Scorer",
+    "LabelFiles", "LogOptions", "PlotSettings", "Recorder", "ScoreSettings", "Scorer",
     "SelectSettings", "Truth", "WeightSettings",
     "calibrate", "describe", "evaluate", "export", "fit", "info", "ingest", "load_model", "merge",
     "open_artifact", "plot", "score", "select", "weights",
 ]  # fmt: skip
 _HOME = {
     "Live": "live",
+    "LabelFiles": "readers.logs.labels",
+    "LogOptions": "readers.logs.options",
     "Recorder": "recorders.recorder",
     "Scorer": "core.scoring",
     "Truth": "stages.true_errors",

@@ -35,8 +35,8 @@ def command(
 ) -> None:
     """Calibrate scores against the true errors of the same rows.
 
-    TRUE_ERRORS holds one error magnitude per row of SCORES, (n,), or error vectors (n, 3), in a
-    .npy, .npz, HDF5 or CSV file (file.csv:COLUMN), or is a file of ltau describe or an extxyz file
+    TRUE_ERRORS holds one error magnitude per row of SCORES, (n,), or error vectors (n, 3), in an
+    array, table (file.csv:COLUMN) or extxyz column, or is a file of ltau describe or an extxyz file
     with reference and predicted forces. Use rows that were not trained on, drawn like those you
     will predict. Half of the structures are fitted on, the other half shows how well the bounds
     hold.

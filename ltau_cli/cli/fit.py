@@ -38,7 +38,13 @@ from ltau_cli.settings import (
     "predicted by those of other structures]",
 )
 @options.add(
-    "--held-out-natoms", metavar="FILE", group="Tuning", help="Atoms per frame of --held-out."
+    "--held-out-natoms",
+    metavar="FILE",
+    group="Tuning",
+    help="Number of atoms of each frame of --held-out.",
+)
+@options.add(
+    "--held-out-frames", metavar="FILE", group="Tuning", help="The frames of --held-out, instead."
 )
 @options.cluster
 def command(
@@ -53,6 +59,7 @@ def command(
     tuned: bool,
     held_out: tuple[str, str] | None,
     held_out_natoms: str | None,
+    held_out_frames: str | None,
     settings: FitSettings,
 ) -> None:
     """Fit the errors of the training set and index its descriptors.
@@ -72,8 +79,9 @@ def command(
     if held_out is not None and not tuned:
         raise UsageError("--held-out is for --tune", hint="add --tune")
     if tuned:
-        check_target(output, force=force, inputs=[*(held_out or ()), held_out_natoms])
-        rows = None if held_out is None else tune.ValidationRows(*held_out, held_out_natoms)
+        structures = (held_out_natoms, held_out_frames)
+        check_target(output, force=force, inputs=[*(held_out or ()), *structures])
+        rows = None if held_out is None else tune.ValidationRows(*held_out, *structures)
         trials = tune.run(
             errors, descriptors, settings=chosen, held_out=rows, threads=threads,
             progress=console.progress,

@@ -100,6 +100,50 @@ def read_optional(place: Place, name: str) -> npt.NDArray[Any] | None:
     return None
 
 
+def as_labels(values: npt.NDArray[Any], name: object) -> npt.NDArray[Any]:
+    """Labels of any dtype as int64 or str; true is 1.
+
+    Raises
+    ------
+    InputError
+        If one is no text that UTF-8 can hold; it names ``name``.
+    """
+    if values.dtype.kind == "S":
+        values = np.char.decode(values, "utf-8", "replace")
+    if values.dtype.kind == "f" and (values == np.round(values)).all():
+        exact = bool((np.abs(values) < 1 << 53).all())
+        values = values.astype(np.int64 if exact else np.str_)
+    if values.dtype.kind in "ib" or (values.dtype.kind == "u" and (values < 1 << 63).all()):
+        return values.astype(np.int64)
+    values = values.astype(np.str_)
+    if not is_utf8("".join(values.ravel().tolist())):
+        raise InputError(f"{name} holds labels that are no text", hint="write them as UTF-8")
+    return values
+
+
+def as_counts(values: npt.NDArray[Any], name: object) -> npt.NDArray[np.int64]:
+    """Return numbers of atoms as int64.
+
+    Raises
+    ------
+    InputError
+        If one is not whole, or below 1; it names ``name``.
+    """
+    right = values.ndim == 1 and values.dtype.kind in "iuf"
+    if not right or not ((values == np.round(values)) & (values >= 1)).all():
+        raise InputError(f"{name} must hold whole numbers of atoms, each at least 1")
+    return values.astype(np.int64)
+
+
+def is_utf8(text: str) -> bool:
+    """Whether UTF-8 can hold it: JSON and numpy know halves of characters, which it cannot."""
+    try:
+        text.encode()
+    except UnicodeEncodeError:
+        return False
+    return True
+
+
 def _read_text(path: Path) -> npt.NDArray[np.float64]:
     try:
         values = np.loadtxt(path, delimiter="," if path.suffix.lower() == ".csv" else None, ndmin=1)

@@ -3,19 +3,19 @@
 from __future__ import annotations
 
 import contextlib
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator
 from dataclasses import dataclass, field
+from pathlib import Path
 from typing import Any
 
 import numpy as np
 import numpy.typing as npt
 
-from ltau_cli.errors import InputError
-from ltau_cli.readers.arrays import open_array, read_array, read_optional
-from ltau_cli.readers.frames import read_natoms
-from ltau_cli.readers.labels import GROUPS, as_labels, check_count, read_label_column
+from ltau_cli.errors import InputError, UsageError
+from ltau_cli.readers.arrays import as_counts, as_labels, open_array, read_optional
+from ltau_cli.readers.column import Column, as_magnitudes, read_counts
+from ltau_cli.readers.frames import FRAME_ENDINGS, read_natoms
 from ltau_cli.readers.per_frame import (
-    FRAME_ENDINGS,
     Beside,
     open_column,
     open_groups,
@@ -48,6 +48,55 @@ class Descriptors:
         """Read a further array of the same file; None if there is none of that name."""
         known = self.known.get(name)
         return known if known is not None else read_optional(self.source.place, name)
+
+    def column(self, name: str) -> Column:
+        """Read a feature of the rows that stands beside them, (n,) float64.
+
+        Raises
+        ------
+        InputError
+            If there is none, or no magnitudes.
+        """
+        path, values = self.source.place.path, self.beside(name)
+        if values is None:
+            raise InputError(
+                f"{path} has no array {name}", hint=f"name its file: --feature {name}=FILE"
+            )
+        return as_magnitudes(Column(Place(path, name), values), what="values")
+
+    def structure(self) -> npt.NDArray[np.int64] | None:
+        """Structure of each row, (n,) from 0, by ``natoms`` or ``structure``; None if unknown.
+
+        Raises
+        ------
+        InputError
+            If these do not fit the rows.
+        """
+        path = self.source.place.path
+        natoms = self.beside("natoms")
+        if natoms is not None:
+            name = f"natoms in {path}"
+            return spread(as_counts(natoms, name), self.n, name)
+        beside = self.beside("structure")
+        if beside is None:
+            return None
+        if beside.shape != (self.n,):
+            raise InputError(
+                f"structure in {path} has shape {beside.shape}, the descriptors have {self.n:,} "
+                "rows"
+            )
+        _, first, inverse = np.unique(beside, return_index=True, return_inverse=True)
+        rank = np.empty(len(first), dtype=np.int64)
+        rank[np.argsort(first)] = np.arange(len(first))
+        return np.asarray(rank[inverse])
+
+    def labels(self, *names: str) -> npt.NDArray[Any] | None:
+        """Label of each row, (n,) int64 or str, the first of these that is there; None if none."""
+        for name in names:
+            beside = self.beside(name)
+            if beside is not None and beside.shape == (self.n,):  # else it is no label of rows
+                return as_labels(beside, f"{name} in {self.source.place.path}")
+        return None
 
     def blocks(
         self, rows: int, first: int = 0, last: int | None = None
@@ -132,68 +181,47 @@ def _open_rows(place: Place) -> Iterator[tuple[ArraySource, Beside]]:
         yield stack_frames(source.place, [source]) if three else (source, {})
 
 
-def find_structures(source: Descriptors, natoms: Place | None) -> npt.NDArray[np.int64] | None:
-    """Structure of each row, from ``--natoms`` or from ``natoms`` / ``structure`` in the file.
+def read_structure(
+    natoms: Place | None, frames: Path | None, n: int
+) -> npt.NDArray[np.int64] | None:
+    """Read the structure of each row.
 
     Parameters
     ----------
-    source : Descriptors
     natoms : Place or None
-        Atoms per structure.
+        Number of rows of each structure.
+    frames : Path or None
+        The structures themselves, whose atoms the rows are.
+    n : int
+        Rows.
 
     Returns
     -------
     (n,) int64 or None
-        Numbers from 0 in order of first appearance; None if nobody says.
+        From 0; None if nobody says.
+
+    Raises
+    ------
+    UsageError
+        If both say.
+    InputError
+        If a file cannot be read, or there are other rows than it says.
+    """
+    if natoms is not None and frames is not None:
+        raise UsageError("--frames and --natoms both say what a structure is", hint="give one")
+    if frames is not None:
+        return spread(read_natoms(frames), n, str(frames))
+    return None if natoms is None else spread(read_counts(natoms), n, str(natoms))
+
+
+def spread(natoms: npt.NDArray[np.int64], n: int, name: str) -> npt.NDArray[np.int64]:
+    """Structure of each of ``n`` rows from the number of rows of each.
 
     Raises
     ------
     InputError
-        If the counts do not add up to its rows.
+        If they do not add up to ``n``.
     """
-    n, place = source.n, source.source.place
-    if natoms is not None:
-        return structures_from_natoms(read_counts(natoms), n, str(natoms))
-    beside = source.beside("natoms")
-    if beside is not None:
-        return structures_from_natoms(beside, n, f"natoms in {place.path}")
-    beside = source.beside("structure")
-    if beside is None:
-        return None
-    if beside.shape != (n,):
-        raise InputError(
-            f"structure in {place.path} has shape {beside.shape}, the descriptors have {n:,} rows"
-        )
-    _, first, inverse = np.unique(beside, return_index=True, return_inverse=True)
-    rank = np.empty(len(first), dtype=np.int64)
-    rank[np.argsort(first)] = np.arange(len(first))
-    return rank[inverse]
-
-
-def read_counts(place: Place) -> npt.NDArray[Any]:
-    """Read the atoms per structure, (n_frames,): an array ``natoms``, or frames in extxyz.
-
-    Raises
-    ------
-    InputError
-        If it cannot be read.
-    """
-    if place.path.suffix.lower() in FRAME_ENDINGS:
-        return read_natoms(place.path)
-    return read_array(place, names=("natoms",), ndim=1)
-
-
-def structures_from_natoms(natoms: npt.NDArray[Any], n: int, name: str) -> npt.NDArray[np.int64]:
-    """Structure number of each of ``n`` rows from the atoms per structure.
-
-    Raises
-    ------
-    InputError
-        If they are not whole positive numbers that add up to ``n``.
-    """
-    natoms = np.asarray(natoms).ravel()
-    if natoms.dtype.kind not in "iuf" or (natoms != np.round(natoms)).any() or (natoms < 1).any():
-        raise InputError(f"{name} must hold whole numbers of atoms, each at least 1")
     if (natoms > n).any():
         raise InputError(f"{name} says {natoms.max():,} atoms, but there are {n:,} rows")
     total = int(natoms.sum())
@@ -201,41 +229,6 @@ def structures_from_natoms(natoms: npt.NDArray[Any], n: int, name: str) -> npt.N
         raise InputError(
             f"{name} adds up to {total:,} atoms in {len(natoms):,} structures, "
             f"but there are {n:,} rows",
-            hint="give the natoms of the same frames, in the same order",
+            hint="give those of the same frames, in the same order",
         )
-    return np.repeat(np.arange(len(natoms)), natoms.astype(np.int64))
-
-
-def find_labels(
-    source: Descriptors, given: Place | None, names: Sequence[str]
-) -> npt.NDArray[Any] | None:
-    """One label per row, from a file of their own or from an array beside the descriptors.
-
-    Parameters
-    ----------
-    source : Descriptors
-    given : Place or None
-        File of the labels.
-    names : sequence of str
-        Arrays (n,) to look for beside the descriptors.
-
-    Returns
-    -------
-    (n,) int64 or str, or None
-        None if nobody says.
-
-    Raises
-    ------
-    InputError
-        If the file does not hold one for each row.
-    """
-    n, place = source.n, source.source.place
-    if given is not None:
-        labels = read_label_column(given, GROUPS)
-        check_count(labels, n, given, str(place), "rows")
-        return labels
-    for name in names:
-        beside = source.beside(name)
-        if beside is not None and beside.shape == (n,):  # else it is no label of rows
-            return as_labels(beside, f"{name} in {place.path}")
-    return None
+    return np.repeat(np.arange(len(natoms)), natoms)

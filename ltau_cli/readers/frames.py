@@ -23,6 +23,13 @@ from ltau_cli.readers.stored_frames import (
     read_stored_natoms,
 )
 
+FRAME_ENDINGS = (".xyz", ".extxyz")
+# Names of reference values in frames, the first that is there: what MACE reads, what NequIP keeps
+# of the data set beside its predictions, and what ASE and most data sets have.
+REFERENCES: dict[str, tuple[str, ...]] = {
+    "forces": ("REF_forces", "original_dataset_forces", "forces", "force", "dft_forces"),
+    "energy": ("REF_energy", "original_dataset_total_energy", "original_dataset_energy", "energy"),
+}
 _COLUMNS = re.compile(r":[A-Za-z]:(\d+)")
 _MOST_COLUMNS = 100_000  # of one property
 _READS_BEYOND = 16  # after a whole last frame, ASE makes a few
@@ -173,7 +180,7 @@ class FrameLabels:
         return labels if self.config_type is None else labels | {"config_type": self.config_type}
 
 
-def read_labels(path: Path) -> FrameLabels:
+def read_frame_labels(path: Path) -> FrameLabels:
     """Read structure, species and config_type of every atom.
 
     Raises

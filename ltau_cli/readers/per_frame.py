@@ -22,7 +22,6 @@ from ltau_cli.readers.place import Place
 from ltau_cli.readers.scratch import Scratch
 from ltau_cli.readers.source import ArraySource, in_file
 
-FRAME_ENDINGS = {".xyz", ".extxyz"}
 COLUMNS = ("MACE_descriptors", "descriptors", "node_features")
 IN_GROUPS = ("atomic_feature", "descriptor", "descriptors")  # the last layer first
 Beside = dict[str, npt.NDArray[Any]]

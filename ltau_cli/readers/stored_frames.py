@@ -11,8 +11,7 @@ import numpy as np
 import numpy.typing as npt
 
 from ltau_cli.errors import InputError
-from ltau_cli.readers.arrays import open_array, read_optional
-from ltau_cli.readers.labels import as_labels
+from ltau_cli.readers.arrays import as_counts, as_labels, open_array, read_optional
 from ltau_cli.readers.place import Place, check_file
 from ltau_cli.readers.source import ArraySource
 
@@ -46,9 +45,7 @@ def read_stored_natoms(path: Path) -> npt.NDArray[np.int64]:
     natoms = read_optional(Place(path), "natoms")
     if natoms is None:
         raise _no_frames(path, "natoms")
-    if natoms.ndim != 1 or natoms.dtype.kind not in "iu" or (natoms < 1).any():
-        raise InputError(f"natoms in {path} must hold whole numbers of atoms, each at least 1")
-    return natoms.astype(np.int64)
+    return as_counts(natoms, f"natoms in {path}")
 
 
 def read_stored_labels(path: Path) -> dict[str, npt.NDArray[Any]]:

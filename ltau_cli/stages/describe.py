@@ -34,9 +34,9 @@ from ltau_cli.models.predict import ModelName, Prediction, Predictor
 from ltau_cli.output import check_target
 from ltau_cli.progress import Progress, silent
 from ltau_cli.readers.place import Place, check_file
-from ltau_cli.results import CheckpointsResult, DescribeResult
+from ltau_cli.results import DescribeResult
 from ltau_cli.settings import DescribeSettings
-from ltau_cli.stages.checkpoints import evaluate_checkpoints
+from ltau_cli.stages.checkpoints import CheckpointsResult, evaluate_checkpoints
 from ltau_cli.stages.given_frames import GivenFrames, look_through
 
 log = logging.getLogger("ltau")

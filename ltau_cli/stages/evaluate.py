@@ -14,12 +14,9 @@ from ltau_cli.artifacts.read import open_artifact
 from ltau_cli.artifacts.scores import ScoresFile
 from ltau_cli.core.calibration.evaluation import evaluate, evaluate_plain
 from ltau_cli.core.summary import FLAGGED_BELOW
-from ltau_cli.errors import InputError
-from ltau_cli.readers.labels import check_count, read_label_column
-from ltau_cli.readers.place import Place
 from ltau_cli.results import EvaluateResult
 from ltau_cli.settings import EvaluateSettings
-from ltau_cli.stages.true_errors import Truth, read_judged_rows
+from ltau_cli.stages.true_errors import Truth, read_judged_rows, read_ood_labels
 
 
 def run(
@@ -60,7 +57,7 @@ def run(
         pvalue = artifact.read("ood_pvalue")[judged.rest]
         area = None
         if settings.ood_labels is not None:
-            labels = read_ood_labels(artifact, Place.parse(settings.ood_labels), judged.rest)
+            labels = read_ood_labels(settings.ood_labels, artifact, judged.rest)
             area = roc_auc(labels, pvalue)
         calibration = artifact.calibration()
         if calibration is None:
@@ -77,37 +74,6 @@ def run(
             roc_auc=area,
             **vars(metrics),
         )
-
-
-def read_ood_labels(
-    artifact: ScoresFile, place: Place, rest: npt.NDArray[np.bool_]
-) -> npt.NDArray[np.bool_]:
-    """Read which rows of scores are out of domain, labeled 1, and which are not, labeled 0.
-
-    Parameters
-    ----------
-    artifact : ScoresFile
-        Scores.
-    place : Place
-        One label for each row.
-    rest : (n_queries,) bool
-        Rows to return the labels of.
-
-    Raises
-    ------
-    InputError
-        If there are other labels than 0 and 1, or only one of them.
-    """
-    labels = read_label_column(place)
-    check_count(labels, artifact.n, place, str(artifact.path), "rows")
-    names = labels[rest].astype(np.str_)  # 1 in .npy, "1" in .txt
-    if np.unique(names).tolist() != ["0", "1"]:
-        raise InputError(
-            f"{place}: out-of-domain labels must be 0 and 1, and both must occur",
-            hint="1 for a row that is out of domain, 0 for one that is not",
-        )
-    flags: npt.NDArray[np.bool_] = names == "1"
-    return flags
 
 
 def roc_auc(labels: npt.NDArray[np.bool_], pvalue: npt.NDArray[Any]) -> float:

@@ -39,7 +39,7 @@ from ltau_cli.core.threads import available_threads
 from ltau_cli.errors import InputError, UsageError
 from ltau_cli.output import check_target
 from ltau_cli.progress import Progress, silent
-from ltau_cli.readers.descriptors import Descriptors, find_structures, open_descriptors
+from ltau_cli.readers.descriptors import Descriptors, open_descriptors
 from ltau_cli.readers.place import Place
 from ltau_cli.results import FitResult
 from ltau_cli.settings import DEFAULT_K, ClusterSettings, FitSettings
@@ -98,7 +98,6 @@ def run(
     ComputeError
         If NN-descent cannot reach the recall, or the cluster fails.
     """
-    settings = FitSettings.of(settings, options)
     errors, output = Path(errors), Path(output)
     threads = threads or available_threads()
     check_target(output, force=force, inputs=[errors, descriptors])
@@ -113,7 +112,7 @@ def run(
         hasher.add("errors", errors, "errors")
         hasher.add("descriptors", place.path, "descriptors", key=place.key)
         return _fit(
-            log, source, origin, output, settings, hasher, workers,
+            log, source, origin, output, FitSettings.of(settings, options), hasher, workers,
             threads=threads, force=force, progress=progress,
         )  # fmt: skip
 
@@ -243,7 +242,7 @@ def _loo_group(
         return None
     if log.has("structure"):
         return log.read("structure")
-    group = find_structures(source, None)
+    group = source.structure()
     if group is None:
         raise InputError(
             f"{log.path} does not say which structure a sample belongs to, which --loo structure "

@@ -14,14 +14,8 @@ import numpy.typing as npt
 
 from ltau_cli.artifacts.described import ReferenceFrame
 from ltau_cli.errors import InputError
-from ltau_cli.readers.frames import FrameLabels, label_atoms, quantities, read_frames
+from ltau_cli.readers.frames import REFERENCES, FrameLabels, label_atoms, quantities, read_frames
 
-# Names of reference values in frames, the first that is there: what MACE reads, what NequIP keeps
-# of the data set beside its predictions, and what ASE and most data sets have.
-REFERENCES: dict[str, tuple[str, ...]] = {
-    "forces": ("REF_forces", "original_dataset_forces", "forces", "force", "dft_forces"),
-    "energy": ("REF_energy", "original_dataset_total_energy", "original_dataset_energy", "energy"),
-}
 ISOLATED = "isolatedatom"  # config_type of the frames that MACE takes atomic energies from
 
 

@@ -13,8 +13,9 @@ from ltau_cli.errors import InputError
 from ltau_cli.progress import Progress
 from ltau_cli.readers.logs.files import Arrays, LogFile, Readers, read_file, readers_of
 from ltau_cli.readers.logs.open import find_files
+from ltau_cli.readers.logs.options import LogOptions
 from ltau_cli.readers.place import Place
-from ltau_cli.settings import ClusterSettings, LogOptions
+from ltau_cli.settings import ClusterSettings
 from ltau_cli.stages.cluster import keep, open_cluster
 
 log = logging.getLogger("ltau")

@@ -16,10 +16,11 @@ from ltau_cli.core.calibration.apply import rows_of
 from ltau_cli.core.calibration.maps import Rows
 from ltau_cli.core.structures import Block, log_structure_distance
 from ltau_cli.errors import InputError
-from ltau_cli.readers.labels import GROUPS, check_count, read_label_column
+from ltau_cli.readers.column import GROUPS, Column, read_labels
+from ltau_cli.readers.logs.options import LogOptions
 from ltau_cli.readers.place import Place
-from ltau_cli.readers.truth import TrueErrors, read_true_errors
-from ltau_cli.settings import FrameKeys, LogOptions
+from ltau_cli.readers.truth import read_true_errors
+from ltau_cli.settings import FrameKeys
 
 STORED_LABELS = ("species", "group")  # --group names these, or a file
 
@@ -47,7 +48,7 @@ class Truth:
             return given
         return cls(os.fspath(given), keys.reference, keys.prediction)
 
-    def read(self, scores: ScoresFile, hasher: Hasher) -> TrueErrors:
+    def read(self, scores: ScoresFile, hasher: Hasher) -> Column:
         """Read the true error of each row of ``scores``.
 
         Raises
@@ -58,13 +59,8 @@ class Truth:
         place = Place.parse(self.place)
         find_origin(place)
         hasher.add("true errors", place.path, "true errors", key=place.key)
-        return read_true_errors(
-            place,
-            scores.n,
-            str(scores.path),
-            sample_id=scores.read("sample_id") if scores.has("sample_id") else None,
-            keys=LogOptions(reference=self.reference, prediction=self.prediction),
-        )
+        keys = LogOptions(reference=self.reference, prediction=self.prediction)
+        return _of_scores(read_true_errors(place, keys), scores)
 
 
 @dataclass(frozen=True)
@@ -110,7 +106,7 @@ def read_judged_rows(
 
 
 def read_rows(
-    scores: ScoresFile, truth: TrueErrors, group: str | None, draws: str | None, hasher: Hasher
+    scores: ScoresFile, truth: Column, group: str | None, draws: str | None, hasher: Hasher
 ) -> Rows:
     """Read what a calibration needs to know of all rows of a scores artifact.
 
@@ -157,24 +153,17 @@ def _with_draws(rows: Rows, given: str | None, scores: ScoresFile, hasher: Hashe
     """Add which rows were drawn together: one label per row, or per structure."""
     if given is None:
         return rows
-    place = Place.parse(given)
-    hasher.add("draws", place.path, "labels", key=place.key)
-    labels = read_label_column(place, ("structure",))
-    if rows.structure is not None and len(labels) == int(rows.structure.max()) + 1:
-        labels = labels[rows.structure]
-    check_count(labels, scores.n, place, str(scores.path), "rows")
-    return replace(rows, draws=labels)
+    labels = _read_labels("draws", given, ("draw", "structure"), hasher)
+    if rows.structure is not None and len(labels.values) == int(rows.structure.max()) + 1:
+        return replace(rows, draws=labels.values[rows.structure])
+    return replace(rows, draws=_of_scores(labels, scores).values)
 
 
 def _read_group(
-    scores: ScoresFile, truth: TrueErrors, group: str | None, hasher: Hasher
+    scores: ScoresFile, truth: Column, group: str | None, hasher: Hasher
 ) -> npt.NDArray[Any] | None:
     if group is not None and group not in STORED_LABELS:
-        place = Place.parse(group)
-        hasher.add("group", place.path, "labels", key=place.key)
-        labels = read_label_column(place, GROUPS)
-        check_count(labels, scores.n, group, str(scores.path), "rows")
-        return labels
+        return _of_scores(_read_labels("group", group, GROUPS, hasher), scores).values
     if scores.has("group"):
         return scores.read("group")
     if truth.species is None and group is not None:
@@ -183,3 +172,44 @@ def _read_group(
             hint="give a file of labels: --group FILE",
         )
     return truth.species
+
+
+def read_ood_labels(
+    given: str, scores: ScoresFile, rest: npt.NDArray[np.bool_]
+) -> npt.NDArray[np.bool_]:
+    """Read which rows of scores are out of domain, labeled 1, and which are not, labeled 0.
+
+    Parameters
+    ----------
+    given : str
+        File with one label for each row.
+    scores : ScoresFile
+        Open scores.
+    rest : (n_rows,) bool
+        Rows to return the labels of.
+
+    Raises
+    ------
+    InputError
+        If there are other labels than 0 and 1, or only one of them.
+    """
+    labels = _of_scores(read_labels(Place.parse(given), ("ood",)), scores).values
+    names = labels[rest].astype(np.str_)  # 1 in .npy, "1" in .txt
+    if np.unique(names).tolist() != ["0", "1"]:
+        raise InputError(
+            f"{given}: out-of-domain labels must be 0 and 1, and both must occur",
+            hint="1 for a row that is out of domain, 0 for one that is not",
+        )
+    return np.asarray(names == "1")
+
+
+def _read_labels(role: str, given: str, names: tuple[str, ...], hasher: Hasher) -> Column:
+    place = Place.parse(given)
+    hasher.add(role, place.path, "labels", key=place.key)
+    return read_labels(place, names)
+
+
+def _of_scores(column: Column, scores: ScoresFile) -> Column:
+    """Return the values of the rows of scores, in their order."""
+    ids = scores.read("sample_id") if scores.has("sample_id") else None
+    return column.of(scores.n, scores.path, ids)

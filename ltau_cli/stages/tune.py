@@ -16,7 +16,7 @@ from ltau_cli.core.threads import available_threads
 from ltau_cli.core.tuning import SCALES, Queries, Trial, tune
 from ltau_cli.errors import ComputeError, InputError
 from ltau_cli.progress import Progress, silent
-from ltau_cli.readers.descriptors import Descriptors, find_structures, open_descriptors
+from ltau_cli.readers.descriptors import Descriptors, open_descriptors, read_structure
 from ltau_cli.readers.place import Place
 from ltau_cli.readers.truth import read_true_errors
 from ltau_cli.settings import FitSettings
@@ -36,13 +36,14 @@ class ValidationRows:
     ----------
     descriptors, true_errors : str
         (n, d), and (n,) or (n, 3).
-    natoms : str or None
-        Atoms per structure.
+    natoms, frames : str or None
+        Atoms per structure, or the frames themselves.
     """
 
     descriptors: str
     true_errors: str
     natoms: str | None = None
+    frames: str | None = None
 
 
 def run(
@@ -166,15 +167,18 @@ def _mean_logged(
 def _read_held_out(held_out: ValidationRows, training: Descriptors) -> Queries:
     place = Place.parse(held_out.descriptors)
     natoms = None if held_out.natoms is None else Place.parse(held_out.natoms)
+    frames = None if held_out.frames is None else Path(held_out.frames)
     with open_descriptors(place) as source:
         if source.width != training.width:
             raise InputError(
                 f"{place} has {source.width} columns, {training.source.place} has {training.width}",
                 hint="compute the descriptors with the same layer of the same trained network",
             )
-        truth = read_true_errors(Place.parse(held_out.true_errors), source.n, str(place))
-        everything = source.take(np.arange(source.n), 0, source.n)
-        return Queries(everything, truth.values, find_structures(source, natoms))
+        truth = read_true_errors(Place.parse(held_out.true_errors))
+        true_error = truth.of(source.n, place, source.labels("sample_id")).values
+        structure = read_structure(natoms, frames, source.n)
+        structure = source.structure() if structure is None else structure
+        return Queries(source.take(np.arange(source.n), 0, source.n), true_error, structure)
 
 
 def apply_best(settings: FitSettings, best: Trial) -> FitSettings:

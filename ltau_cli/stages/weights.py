@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import os
-from dataclasses import replace
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -20,13 +20,66 @@ from ltau_cli.core.weights import effective_size, keep, weigh
 from ltau_cli.errors import InputError, UsageError
 from ltau_cli.output import check_target, open_binary, open_text
 from ltau_cli.progress import Progress, silent
-from ltau_cli.readers.descriptors import read_counts, structures_from_natoms
+from ltau_cli.readers.descriptors import read_structure
 from ltau_cli.readers.place import Place
-from ltau_cli.results import NearSample, Suspect, WeightsResult
+from ltau_cli.results import Result
 from ltau_cli.settings import WeightSettings
 
 NEIGHBORS_SHOWN = 5
 BLOCK_POINTS = 65_536
+
+
+@dataclass(frozen=True, repr=False, kw_only=True)
+class WeightsResult(Result):
+    """What was written, and the suspects.
+
+    Attributes
+    ----------
+    output : Path
+    per, emphasis, temperature, floor, ceiling, keep
+        See :class:`ltau_cli.settings.WeightSettings`; those that were used.
+    threshold : float
+        Error units.
+    units : str
+    n, n_never_logged : int
+        Samples or structures.
+    uncertainty_mean, uncertainty_std : float
+    min, max, mean, effective_size : float
+        Of the weights.
+    n_at_floor, n_at_ceiling : int
+    n_kept : int
+    kept_uncertainty_mean : float
+        Of the keep-list.
+    suspects : list of dict
+        The worst of ``n_suspects``, with their nearest training samples.
+    outlier : float
+        Robust standard deviations from which on a sample is suspect.
+    """
+
+    output: Path
+    per: str
+    emphasis: str
+    threshold: float
+    units: str
+    n: int
+    n_never_logged: int
+    uncertainty_mean: float
+    uncertainty_std: float
+    temperature: float | None = None
+    floor: float | None = None
+    ceiling: float | None = None
+    min: float | None = None
+    max: float | None = None
+    mean: float | None = None
+    n_at_floor: int | None = None
+    n_at_ceiling: int | None = None
+    effective_size: float | None = None
+    keep: float | None = None
+    n_kept: int | None = None
+    kept_uncertainty_mean: float | None = None
+    outlier: float | None = None
+    n_suspects: int | None = None
+    suspects: list[dict[str, Any]] | None = None
 
 
 def run(
@@ -70,96 +123,85 @@ def run(
     """
     model, output = Path(model), Path(output)
     settings = WeightSettings.of(settings, options)
-    check_target(output, force=force, inputs=[model, settings.natoms])
+    check_target(output, force=force, inputs=[model, settings.natoms, settings.frames])
     with open_artifact(model, ModelFile) as artifact:
         point = artifact.read("point")
         logged = np.flatnonzero(point >= 0)
-        structure = _structure(artifact, settings.natoms)
+        structure = _structure(artifact, settings)
         threshold, column = _threshold(artifact, settings.threshold)
         uncertainty = artifact.of_samples(artifact.read("uncertainty")[:, column])
         if settings.per == "structure":
             if structure is None:
                 raise InputError(
                     f"{model} does not say which structure a sample belongs to",
-                    hint="give the atoms per structure with --natoms, or fit with --loo structure",
+                    hint="give --natoms or --frames, or fit with --loo structure",
                 )
             uncertainty = _mean_of_structures(uncertainty, structure)
-        known = np.flatnonzero(np.isfinite(uncertainty))
-        result = WeightsResult(
-            output=output,
-            per=settings.per,
-            emphasis=settings.emphasis,
-            threshold=threshold,
-            units=artifact.units,
-            n=len(uncertainty),
-            n_never_logged=len(uncertainty) - len(known),
-            uncertainty_mean=float(uncertainty[known].mean()),
-            uncertainty_std=float(uncertainty[known].std()),
-        )
+        told: dict[str, Any] = {
+            "output": output, "per": settings.per, "emphasis": settings.emphasis,
+            "threshold": threshold, "units": artifact.units,
+        }  # fmt: skip
         if settings.suspects:
-            n_suspects, suspects = _suspects(
+            told |= _suspects(
                 artifact, logged, structure, settings.suspects,
                 threads or available_threads(), progress,
             )  # fmt: skip
-            result = replace(result, outlier=OUTLIER, n_suspects=n_suspects, suspects=suspects)
-    choose = _weights if settings.keep is None else _keep_list
-    values, result = choose(result, uncertainty, known, settings)
+    known = np.flatnonzero(np.isfinite(uncertainty))
+    own = uncertainty[known]
+    told |= {
+        "n": len(uncertainty),
+        "n_never_logged": len(uncertainty) - len(known),
+        "uncertainty_mean": own.mean(),
+        "uncertainty_std": own.std(),
+    }
+    values, more = (_weights if settings.keep is None else _keep_list)(uncertainty, known, settings)
     _write(output, values, force=force)
-    return result
+    return WeightsResult(**told | more)
 
 
 def _weights(
-    result: WeightsResult,
-    uncertainty: npt.NDArray[np.float64],
-    known: npt.NDArray[np.int64],
-    settings: WeightSettings,
-) -> tuple[npt.NDArray[Any], WeightsResult]:
-    """Return the weight of each sample or structure, and tell of them."""
+    uncertainty: npt.NDArray[np.float64], known: npt.NDArray[np.int64], settings: WeightSettings
+) -> tuple[npt.NDArray[np.float64], dict[str, Any]]:
+    """Return the weight of each sample or structure, and what to tell of them."""
     values = np.ones(len(uncertainty))
-    values[known] = weigh(
-        uncertainty[known], emphasis=settings.emphasis, temperature=settings.temperature,
-        floor=settings.floor, ceiling=settings.ceiling,
-    )  # fmt: skip
-    return values, replace(
-        result,
-        temperature=settings.temperature,
-        floor=settings.floor,
-        ceiling=settings.ceiling,
-        min=float(values.min()),
-        max=float(values.max()),
-        mean=float(values.mean()),
-        n_at_floor=int((values[known] <= settings.floor).sum()),
-        n_at_ceiling=int((values[known] >= settings.ceiling).sum()),
-        effective_size=float(effective_size(values)),
-    )
+    limits = {
+        "temperature": settings.temperature,
+        "floor": settings.floor,
+        "ceiling": settings.ceiling,
+    }
+    values[known] = weigh(uncertainty[known], emphasis=settings.emphasis, **limits)
+    return values, limits | {
+        "min": values.min(),
+        "max": values.max(),
+        "mean": values.mean(),
+        "n_at_floor": int((values[known] <= settings.floor).sum()),
+        "n_at_ceiling": int((values[known] >= settings.ceiling).sum()),
+        "effective_size": effective_size(values),
+    }
 
 
 def _keep_list(
-    result: WeightsResult,
-    uncertainty: npt.NDArray[np.float64],
-    known: npt.NDArray[np.int64],
-    settings: WeightSettings,
-) -> tuple[npt.NDArray[Any], WeightsResult]:
-    """Return the samples or structures to keep, increasing, and tell of them."""
-    assert settings.keep is not None, "checked by the caller"
-    n = max(1, round(settings.keep * len(known)))
-    kept = known[keep(uncertainty[known], n, emphasis=settings.emphasis)]
+    uncertainty: npt.NDArray[np.float64], known: npt.NDArray[np.int64], settings: WeightSettings
+) -> tuple[npt.NDArray[np.int64], dict[str, Any]]:
+    """Return the samples or structures to keep, increasing, and what to tell of them."""
+    assert settings.keep is not None
+    own = uncertainty[known]
+    kept = known[keep(own, max(1, round(settings.keep * len(own))), emphasis=settings.emphasis)]
     values = np.union1d(kept, np.flatnonzero(np.isnan(uncertainty)))
-    return values, replace(
-        result,
-        keep=settings.keep,
-        kept_uncertainty_mean=float(uncertainty[kept].mean()),
-        n_kept=len(values),
-    )
+    return values, {
+        "keep": settings.keep,
+        "kept_uncertainty_mean": uncertainty[kept].mean(),
+        "n_kept": len(values),
+    }
 
 
-def _structure(artifact: ModelFile, natoms: str | None) -> npt.NDArray[np.int64] | None:
+def _structure(artifact: ModelFile, settings: WeightSettings) -> npt.NDArray[np.int64] | None:
     """Structure of each sample from 0; None if nobody says."""
-    if natoms is not None:
-        place = Place.parse(natoms)
-        n = artifact.sizes["n_samples"]
-        return structures_from_natoms(read_counts(place), n, str(place))
-    return artifact.read("loo_group") if artifact.has("loo_group") else None
+    natoms = None if settings.natoms is None else Place.parse(settings.natoms)
+    given = read_structure(natoms, settings.frames, artifact.sizes["n_samples"])
+    if given is None and artifact.has("loo_group"):
+        return artifact.read("loo_group")
+    return given
 
 
 def _threshold(artifact: ModelFile, wanted: float | None) -> tuple[float, int]:
@@ -197,8 +239,8 @@ def _suspects(
     n: int,
     threads: int,
     progress: Progress,
-) -> tuple[int, list[Suspect]]:
-    """Count the samples that stand out; return the ``n`` worst with their nearest samples."""
+) -> dict[str, Any]:
+    """Find the samples that stand out most, each with its nearest training samples."""
     model = artifact.load()
     points, group = model.points, model.loo_group
     own = _own_quartiles(model, threads)[points.of_sample]
@@ -212,25 +254,22 @@ def _suspects(
     worst = worst[score[worst] > OUTLIER]
     k = min(NEIGHBORS_SHOWN, model.k)
     explained = explain(model.shards, points, group, worst, k) if len(worst) else []
-    suspects = [
-        Suspect(
-            sample=int(logged[i]),
-            structure=None if structure is None else int(structure[logged[i]]),
-            lower_quartile=float(own[i]),
-            neighbors_lower_quartile=float(others[i]),
-            score=float(score[i]),
-            nearest=[
-                NearSample(
-                    sample=int(logged[j]),
-                    distance=float(distance),
-                    lower_quartile=float(own[j]),
-                )
+    suspects = []
+    for i, nearest in zip(worst.tolist(), explained, strict=True):
+        suspect: dict[str, Any] = {"sample": logged[i]}
+        if structure is not None:
+            suspect["structure"] = structure[logged[i]]
+        suspect |= {
+            "lower_quartile": own[i],
+            "neighbors_lower_quartile": others[i],
+            "score": score[i],
+            "nearest": [
+                {"sample": logged[j], "distance": distance, "lower_quartile": own[j]}
                 for j, distance in zip(nearest.sample, nearest.distance, strict=True)
             ],
-        )
-        for i, nearest in zip(worst.tolist(), explained, strict=True)
-    ]
-    return int((score > OUTLIER).sum()), suspects
+        }
+        suspects.append(suspect)
+    return {"outlier": OUTLIER, "n_suspects": (score > OUTLIER).sum(), "suspects": suspects}
 
 
 def _own_quartiles(model: Model, threads: int) -> npt.NDArray[np.float64]:

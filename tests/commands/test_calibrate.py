@@ -16,7 +16,7 @@ from tests.helpers import COMPUTE, INPUT, USAGE, check, contents, save
     ("truth", "words", "hint"),
     [
         (np.ones(19), "19 true errors", True),
-        (np.full(20, np.nan), "20 true errors are NaN", False),
+        (np.full(20, np.nan), "20 true errors are NaN", True),
         (np.r_[np.ones(7), -np.ones(13)], "row 7", True),
         (np.ones((20, 2)), "shape (20, 2)", False),
     ],

@@ -99,12 +99,12 @@ def test_group_of_a_file(pipeline, ltau, tmp_path):
     (found,) = json.loads(ltau(*words, labels).out)
     assert [part["group"] for part in found["groups"]] == [0, 1, 2]
     labels = save(tmp_path / "few.npy", np.arange(9))
-    check(ltau(*words, labels), INPUT, labels, "9 rows", "1,375 rows")
+    check(ltau(*words, labels), INPUT, labels, "9 labels", "1,375 rows")
     check(ltau(*words, "species"), INPUT, pipeline.calibrated, "does not say which species")
 
 
 def test_options_of_a_single_set(sets, ltau):
-    for option in ("--group", "--ood-labels"):
+    for option in ("--group", "--draws", "--ood-labels"):
         check(ltau("evaluate", *sets, option, "x.npy"), USAGE, f"{option} belongs to a single set")
     check(ltau("evaluate", *sets[:3]), USAGE, "hot.h5 has no partner")
 
@@ -159,7 +159,7 @@ def test_labels_that_are_not_0_and_1(labels, far, ltau, tmp_path):
 
 def test_labels_of_other_rows(far, ltau, tmp_path):
     path = save(tmp_path / "labels.npy", np.arange(9) % 2)
-    check(ltau("evaluate", *far, "--ood-labels", path), INPUT, path, "9 rows", "100 rows")
+    check(ltau("evaluate", *far, "--ood-labels", path), INPUT, path, "9 labels", "100 rows")
     check(ltau("evaluate", *far, "--ood-labels", "none.npy"), INPUT, "none.npy", hint=False)
 
 

@@ -232,9 +232,9 @@ def test_frames_tell_how_many_samples_there_are(tmp_path, ingest, refused):
 @pytest.mark.parametrize(
     ("words", "said"),
     [
-        (["--group", "four.npy"], ["four.npy", "4 rows", "5 samples"]),
-        (["--sample-id", "four.npy"], ["four.npy", "4 rows", "5 samples"]),
-        (["--magnitude", "four.npy"], ["four.npy", "4 rows", "5 samples"]),
+        (["--group", "four.npy"], ["four.npy", "4 values", "5 samples"]),
+        (["--sample-id", "four.npy"], ["four.npy", "4 values", "5 samples"]),
+        (["--magnitude", "four.npy"], ["four.npy", "4 values", "5 samples"]),
         (["--natoms", "four.npy"], ["four.npy", "4 atoms", "5"]),
         (["--natoms", "six.npy"], ["six.npy", "6", "5"]),
         (["--frames", "six.xyz"], ["six.xyz", "6", "5"]),
@@ -253,7 +253,7 @@ def test_labels_that_cannot_be_meant(tmp_path, refused):
     path = save(tmp_path / "log.npy", random_log(3, 5))
     bad = save(tmp_path / "bad.npy", [1, 2, np.nan, 4, 5])
     wide = save(tmp_path / "wide.npy", np.ones((5, 2)))
-    refused([path, "--magnitude", bad], [bad, "NaN"], hint=False)
+    refused([path, "--magnitude", bad], [bad, "NaN"])
     refused([path, "--magnitude", wide], [wide, "(5, 2)"], hint=False)
     refused([path, "--group", wide], [wide, "(5, 2)"], hint=False)
     refused([path, "--group", tmp_path / "none.txt"], "none.txt: no such file", hint=False)

@@ -709,7 +709,7 @@ def test_other_bad_inputs(pipeline, ltau, tmp_path):
     words = ("plot", "parity", pipeline.scores, "--true", short, "-o", figure)
     check(ltau(*words), INPUT, "3 true errors", "1,375 rows")
     words = ("plot", "ood", pipeline.model, pipeline.scores, "--ood-labels")
-    check(ltau(*words, short, "-o", figure), INPUT, "3 rows")
+    check(ltau(*words, short, "-o", figure), INPUT, "3 labels")
     same = save(tmp_path / "same.npy", np.ones(1375))
     check(ltau(*words, same, "-o", figure), INPUT, "must be 0 and 1")
     shard = tmp_path / "shard.h5"

@@ -288,5 +288,5 @@ def test_what_the_package_writes_is_read(place, run_shell, tmp_path):
             np.testing.assert_array_equal(found.known["natoms"], [55] * len(frames))
         reference = np.concatenate([frame.arrays["REF_forces"] for frame in frames])
         norms = np.linalg.norm(told.forces - reference, axis=1)
-    stored = read_true_errors(Place(tmp_path / "detail.f.out"), len(norms), "scores")
+    stored = read_true_errors(Place(tmp_path / "detail.f.out"))
     close(stored.values, norms)

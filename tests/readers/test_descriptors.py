@@ -125,11 +125,3 @@ def test_columns_of_frames(column, small, tmp_path, ltau):
 def test_descriptors_of_gpumd(small, tmp_path, ltau):
     np.savetxt(tmp_path / "descriptor.out", np.load(small["x"]), fmt="%.17g")
     scored(tmp_path / "descriptor.out", small, tmp_path, ltau)
-
-
-def test_natoms_of_frames(small, tmp_path, ltau):
-    path, out = tmp_path / "frames.xyz", tmp_path / "s.h5"
-    ase.io.write(path, [Atoms("Cu3"), Atoms("Cu17")])
-    words = ("score", small["x"], "-m", small["model"], "-o", out, "--natoms", path)
-    assert ltau(*words).code == 0
-    assert contents(out)["structures/n_samples"].tolist() == [3, 17]

@@ -13,9 +13,10 @@ from typing import Any
 import numpy as np
 
 from ltau_cli.errors import InputError
-from ltau_cli.readers.arrays import open_array, open_members
-from ltau_cli.readers.labels import as_labels, check_count
+from ltau_cli.readers.arrays import as_labels, open_array, open_members
+from ltau_cli.readers.column import check_count
 from ltau_cli.readers.logs.numbered import NumberedFiles
+from ltau_cli.readers.logs.options import LogOptions
 from ltau_cli.readers.logs.run import (
     Errors,
     LoggedRun,
@@ -27,7 +28,6 @@ from ltau_cli.readers.logs.run import (
 from ltau_cli.readers.place import Place
 from ltau_cli.readers.scratch import Cells
 from ltau_cli.readers.source import ArraySource
-from ltau_cli.settings import LogOptions
 
 RECORDED_LABELS = "samples.npz"  # which ltau_cli.recorders writes beside the epochs
 TABLE_BLOCK = 1 << 20  # rows of [id, error] that are put in their places together
@@ -100,7 +100,7 @@ def _read_recorded_labels(run: LoggedRun, path: Path) -> None:
         return
     for name, source in open_members(path, text=True).items():
         values = source.read(0, source.shape[0])
-        check_count(values, run.n_samples, path, run.names[0])
+        check_count(values, run.n_samples, path, run.names[0], of="samples")
         if name == "held_out":
             run.knows_held_out = True
         else:

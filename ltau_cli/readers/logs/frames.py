@@ -13,6 +13,7 @@ import numpy.typing as npt
 from ltau_cli.errors import InputError
 from ltau_cli.readers.frames import FrameLabels, label_atoms, quantities, read_frames
 from ltau_cli.readers.logs.numbered import NumberedFiles
+from ltau_cli.readers.logs.options import LogOptions
 from ltau_cli.readers.logs.run import (
     LoggedRun,
     check_lengths,
@@ -22,7 +23,6 @@ from ltau_cli.readers.logs.run import (
     still_written,
 )
 from ltau_cli.readers.scratch import Cells
-from ltau_cli.settings import LogOptions
 
 # (prediction, reference), the first pair that is there: mace_eval_configs; NequIP's XYZ writer
 # with original_dataset fields; a common choice of one's own.

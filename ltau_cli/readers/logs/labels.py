@@ -2,28 +2,52 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
+from dataclasses import asdict, dataclass
 from typing import Any
 
 import numpy as np
 import numpy.typing as npt
 
-from ltau_cli.readers.descriptors import read_counts, structures_from_natoms
-from ltau_cli.readers.frames import read_labels
-from ltau_cli.readers.labels import GROUPS, check_count, read_label_column, read_magnitudes
+from ltau_cli.errors import UsageError
+from ltau_cli.readers.column import (
+    GROUPS,
+    check_count,
+    read_counts,
+    read_labels,
+    read_magnitudes,
+)
+from ltau_cli.readers.descriptors import spread
+from ltau_cli.readers.frames import REFERENCES, read_frame_labels
 from ltau_cli.readers.logs.run import LoggedRun
 from ltau_cli.readers.place import Place
-from ltau_cli.settings import IngestSettings
-
-LABELS = ("natoms", "frames", "group", "sample_id", "magnitude")
 
 
-def label_places(settings: IngestSettings) -> dict[str, Place]:
-    """Return the place of each file of labels that was given, by role."""
-    given = {role: getattr(settings, role) for role in LABELS}
-    return {role: Place.parse(text) for role, text in given.items() if text is not None}
+@dataclass(frozen=True)
+class LabelFiles:
+    """Files with per-sample labels.
+
+    Attributes
+    ----------
+    natoms, frames, group, sample_id, magnitude : str or None
+        Atoms per frame; the training frames; a label, a name and the target's magnitude of each
+        sample.
+    """
+
+    natoms: str | None = None
+    frames: str | None = None
+    group: str | None = None
+    sample_id: str | None = None
+    magnitude: str | None = None
+
+    def places(self) -> Iterator[tuple[str, Place]]:
+        """Yield the role and place of each file that was given."""
+        for role, text in asdict(self).items():
+            if text is not None:
+                yield role, Place.parse(text)
 
 
-def read_all_labels(settings: IngestSettings, log: LoggedRun) -> dict[str, npt.NDArray[Any]]:
+def read_all_labels(files: LabelFiles, log: LoggedRun) -> dict[str, npt.NDArray[Any]]:
     """Read the labels of the log and of the user.
 
     Returns
@@ -37,24 +61,30 @@ def read_all_labels(settings: IngestSettings, log: LoggedRun) -> dict[str, npt.N
         If a file cannot be read or has another number of samples.
     """
     columns = dict(log.labels)
-    places = label_places(settings)
+    places = dict(files.places())
     name = log.names[0]
+    if {"frames", "natoms"} <= places.keys():
+        raise UsageError("--frames and --natoms both say what a structure is", hint="give one")
     if "frames" in places:
-        columns |= read_labels(places["frames"].path).as_dict()
+        columns |= read_frame_labels(places["frames"].path).as_dict()
     if "natoms" in places:
         natoms = read_counts(places["natoms"])
-        total = max(log.n_samples, int(np.sum(natoms))) if log.ends_early else log.n_samples
-        columns["structure"] = structures_from_natoms(natoms, total, str(places["natoms"]))
+        total = max(log.n_samples, int(natoms.sum())) if log.ends_early else log.n_samples
+        columns["structure"] = spread(natoms, total, str(places["natoms"]))
     if "group" in places:
-        columns["group"] = read_label_column(places["group"], GROUPS)
+        columns["group"] = read_labels(places["group"], GROUPS).values
     if "sample_id" in places:
-        columns["sample_id"] = read_label_column(places["sample_id"])
+        columns["sample_id"] = read_labels(places["sample_id"]).values
     if "magnitude" in places:
-        columns["magnitude"] = read_magnitudes(places["magnitude"])
+        names = ("magnitude", "reference_forces", *REFERENCES["forces"])
+        magnitude = read_magnitudes(places["magnitude"], names, what="magnitudes", signed=True)
+        columns["magnitude"] = magnitude.values.astype(np.float32)
     # A log may end at the largest id that was seen; the frames then tell how many there are.
     n = log.n_samples
     if log.ends_early:
         n = max([n, *(len(v) for k, v in columns.items() if k in ("structure", "species"))])
     for label, values in columns.items():
-        check_count(values, n, places.get(label) or places.get("frames") or label, name)
+        check_count(
+            values, n, places.get(label) or places.get("frames") or label, name, of="samples"
+        )
     return columns

@@ -3,24 +3,21 @@
 from __future__ import annotations
 
 import contextlib
-import csv
-import gzip
 import itertools
-import json
 import math
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import replace
 from functools import partial
 from pathlib import Path
-from typing import Any, TextIO, cast
+from typing import Any
 
 import numpy as np
-import numpy.typing as npt
 
 from ltau_cli.errors import InputError
-from ltau_cli.readers.labels import is_number, is_utf8
+from ltau_cli.readers.arrays import is_utf8
 from ltau_cli.readers.logs.long_rows import LongRows, WordsError, counts_from_zero
 from ltau_cli.readers.logs.numbered import NumberedFiles
+from ltau_cli.readers.logs.options import LogOptions
 from ltau_cli.readers.logs.run import (
     LoggedRun,
     empty_run,
@@ -28,10 +25,8 @@ from ltau_cli.readers.logs.run import (
     magnitudes,
     still_written,
 )
-from ltau_cli.readers.place import check_file
 from ltau_cli.readers.scratch import Cells
-from ltau_cli.readers.source import damage_named
-from ltau_cli.settings import LogOptions
+from ltau_cli.readers.tables import Row, Table, to_number, to_numbers
 
 KNOWN_COLUMNS: Mapping[str, tuple[str, ...]] = {
     "epoch": ("epoch", "epochs", "step", "iteration"),
@@ -39,7 +34,6 @@ KNOWN_COLUMNS: Mapping[str, tuple[str, ...]] = {
     "error": ("error", "errors", "err", "force_error", "energy_error", "abs_error", "loss"),
     "run": ("run", "seed", "member"),
 }
-_MISSING_WORDS = {"", "nan", "na", "n/a", "none", "null"}
 _BATCH = 1 << 12  # lines that are parsed together
 
 
@@ -54,7 +48,7 @@ def open_table(path: Path, run: int, options: LogOptions, read: ReadRows) -> lis
     InputError
         Naming the file, the line and the column.
     """
-    table = _Table(path, options, growing=options.growing)
+    table = _LogTable(path, options, growing=options.growing)
     if table.is_wide:
         return [_wide(table, run, options)]
     long = table.read_long() if options.growing else read(path, None, options)
@@ -69,7 +63,7 @@ def read_rows(path: Path, epoch: int | None, options: LogOptions) -> LongRows:
     InputError
         Naming the file, the line and the column.
     """
-    return _Table(path, options, epoch=epoch).read_long_only()
+    return _LogTable(path, options, epoch=epoch).read_long_only()
 
 
 def open_epoch_tables(
@@ -98,7 +92,7 @@ def _epoch_tables(
         own = None
         try:
             if words or maybe_growing:
-                table = _Table(path, options, epoch=numbered.epochs[row], growing=maybe_growing)
+                table = _LogTable(path, options, epoch=numbered.epochs[row], growing=maybe_growing)
                 own = table.read_long_only(words=words)
             else:
                 own = read(path, numbered.epochs[row], options)
@@ -122,12 +116,12 @@ def _epoch_tables(
 
 def has_epochs(path: Path, options: LogOptions) -> bool:
     """Whether a table itself says which epoch a row belongs to."""
-    columns = _Table(path, options, epoch=0).columns
+    columns = _LogTable(path, options, epoch=0).columns
     return "epoch" in columns or "sample" not in columns
 
 
-class _Table:
-    """A table with a header; rows come as mappings from role to value.
+class _LogTable(Table):
+    """A table of errors, and what its columns hold.
 
     Parameters
     ----------
@@ -147,17 +141,12 @@ class _Table:
         epoch: int | None = None,
         growing: bool = False,
     ) -> None:
-        self.path = path
+        super().__init__(path, growing=growing)
         self.epoch = epoch
-        self._growing = growing
         self._options = options
-        check_file(path)
-        self.is_json = _is_json(path)
-        first = self._first_row()
-        self.columns = _find_columns(first, options.columns, path)
-        self.header = first
-        self._at = {role: first.index(name) for role, name in self.columns.items()}
-        self.is_wide = "sample" not in self.columns and self._looks_wide(first)
+        self.columns = _find_columns(self.header, options.columns, path)
+        self._at = {role: self.header.index(name) for role, name in self.columns.items()}
+        self.is_wide = "sample" not in self.columns and self._looks_wide()
         if options.format in ("wide-table", "long-table"):
             self.is_wide = options.format == "wide-table"
         if not self.is_wide:
@@ -165,87 +154,22 @@ class _Table:
             lacking = sorted(needed - set(self.columns))
             if lacking:
                 raise InputError(
-                    f"{path} has no column {lacking[0]}; it has: " + ", ".join(first[:8]),
+                    f"{path} has no column {lacking[0]}; it has: " + ", ".join(self.header[:8]),
                     hint=f"name it: --column {lacking[0]}=NAME",
                 )
 
-    def _first_row(self) -> list[str]:
-        with damage_named(self.path, "a table"), self._open() as file:
-            if self.is_json:
-                for number, line in enumerate(file, 1):
-                    if line.strip():
-                        return list(self._parse(line, number))
-                raise InputError(f"{self.path} is empty")
-            header = next(csv.reader(file, delimiter=self._delimiter()), [])
-        if not header:
-            raise InputError(f"{self.path} is empty")
-        return [cell.strip() for cell in header]
-
-    def _looks_wide(self, header: Sequence[str]) -> bool:
+    def _looks_wide(self) -> bool:
         if self.is_json:
             return "error" in self.columns
-        if all(is_number(cell) for cell in header) and len(header) <= 4:
+        if not self.named and len(self.header) <= 4:
             if self._options.format == "wide-table":
                 return True
             raise InputError(
-                f"{self.path} has no header and only {len(header)} columns",
+                f"{self.path} has no header and only {len(self.header)} columns",
                 hint="add the header epoch,sample,error, or --format wide-table if each line is "
                 "an epoch",
             )
-        return "error" not in self.columns and len(header) > 1
-
-    def _delimiter(self) -> str:
-        with self._open() as file:
-            line = file.readline()
-        found = max("\t,;", key=line.count)
-        return found if line.count(found) else (" " if " " in line.strip() else ",")
-
-    def _open(self) -> TextIO:
-        if self.path.suffix == ".gz":
-            return cast(TextIO, gzip.open(self.path, "rt", encoding="utf-8-sig", newline=""))
-        return self.path.open(encoding="utf-8-sig", newline="")
-
-    def _parse(self, line: str, number: int) -> dict[str, Any]:
-        try:
-            value = json.loads(line)
-        except (ValueError, RecursionError) as error:
-            raise InputError(f"{self.path}, line {number}: not JSON") from error
-        if not isinstance(value, dict):
-            raise InputError(f"{self.path}, line {number}: each line must be one JSON object")
-        return value
-
-    def lines(self) -> Iterator[tuple[int, list[Any]]]:
-        """Yield (line number, cells in the order of the header); the header is left out."""
-        with damage_named(self.path, "a table"), self._open() as file:
-            yield from self._json_lines(file) if self.is_json else self._csv_lines(file)
-
-    def _finished(self, file: TextIO) -> Iterable[str]:
-        """Lines; without a last one that lacks its end, if the file may still be written."""
-        return (line for line in file if line.endswith("\n")) if self._growing else file
-
-    def _json_lines(self, file: TextIO) -> Iterator[tuple[int, list[Any]]]:
-        for number, line in enumerate(self._finished(file), 1):
-            if line.strip():
-                entry = self._parse(line, number)
-                yield number, [entry.get(name) for name in self.header]
-
-    def _csv_lines(self, file: TextIO) -> Iterator[tuple[int, list[Any]]]:
-        reader = self._csv_reader(file)
-        for row in reader:
-            if row and len(row) != len(self.header):
-                raise InputError(
-                    f"{self.path}, line {reader.line_num}: {len(row)} columns, the first line has "
-                    f"{len(self.header)}"
-                )
-            if row:
-                yield reader.line_num, row
-
-    def _csv_reader(self, file: TextIO) -> Any:
-        lines = self._finished(file)
-        reader = csv.reader(lines, delimiter=self._delimiter(), skipinitialspace=True)
-        if not all(is_number(cell) for cell in self.header):
-            next(reader)
-        return reader
+        return "error" not in self.columns and len(self.header) > 1
 
     def read_long(self, *, words: bool = False) -> LongRows:
         """Read all rows of a long table; with ``words``, take no id as a number."""
@@ -269,31 +193,31 @@ class _Table:
     def _read_line_by_line(self, *, words: bool) -> LongRows:
         """Read rows that may be wrong, to name the line of the first that is."""
         long = LongRows(self._options, words=words)
-        lines = self.lines()
-        while batch := list(itertools.starmap(self._parts, itertools.islice(lines, _BATCH))):
+        rows = self.rows()
+        while batch := list(itertools.starmap(self._parts, itertools.islice(rows, _BATCH))):
             runs, epochs, samples, errors = map(list, zip(*batch, strict=True))
             long.add(runs, epochs, samples, errors)
         return long
 
-    def _parts(self, number: int, row: list[Any]) -> tuple[int, int, str, float]:
+    def _parts(self, line: int, row: Row) -> tuple[int, int, str, float]:
         """Run, epoch, sample and error of a row."""
-        at, place = self._at, (self.path, number)
+        at, path = self._at, self.path
         value, sample = row[at["error"]], row[at["sample"]]
         if isinstance(value, list):
             if not value:
-                raise InputError(f"{self.path}, line {number}: the error is an empty list")
-            vector = np.array([[_number(v, "error", place) for v in value]])
+                raise InputError(f"{path}, line {line}: the error is an empty list")
+            vector = np.array([[to_number(v, "error", path, line) for v in value]])
             value = float(magnitudes(vector, self._options, vectors=True)[0])
         if sample is None or str(sample).strip() == "":
-            raise InputError(f"{self.path}, line {number}: the sample has no id")
+            raise InputError(f"{path}, line {line}: the sample has no id")
         if not is_utf8(str(sample)):
-            raise InputError(f"{self.path}, line {number}: the sample's id is not UTF-8")
-        error = _number(value, "error", place)
+            raise InputError(f"{path}, line {line}: the sample's id is not UTF-8")
+        error = to_number(value, "error", path, line)
         epoch = self.epoch
         if epoch is None:
-            epoch = _integer(row[at["epoch"]], "epoch", place)
+            epoch = _integer(row[at["epoch"]], "epoch", path, line)
         return (
-            _integer(row[at["run"]], "run", place) if "run" in at else 0,
+            _integer(row[at["run"]], "run", path, line) if "run" in at else 0,
             epoch,
             str(sample),
             error,
@@ -302,13 +226,12 @@ class _Table:
     def _read_plain(self, *, words: bool) -> LongRows:
         """Read rows that are right, many at once; raises what it may if one is not."""
         long, at = LongRows(self._options, words=words), self._at
-        place = (self.path, 0)
 
         def integers(cells: tuple[Any, ...], role: str) -> list[int]:
-            known = {cell: _integer(cell, role, place) for cell in set(cells)}
+            known = {cell: _integer(cell, role, self.path, 0) for cell in set(cells)}
             return [known[cell] for cell in cells]
 
-        for columns in self._plain_columns():
+        for columns in self.batches():
             cells, n = columns[at["sample"]], len(columns[0])
             samples = list(map(str, cells))
             if None in cells or not all(map(str.strip, samples)) or not is_utf8("".join(samples)):
@@ -316,21 +239,9 @@ class _Table:
             runs = integers(columns[at["run"]], "run") if "run" in at else [0] * n
             fixed = self.epoch
             epochs = integers(columns[at["epoch"]], "epoch") if fixed is None else [fixed] * n
-            long.add(runs, epochs, samples, _numbers(columns[at["error"]], "error", place))
+            errors = to_numbers(columns[at["error"]], "error", self.path, [0] * n)
+            long.add(runs, epochs, samples, errors)
         return long
-
-    def _plain_columns(self) -> Iterator[list[tuple[Any, ...]]]:
-        """Yield the columns of some rows after the other."""
-        with damage_named(self.path, "a table"), self._open() as file:
-            rows: Iterator[list[Any]]
-            if self.is_json:
-                rows = (row for _, row in self._json_lines(file))
-            else:
-                rows = filter(None, self._csv_reader(file))
-            while batch := list(itertools.islice(rows, _BATCH)):
-                if len(batch[0]) != len(self.header):
-                    raise ValueError
-                yield list(zip(*batch, strict=True))
 
 
 def _pivot(
@@ -374,35 +285,35 @@ def _pivot(
     return results
 
 
-def _wide(table: _Table, run: int, options: LogOptions) -> LoggedRun:
+def _wide(table: _LogTable, run: int, options: LogOptions) -> LoggedRun:
+    path = table.path
     epoch_at = table.header.index(table.columns["epoch"]) if "epoch" in table.columns else -1
     cells = Cells()
     epochs: list[int] = []
     n = 0
-    for number, row in table.lines():
-        place = (table.path, number)
-        epochs.append(_integer(row[epoch_at], "epoch", place) if epoch_at >= 0 else len(epochs))
+    for line, row in table.rows():
+        epochs.append(
+            _integer(row[epoch_at], "epoch", path, line) if epoch_at >= 0 else len(epochs)
+        )
         if table.is_json:
             row = row[table.header.index(table.columns["error"])]
             if not isinstance(row, list):
-                raise InputError(f"{table.path}, line {number}: the errors must be a list")
+                raise InputError(f"{path}, line {line}: the errors must be a list")
         elif epoch_at >= 0:
             del row[epoch_at]
-        errors = _numbers(row, "error", place)
+        errors = to_numbers(row, "error", path, [line] * len(row))
         n = len(errors) if len(epochs) == 1 else n
         if len(errors) != n:
-            raise InputError(
-                f"{table.path}, line {number}: {len(errors)} errors, the first epoch has {n}"
-            )
+            raise InputError(f"{path}, line {line}: {len(errors)} errors, the first epoch has {n}")
         cells.extend(magnitudes(errors, options, vectors=False))
     if n == 0:
-        raise InputError(f"{table.path} is empty: it holds no errors")
+        raise InputError(f"{path} is empty: it holds no errors")
     order = sorted(range(len(epochs)), key=lambda i: epochs[i])
     chosen = [order[i] for i in options.select(run, [epochs[i] for i in order])]
     return LoggedRun(
         epochs=[epochs[i] for i in chosen],
-        names=[f"{table.path}, epoch {epochs[i]}" for i in chosen],
-        files=[table.path],
+        names=[f"{path}, epoch {epochs[i]}" for i in chosen],
+        files=[path],
         n_samples=n,
         read=partial(cells.columns, [i * n for i in chosen]),
     )
@@ -426,38 +337,8 @@ def _find_columns(header: Sequence[str], named: Mapping[str, str], path: Path) -
     return columns
 
 
-def _is_json(path: Path) -> bool:
-    endings = [ending.lower() for ending in path.suffixes]
-    return any(ending in (".jsonl", ".ndjson", ".json") for ending in endings)
-
-
-def _number(cell: Any, column: str, place: tuple[Path, int]) -> float:
-    if cell is None or (isinstance(cell, str) and cell.strip().lower() in _MISSING_WORDS):
-        return math.nan
-    try:
-        if isinstance(cell, bool):
-            raise TypeError
-        return float(cell)
-    except (TypeError, ValueError, OverflowError) as error:
-        raise InputError(
-            f"{place[0]}, line {place[1]}: the {column} is {cell!r:.40}, not a number"
-        ) from error
-
-
-def _numbers(cells: Sequence[Any], column: str, place: tuple[Path, int]) -> npt.NDArray[np.float64]:
-    try:
-        if bool in set(map(type, cells)):
-            raise TypeError
-        return np.fromiter(map(float, cells), np.float64, len(cells))
-    except (TypeError, ValueError, OverflowError):  # a missing or a wrong one
-        numbers = (_number(cell, column, place) for cell in cells)
-        return np.fromiter(numbers, np.float64, len(cells))
-
-
-def _integer(cell: Any, column: str, place: tuple[Path, int]) -> int:
-    number = _number(cell, column, place)
+def _integer(cell: Any, column: str, path: Path, line: int) -> int:
+    number = to_number(cell, column, path, line)
     if not (math.isfinite(number) and number == int(number) and abs(number) < 2**31):
-        raise InputError(
-            f"{place[0]}, line {place[1]}: the {column} is {cell!r:.40}, not a whole number"
-        )
+        raise InputError(f"{path}, line {line}: the {column} is {cell!r:.40}, not a whole number")
     return int(number)

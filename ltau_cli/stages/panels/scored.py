@@ -13,9 +13,8 @@ from ltau_cli.errors import UsageError
 from ltau_cli.figures import ood as ood_figure
 from ltau_cli.figures import trace as trace_figure
 from ltau_cli.figures.style import Panel, shorten
-from ltau_cli.readers.place import Place
-from ltau_cli.stages.evaluate import read_ood_labels
 from ltau_cli.stages.panels.sources import NotGivenError, Sources
+from ltau_cli.stages.true_errors import read_ood_labels
 
 
 def ood_panels(sources: Sources) -> list[Panel]:
@@ -72,7 +71,7 @@ def _roc_panel(scores: ScoresFile, labels_place: str) -> Panel:
     from sklearn.metrics import auc, roc_curve
 
     rest = scores.rows_to_judge()
-    labels = read_ood_labels(scores, Place.parse(labels_place), rest)
+    labels = read_ood_labels(labels_place, scores, rest)
     false, true, _ = roc_curve(labels, -scores.read("ood_pvalue")[rest])
     area = float(auc(false, true))
     return Panel(

@@ -22,16 +22,9 @@ from ltau_cli.core.calibration.apply import Calibrator
 from ltau_cli.core.calibration.maps import FEATURES
 from ltau_cli.core.scoring import Model, Scorer
 from ltau_cli.errors import InputError, UsageError
-from ltau_cli.readers.descriptors import (
-    Descriptors,
-    find_labels,
-    find_structures,
-    open_descriptors,
-    structures_from_natoms,
-)
-from ltau_cli.readers.features import read_feature
-from ltau_cli.readers.frames import holds_frames, read_natoms
-from ltau_cli.readers.labels import GROUPS
+from ltau_cli.readers.column import GROUPS, read_labels, read_magnitudes
+from ltau_cli.readers.descriptors import Descriptors, open_descriptors, read_structure
+from ltau_cli.readers.frames import holds_frames
 from ltau_cli.readers.place import Place
 from ltau_cli.settings import ScoreSettings
 from ltau_cli.stages.cluster import Cluster
@@ -104,19 +97,9 @@ def open_work(job: Job, shared: Shared) -> Iterator[Work]:
     with Hasher([place.path]) as hasher, open_descriptors(place) as source:
         place = source.source.place
         hasher.add("descriptors", place.path, "descriptors", key=place.key, rows=source.n)
-        counts = None if job.natoms is None else Place.parse(job.natoms)
-        frames = None if job.frames is None else Path(job.frames)
-        if frames is None:
-            structure = find_structures(source, counts)
-            if holds_frames(place.path):
-                frames = place.path
-        else:
-            hasher.add("frames", frames, "frames")
-            structure = structures_from_natoms(read_natoms(frames), source.n, str(frames))
-        if counts is not None:
-            hasher.add("natoms", counts.path, "natoms", key=counts.key)
-        labels = _find_labels(job, source, hasher)
-        features = _read_features(job, place, source.n, hasher)
+        structure, frames = _read_structure(job, source, hasher)
+        labels = _read_labels(job, source, hasher)
+        features = _read_features(job, source, labels.get("sample_id"), hasher)
         check_calibration(shared, place, frames, structure, labels, features)
         header = _header(shared, place, source.n, structure, labels, list(features))
         columns = np.zeros((source.n, 0), np.float32)
@@ -170,19 +153,38 @@ def _header(
     )
 
 
-def _find_labels(job: Job, source: Descriptors, hasher: Hasher) -> dict[str, npt.NDArray[Any]]:
-    given = None if job.group is None else Place.parse(job.group)
-    if given is not None:
+def _read_structure(
+    job: Job, source: Descriptors, hasher: Hasher
+) -> tuple[npt.NDArray[np.int64] | None, Path | None]:
+    """Structure of each row, and where its atoms stand, each where that is known."""
+    counts = None if job.natoms is None else Place.parse(job.natoms)
+    frames = None if job.frames is None else Path(job.frames)
+    if frames is not None:
+        hasher.add("frames", frames, "frames")
+    if counts is not None:
+        hasher.add("natoms", counts.path, "natoms", key=counts.key)
+    structure = read_structure(counts, frames, source.n)
+    if structure is None:
+        structure = source.structure()
+        own = source.source.place.path
+        frames = own if holds_frames(own) else None
+    return structure, frames
+
+
+def _read_labels(job: Job, source: Descriptors, hasher: Hasher) -> dict[str, npt.NDArray[Any]]:
+    ids = source.labels("sample_id")
+    if job.group is None:
+        group = source.labels(*GROUPS)
+    else:
+        given = Place.parse(job.group)
         hasher.add("group", given.path, "labels", key=given.key)
-    found = {
-        "group": find_labels(source, given, GROUPS),
-        "sample_id": find_labels(source, None, ("sample_id",)),
-    }
+        group = read_labels(given, GROUPS).of(source.n, source.source.place, ids).values
+    found = {"group": group, "sample_id": ids}
     return {name: labels for name, labels in found.items() if labels is not None}
 
 
 def _read_features(
-    job: Job, place: Place, n: int, hasher: Hasher
+    job: Job, source: Descriptors, ids: npt.NDArray[Any] | None, hasher: Hasher
 ) -> dict[str, npt.NDArray[np.float32]]:
     """Read the user's own features, by name."""
     found = {}
@@ -193,10 +195,13 @@ def _read_features(
                 hint="use letters, digits and _, such as spread, and none of "
                 + ", ".join(FEATURES),
             )
-        where = None if given == "" else Place.parse(given)
-        if where is not None:
+        if given == "":
+            column = source.column(name)
+        else:
+            where = Place.parse(given)
             hasher.add("feature", where.path, "feature", key=where.key, feature=name)
-        found[name] = read_feature(name, where, place, n)
+            column = read_magnitudes(where, (name,), what="values")
+        found[name] = column.of(source.n, source.source.place, ids).values.astype(np.float32)
     return found
 
 

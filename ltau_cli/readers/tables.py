@@ -1,0 +1,196 @@
+"""Tables as text: CSV or TSV, also compressed, and JSON lines; headers are read here only."""
+
+from __future__ import annotations
+
+import csv
+import gzip
+import itertools
+import json
+import math
+from collections.abc import Iterable, Iterator, Sequence
+from pathlib import Path
+from typing import Any, TextIO, cast
+
+import numpy as np
+import numpy.typing as npt
+
+from ltau_cli.errors import InputError
+from ltau_cli.readers.place import check_file
+from ltau_cli.readers.source import damage_named
+
+TABLE_ENDINGS = (".csv", ".tsv", ".csv.gz", ".tsv.gz", ".jsonl", ".jsonl.gz", ".ndjson")
+_JSON_ENDINGS = {".jsonl", ".ndjson", ".json"}
+_MISSING_WORDS = {"", "nan", "na", "n/a", "none", "null"}
+_BATCH = 1 << 12  # lines that are parsed together
+
+Row = list[Any]  # cells in the order of the header
+
+
+class Table:
+    """A table and its header.
+
+    Parameters
+    ----------
+    path : Path
+    growing : bool
+        The file may still be written: leave out a last line that is not finished.
+
+    Attributes
+    ----------
+    header : list of str
+        Names of the columns; the first line if there are none.
+    named : bool
+        Whether it is no line of numbers.
+    is_json : bool
+
+    Raises
+    ------
+    InputError
+        If it is empty, cannot be read or is not text.
+    """
+
+    def __init__(self, path: Path, *, growing: bool = False) -> None:
+        check_file(path)
+        self.path = path
+        self.is_json = not _JSON_ENDINGS.isdisjoint(map(str.lower, path.suffixes))
+        self._growing = growing
+        self.header = self._first_row()
+        self.named = self.is_json or not all(map(is_number, self.header))
+
+    def rows(self) -> Iterator[tuple[int, Row]]:
+        """Yield (line number, cells); the header is left out.
+
+        Raises
+        ------
+        InputError
+            If a line is not JSON or has another number of columns than the first.
+        """
+        with damage_named(self.path, "a table"), self._open() as file:
+            if self.is_json:
+                yield from self._json_rows(file)
+                return
+            reader = self._reader(file)
+            for row in filter(None, reader):
+                if len(row) != len(self.header):
+                    raise InputError(
+                        f"{self.path}, line {reader.line_num}: {len(row)} columns, the first line "
+                        f"has {len(self.header)}"
+                    )
+                yield reader.line_num, row
+
+    def batches(self) -> Iterator[list[tuple[Any, ...]]]:
+        """Yield the columns of some rows after the others; fast.
+
+        Raises
+        ------
+        ValueError, InputError
+            If a row is wrong; :meth:`rows` names its line.
+        """
+        with damage_named(self.path, "a table"), self._open() as file:
+            rows: Iterator[Row]
+            rows = (row for _, row in self._json_rows(file)) if self.is_json else self._reader(file)
+            while batch := list(itertools.islice(filter(None, rows), _BATCH)):
+                if len(batch[0]) != len(self.header):
+                    raise ValueError
+                yield list(zip(*batch, strict=True))
+
+    def cells_of(self, *names: str) -> tuple[list[int], list[Row]]:
+        """Return the line numbers, and the cells of each column."""
+        places = [self.header.index(name) for name in names]
+        lines, cells = [], [[] for _ in names]  # type: tuple[list[int], list[Row]]
+        for number, row in self.rows():
+            lines.append(number)
+            for own, at in zip(cells, places, strict=True):
+                own.append(row[at])
+        return lines, cells
+
+    def _first_row(self) -> list[str]:
+        with damage_named(self.path, "a table"), self._open() as file:
+            if self.is_json:
+                lines = ((number, line) for number, line in enumerate(file, 1) if line.strip())
+                number, line = next(lines, (0, "{}"))
+                header = list(self._parse(line, number))
+            else:
+                header = next(csv.reader(file, delimiter=self._delimiter()), [])
+        if not header:
+            raise InputError(f"{self.path} is empty")
+        return [cell.strip() for cell in header]
+
+    def _delimiter(self) -> str:
+        with self._open() as file:
+            line = file.readline()
+        found = max("\t,;", key=line.count)
+        return found if line.count(found) else (" " if " " in line.strip() else ",")
+
+    def _open(self) -> TextIO:
+        if self.path.suffix == ".gz":
+            return cast(TextIO, gzip.open(self.path, "rt", encoding="utf-8-sig", newline=""))
+        return self.path.open(encoding="utf-8-sig", newline="")
+
+    def _lines(self, file: TextIO) -> Iterable[str]:
+        """Lines; without a last one that lacks its end, if the file may still be written."""
+        return (line for line in file if line.endswith("\n")) if self._growing else file
+
+    def _parse(self, line: str, number: int) -> dict[str, Any]:
+        try:
+            value = json.loads(line)
+        except (ValueError, RecursionError) as error:
+            raise InputError(f"{self.path}, line {number}: not JSON") from error
+        if not isinstance(value, dict):
+            raise InputError(f"{self.path}, line {number}: each line must be one JSON object")
+        return value
+
+    def _json_rows(self, file: TextIO) -> Iterator[tuple[int, Row]]:
+        for number, line in enumerate(self._lines(file), 1):
+            if line.strip():
+                entry = self._parse(line, number)
+                yield number, [entry.get(name) for name in self.header]
+
+    def _reader(self, file: TextIO) -> Any:
+        lines = self._lines(file)
+        reader = csv.reader(lines, delimiter=self._delimiter(), skipinitialspace=True)
+        if self.named:
+            next(reader)
+        return reader
+
+
+def is_number(cell: str) -> bool:
+    """Whether a cell reads as a number."""
+    try:
+        float(cell)
+    except ValueError:
+        return False
+    return True
+
+
+def to_number(cell: Any, column: str, path: Path, line: int) -> float:
+    """Read a cell, NaN where it is missing.
+
+    Raises
+    ------
+    InputError
+        If it is no number.
+    """
+    if cell is None or (isinstance(cell, str) and cell.strip().lower() in _MISSING_WORDS):
+        return math.nan
+    try:
+        if isinstance(cell, bool):
+            raise TypeError
+        return float(cell)
+    except (TypeError, ValueError, OverflowError) as error:
+        raise InputError(
+            f"{path}, line {line}: the {column} is {cell!r:.40}, not a number"
+        ) from error
+
+
+def to_numbers(
+    cells: Sequence[Any], column: str, path: Path, lines: Sequence[int]
+) -> npt.NDArray[np.float64]:
+    """Read cells, each on a line of its own; see :func:`to_number`."""
+    try:
+        if bool in set(map(type, cells)):
+            raise TypeError
+        return np.fromiter(map(float, cells), np.float64, len(cells))
+    except (TypeError, ValueError, OverflowError):  # a missing or a wrong one
+        numbers = (to_number(cell, column, path, i) for cell, i in zip(cells, lines, strict=False))
+        return np.fromiter(numbers, np.float64, len(cells))
