@@ -65,7 +65,7 @@ build/models/%/ready: pyproject.toml
 
 test-models: $(MODELS:%=build/models/%/ready)
 	for package in $(MODELS); do \
-		LTAU_TEST_PACKAGE=$$package build/models/$$package/bin/pytest tests/models -m $$package \
+		LTAU_TEST_PACKAGE=$$package build/models/$$package/bin/pytest tests/packages/installed -m $$package \
 			|| exit 1; \
 	done
 

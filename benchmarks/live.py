@@ -39,7 +39,7 @@ from ase.md.verlet import VelocityVerlet
 from ase.units import fs
 
 import ltau_cli as ltau
-from ltau_cli.models.predict import find_features
+from ltau_cli.packages.network import find_in_calculator
 
 CUTOFF = 5.0  # Å
 NEIGHBORS = 43.0  # of an atom, about
@@ -102,7 +102,7 @@ def make_frames(n_atoms: int, n_frames: int, seed: int) -> Iterator[Any]:
 
 def describe(package: str, calculator: Any, frames: list[Any]) -> Any:
     """Descriptors (n_atoms, d) of all frames."""
-    with find_features(package, calculator, None).listen() as heard:
+    with find_in_calculator(package, calculator, None).listen() as heard:
         for frame in frames:
             calculator.get_property("energy", frame)
     return np.concatenate([found.cpu().numpy() for found in heard])

@@ -260,7 +260,7 @@ def study(
             "energy": reference.get_potential_energy(),
             "true": np.linalg.norm(forces - reference.get_forces(), axis=1),
             "ltau": np.stack([live.results[name] for name in
-                              ("force_error", "force_error_bound")], axis=1),
+                              ("calibrated_error", "error_bound_90")], axis=1),
             "pvalue": live.results["ood_pvalue"],
         } | rivals.predict(network.descriptors, spread([forces, *others]))  # fmt: skip
         for name, value in found.items():

@@ -1,4 +1,4 @@
-"""A model of one's own for ltau describe: the EMT potential and distances to neighbors."""
+"""A network of one's own for ltau describe: the EMT potential and distances to neighbors."""
 
 import numpy as np
 from ase.calculators.emt import EMT

@@ -1,4 +1,4 @@
-"""A pair potential of copper and gold as an ASE calculator, and as a model for ltau describe."""
+"""A pair potential of copper and gold as an ASE calculator, and as a network for ltau describe."""
 
 from functools import cache
 

@@ -15,10 +15,9 @@ if TYPE_CHECKING:
     from ltau_cli.artifacts.views import open_artifact as open_artifact
     from ltau_cli.core.scoring import Scorer as Scorer
     from ltau_cli.live import Live as Live
-    from ltau_cli.live import Watch as Watch
+    from ltau_cli.packages.recorder import Recorder as Recorder
     from ltau_cli.readers.logs.labels import LabelFiles as LabelFiles
     from ltau_cli.readers.logs.options import LogOptions as LogOptions
-    from ltau_cli.recorders.recorder import Recorder as Recorder
     from ltau_cli.settings import CalibrateSettings as CalibrateSettings
     from ltau_cli.settings import ClusterSettings as ClusterSettings
     from ltau_cli.settings import DescribeSettings as DescribeSettings
@@ -41,6 +40,7 @@ if TYPE_CHECKING:
     from ltau_cli.stages.select import run as select
     from ltau_cli.stages.true_errors import Truth as Truth
     from ltau_cli.stages.weights import run as weights
+    from ltau_cli.watch import Watch as Watch
 
 # Without Live and Watch, which need ASE: "import *" works wherever ltau does.
 __all__ = [
@@ -54,10 +54,10 @@ _HOME = {
     "Live": "live",
     "LabelFiles": "readers.logs.labels",
     "LogOptions": "readers.logs.options",
-    "Recorder": "recorders.recorder",
+    "Recorder": "packages.recorder",
     "Scorer": "core.scoring",
     "Truth": "stages.true_errors",
-    "Watch": "live",
+    "Watch": "watch",
     "load_model": "artifacts.model",
     "open_artifact": "artifacts.views",
 }

@@ -175,7 +175,7 @@ class DescribeSettings(Resumable):
     layer: int | None = option(
         None, "Layer whose features are the descriptors, from 1.", low=1, told="the last"
     )
-    batch_size: int = option(16, "Frames that the model gets at a time.", low=1)
+    batch_size: int = option(16, "Frames that the network gets at a time.", low=1)
     isolated: bool = option(False, "Keep frames of single atoms with config_type=IsolatedAtom.")
     every: int = option(1, "Evaluate every N-th checkpoint, the last one included.", low=1)
 

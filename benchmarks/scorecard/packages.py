@@ -192,7 +192,7 @@ def make_model(
     began = processor_time()
     package.train(work, seed)
     seconds = processor_time() - began
-    work.run("ltau", "describe", every, "--model", package.describe, "-o", "all.h5")
+    work.run("ltau", "describe", every, "--network", package.describe, "-o", "all.h5")
     spread = package.spread(work, every) if package.spread else None
     first_frame = first_atom = 0
     for name, of_set in frames.items():

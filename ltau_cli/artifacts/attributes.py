@@ -41,7 +41,7 @@ class Origin(TypedDict):
 
     package: str
     layer: int | None
-    model_sha256: str
+    network_sha256: str
 
 
 class DescribedParameters(TypedDict):

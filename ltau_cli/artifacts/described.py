@@ -1,4 +1,4 @@
-"""The described artifact: what a trained model says of some frames, and what they come with.
+"""The described artifact: what a trained network says of some frames, and what they come with.
 
 Its datasets have the names that the readers look for, so that it is read wherever a file of
 descriptors, atoms per frame, labels, frames or true errors is.
@@ -19,7 +19,7 @@ from ltau_cli.artifacts.schema import FORMAT
 from ltau_cli.artifacts.spool import Spool
 from ltau_cli.artifacts.write import ArtifactWriter
 from ltau_cli.errors import InputError
-from ltau_cli.models.predict import Prediction
+from ltau_cli.packages.network import Prediction
 from ltau_cli.readers.frames import FrameLabels
 from ltau_cli.readers.place import Place
 from ltau_cli.results import DescribeResult
@@ -71,7 +71,7 @@ def find_origin(place: Place) -> Origin | None:
 
 
 def check_origin(place: Place, origin: Origin | None, fitted: Mapping[str, object]) -> None:
-    """Refuse descriptors of another model, or of another layer, than a fit was made with.
+    """Refuse descriptors of another network, or of another layer, than a fit was made with.
 
     Parameters
     ----------
@@ -89,9 +89,9 @@ def check_origin(place: Place, origin: Origin | None, fitted: Mapping[str, objec
     known = fitted.get("origin")
     if origin is not None and known is not None and origin != known:
         raise InputError(
-            f"{place} was described by another force field, or by another layer, than the "
+            f"{place} was described by another network, or by another layer, than the "
             "training set that the model was fitted on",
-            hint=f"describe both with the same --model and --layer, or name the array to compare "
+            hint=f"describe both with the same --network and --layer, or name the array to compare "
             f"them all the same: {place}:descriptors",
         )
 
@@ -112,10 +112,10 @@ def to_rows(
     Raises
     ------
     InputError
-        If the model gives other things than for the batch before.
+        If the network gives other things than for the batch before.
     """
     if row_dtype(told) != dtype:
-        raise InputError("the model gives other descriptors for these frames than for the first")
+        raise InputError("the network gives other descriptors for these frames than for the first")
     rows = np.empty(len(told.descriptors), dtype)
     rows["descriptors"] = told.descriptors
     if told.forces is not None:

@@ -19,15 +19,16 @@ if TYPE_CHECKING:
 @options.command("describe", DescribeSettings)
 @click.argument("frames", nargs=-1, required=True, type=options.FILE, metavar="FRAMES...")
 @options.add(
-    "--model",
+    "--network",
+    also="--model",
     required=True,
     metavar="PACKAGE:FILE",
-    help="The trained model, such as mace:my.model; a pattern of checkpoints gives a log.",
+    help="The trained network, such as mace:my.model; a pattern of checkpoints gives a log.",
 )
 @options.output("frames.h5")
 def command(
     frames: tuple[Path, ...],
-    model: str,
+    network: str,
     output: Path,
     force: bool,
     console: Console,
@@ -36,7 +37,7 @@ def command(
 ) -> None:
     """Let a trained network describe frames.
 
-    Writes descriptors, predictions and references in one file. FRAMES are extxyz files. The model
+    Writes descriptors, predictions and references in one file. FRAMES are extxyz files. The network
     is named by its package: mace, nequip, sevenn, chgnet, matgl, metatomic or deepmd, each
     installed beside ltau (pip install 'ltau[mace]'), or python:FILE.py:FUNCTION, a function of your
     own. The result is read wherever descriptors, atoms per frame, labels, frames or true errors
@@ -47,15 +48,15 @@ def command(
 
     \b
     Examples:
-      ltau describe train.xyz --model mace:my.model -o train.h5
-      ltau describe pool_*.xyz --model chgnet:0.3.0 -o pool.h5 --device cuda
-      ltau describe train.xyz --model 'mace:checkpoints/run_*.pt' --every 5 -o eval/
+      ltau describe train.xyz --network mace:my.model -o train.h5
+      ltau describe pool_*.xyz --network chgnet:0.3.0 -o pool.h5 --device cuda
+      ltau describe train.xyz --network 'mace:checkpoints/run_*.pt' --every 5 -o eval/
     """
     from ltau_cli.stages import describe
     from ltau_cli.stages.checkpoints import CheckpointsResult
 
     done = describe.run(
-        frames, model, output, settings=settings, force=force, progress=console.progress
+        frames, network, output, settings=settings, force=force, progress=console.progress
     )  # fmt: skip
     if as_json:
         console.json(done.to_dict())

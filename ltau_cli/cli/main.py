@@ -42,7 +42,7 @@ def ltau(context: click.Context) -> None:
     \b
     ltau record -- TRAINING COMMAND            a training        -> logs/
     ltau ingest logs/                          error logs        -> errors.h5
-    ltau describe train.xyz --model mace:FILE  a trained model   -> train.h5
+    ltau describe train.xyz --network mace:M   a trained network -> train.h5
     ltau fit errors.h5 train.h5                + descriptors     -> model.h5
     ltau score descriptors.h5                  new descriptors   -> scores.h5
     ltau calibrate scores.h5 true_errors.npy   + true errors     -> calibration.h5

@@ -68,11 +68,17 @@ class Parsed(click.ParamType):  # type: ignore[type-arg]
 
 
 class Entry(click.Option):
-    """An option that a help lists, under the heading ``group``."""
+    """An option that a help lists, under the heading ``group``; ``also`` is another name."""
 
-    def __init__(self, *args: Any, group: str = "", **attributes: Any) -> None:
-        self.group = group
+    def __init__(self, *args: Any, group: str = "", also: str = "", **attributes: Any) -> None:
+        self.group, self.also = group, also
         super().__init__(*args, **attributes)
+
+    def add_to_parser(self, parser: Any, ctx: click.Context) -> None:
+        """Let the parser know all names."""
+        super().add_to_parser(parser, ctx)
+        if self.also:
+            parser.add_option(self, [self.also], self.name)
 
 
 def add(*flags: str, **attributes: Any) -> Callable[[Function], Function]:

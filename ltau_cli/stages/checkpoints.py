@@ -12,8 +12,8 @@ import numpy as np
 import numpy.typing as npt
 
 from ltau_cli.errors import InputError, OutputError
-from ltau_cli.models.predict import ModelName
 from ltau_cli.output import check_target, open_binary
+from ltau_cli.packages.network import NetworkName
 from ltau_cli.progress import Advance, Progress
 from ltau_cli.readers.logs.numbered import NumberedFiles, find_numbered
 from ltau_cli.results import Result
@@ -54,7 +54,7 @@ class CheckpointsResult(Result):
 
 def evaluate_checkpoints(
     given: GivenFrames,
-    name: ModelName,
+    name: NetworkName,
     checkpoints: Sequence[Path],
     folder: Path,
     settings: DescribeSettings,
@@ -68,7 +68,7 @@ def evaluate_checkpoints(
     ----------
     given : GivenFrames
         With reference forces; the errors of frames without are NaN.
-    name : ModelName
+    name : NetworkName
         Its package reads the checkpoints.
     checkpoints : sequence of Path
         Files whose names tell their epochs.
@@ -143,19 +143,19 @@ def _by_epoch(checkpoints: Sequence[Path]) -> NumberedFiles:
 
 def _force_errors(
     given: GivenFrames,
-    name: ModelName,
+    name: NetworkName,
     checkpoint: Path,
     settings: DescribeSettings,
     advance: Advance,
 ) -> npt.NDArray[np.float32]:
     """Norm of predicted minus reference force of every atom, (n_atoms,) float32 in eV/Å."""
-    predictor = ModelName(name.package, str(checkpoint)).load(
+    network = NetworkName(name.package, str(checkpoint)).load(
         device=settings.device, layer=settings.layer
     )
     parts = []
     for batch in given.batches(settings.batch_size):
         true = np.concatenate([given.reference_forces(frame) for frame in batch])
-        told = predictor(batch).forces
+        told = network(batch).forces
         if told is None:
             raise InputError(f"{checkpoint} gives no forces")
         parts.append(np.linalg.norm(told - true, axis=1))

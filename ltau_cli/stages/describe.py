@@ -1,4 +1,4 @@
-"""Frames and a trained model to a described artifact, or checkpoints to an error log.
+"""Frames and a trained network to a described artifact, or checkpoints to an error log.
 
 As in scoring, finished batches go to a spool beside the result, where a later call of the same job
 goes on; then the spool is streamed into the artifact.
@@ -30,8 +30,8 @@ from ltau_cli.artifacts.read import open_artifact
 from ltau_cli.artifacts.spool import Spool, open_spool
 from ltau_cli.artifacts.write import create_artifact, to_json
 from ltau_cli.errors import ArtifactError, InputError
-from ltau_cli.models.predict import ModelName, Prediction, Predictor
 from ltau_cli.output import check_target
+from ltau_cli.packages.network import Network, NetworkName, Prediction
 from ltau_cli.progress import Progress, silent
 from ltau_cli.readers.place import Place, check_file
 from ltau_cli.results import DescribeResult
@@ -46,7 +46,7 @@ UNITS = "eV/Å"  # of ASE, and so of all packages
 
 def run(
     frames: str | os.PathLike[str] | Sequence[str | os.PathLike[str]],
-    model: str,
+    network: str,
     output: str | os.PathLike[str] = "frames.h5",
     *,
     settings: DescribeSettings | None = None,
@@ -60,8 +60,8 @@ def run(
     ----------
     frames : path or sequence of paths
         extxyz files, one after the other.
-    model : str
-        ``PACKAGE:FILE``, see :data:`ltau_cli.models.predict.PACKAGES`. A pattern that fits the
+    network : str
+        ``PACKAGE:FILE``, of a folder of :mod:`ltau_cli.packages`. A pattern that fits the
         checkpoints of a run, such as ``mace:checkpoints/*.pt``, gives a log instead: see
         :func:`ltau_cli.stages.checkpoints.evaluate_checkpoints`.
     output : path
@@ -89,7 +89,7 @@ def run(
     settings, output = DescribeSettings.of(settings, options), Path(output)
     several = [frames] if isinstance(frames, str | os.PathLike) else frames
     paths = [Path(path) for path in several]
-    name = ModelName.parse(model)
+    name = NetworkName.parse(network)
     checkpoints = name.checkpoints()
     if checkpoints is None:
         check_target(output, force=force or settings.resume, inputs=[*paths, name.file])
@@ -105,19 +105,19 @@ def run(
             )  # fmt: skip
         for path in paths:
             hasher.add("frames", path, "frames")
-        predictor = name.load(device=settings.device, layer=settings.layer)
-        hasher.add("model", predictor.file, "force field")
-        work = _Work(given, name, predictor, output, settings, hasher)
+        loaded = name.load(device=settings.device, layer=settings.layer)
+        hasher.add("network", loaded.file, "network")
+        work = _Work(given, name, loaded, output, settings, hasher)
         return _describe(work, force=force, progress=progress)
 
 
 @dataclass(frozen=True)
 class _Work:
-    """Frames, the loaded model, and what is to be done with them."""
+    """Frames, the loaded network, and what is to be done with them."""
 
     given: GivenFrames
-    name: ModelName
-    predictor: Predictor
+    name: NetworkName
+    network: Network
     output: Path
     settings: DescribeSettings
     hasher: Hasher
@@ -127,8 +127,8 @@ class _Work:
         return {
             "origin": {
                 "package": self.name.package,
-                "layer": self.predictor.layer,
-                "model_sha256": inputs[-1]["sha256"],
+                "layer": self.network.layer,
+                "network_sha256": inputs[-1]["sha256"],
             },
             "batch_size": self.settings.batch_size,
             "isolated": self.settings.isolated,
@@ -137,11 +137,11 @@ class _Work:
 
     def identify(self) -> dict[str, Any]:
         """All that the rows depend on, without reading whole files."""
-        files = [*self.given.paths, self.predictor.file]
+        files = [*self.given.paths, self.network.file]
         return {
             "ltau_version": __version__,
             "package": self.name.package,
-            "layer": self.predictor.layer,
+            "layer": self.network.layer,
             "batch_size": self.settings.batch_size,
             "isolated": self.settings.isolated,
             "files": [[str(path.resolve()), *stamp(path.stat())] for path in files],
@@ -173,7 +173,7 @@ def _describe(work: _Work, *, force: bool, progress: Progress) -> DescribeResult
             return old
         log.warning("%s is out of date; describing again", output)
         force = True
-    first = work.predictor(next(given.batches(work.settings.batch_size)))
+    first = work.network(next(given.batches(work.settings.batch_size)))
     dtype = row_dtype(first)
     with open_spool(output, work.identify(), dtype) as spool:
         try:
@@ -200,7 +200,7 @@ def _describe(work: _Work, *, force: bool, progress: Progress) -> DescribeResult
                 n_frames=len(given),
                 n_isolated=len(given.isolated),
                 width=first.descriptors.shape[1],
-                layer=work.predictor.layer,
+                layer=work.network.layer,
                 references=given.keys,
                 n_without_forces=given.n_without.get("forces", len(given)),
                 mean_force_error=force_error,
@@ -225,7 +225,7 @@ def _fill(spool: Spool, work: _Work, told: Prediction, progress: Progress) -> No
         advance(spool.rows)
         for batch in given.batches(work.settings.batch_size, first):
             natoms = given.natoms[first : first + len(batch)]
-            told = told if first == 0 else work.predictor(batch)
+            told = told if first == 0 else work.network(batch)
             spool.append(to_rows(told, natoms, dtype))
             advance(int(natoms.sum()))
             first += len(batch)

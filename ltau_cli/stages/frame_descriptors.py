@@ -11,7 +11,7 @@ import numpy.typing as npt
 from ltau_cli.artifacts.attributes import Origin
 from ltau_cli.artifacts.provenance import Hasher
 from ltau_cli.errors import InputError, UsageError
-from ltau_cli.models.predict import PACKAGES, Features, ModelName, Predictor, find_features
+from ltau_cli.packages.network import Features, Network, NetworkName, find_in_calculator
 
 Function = Callable[[Any], npt.ArrayLike]
 
@@ -47,17 +47,17 @@ class OfFunction:
         return self._function(frame.copy())
 
 
-class OfModelFile:
+class OfNetwork:
     """Descriptors by a network of its own, which is evaluated beside the calculator."""
 
-    def __init__(self, predictor: Predictor) -> None:
-        self.name = str(predictor.file)
-        self._predictor = predictor
+    def __init__(self, network: Network) -> None:
+        self.name = str(network.file)
+        self._network = network
 
     def describe(self, frame: Any, evaluate: Callable[[], None]) -> npt.ArrayLike:
         """Evaluate a copy of the frame."""
         evaluate()
-        return self._predictor([frame.copy()]).descriptors
+        return self._network([frame.copy()]).descriptors
 
 
 class OfCalculator:
@@ -74,7 +74,7 @@ class OfCalculator:
         if not heard:
             raise InputError(
                 f"the network of {self.name} was not called when the calculator evaluated a frame",
-                hint="name the model file, as in descriptors='mace:FILE'",
+                hint="name the network's file, as in descriptors='mace:FILE'",
             )
         found: npt.ArrayLike = heard[-1].cpu().numpy()
         return found
@@ -97,7 +97,7 @@ def open_descriptors_of(
     origin : Origin or None
         Of the descriptors that the model was fitted on, where a package made them.
     device : str, optional
-        For a model file.
+        For a network's file.
 
     Raises
     ------
@@ -116,27 +116,22 @@ def open_descriptors_of(
         source = origin["package"]
     if callable(source):
         return OfFunction(source)
-    package, _, file = source.partition(":")
-    if package not in PACKAGES:
-        raise UsageError(
-            f"descriptors={source!r} names no package",
-            hint="for example 'mace', 'mace:my.model' or a function; packages: "
-            + ", ".join(PACKAGES),
-        )
-    same = origin is not None and origin["package"] == package
+    name = NetworkName.parse(source, "descriptors={!r}")
+    same = origin is not None and origin["package"] == name.package
     layer = origin["layer"] if same and origin is not None else None
-    if not file:
-        return OfCalculator(find_features(package, calculator, layer), type(calculator).__name__)
-    predictor = ModelName(package, file).load(device=device, layer=layer)
-    if origin is not None and not (same and _sha256(predictor.file) == origin["model_sha256"]):
+    if not name.file:
+        features = find_in_calculator(name.package, calculator, layer)
+        return OfCalculator(features, type(calculator).__name__)
+    network = name.load(device=device, layer=layer)
+    if origin is not None and not (same and _sha256(network.file) == origin["network_sha256"]):
         raise InputError(
             f"{source} is not the network that described the training set of {model}",
             hint="name the file that ltau describe was given, or fit again with this one",
         )
-    return OfModelFile(predictor)
+    return OfNetwork(network)
 
 
 def _sha256(path: Path) -> str:
     with Hasher() as hasher:
-        hasher.add("model", path, "force field")
+        hasher.add("network", path, "network")
         return str(hasher.records()[0]["sha256"])

@@ -10,7 +10,7 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import NoReturn
 
-from ltau_cli import recorders, stop
+from ltau_cli import packages, stop
 from ltau_cli.errors import OutputError, UsageError
 
 
@@ -45,7 +45,7 @@ def run(command: Sequence[str], output: str | os.PathLike[str], *, quiet: bool =
             f"there is no program {command[0]!r} that can be run",
             hint="check its name, and that the environment of the trainer is active",
         )
-    bootstrap = Path(recorders.__file__).with_name("bootstrap")
+    bootstrap = Path(packages.__file__).with_name("bootstrap")
     known = os.environ.get("PYTHONPATH")
     os.environ["PYTHONPATH"] = os.pathsep.join([str(bootstrap), *([known] if known else [])])
     os.environ["LTAU_RECORD_OUTPUT"] = str(folder)

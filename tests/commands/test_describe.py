@@ -1,4 +1,4 @@
-"""``ltau describe``, by a model of one's own; those of packages are in ``tests/models``."""
+"""``ltau describe``, by a network of one's own; see also ``tests/packages/installed``."""
 
 from __future__ import annotations
 
@@ -12,8 +12,8 @@ import pytest
 from ase import Atoms
 
 import ltau_cli
-from ltau_cli.models import mace
-from ltau_cli.models.predict import Prediction, Predictor
+from ltau_cli.packages.mace import describe as mace
+from ltau_cli.packages.network import Network
 from tests.helpers import INPUT, OUTPUT, SAMPLE, USAGE, check, contents
 
 # Force is half the position and one more per call; the descriptors are distances from the middle.
@@ -75,7 +75,7 @@ def place(tmp_path, monkeypatch):
 
 
 def describe(ltau, *words, function="describe", code=0):
-    result = ltau("describe", *words, "--model", f"python:model.py:{function}")
+    result = ltau("describe", *words, "--network", f"python:model.py:{function}")
     assert result.code == code, result.err
     return result
 
@@ -159,9 +159,9 @@ def test_a_model_without_forces(place, ltau):
 def test_a_stopped_call_goes_on(place, ltau, monkeypatch):
     describe(ltau, "frames.xyz", "-o", "whole.h5", "--batch-size", 1)
     with pytest.raises(SystemError):
-        ltau("describe", "frames.xyz", "--model", "python:model.py:dies", "--batch-size", 1)
+        ltau("describe", "frames.xyz", "--network", "python:model.py:dies", "--batch-size", 1)
     assert not Path("frames.h5").exists()
-    again = ltau("describe", "frames.xyz", "--model", "python:model.py:dies", "--batch-size", 1)
+    again = ltau("describe", "frames.xyz", "--network", "python:model.py:dies", "--batch-size", 1)
     assert "continuing at frame 2 of 3" in again.err
     assert again.code == 0
     one, other = contents("whole.h5"), contents("frames.h5")
@@ -211,7 +211,7 @@ def test_a_function_that_does_not_do(place, ltau, function, said):
     ],
 )
 def test_a_model_that_is_none(place, ltau, model, code, said):
-    result = ltau("describe", "frames.xyz", "--model", model)
+    result = ltau("describe", "frames.xyz", "--network", model)
     check(result, code, said, hint="hint:" in result.err)
 
 
@@ -301,14 +301,14 @@ def test_it_is_taken_for_natoms_groups_and_frames_at_ingest(sample, ltau, tmp_pa
         assert contents(out)[label].tolist() == wanted.tolist()
 
 
-def test_another_force_field_is_refused(sample, ltau, tmp_path):
+def test_another_network_is_refused(sample, ltau, tmp_path):
     other = tmp_path / "other.py"
     other.write_text(Path("docs/own_model.py").read_text())
     pool = tmp_path / "pool.h5"
     ltau_cli.describe(SAMPLE / "test_300K.xyz", f"python:{other}:describe", pool)
     out = tmp_path / "scores.h5"
     result = ltau("score", pool, "-m", sample / "model.h5", "-o", out)
-    check(result, INPUT, pool, "was described by another force field")
+    check(result, INPUT, pool, "was described by another network")
     whole = f"{pool}:descriptors"
     assert ltau("score", whole, "-m", sample / "model.h5", "-o", out).code == 0
 
@@ -330,16 +330,16 @@ def checkpoints(place, monkeypatch):
 
         def predict(frames):
             positions = np.concatenate([frame.positions for frame in frames])
-            return Prediction(np.float32(positions), positions / 2 - off, None)
+            return positions, positions / 2 - off, None
 
-        return Predictor(predict, Path(file))
+        return Network(predict, Path(file))
 
     monkeypatch.setattr(mace, "load", load)
     return "mace:checkpoints/*.pt"
 
 
 def test_checkpoints_become_a_log(checkpoints, ltau):
-    done = ltau("describe", "frames.xyz", "--model", checkpoints, "--every", 3, "-o", "eval")
+    done = ltau("describe", "frames.xyz", "--network", checkpoints, "--every", 3, "-o", "eval")
     assert done.code == 0, done.err
     assert "3 of 7 checkpoints (3 new)" in done.out
     assert ltau("ingest", "eval", "-o", "errors.h5").code == 0
@@ -352,7 +352,7 @@ def test_checkpoints_become_a_log(checkpoints, ltau):
 def test_checkpoints_are_ordered_by_the_number_in_their_ending(checkpoints, ltau):
     for path in Path("checkpoints").iterdir():  # as DeePMD-kit names them
         path.rename(path.with_name("model.ckpt-1" + path.stem.rpartition("-")[2] + "00.pt"))
-    done = ltau("describe", "frames.xyz", "--model", checkpoints, "--every", 3, "-o", "eval")
+    done = ltau("describe", "frames.xyz", "--network", checkpoints, "--every", 3, "-o", "eval")
     assert done.code == 0, done.err
     assert sorted(path.name for path in Path("eval").iterdir()) == [
         f"force_errors_epoch_{step}.npy" for step in (1000, 1300, 1600)
@@ -360,14 +360,14 @@ def test_checkpoints_are_ordered_by_the_number_in_their_ending(checkpoints, ltau
 
 
 def test_the_last_checkpoint_is_always_in(checkpoints, ltau):
-    ltau("describe", "frames.xyz", "--model", checkpoints, "--every", 5, "-o", "eval")
+    ltau("describe", "frames.xyz", "--network", checkpoints, "--every", 5, "-o", "eval")
     assert sorted(path.name for path in Path("eval").iterdir()) == [
         "force_errors_epoch_1.npy", "force_errors_epoch_6.npy",
     ]  # fmt: skip
 
 
 def test_more_checkpoints_are_added_to_a_log(checkpoints, ltau):
-    words = ("describe", "frames.xyz", "--model", checkpoints, "-o", "eval")
+    words = ("describe", "frames.xyz", "--network", checkpoints, "-o", "eval")
     ltau(*words)
     check(ltau(*words), OUTPUT, "force_errors_epoch_0.npy exists already")
     before = Path("eval/force_errors_epoch_3.npy").read_bytes()
@@ -378,13 +378,13 @@ def test_more_checkpoints_are_added_to_a_log(checkpoints, ltau):
 
 def test_checkpoints_of_two_runs_are_no_log(checkpoints, ltau):
     Path("checkpoints/other_run-13_epoch-3.pt").touch()
-    result = ltau("describe", "frames.xyz", "--model", checkpoints, "-o", "eval")
+    result = ltau("describe", "frames.xyz", "--network", checkpoints, "-o", "eval")
     check(result, INPUT, "are of the same epoch")
 
 
 def test_a_log_needs_references(checkpoints, ltau):
     ase.io.write("frames.xyz", make_frames(key="mine"))
-    result = ltau("describe", "frames.xyz", "--model", checkpoints, "-o", "eval")
+    result = ltau("describe", "frames.xyz", "--network", checkpoints, "-o", "eval")
     check(result, INPUT, "no frame has reference forces")
     assert not Path("eval").exists()
 
@@ -393,6 +393,6 @@ def test_frames_without_references_are_missing_in_a_log(checkpoints, ltau):
     frames = make_frames()
     del frames[1].arrays["REF_forces"]
     ase.io.write("frames.xyz", frames)
-    ltau("describe", "frames.xyz", "--model", checkpoints, "-o", "eval")
+    ltau("describe", "frames.xyz", "--network", checkpoints, "-o", "eval")
     errors = np.load("eval/force_errors_epoch_0.npy")
     assert np.isnan(errors).tolist() == [False] * 3 + [True] + [False] * 4

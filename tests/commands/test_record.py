@@ -1,11 +1,10 @@
 """``ltau record``: the command becomes the trainer, and what is wrong is told.
 
-The trainers themselves are run in tests/models.
+The trainers themselves are run in tests/packages/installed.
 """
 
 from __future__ import annotations
 
-import importlib
 import os
 import signal
 import subprocess
@@ -13,7 +12,7 @@ import sys
 
 import pytest
 
-from ltau_cli.recorders.hooks import HOOKS
+from ltau_cli import packages
 from tests.helpers import USAGE, check, finish, names, start
 
 
@@ -136,11 +135,12 @@ def test_untouched_where_no_trainer_is_imported(tmp_path, other_mace):
 
 
 def test_every_hook_is_there():
-
-    for recorder, function in HOOKS.values():
-        assert callable(
-            getattr(importlib.import_module(f"ltau_cli.recorders.{recorder}"), function)
-        )
+    hooks = {name: packages.load(name).HOOKS for name in packages.names("record")}
+    assert hooks.keys() > {"mace", "nequip", "sevenn", "chgnet", "matgl", "metatrain"}
+    for name, own in hooks.items():
+        for module, function in own.items():
+            assert module.startswith(f"{name}.")
+            assert callable(getattr(packages.load(name, "record"), function))
 
 
 def test_a_folder_of_something_else_is_left_alone(tmp_path):

@@ -28,7 +28,7 @@ for frame in frames:
     frame.info["config_type"] = "cluster"
 ase.io.write("three.xyz", frames, format="extxyz")
 END
-ltau describe -q three.xyz --model python:own_model.py:describe -o described-1.h5
+ltau describe -q three.xyz --network python:own_model.py:describe -o described-1.h5
 
 cp ./*-1.h5 "$repository/tests/data"
 rm -r "$work"

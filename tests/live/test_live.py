@@ -33,11 +33,7 @@ pytestmark = [
     pytest.mark.filterwarnings("ignore::ResourceWarning"),
     pytest.mark.filterwarnings("ignore::pytest.PytestUnraisableExceptionWarning"),
 ]
-NAMES = {
-    "force_error": "ltau_calibrated_error",
-    "force_error_bound": "ltau_error_bound_90",
-    "ood_pvalue": "ltau_ood_pvalue",
-}
+NAMES = ("calibrated_error", "error_bound_90", "ood_pvalue")
 
 
 def score_hot(ltau, pipeline, folder, *options, calibration=None):
@@ -52,21 +48,22 @@ def score_hot(ltau, pipeline, folder, *options, calibration=None):
 
 def tell_all(live, frames):
     """What Live tells of the atoms of some frames."""
-    told = {name: [] for name in NAMES}
+    told = {name: [] for name in (live.error, live.bound, "ood_pvalue")}
     for frame in frames:
         frame = frame.copy()
         frame.calc = live
         frame.get_forces()
-        for name in NAMES:
-            told[name].append(live.results[name])
+        for name, values in told.items():
+            values.append(live.results[name])
     return {name: np.concatenate(values) for name, values in told.items()}
 
 
-def read(path, column):
+def read(path, level):
     with h5py.File(path) as scores:
+        column = (50, 80, 90, 95).index(level)
         return {
-            "force_error": scores["calibrated_error"][...],
-            "force_error_bound": scores["error_bound"][:, column],
+            "calibrated_error": scores["calibrated_error"][...],
+            f"error_bound_{level}": scores["error_bound"][:, column],
             "ood_pvalue": scores["ood_pvalue"][...],
         }
 
@@ -75,11 +72,11 @@ NATOMS = ("--natoms", SAMPLE / "test_900K_natoms.npy")
 
 
 def test_the_numbers_are_those_of_score(make, hot, looked_up, pipeline, ltau, tmp_path):
-    wanted = read(score_hot(ltau, pipeline, tmp_path, *NATOMS), column=3)
+    wanted = read(score_hot(ltau, pipeline, tmp_path, *NATOMS), level=95)
     live = make(descriptors=looked_up, level=0.95)
     for name, values in tell_all(live, hot).items():
         assert np.array_equal(values, wanted[name]), name
-    assert live.results["force_error_level"] == 0.95
+    assert {name for name in live.results if "bound" in name} == {"error_bound_95"}
 
 
 def test_the_numbers_are_those_of_score_with_regional_distances_and_species(
@@ -98,7 +95,7 @@ def test_the_numbers_are_those_of_score_with_regional_distances_and_species(
     ).code  # fmt: skip
     options = ("--frames", SAMPLE / "test_900K.xyz", "--group", SAMPLE / "test_900K_species.npy")
     out = score_hot(ltau, pipeline, tmp_path, *options, "-k", 7, calibration=calibration)
-    wanted = read(out, column=2)
+    wanted = read(out, level=90)
     for name, values in tell_all(make(descriptors=looked_up, calibration=calibration), hot).items():
         assert np.array_equal(values, wanted[name]), name
     reversed_order = hot[2][::-1]
@@ -108,7 +105,7 @@ def test_the_numbers_are_those_of_score_with_regional_distances_and_species(
     reversed_order.get_forces()
     own = slice(2 * 55, 3 * 55)
     assert np.array_equal(
-        reversed_order.calc.results["force_error"][::-1], wanted["force_error"][own]
+        reversed_order.calc.results["calibrated_error"][::-1], wanted["calibrated_error"][own]
     )
 
 
@@ -125,9 +122,10 @@ def test_without_a_calibration_it_tells_expected_errors(
     assert set(frame.arrays) == {
         "numbers", "positions", "ltau_expected_error", "ltau_ood_pvalue"
     }  # fmt: skip
-    assert not {"force_error_bound", "force_error_level"} & set(frame.calc.results)
+    assert np.array_equal(frame.calc.results["expected_error"], wanted)
+    assert not {"calibrated_error", "error_bound_90"} & set(frame.calc.results)
     with pytest.raises(PropertyNotImplementedError):
-        frame.calc.get_property("force_error_bound", frame)
+        frame.calc.get_property("error_bound_90", frame)
 
 
 def test_the_results_of_the_calculator_are_untouched(atoms):
@@ -144,7 +142,7 @@ def test_stress_is_untouched(make):
     crystal.calc, alone.calc = make(), EMT()
     assert np.array_equal(crystal.get_stress(), alone.get_stress())
     assert np.array_equal(crystal.get_forces(), alone.get_forces())
-    assert crystal.calc.results["force_error"].shape == (32,)
+    assert crystal.calc.results["calibrated_error"].shape == (32,)
 
 
 def test_a_relaxation_takes_the_same_path_with_one_evaluation_a_step(hot, make):
@@ -172,10 +170,10 @@ def test_no_second_evaluation(atoms):
     twin.calc = atoms.calc
     twin.get_forces()
     assert inner.n == 1
-    assert not atoms.calc.calculation_required(atoms, ["energy", "force_error"])
+    assert not atoms.calc.calculation_required(atoms, ["energy", "calibrated_error"])
     atoms.positions[0] += 0.1
     assert atoms.calc.calculation_required(atoms, ["energy"])
-    atoms.calc.get_property("force_error_bound", atoms)
+    atoms.calc.get_property("error_bound_90", atoms)
     assert inner.n == 2
 
 
@@ -185,7 +183,7 @@ def test_scores_are_found_though_the_calculator_knew_the_frame(hot, make, counte
     frame.get_forces()
     frame.calc = make(counted)
     frame.get_forces()
-    assert frame.calc.results["force_error"].shape == (55,)
+    assert frame.calc.results["calibrated_error"].shape == (55,)
 
 
 def test_a_property_that_needs_another_evaluation_keeps_the_scores(hot, make, near):
@@ -200,19 +198,19 @@ def test_a_property_that_needs_another_evaluation_keeps_the_scores(hot, make, ne
     frame.get_potential_energy()
     frame.get_forces()
     assert described == [1]
-    assert {"forces", "force_error"} <= set(frame.calc.results)
+    assert {"forces", "calibrated_error"} <= set(frame.calc.results)
 
 
 def test_the_frame_itself_gets_the_scores(atoms):
     atoms.get_forces()
     results = atoms.calc.results
-    for name, own in NAMES.items():
-        assert np.array_equal(atoms.arrays[own], results[name])
+    for name in NAMES:
+        assert np.array_equal(atoms.arrays[f"ltau_{name}"], results[name])
     assert atoms.info == {
         "number": 3,
-        "ltau_calibrated_error_mean": pytest.approx(results["force_error"].mean()),
-        "ltau_calibrated_error_max": pytest.approx(results["force_error"].max()),
-        "ltau_error_bound_max_90": pytest.approx(results["force_error_bound"].max()),
+        "ltau_calibrated_error_mean": pytest.approx(results["calibrated_error"].mean()),
+        "ltau_calibrated_error_max": pytest.approx(results["calibrated_error"].max()),
+        "ltau_error_bound_max_90": pytest.approx(results["error_bound_90"].max()),
         "ltau_ood_pvalue_min": pytest.approx(results["ood_pvalue"].min()),
     }
 
@@ -221,7 +219,7 @@ def test_extxyz_keeps_all(atoms, tmp_path):
     atoms.get_forces()
     ase.io.write(tmp_path / "a.xyz", atoms)
     kept = ase.io.read(tmp_path / "a.xyz")
-    for own in NAMES.values():
+    for own in (f"ltau_{name}" for name in NAMES):
         np.testing.assert_allclose(kept.arrays[own], atoms.arrays[own], atol=1e-8, rtol=1e-6)
     assert kept.info.items() >= atoms.info.items()
     np.testing.assert_allclose(kept.get_forces(), atoms.get_forces(), atol=1e-8)
@@ -230,14 +228,14 @@ def test_extxyz_keeps_all(atoms, tmp_path):
 def test_a_trajectory_keeps_all(atoms, tmp_path):
     run = FIRE(atoms, trajectory=str(tmp_path / "a.traj"), logfile=None)
     told = []
-    run.attach(lambda: told.append(atoms.calc.results["force_error_bound"]))
+    run.attach(lambda: told.append(atoms.calc.results["error_bound_90"]))
     run.run(fmax=0.01, steps=4)
     with Trajectory(tmp_path / "a.traj") as kept:
         assert len(kept) == 5
         for frame, bound in zip(kept, told, strict=True):
             scores = frame.calc.parameters["ltau"]
-            assert np.array_equal(scores["force_error_bound"], bound)
-            assert scores["force_error_level"] == 0.9
+            assert np.array_equal(scores["error_bound_90"], bound)
+            assert scores.keys() == set(NAMES)
             assert frame.info["ltau_error_bound_max_90"] == pytest.approx(bound.max())
             assert {"energy", "forces"} <= set(frame.calc.results)
         assert np.array_equal(kept[-1].get_forces(), atoms.get_forces())
@@ -252,7 +250,7 @@ def test_scores_of_a_frame_that_moved_are_not_written(atoms, tmp_path):
         assert kept[0].info == {"number": 3}
         assert "energy" not in kept[0].calc.results
         assert kept[0].calc.parameters["ltau"] == {}
-    assert not set(NAMES.values()) & set(atoms.arrays)
+    assert not [name for name in atoms.arrays if name.startswith("ltau")]
 
 
 def test_an_old_bound_at_another_level_is_replaced(hot, make):
@@ -271,7 +269,7 @@ def test_another_number_of_atoms(atoms, hot):
         other = hot[4][:n]
         other.calc = atoms.calc
         other.get_forces()
-        assert atoms.calc.results["force_error"].shape == (n,)
+        assert atoms.calc.results["calibrated_error"].shape == (n,)
         assert other.arrays["ltau_ood_pvalue"].shape == (n,)
     del atoms[[0, 1]]
     atoms.get_forces()
@@ -344,7 +342,7 @@ def test_copies_stand_alone(pipeline, hot, how):
     assert twin.calc.calculator is not live.calculator
     twin.get_forces()
     assert twin.calc.level == 0.8
-    assert np.array_equal(twin.calc.results["force_error"], live.results["force_error"])
+    assert np.array_equal(twin.calc.results["calibrated_error"], live.results["calibrated_error"])
 
 
 def picklable(atoms):
@@ -358,7 +356,7 @@ def test_wrapped_in_a_sum_and_around_one(hot, make):
     live = make()
     frame.calc = SumCalculator([live, EMT()])
     assert np.array_equal(twice, frame.get_forces())
-    assert live.results["force_error"].shape == (55,)
+    assert live.results["calibrated_error"].shape == (55,)
 
 
 def test_cells_and_constraints(make, tmp_path):
@@ -390,7 +388,7 @@ def test_forces_that_are_nan_are_passed_on(hot, make):
     frame = hot[0].copy()
     frame.calc = make(Diverged())
     assert np.isnan(frame.get_forces()).all()
-    assert np.isfinite(frame.calc.results["force_error"]).all()
+    assert np.isfinite(frame.calc.results["calibrated_error"]).all()
 
 
 @pytest.mark.parametrize(
@@ -409,7 +407,7 @@ def test_descriptors_that_cannot_be(hot, make, told, words):
     with pytest.raises(InputError, match=words) as error:
         frame.get_forces()
     assert error.value.hint
-    assert "force_error" not in frame.calc.results
+    assert "calibrated_error" not in frame.calc.results
     with pytest.raises(InputError):  # and again: nothing wrong is kept
         frame.get_forces()
 
@@ -436,7 +434,7 @@ def test_an_atom_without_neighbors(make):
 def test_an_unknown_source_of_descriptors(pipeline, make):
     with pytest.raises(UsageError, match="does not say where the descriptors of its training set"):
         ltau_cli.Live(EMT(), pipeline.model, pipeline.calibration)
-    with pytest.raises(UsageError, match="descriptors='vasp' names no package"):
+    with pytest.raises(UsageError, match="descriptors='vasp' does not begin with a package"):
         make(descriptors="vasp")
     with pytest.raises(UsageError, match="calculators of metatomic cannot be reached"):
         make(descriptors="metatomic")
@@ -453,7 +451,7 @@ def test_the_file_of_the_origin_is_the_only_one(ltau, tmp_path, hot, monkeypatch
     (tmp_path / "other.py").write_text(own + "\n")
     ase.io.write("few.xyz", ase.io.read(SAMPLE / "train.xyz", ":6"))
     for words in (
-        ["describe", "few.xyz", "--model", "python:own.py:tell", "-o", "few.h5"],
+        ["describe", "few.xyz", "--network", "python:own.py:tell", "-o", "few.h5"],
         ["ingest", "few.h5"],
         ["fit", "errors.h5", "few.h5"],
     ):
@@ -522,7 +520,7 @@ def test_no_file_is_read_while_it_runs(hot, pipeline, near, tmp_path):
     frame.calc = ltau_cli.Live(EMT(), model, calibration, near)
     shutil.rmtree(tmp_path)
     frame.get_forces()
-    assert frame.calc.results["force_error"].shape == (55,)
+    assert frame.calc.results["calibrated_error"].shape == (55,)
 
 
 def test_no_thread_is_started_for_a_few_atoms(atoms, monkeypatch):

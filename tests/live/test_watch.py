@@ -14,7 +14,8 @@ from ase.units import fs
 import ltau_cli
 from ltau_cli.core.selection import distance_to_nearest
 from ltau_cli.errors import OutputError, UsageError
-from ltau_cli.live import Live, Stopped, Watch
+from ltau_cli.live import Live
+from ltau_cli.watch import Stopped, Watch
 from tests.live.conftest import CellFilter
 
 # ASE 3.22 leaves the log of an optimizer open.
@@ -34,8 +35,8 @@ class Told(Live):
     def get_property(self, name, atoms=None, allow_calculation=True):
         bound, pvalue, place = next(self.frames)
         self.results = {
-            "force_error": np.ones(2, "f4"),
-            "force_error_bound": np.array(bound, "f4"),
+            "calibrated_error": np.ones(2, "f4"),
+            "error_bound_90": np.array(bound, "f4"),
             "ood_pvalue": np.array(pvalue, "f4"),
         }
         self.descriptors = np.array(place, "f4")[:, None] * np.ones(16, "f4") / 4  # that far apart

@@ -129,9 +129,10 @@ def make_artifacts(run: Callable[[Words], int]) -> None:
 # Options
 
 
+DESCRIBE = ("describe", "--network", "python:own.py:describe", "-o", "out.h5")
 COMMANDS: dict[str, tuple[str, ...]] = {
     "ingest": ("ingest", "log.npy", "-o", "out.h5"),
-    "describe": ("describe", "frames.xyz", "--model", "python:own.py:describe", "-o", "out.h5"),
+    "describe": (*DESCRIBE, "frames.xyz"),
     "fit": ("fit", "errors.h5", "x.npy", "-o", "out.h5"),
     "score": ("score", "x.npy", "-m", "model.h5", "-o", "out.h5"),
     "merge": ("merge", "part0.h5", "part1.h5", "-o", "out.h5"),
@@ -249,9 +250,16 @@ WANTED: dict[str, tuple[str, ...]] = {  # option or argument, its ending, the co
     "ingest --sample-id.npy": (*COMMANDS["ingest"], "--sample-id", "BAD"),
     "ingest --magnitude.txt": (*COMMANDS["ingest"], "--magnitude", "BAD"),
     "ingest --config.yaml": (*COMMANDS["ingest"], "--config", "BAD"),
-    "describe frames.xyz": ("describe", "BAD", "--model", "python:own.py:describe", "-o", "out.h5"),
-    "describe frames.h5": ("describe", "BAD", "--model", "python:own.py:describe", "-o", "out.h5"),
-    "describe --model.py": ("describe", "frames.xyz", "--model", "python:BAD:f", "-o", "out.h5"),
+    "describe frames.xyz": (*DESCRIBE, "BAD"),
+    "describe frames.h5": (*DESCRIBE, "BAD"),
+    "describe --network.py": (
+        "describe",
+        "frames.xyz",
+        "--network",
+        "python:BAD:f",
+        "-o",
+        "out.h5",
+    ),
     "fit descriptors.xyz": ("fit", "errors.h5", "BAD", "-o", "out.h5"),
     "calibrate truth.json": ("calibrate", "scores.h5", "BAD", "-o", "out.h5"),
     "calibrate truth.out": ("calibrate", "scores.h5", "BAD", "-o", "out.h5"),

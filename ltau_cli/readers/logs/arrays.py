@@ -29,7 +29,7 @@ from ltau_cli.readers.place import Place
 from ltau_cli.readers.scratch import Cells
 from ltau_cli.readers.source import ArraySource
 
-RECORDED_LABELS = "samples.npz"  # which ltau_cli.recorders writes beside the epochs
+RECORDED_LABELS = "samples.npz"  # which ltau record writes beside the epochs
 TABLE_BLOCK = 1 << 20  # rows of [id, error] that are put in their places together
 # Patched NequIP <= 0.6 writes -1 for NaN and infinity, and 0 for a sample that was not visited.
 OLD_NEQUIP = re.compile(r"epoch_#_(forces|energy)_errors\.npy")

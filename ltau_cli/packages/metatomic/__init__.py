@@ -1,0 +1,1 @@
+"""Metatomic: models that metatrain and others export."""

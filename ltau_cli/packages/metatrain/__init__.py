@@ -1,0 +1,9 @@
+"""Metatrain: its trainings; the models that it exports are metatomic's."""
+
+TITLE, DISTRIBUTION = "metatrain", "metatrain"
+TESTED = ("2026.4.1",)
+HOOKS = {
+    "metatrain.utils.scaler.remove": "keep_scaler",
+    "metatrain.utils.data.combine_dataloaders": "watch_batches",
+    "metatrain.utils.per_atom": "see_predictions",
+}

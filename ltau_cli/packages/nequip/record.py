@@ -1,0 +1,52 @@
+"""NequIP (and Allegro): the errors of its training, in the order of its training file."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from ltau_cli.errors import InputError
+from ltau_cli.packages.frame_log import FrameFile, end_epoch
+from ltau_cli.packages.hooks import around
+from ltau_cli.packages.lightning.record import log_of_training
+
+
+def record_training(lightning: Any) -> None:
+    """Record what the loss is computed of, in every epoch."""
+    module = lightning.NequIPLightningModule
+
+    @around(module, "__init__")
+    def with_hook(original: Any, self: Any, *args: Any, **kwargs: Any) -> None:
+        original(self, *args, **kwargs)
+        if self.loss is not None:
+            self.loss.register_forward_pre_hook(_note)
+
+    @around(module, "on_train_epoch_end")
+    def with_log(original: Any, self: Any) -> None:
+        original(self)
+        end_epoch()
+
+
+def _note(_loss: Any, pair: tuple[dict[str, Any], dict[str, Any]]) -> None:
+    """Note the errors of a batch; where a reference is NaN, so is the error."""
+    output, target = pair
+    both = output.keys() & target.keys()
+    has_forces, has_energies = "forces" in both, "total_energy" in both
+    log = log_of_training("nequip", _describe, forces=has_forces, energies=has_energies)
+    forces = energies = None
+    if has_forces:
+        forces = (output["forces"].detach() - target["forces"]).norm(dim=1)
+    if has_energies:
+        difference = (output["total_energy"].detach() - target["total_energy"]).abs()
+        energies = difference.reshape(-1) / target["num_atoms"].reshape(-1)
+    log.record_drawn(forces, energies)
+
+
+def _describe(dataset: Any) -> FrameFile:
+    if not hasattr(dataset, "num_atoms"):
+        raise InputError(f"samples of a {type(dataset).__name__} cannot be numbered")
+    file = FrameFile(str(getattr(dataset, "file_path", type(dataset).__name__)))
+    file.natoms = [int(n) for n in dataset.num_atoms(list(range(len(dataset))))]
+    if hasattr(dataset, "data_list"):  # ASEDataset: all in memory
+        for data in dataset.data_list:
+            file.add_species(data["atomic_numbers"])
+    return file

@@ -1,0 +1,320 @@
+"""A network that some package trained, as a function of frames."""
+
+from __future__ import annotations
+
+import contextlib
+import glob
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+
+from ltau_cli import packages
+from ltau_cli.errors import InputError, LtauError, UsageError
+
+
+@dataclass(frozen=True)
+class Prediction:
+    """What a network says of some frames, atom by atom in their order.
+
+    Attributes
+    ----------
+    descriptors : (n_atoms, d) float32
+        Features that do not change when a frame is rotated, translated or its atoms are permuted.
+    forces : (n_atoms, 3) float64 or None
+        eV/Å.
+    energy : (n_frames,) float64 or None
+        eV.
+    """
+
+    descriptors: npt.NDArray[np.float32]
+    forces: npt.NDArray[np.float64] | None = None
+    energy: npt.NDArray[np.float64] | None = None
+
+
+@dataclass(frozen=True)
+class Network:
+    """A loaded network.
+
+    Attributes
+    ----------
+    predict : callable
+        Of a sequence of ``ase.Atoms``, which it may change: descriptors, forces and energies as of
+        :class:`Prediction`, or None. Each a tensor or an array, or a list with one of each frame.
+    file : Path
+        Holds the weights.
+    layer : int or None
+        Number, from 1, of the layer that the descriptors are from; None where there is one only.
+    elements : set of str or None
+        Chemical symbols that it knows; None where it does not say.
+    """
+
+    predict: Callable[[Sequence[Any]], tuple[Any, Any, Any]]
+    file: Path
+    layer: int | None = None
+    elements: frozenset[str] | None = None
+
+    def __call__(self, frames: Sequence[Any]) -> Prediction:
+        """Predict, and check that the numbers belong to the frames.
+
+        Raises
+        ------
+        InputError
+            If they do not, or are not finite, or a frame has an element that the network does not
+            know.
+        """
+        n = sum(len(frame) for frame in frames)
+        self._check_elements(frames)
+        descriptors, forces, energy = self.predict(frames)
+        told = Prediction(
+            _to_array(descriptors, np.float32),
+            None if forces is None else _to_array(forces, np.float64),
+            None if energy is None else _to_array(energy, np.float64),
+        )
+        wanted = {"descriptors": (n, None), "forces": (n, 3), "energy": (len(frames),)}
+        for name, shape in wanted.items():
+            values = getattr(told, name)
+            if values is None:
+                continue
+            if len(values.shape) != len(shape) or any(
+                size not in (None, own) for own, size in zip(values.shape, shape, strict=True)
+            ):
+                raise InputError(
+                    f"{self.file} gives {name} of shape {values.shape} for {len(frames)} frames "
+                    f"with {n} atoms"
+                )
+            if not np.isfinite(values).all():
+                raise InputError(
+                    f"{self.file} gives {name} that are NaN or infinite",
+                    hint="two atoms in one place, or a network that diverged?",
+                )
+        return told
+
+    def _check_elements(self, frames: Sequence[Any]) -> None:
+        for frame in frames if self.elements is not None else ():
+            new = sorted(set(frame.get_chemical_symbols()) - (self.elements or set()))
+            if new:
+                raise InputError(
+                    f"{self.file} was not trained on {new[0]}, which a frame holds",
+                    hint=f"it knows {', '.join(sorted(self.elements or ()))}",
+                )
+
+
+def _to_array(values: Any, dtype: type) -> npt.NDArray[Any]:
+    """Return an array, of a tensor on any device too, or of a list of one per frame."""
+    if isinstance(values, list):
+        return np.concatenate([np.atleast_1d(_to_array(one, dtype)) for one in values])
+    if hasattr(values, "detach"):
+        values = values.detach().cpu().numpy()
+    return np.asarray(values).astype(dtype)
+
+
+@dataclass(frozen=True)
+class Features:
+    """Where a network has the features of its atoms.
+
+    Attributes
+    ----------
+    part : torch.nn.Module
+        Its output holds them.
+    read : callable
+        Takes them from that output, (n_atoms, d).
+    layer : int
+        Number, from 1, of the layer that they are from.
+    """
+
+    part: Any
+    read: Callable[[Any], Any]
+    layer: int
+
+    @contextlib.contextmanager
+    def listen(self) -> Iterator[list[Any]]:
+        """Collect the features of every pass through the network, tensors (n_atoms, d)."""
+        heard: list[Any] = []
+
+        def hear(_part: Any, _given: Any, told: Any) -> None:
+            heard.append(self.read(told).detach())
+
+        hook = self.part.register_forward_hook(hear)
+        try:
+            yield heard
+        finally:
+            hook.remove()
+
+
+def find_in_calculator(package: str, calculator: Any, layer: int | None) -> Features:
+    """Find the features of atoms in the network that an ASE calculator holds.
+
+    Parameters
+    ----------
+    package : str
+        Name of a folder of :mod:`ltau_cli.packages`.
+    calculator : ase.calculators.calculator.Calculator
+        Of that package.
+    layer : int, optional
+        From 1; None takes the last.
+
+    Raises
+    ------
+    InputError
+        If the calculator holds no such network, or hides its features.
+    UsageError
+        If there is no such layer, or the package's calculators are not looked into.
+    """
+    if package not in packages.names("live"):
+        raise UsageError(
+            f"the features in calculators of {package} cannot be reached",
+            hint=f"name the network's file: descriptors='{package}:FILE'",
+        )
+    try:
+        found: Features = packages.load(package, "live").of_calculator(calculator, layer)
+    except LtauError:
+        raise
+    except Exception as error:  # whatever is missing in a calculator of another kind
+        raise InputError(
+            f"no network of {package} whose features can be read in a {type(calculator).__name__}",
+            hint=f"name its file: descriptors='{package}:FILE'; see docs/live.md",
+        ) from error
+    return found
+
+
+@dataclass(frozen=True)
+class NetworkName:
+    """``PACKAGE:FILE`` taken apart.
+
+    Attributes
+    ----------
+    package, file : str
+    """
+
+    package: str
+    file: str
+
+    @classmethod
+    def parse(cls, text: str, option: str = "--network {}") -> NetworkName:
+        """Split at the first colon.
+
+        Raises
+        ------
+        UsageError
+            If the package is none that is known; it names what was given as ``option``.
+        """
+        package, _, file = text.partition(":")
+        known = packages.names("describe")
+        if package not in known:
+            raise UsageError(
+                f"{option.format(text)} does not begin with a package and a colon",
+                hint="for example mace:my.model; packages: " + ", ".join(known),
+            )
+        return cls(package, file)
+
+    def __str__(self) -> str:
+        return f"{self.package}:{self.file}"
+
+    def checkpoints(self) -> list[Path] | None:
+        """Return the files of a pattern, such as ``checkpoints/*.pt``; None if it is none.
+
+        Raises
+        ------
+        InputError
+            If no file fits.
+        """
+        if glob.escape(self.file) == self.file or Path(self.file).exists():
+            return None
+        found = [Path(name) for name in sorted(glob.glob(self.file))]
+        if not found:
+            raise InputError(f"{self.file}: no such files")
+        return found
+
+    def load(self, *, device: str | None = None, layer: int | None = None) -> Network:
+        """Load the network.
+
+        Parameters
+        ----------
+        device : str, optional
+            As PyTorch has it, such as ``cuda:1``; None takes a GPU if there is one.
+        layer : int, optional
+            From 1; None takes the last.
+
+        Raises
+        ------
+        InputError
+            If the package is not installed, or cannot load the file.
+        UsageError
+            If there is no such layer.
+        """
+        module = packages.load(self.package, "describe")
+        try:
+            loaded: Network = module.load(self.file, device, layer)
+        except LtauError:
+            raise
+        except ImportError as error:
+            name = (error.name or str(error)).partition(".")[0]
+            install = name if self.package == "python" else f"'ltau[{self.package}]'"
+            raise InputError(
+                f"{self}: cannot import {name}", hint=f"pip install {install}"
+            ) from error
+        except Exception as error:  # packages raise whatever they stumble over
+            what = str(error).strip().partition("\n")[0][:120] or type(error).__name__
+            raise InputError(
+                f"{self} cannot be loaded: {what}",
+                hint=f"is it a network of {self.package}, and of a version that can read it?",
+            ) from error
+        return loaded
+
+
+def need_file(file: str | Path) -> Path:
+    """Return the path of a file.
+
+    Raises
+    ------
+    InputError
+        If it is none.
+    """
+    path = Path(file)
+    if not path.is_file():
+        raise InputError(f"{path}: no such file")
+    return path
+
+
+def choose_device(device: str | None) -> str:
+    """Return the device that was named, else a GPU if there is one."""
+    if device is not None:
+        return device
+    import torch
+
+    return "cuda" if torch.cuda.is_available() else "cpu"
+
+
+def choose_layer(layer: int | None, n_layers: int) -> int:
+    """Return the number, from 1, of a layer; the last by default.
+
+    Raises
+    ------
+    UsageError
+        If there is none of that number.
+    """
+    if layer is None:
+        return n_layers
+    if not 1 <= layer <= n_layers:
+        raise UsageError(
+            f"--layer {layer}: the network has {n_layers} layers", hint="they are counted from 1"
+        )
+    return layer
+
+
+def scalars(irreps: Iterable[Any]) -> npt.NDArray[np.intp]:
+    """Columns of the even scalars (0e) among features of the given e3nn ``Irreps``.
+
+    Only these stay the same when a structure is rotated or mirrored.
+    """
+    columns: list[int] = []
+    start = 0
+    for mul, ir in irreps:
+        if ir.l == 0 and ir.p == 1:
+            columns += range(start, start + mul)
+        start += mul * ir.dim
+    return np.array(columns, dtype=np.intp)

@@ -1,0 +1,270 @@
+"""The errors of a training loop to a folder that ``ltau ingest`` reads."""
+
+from __future__ import annotations
+
+import contextlib
+import os
+import re
+import sys
+import zipfile
+from collections.abc import Iterator, Mapping
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+
+from ltau_cli.errors import InputError, OutputError
+
+EPOCH_FILE = re.compile(r"errors_epoch_(\d+)\.npy")
+LABEL_FILE = "samples.npz"
+
+
+class Recorder:
+    """Writes the error of each training sample, epoch by epoch.
+
+    One file per epoch, ``FOLDER/errors_epoch_0.npy`` and so on, each (n,) float32, NaN where a
+    sample was not seen. A file appears when it is complete, so that ``ltau ingest FOLDER --append``
+    can run meanwhile. In a folder that holds epochs already, as after a restart, numbering goes on;
+    nothing is ever overwritten.
+
+    With several processes (``torch.distributed``, ``torchrun``), each makes a recorder of the same
+    ``n`` and folder, records its own samples, and ends every epoch; the last one writes the file.
+
+    Parameters
+    ----------
+    n : int
+        Number of training samples; their ids are 0 to n - 1, in the order of the descriptors.
+    folder : path
+        Made if it is not there.
+    labels : mapping of str to (n,) array, optional
+        What is known of each sample: ``structure``, ``species``, ``config_type``, and
+        ``held_out``, true for samples that are there to keep the count but not trained on.
+
+    Raises
+    ------
+    InputError
+        If the folder holds epochs of other samples.
+    OutputError
+        If it cannot be made or written.
+
+    Examples
+    --------
+    >>> recorder = Recorder(1000, "logs")  # doctest: +SKIP
+    >>> for epoch in range(20):  # doctest: +SKIP
+    ...     for x, y, ids in loader:
+    ...         recorder.record(ids, model(x) - y)
+    ...     recorder.end_epoch()
+    """
+
+    def __init__(
+        self,
+        n: int,
+        folder: str | os.PathLike[str] = "logs",
+        *,
+        labels: Mapping[str, npt.ArrayLike] | None = None,
+    ) -> None:
+        if n < 1:
+            raise InputError(f"a recorder of {n} samples records nothing")
+        self.n = n
+        self.folder = Path(folder)
+        with _writing(self.folder):
+            self.folder.mkdir(parents=True, exist_ok=True)
+        self._labels = {name: np.asarray(values) for name, values in (labels or {}).items()}
+        for name, values in self._labels.items():
+            if values.shape != (n,):
+                raise InputError(f"the label {name} has shape {values.shape}, not ({n},)")
+        self._number = self._next_number()
+        self._same_labels()
+        for left in self.folder.glob(f".errors_epoch_*.npy.{_rank()[0]}_of_*"):
+            left.unlink(missing_ok=True)  # by this process of a training that was killed
+        self._errors = self._nothing()
+
+    def record(self, ids: npt.ArrayLike, errors: npt.ArrayLike) -> None:
+        """Note errors of some samples; of a sample recorded twice in an epoch the last one counts.
+
+        Parameters
+        ----------
+        ids : (m,) int array or tensor
+            Number of each sample, from 0.
+        errors : (m,) or (m, d) array or tensor
+            Magnitudes, at least 0, or vectors, whose norms are taken: predicted minus reference.
+            NaN is missing. Log what the model predicts, without the weights of the loss.
+
+        Raises
+        ------
+        InputError
+            If an id is none or out of range, an error is negative, or their numbers differ.
+        """
+        rows, values = np.atleast_1d(_plain(ids)), np.atleast_1d(_plain(errors))
+        if values.ndim == 2:
+            values = np.sqrt(np.einsum("ij,ij->i", values, values, dtype=np.float64))
+        if rows.ndim != 1 or values.shape != rows.shape:
+            raise InputError(
+                f"ids of shape {rows.shape} and errors of shape {values.shape} do not fit",
+                hint="record(ids, errors) takes one id and one error, or error vector, per sample",
+            )
+        if rows.size == 0:
+            return
+        if rows.dtype.kind not in "iu":
+            raise InputError(f"ids are whole numbers from 0, not {rows.dtype}")
+        outside = np.flatnonzero((rows < 0) | (rows >= self.n))
+        if outside.size:
+            raise InputError(
+                f"there is no sample {rows[outside[0]]} among {self.n:,}",
+                hint=f"ids are 0 to {self.n - 1}; the recorder was made for {self.n:,} samples",
+            )
+        negative = np.flatnonzero(values < 0)
+        if negative.size:
+            first = negative[0]
+            raise InputError(
+                f"the error of sample {rows[first]} is negative ({values[first]:g})",
+                hint="record magnitudes: |predicted - reference|, or the norm of the difference",
+            )
+        self._errors[rows] = values
+
+    def end_epoch(self) -> Path:
+        """Write the file of this epoch and begin the next.
+
+        Returns
+        -------
+        Path
+            Of the file; with several processes it is there when the last one has ended its epoch.
+
+        Raises
+        ------
+        OutputError
+            If it cannot be written, or another training writes into the folder. The epoch is then
+            lost, and the next one can begin.
+        """
+        target = self.folder / f"errors_epoch_{self._number}.npy"
+        errors, self._errors = self._errors, self._nothing()
+        self._number += 1
+        rank, world = _rank()
+        if world == 1:
+            self._write_epoch(target, errors)
+        else:
+            _write(_part(target, rank, world), errors)
+            self._join(target, world)
+        return target
+
+    def lightning(self, ids: str = "ids", errors: str = "errors") -> Any:
+        """Return a Lightning callback that records what ``training_step`` returns.
+
+        Parameters
+        ----------
+        ids, errors : str
+            Keys of the dictionary that ``training_step`` returns, beside ``loss``.
+
+        Returns
+        -------
+        lightning.pytorch.Callback
+        """
+        from ltau_cli.packages.lightning.callback import make_callback
+
+        return make_callback(self.record, self.end_epoch, ids, errors)
+
+    def _nothing(self) -> npt.NDArray[np.float32]:
+        return np.full(self.n, np.nan, dtype=np.float32)
+
+    def _next_number(self) -> int:
+        """Go on after the last epoch of the folder, which must be of as many samples."""
+        files = {int(m[1]): p for p in self.folder.iterdir() if (m := EPOCH_FILE.fullmatch(p.name))}
+        if not files:
+            return 0
+        last = max(files)
+        try:
+            shape = np.load(files[last], mmap_mode="r").shape
+        except (OSError, ValueError) as error:
+            raise InputError(f"{files[last]} is not a file of this recorder") from error
+        if shape != (self.n,):
+            raise self._another(f"{files[last]} has shape {shape}, this training ({self.n},)")
+        return last + 1
+
+    def _same_labels(self) -> None:
+        """Write the labels, or compare those that are there."""
+        path = self.folder / LABEL_FILE
+        if self._number == 0 and self._labels:
+            _write(path, self._labels)
+        elif path.exists():
+            try:
+                with np.load(path, allow_pickle=False) as stored:
+                    old = {name: stored[name] for name in stored.files}
+            except (OSError, ValueError, zipfile.BadZipFile) as error:
+                raise InputError(f"{path} cannot be read: {error}") from error
+            for name, values in self._labels.items():
+                if name in old and not np.array_equal(old[name], values):
+                    raise self._another(f"{path} has other values of {name} than this training")
+
+    def _another(self, what: str) -> InputError:
+        return InputError(
+            f"{what}: {self.folder} is of another training set",
+            hint="give each training set, and each run of an ensemble, a folder of its own",
+        )
+
+    def _write_epoch(self, target: Path, errors: npt.NDArray[np.float32]) -> None:
+        if target.exists():
+            raise OutputError(
+                f"{target} appeared while this training ran: another one writes into {self.folder}",
+                hint="give each training a folder of its own",
+            )
+        _write(target, errors)
+
+    def _join(self, target: Path, world: int) -> None:
+        """Write the epoch if all processes are done with it; a sample's first error counts."""
+        parts = [_part(target, rank, world) for rank in range(world)]
+        if not all(part.exists() for part in parts):
+            return
+        with contextlib.suppress(FileNotFoundError):  # another process joins them as well
+            errors = np.load(parts[0])
+            for part in parts[1:]:
+                errors = np.where(np.isnan(errors), np.load(part), errors)
+            _write(target, errors)
+            for part in parts:
+                part.unlink()
+
+
+def _plain(values: npt.ArrayLike) -> npt.NDArray[Any]:
+    """Return an array, also of a tensor on any device that requires gradients."""
+    if hasattr(values, "detach"):
+        values = values.detach().cpu().numpy()
+    return np.asarray(values)
+
+
+def _rank() -> tuple[int, int]:
+    """Return this process's number and how many there are, as torch.distributed knows them."""
+    distributed = sys.modules.get("torch.distributed")
+    if distributed is None or not (distributed.is_available() and distributed.is_initialized()):
+        return 0, 1
+    return distributed.get_rank(), distributed.get_world_size()
+
+
+def _part(target: Path, rank: int, world: int) -> Path:
+    return target.with_name(f".{target.name}.{rank}_of_{world}")
+
+
+def _write(target: Path, content: npt.NDArray[Any] | Mapping[str, npt.NDArray[Any]]) -> None:
+    """Write an array, or several as ``.npz``, to a file that appears when it is complete."""
+    temporary = target.with_name(f".{target.name}.{_rank()[0]}.{os.getpid()}.tmp")
+    with _writing(target):
+        try:
+            with temporary.open("wb") as file:
+                if isinstance(content, np.ndarray):
+                    np.save(file, content)
+                else:
+                    np.savez_compressed(file, **content)  # type: ignore[arg-type]
+                file.flush()
+                os.fsync(file.fileno())
+            os.replace(temporary, target)
+        finally:
+            temporary.unlink(missing_ok=True)
+
+
+@contextlib.contextmanager
+def _writing(target: Path) -> Iterator[None]:
+    try:
+        yield
+    except OSError as error:
+        raise OutputError(
+            f"cannot write {target}: {os.strerror(error.errno) if error.errno else error}"
+        ) from error

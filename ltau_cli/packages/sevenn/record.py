@@ -1,0 +1,53 @@
+"""SevenNet: the errors of its training, in the order of its training files."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from ltau_cli.packages.drawn import DrawnBatches
+from ltau_cli.packages.frame_log import FrameFile, FrameLog, log_of, number_samples
+from ltau_cli.packages.hooks import around, name_trainer
+
+
+def record_training(trainer: Any) -> None:
+    """Record what the network returns in each step of a training epoch: prediction, reference."""
+
+    @around(trainer.Trainer, "run_one_epoch")
+    def run_one_epoch(
+        original: Any, self: Any, loader: Any, is_train: bool = False, *args: Any, **kwargs: Any
+    ) -> Any:
+        if not is_train:
+            return original(self, loader, is_train, *args, **kwargs)
+        log = log_of(loader, lambda: _begin(loader))
+        hook = self.model.register_forward_hook(lambda _network, _batch, told: _note(log, told))
+        try:
+            result = original(self, loader, is_train, *args, **kwargs)
+        finally:
+            hook.remove()
+        log.end_epoch()
+        return result
+
+
+def _begin(loader: Any) -> FrameLog:
+    samples = number_samples(loader.dataset, _describe)
+    return FrameLog(name_trainer("sevenn"), *samples, drawn=DrawnBatches(loader))
+
+
+def _note(log: FrameLog, output: Any) -> None:
+    """Note the errors of a batch; where a reference is NaN, so is the error."""
+    force = output["inferred_force"].detach() - output["force_of_atoms"]
+    energy = output["inferred_total_energy"].detach() - output["total_energy"]
+    per_atom = energy.abs().reshape(-1) / output["num_atoms"].reshape(-1)
+    log.record_drawn(force.norm(dim=1), per_atom)
+
+
+def _describe(dataset: Any) -> FrameFile:
+    name = ", ".join(map(str, getattr(dataset, "_files", ()))) or type(dataset).__name__
+    if hasattr(dataset, "_atoms_list"):  # its items are made into graphs as they are needed
+        return FrameFile.of_atoms(name, dataset._atoms_list)
+    file = FrameFile(name)
+    for i in range(len(dataset)):
+        numbers = dataset[i]["atomic_numbers"]
+        file.natoms.append(len(numbers))
+        file.add_species(numbers)
+    return file

@@ -1,1 +1,0 @@
-"""Other people's trainers to error logs: one file per package."""
