@@ -56,7 +56,7 @@ from ltau_cli.readers.place import Place
 from ltau_cli.results import CALIBRATED, Metrics
 from ltau_cli.settings import FitSettings, Method, ScoreSettings
 from ltau_cli.stages import fit, ingest, score
-from ltau_cli.stages.scoring.work import Job
+from ltau_cli.stages.scoring.rows import Job
 from ltau_cli.stages.true_errors import read_rows
 
 LEVELS = (np.arange(100) + 0.5) / 100

@@ -19,7 +19,6 @@ if TYPE_CHECKING:
     from ltau_cli.readers.logs.labels import LabelFiles as LabelFiles
     from ltau_cli.readers.logs.options import LogOptions as LogOptions
     from ltau_cli.settings import CalibrateSettings as CalibrateSettings
-    from ltau_cli.settings import ClusterSettings as ClusterSettings
     from ltau_cli.settings import DescribeSettings as DescribeSettings
     from ltau_cli.settings import ExportSettings as ExportSettings
     from ltau_cli.settings import FitSettings as FitSettings
@@ -34,7 +33,6 @@ if TYPE_CHECKING:
     from ltau_cli.stages.fit import run as fit
     from ltau_cli.stages.info import run as info
     from ltau_cli.stages.ingest import run as ingest
-    from ltau_cli.stages.merge import run as merge
     from ltau_cli.stages.plot import run as plot
     from ltau_cli.stages.score import run as score
     from ltau_cli.stages.select import run as select
@@ -44,10 +42,10 @@ if TYPE_CHECKING:
 
 # Without Live and Watch, which need ASE: "import *" works wherever ltau does.
 __all__ = [
-    "CalibrateSettings", "ClusterSettings", "DescribeSettings", "ExportSettings", "FitSettings",
-    "LabelFiles", "LogOptions", "PlotSettings", "Recorder", "ScoreSettings", "Scorer",
+    "CalibrateSettings", "DescribeSettings", "ExportSettings", "FitSettings", "LabelFiles",
+    "LogOptions", "PlotSettings", "Recorder", "ScoreSettings", "Scorer",
     "SelectSettings", "Truth", "WeightSettings",
-    "calibrate", "describe", "evaluate", "export", "fit", "info", "ingest", "load_model", "merge",
+    "calibrate", "describe", "evaluate", "export", "fit", "info", "ingest", "load_model",
     "open_artifact", "plot", "score", "select", "weights",
 ]  # fmt: skip
 _HOME = {

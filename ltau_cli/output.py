@@ -298,10 +298,10 @@ def hidden(place: Path, ending: str) -> Path:
     return place.with_name(f".{place.name}.{ending}")
 
 
-def lock(descriptor: int) -> bool | None:
+def lock(descriptor: int, *, shared: bool = False) -> bool | None:
     """Lock an open file until it is closed; False if another has it, None if nobody can tell."""
     try:
-        fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        fcntl.flock(descriptor, (fcntl.LOCK_SH if shared else fcntl.LOCK_EX) | fcntl.LOCK_NB)
     except BlockingIOError:
         return False
     except OSError:

@@ -272,6 +272,26 @@ class ScoreResult(ArtifactResult):
 
 
 @dataclass(frozen=True, repr=False, kw_only=True)
+class ShardResult(Result):
+    """What is told of a shard: its pieces are there.
+
+    Attributes
+    ----------
+    output : Path
+        Beside which they are kept.
+    first, last : int
+        Rows ``first..last`` of the file.
+    n_rows : int
+        Rows of the file.
+    """
+
+    output: Path
+    first: int
+    last: int
+    n_rows: int
+
+
+@dataclass(frozen=True, repr=False, kw_only=True)
 class Metrics(Result):
     """How the predicted errors of some rows compare with the true ones.
 

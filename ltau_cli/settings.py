@@ -233,12 +233,12 @@ class FitSettings(Settings):
     seed: int = option(0, "Seed of the search structure.", low=0, group="Search")
 
 
-def _part(text: str) -> tuple[int, int]:
+def _shard(text: str) -> tuple[int, int]:
     index, count = map(whole_number, text.partition("/")[::2])
     if index is None or count is None:
-        raise ValueError(f"{text!r} is not I/N, such as 0/8 for the first of 8 parts")
+        raise ValueError(f"{text!r} is not I/N, such as 0/8 for the first of 8 shards")
     if index >= count:
-        raise ValueError(f"{text!r}: parts are counted from 0, so I is below N")
+        raise ValueError(f"{text!r}: shards are counted from 0, so I is below N")
     return index, count
 
 
@@ -287,9 +287,10 @@ class ScoreSettings(Resumable):
         "descriptors. Repeatable.", "--feature",
         metavar="NAME[=FILE]", parse=_feature, group="Calibration",
     )
-    part: tuple[int, int] | None = option(
-        None, "Score only part I, from 0, of N parts of the rows; ltau merge joins them.",
-        "--shard", metavar="I/N", parse=_part, group="Speed",
+    shard: tuple[int, int] | None = option(
+        None, "Score only shard I, from 0, of N, beside others that score theirs; afterwards the "
+        "same command without --shard makes the result.", metavar="I/N", parse=_shard,
+        group="Speed",
     )
     block_rows: int | None = option(
         None, "Rows in memory at a time; changes no result.", low=1,
@@ -470,13 +471,3 @@ class PlotSettings(FrameKeys):
         None, "Which rows of a scores artifact are out of domain (1) and which not (0): adds the "
         "ROC curve to ood.", metavar="FILE", group="True errors",
     )
-
-
-@dataclass(frozen=True)
-class ClusterSettings(Settings):
-    """Where tasks are worked on; one of the first three is given."""
-
-    scheduler: str | None = option(None, "Address of a Dask scheduler.")
-    scheduler_file: Path | None = option(None, "File with the address of a Dask scheduler.")
-    workers: int | None = option(None, "Processes of this machine.")
-    threads: int | None = option(None, "Threads of a task; those of its worker by default.")

@@ -10,6 +10,7 @@ import math
 import subprocess
 import sys
 import tempfile
+import time
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -53,6 +54,16 @@ def finish(process: subprocess.Popen[str]) -> Result:
     """Wait for a process."""
     out, err = process.communicate(timeout=300)
     return Result(process.returncode, out, err)
+
+
+def wait_until(happened, *processes):
+    """Wait for something that processes that still run will do."""
+    give_up = time.monotonic() + 60
+    while not happened():
+        for process in processes:
+            assert process.poll() is None, process.communicate()
+        assert time.monotonic() < give_up
+        time.sleep(0.005)
 
 
 @dataclass
@@ -100,6 +111,27 @@ LABELS = ("sample_id", "structure", "species", "config_type", "group", "magnitud
 def names(folder):
     """File names in a folder, in order."""
     return sorted(path.name for path in folder.iterdir())
+
+
+def in_pieces(target, what="rows"):
+    """How many of them the pieces of a result hold."""
+    found = target.parent.glob(f".{target.name}.ltau-pieces/*/{what}-*")
+    ranges = [path.name.split("-")[1:] for path in found]
+    return sum(int(last) - int(first) for first, last in ranges)
+
+
+def score_in_shards(ltau, words, count, target):
+    """Score in shards, the last first, with blocks of any size, and make the result of them."""
+    for i in reversed(range(count)):
+        result = ltau(*words, "-o", target, "--shard", f"{i}/{count}", "--block-rows", 1234 + i)
+        assert result.code == 0, result.err
+        assert not target.exists()
+    n = in_pieces(target)
+    result = ltau(*words, "-o", target)
+    assert result.code == 0, result.err
+    assert f"{n:,} of {n:,} rows are there already" in result.err
+    assert in_pieces(target) == 0
+    return result
 
 
 def contents(path):

@@ -92,17 +92,6 @@ class ShardIndexes(TypedDict):
     shards: list[Index]
 
 
-class Part(TypedDict):
-    """Which rows of a whole a part holds."""
-
-    index: Count
-    count: Positive
-    n_rows: Positive
-    first: Count
-    last: Count
-    n_structures: Count
-
-
 class _ScoresParameters(TypedDict):
     k: Positive
 
@@ -110,7 +99,6 @@ class _ScoresParameters(TypedDict):
 class ScoresParameters(_ScoresParameters, total=False):
     """How rows were scored."""
 
-    shard: Part
     calibration_method: Method
     cutoff: Annotated[float, Between(0)]
 

@@ -16,7 +16,6 @@ import numpy.typing as npt
 from ltau_cli.artifacts.attributes import Origin
 from ltau_cli.artifacts.read import Artifact, open_artifact
 from ltau_cli.artifacts.schema import FORMAT
-from ltau_cli.artifacts.spool import Spool
 from ltau_cli.artifacts.write import ArtifactWriter
 from ltau_cli.errors import InputError
 from ltau_cli.packages.network import Prediction
@@ -97,7 +96,7 @@ def check_origin(place: Place, origin: Origin | None, fitted: Mapping[str, objec
 
 
 def row_dtype(told: Prediction) -> np.dtype[Any]:
-    """Return what a spool holds of each atom: also the energy of its frame."""
+    """Return what is stored of each atom: also the energy of its frame."""
     fields: list[Any] = [("descriptors", "f4", told.descriptors.shape[1:])]
     fields += [("forces", "f8", (3,))] if told.forces is not None else []
     fields += [("energy", "f8")] if told.energy is not None else []
@@ -126,9 +125,12 @@ def to_rows(
 
 
 def write_predictions(
-    artifact: ArtifactWriter, spool: Spool, dtype: np.dtype[Any], natoms: npt.NDArray[np.int64]
+    artifact: ArtifactWriter,
+    blocks: Iterable[npt.NDArray[Any]],
+    dtype: np.dtype[Any],
+    natoms: npt.NDArray[np.int64],
 ) -> None:
-    """Stream what a spool holds of all atoms into the artifact."""
+    """Stream structured rows of all atoms into the artifact."""
     ends = np.cumsum(natoms)
     columns = {
         name: artifact.create(name, (int(ends[-1]), *dtype[name].shape))
@@ -136,13 +138,15 @@ def write_predictions(
         if name in (dtype.names or ())
     }
     energy = np.empty(len(natoms))
-    for start, rows in spool.blocks(WRITE_ATOMS):
+    start = 0
+    for rows in blocks:
         stop = start + len(rows)
         for name, column in columns.items():
             column[start:stop] = rows[name]
         if "energy" in (dtype.names or ()):
             frames = slice(*np.searchsorted(ends - natoms, [start, stop]))
             energy[frames] = rows["energy"][(ends - natoms)[frames] - start]
+        start = stop
     if "energy" in (dtype.names or ()):
         artifact.put("energy", energy)
 

@@ -97,6 +97,10 @@ class Hasher:
             self._stopped.set()  # or the process could not end before a large file is hashed
         self._pool.shutdown(wait=error is None, cancel_futures=True)
 
+    def stop(self) -> None:
+        """Give up: nobody will ask for the records."""
+        self._stopped.set()
+
     def add(
         self, role: str, path: Path, kind: str, files: Sequence[Path] = (), **more: Any
     ) -> None:

@@ -196,7 +196,6 @@ def open_artifact(path: Path, *views: type[View]) -> Iterator[View]:
                 for dataset in _numbered(file, declared):
                     if _check_presence(path, file, dataset):
                         _check_dataset(path, file[dataset.name], dataset, artifact.sizes)
-            artifact.sizes |= spec.more_sizes(artifact.parameters, artifact.sizes)
         yield artifact
 
 

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field, replace
 from typing import Any
 
@@ -88,8 +87,6 @@ class ArtifactSpec:
         What the JSON attributes hold, see :mod:`ltau_cli.artifacts.attributes`.
     fingerprint : bool
         Whether it is tied to a model.
-    more_sizes : callable
-        Sizes that rules need beside those of the dimensions, from the parameters and these.
     """
 
     kind: str
@@ -100,9 +97,6 @@ class ArtifactSpec:
     parameters: Any
     summary: Any
     fingerprint: bool = True
-    more_sizes: Callable[[Mapping[str, Any], Mapping[str, int]], Mapping[str, int]] = (
-        lambda _parameters, _sizes: {}
-    )
     by_name: dict[str, DatasetSpec] = field(init=False)
 
     def __post_init__(self) -> None:
@@ -446,15 +440,6 @@ _MAPS = (
 )  # fmt: skip
 
 
-def _rows_of_the_whole(
-    parameters: Mapping[str, Any], sizes: Mapping[str, int]
-) -> Mapping[str, int]:
-    """Rows that the structures are counted in: those of the whole, where this is a part of it."""
-    return {
-        "n_rows": parameters["shard"]["n_rows"] if "shard" in parameters else sizes["n_queries"]
-    }
-
-
 SCORES = ArtifactSpec(
     kind="scores",
     version=1,
@@ -462,7 +447,6 @@ SCORES = ArtifactSpec(
     made_by="score",
     parameters=attributes.ScoresParameters,
     summary=results.ScoreResult,
-    more_sizes=_rows_of_the_whole,
     datasets=(
         DatasetSpec(
             "expected_error", _QUERY, "float32", ERROR_UNITS,
@@ -549,7 +533,7 @@ SCORES = ArtifactSpec(
         ),
         _optional(
             "structure", _QUERY, "int64", ONE, "structure of each row, from 0",
-            rules=(Number("n_rows"),),
+            rules=(Number("n_queries"),),
             beside="structures/n_samples",
         ),
         _optional("group", _QUERY, "label", ONE, "the user's group of each row, such as species"),

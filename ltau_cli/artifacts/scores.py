@@ -11,7 +11,7 @@ import numpy as np
 import numpy.typing as npt
 
 from ltau_cli.artifacts.calibration import read_calibration
-from ltau_cli.artifacts.read import Artifact, damaged
+from ltau_cli.artifacts.read import Artifact
 from ltau_cli.artifacts.schema import SCORES
 from ltau_cli.artifacts.write import ArtifactWriter, as_stored, create_artifact
 from ltau_cli.core.calibration.model import Calibration
@@ -19,7 +19,7 @@ from ltau_cli.core.calibration.support import LikenessTotals
 from ltau_cli.core.scoring import Scorer
 from ltau_cli.core.structures import Block
 from ltau_cli.core.summary import Summary
-from ltau_cli.errors import ArtifactError, ComputeError
+from ltau_cli.errors import ComputeError
 from ltau_cli.results import ScoreResult
 
 ROW_DIM = "n_queries"
@@ -59,38 +59,6 @@ class ScoresFile(Artifact):
         """
         return read_calibration(self, "calibration/") if self.calibrated else None
 
-    def part(self) -> tuple[Part, int] | None:
-        """Return the part and the structures of the whole; None if all rows are here.
-
-        Raises
-        ------
-        ArtifactError
-            If the parameter ``shard`` is damaged.
-        """
-        if "shard" not in self.parameters:
-            return None
-        about = self.parameters["shard"]
-        names = ("index", "count", "n_rows", "first", "last", "n_structures")
-        index, count, n_rows, first, last, n_structures = (about[name] for name in names)
-        if not (index < count <= n_rows and first <= last <= n_rows and n_structures <= n_rows):
-            raise damaged(self.path, f"it cannot be shard {index} of {count} of {n_rows} rows")
-        return Part(index, count, n_rows, first, last), n_structures
-
-    def require_whole(self) -> None:
-        """Refuse a part where the whole is needed.
-
-        Raises
-        ------
-        ArtifactError
-            If it is the result of ``ltau score --shard``.
-        """
-        found = self.part()
-        if found is not None:
-            raise ArtifactError(
-                f"{self.path} holds only shard {found[0].index} of {found[0].count}",
-                hint="join the shards first: ltau merge",
-            )
-
     def rows_to_judge(self) -> npt.NDArray[np.bool_]:
         """Choose the rows, (n,) bool, that the calibration in the scores was not fitted on.
 
@@ -110,56 +78,13 @@ class ScoresFile(Artifact):
 
 
 @dataclass(frozen=True)
-class Part:
-    """Rows ``first..last`` of ``n_rows``: part ``index``, from 0, of ``count`` parts."""
-
-    index: int
-    count: int
-    n_rows: int
-    first: int
-    last: int
-
-    @property
-    def n(self) -> int:
-        """Rows of the part."""
-        return self.last - self.first
-
-
-def cut(index: int, count: int, n_rows: int, structure: npt.NDArray[np.int64] | None) -> Part:
-    """Choose the rows of part ``index`` of ``count``, about equally many in each part.
-
-    Where the rows of each structure stand together, no structure is cut in two.
-
-    Parameters
-    ----------
-    index, count, n_rows : int
-        See :class:`Part`; at most one part per structure, or per row.
-    structure : (n_rows,) int64 or None
-        Structure of each row.
-    """
-    ends = n_rows * np.arange(count + 1) // count
-    if structure is not None and in_order(structure):
-        starts = np.append(np.flatnonzero(np.diff(structure, prepend=-1)), n_rows)
-        numbers = np.arange(count + 1)
-        place = np.searchsorted(starts, ends)
-        place = np.maximum.accumulate(place - numbers) + numbers  # at least one structure each
-        ends = starts[np.minimum(place, len(starts) - 1 - (count - numbers))]
-    return Part(index, count, n_rows, int(ends[index]), int(ends[index + 1]))
-
-
-def in_order(structure: npt.NDArray[np.int64]) -> bool:
-    """Whether the rows of each structure stand together."""
-    return bool((np.diff(structure) >= 0).all())
-
-
-@dataclass(frozen=True)
 class Header:
     """All that a scores artifact holds beside its rows.
 
     Attributes
     ----------
-    first, n : int
-        First row, counted in the whole descriptor file, and the number of rows.
+    n : int
+        Rows.
     n_structures : int
         Structures to aggregate; 0 leaves that out.
     columns : dict of str to array
@@ -172,7 +97,6 @@ class Header:
         As in the artifact.
     """
 
-    first: int
     n: int
     n_structures: int
     columns: Mapping[str, npt.NDArray[Any]]
@@ -184,10 +108,9 @@ class Header:
 
     def start_summary(self) -> Summary:
         """Return the summary of no rows yet."""
-        of_whole = self.parameters.get("shard", {"n_structures": self.n_structures})
         likeness = None
         if self.calibration is not None:
-            likeness = LikenessTotals(self.calibration, of_whole["n_structures"])
+            likeness = LikenessTotals(self.calibration, self.n_structures)
         return Summary(
             self.n,
             k=self.parameters["k"],
@@ -277,7 +200,7 @@ def write_scores(
                         compress=name in _COMPRESSED,
                     )
                 datasets[name][done : done + m] = as_stored(block[name])
-            summary.add(header.first + done, block)
+            summary.add(done, block)
             done += m
         for spec in SCORES.datasets:  # in one order, wherever the columns come from
             if spec.name in header.columns:

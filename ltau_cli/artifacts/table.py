@@ -83,9 +83,7 @@ class ScoreTable:
         names = {name: c for name, c in self.names.items() if needed & set(c)}
         block = {name: self.artifact.read(name, start, stop) for name in names if name != "row"}
         if "row" in names:
-            part = self.artifact.part()
-            first = 0 if part is None else part[0].first
-            block["row"] = np.arange(first + start, first + stop)
+            block["row"] = np.arange(start, stop)
         return to_columns(block, names)
 
     def kept(self, columns: Columns) -> npt.NDArray[np.bool_]:

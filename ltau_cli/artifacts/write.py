@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import contextlib
 import json
-import os
 import shutil
 from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
@@ -20,7 +19,7 @@ from ltau_cli.artifacts.read import Artifact
 from ltau_cli.artifacts.schema import ERROR_UNITS, FORMAT, SPECS, DatasetSpec
 from ltau_cli.artifacts.sink import FileSink
 from ltau_cli.errors import OutputError, writing
-from ltau_cli.output import hidden, replace_atomically
+from ltau_cli.output import replace_atomically
 from ltau_cli.plain import to_plain
 
 COMPRESS_FROM = 1 << 16  # bytes; smaller datasets stay contiguous
@@ -183,20 +182,6 @@ def create_artifact(path: Path, kind: str, *, units: str, force: bool) -> Iterat
         _open_hdf5(temporary, path, "w") as (file, sink),
     ):
         yield ArtifactWriter(file, sink, kind, units)
-    remove_parts(path)
-
-
-def parts_of(target: Path) -> Path:
-    """Return the folder of the parts that other processes finish; see :mod:`.parts`."""
-    return hidden(target, "parts")
-
-
-def remove_parts(target: Path) -> None:
-    """Remove that folder, into which a process that comes too late cannot write any more."""
-    away = hidden(target, f"parts-{os.getpid()}")
-    with contextlib.suppress(OSError):
-        os.rename(parts_of(target), away)
-        shutil.rmtree(away, ignore_errors=True)
 
 
 @contextlib.contextmanager
@@ -223,7 +208,6 @@ def extend_artifact(old: Artifact) -> Iterator[ArtifactWriter]:
             shutil.copyfile(path, temporary)
         with _open_hdf5(temporary, path, "r+") as (file, sink):
             yield ArtifactWriter(file, sink, old.kind, old.units)
-    remove_parts(path)
 
 
 @contextlib.contextmanager

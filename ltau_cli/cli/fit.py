@@ -12,10 +12,7 @@ from ltau_cli.cli import options
 from ltau_cli.cli.console import Console, number, percent, quantity, table
 from ltau_cli.errors import UsageError
 from ltau_cli.output import check_target
-from ltau_cli.settings import (
-    ClusterSettings,
-    FitSettings,
-)
+from ltau_cli.settings import FitSettings
 
 
 @options.command("fit", FitSettings, threads=True)
@@ -46,14 +43,14 @@ from ltau_cli.settings import (
 @options.add(
     "--held-out-frames", metavar="FILE", group="Tuning", help="The frames of --held-out, instead."
 )
-@options.cluster
+@options.workers
 def command(
     errors: Path,
     descriptors: str,
     output: Path,
     force: bool,
-    threads: int,
-    cluster: ClusterSettings | None,
+    threads: int | None,
+    workers: str | None,
     as_json: bool,
     console: Console,
     tuned: bool,
@@ -95,7 +92,7 @@ def command(
         output,
         settings=chosen,
         threads=threads,
-        cluster=cluster,
+        workers=workers,
         force=force,
         progress=console.progress,
     )

@@ -13,7 +13,7 @@ from ltau_cli.cli.console import Console
 from ltau_cli.cli.report import log_lines
 from ltau_cli.errors import UsageError
 from ltau_cli.readers.logs.options import EpochRange, LogOptions, Norm, Quantity
-from ltau_cli.settings import ClusterSettings, Option
+from ltau_cli.settings import Option
 
 
 class EpochBounds(click.ParamType):  # type: ignore[type-arg]
@@ -136,7 +136,7 @@ def _list_formats(context: click.Context, _parameter: click.Parameter, wanted: b
 @options.add("--group", metavar="FILE", help="Group label of each sample.")
 @options.add("--sample-id", metavar="FILE", help="Your own name of each sample.")
 @options.add("--magnitude", metavar="FILE", help="The target's magnitude of each sample.")
-@options.cluster
+@options.workers
 def command(
     logs: tuple[str, ...],
     output: Path,
@@ -145,7 +145,7 @@ def command(
     units: str,
     allow_missing: bool,
     as_json: bool,
-    cluster: ClusterSettings | None,
+    workers: str | None,
     console: Console,
     natoms: str | None,
     frames: str | None,
@@ -182,7 +182,7 @@ def command(
         units=os.fsencode(units).decode("utf-8", "replace"),  # whatever the locale
         allow_missing=allow_missing,
         append=append,
-        cluster=cluster,
+        workers=workers,
         force=force,
         progress=console.progress,
     )

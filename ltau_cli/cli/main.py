@@ -17,7 +17,6 @@ from ltau_cli.cli import (
     fit,
     info,
     ingest,
-    merge,
     options,
     plot,
     record,
@@ -55,7 +54,7 @@ def ltau(context: click.Context) -> None:
 
 
 for module in (
-    record, describe, ingest, fit, score, merge, calibrate, evaluate, plot, export, select, weights,
+    record, describe, ingest, fit, score, calibrate, evaluate, plot, export, select, weights,
     info, compile,
 ):  # fmt: skip
     ltau.add_command(module.command)

@@ -208,7 +208,7 @@ def command(
             prepare_cache()
             created_now()  # a date that is none is told before the work
             if threads:
-                given["threads"] = use_threads(given["threads"])
+                use_threads(given["threads"])
             if kind is not None:
                 given["settings"] = kind(**{one.name: given.pop(one.name) for one in fields(kind)})
             console = Console(quiet=quiet, verbose=verbose)
@@ -267,68 +267,32 @@ def general_options(*, threads: bool = True, json: bool = True) -> list[click.Op
     return found
 
 
-def cluster(command: Function) -> Function:
-    """Add ``--scheduler``, ``--scheduler-file`` and ``--workers``; to be put above ``threads``.
+def workers(function: Function) -> Function:
+    """Add ``--workers``; the function gets None where nobody asked for any."""
 
-    The function gets ``cluster``, a ClusterSettings, or None where no cluster was asked for.
-    """
+    @functools.wraps(function)
+    def with_workers(*, workers: str | None, **given: Any) -> Any:
+        if workers is None and (workers := os.environ.get(SCHEDULER_VARIABLE) or None):
+            click.echo(f"using the Dask scheduler {workers} of {SCHEDULER_VARIABLE}", err=True)
+        return function(workers=workers, **given)
 
-    @functools.wraps(command)
-    def with_cluster(
-        *args: Any,
-        scheduler: str | None,
-        scheduler_file: Path | None,
-        workers: int | None,
-        **kwargs: Any,
-    ) -> Any:
-        from ltau_cli.settings import ClusterSettings
-
-        asked = [value for value in (scheduler, scheduler_file, workers) if value is not None]
-        if len(asked) > 1:
-            raise UsageError(
-                "--scheduler, --scheduler-file and --workers each name a cluster",
-                hint="leave all but one out",
-            )
-        if not asked and (found := os.environ.get(SCHEDULER_VARIABLE)):
-            scheduler = found
-            click.echo(f"using the Dask scheduler {found} of {SCHEDULER_VARIABLE}", err=True)
-        chosen = ClusterSettings(scheduler, scheduler_file, workers, kwargs.get("threads"))
-        return command(*args, cluster=chosen if asked or scheduler else None, **kwargs)
-
-    decorators = [
-        add(
-            "--scheduler",
-            group="Speed",
-            metavar="ADDRESS",
-            help="Work on the Dask cluster of this scheduler, such as tcp://node01:8786.  "
-            f"[default: {SCHEDULER_VARIABLE}, if that is set]",
-        ),
-        add(
-            "--scheduler-file",
-            group="Speed",
-            type=FILE,
-            help="The same, of a scheduler that writes its address into this file.",
-        ),
-        add(
-            "--workers",
-            group="Speed",
-            type=Number(int, Option("", low=1, high=MOST_THREADS)),
-            help="Work in N processes on this machine.",
-        ),
-    ]
-    for decorator in reversed(decorators):
-        with_cluster = decorator(with_cluster)
-    return with_cluster  # type: ignore[return-value]
+    return add(
+        "--workers",
+        group="Speed",
+        metavar="N|ADDRESS|FILE",
+        help="Share the work among N processes here, or the workers of a Dask scheduler: "
+        "tcp://node01:8786, or the scheduler.json that it writes.  "
+        f"[default: {SCHEDULER_VARIABLE}, if that is set]",
+    )(with_workers)  # type: ignore[return-value]
 
 
-def use_threads(threads: int | None) -> int:
+def use_threads(threads: int | None) -> None:
     """Limit every library to ``threads``, before the first of them starts its own."""
     from ltau_cli.core.threads import available_threads
 
     count = threads or available_threads()
     for name in ("NUMBA_NUM_THREADS", "OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS", "MKL_NUM_THREADS"):
         os.environ[name] = str(count)
-    return count
 
 
 def _apply_config(context: click.Context, _parameter: click.Parameter, path: Path | None) -> None:

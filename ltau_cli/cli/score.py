@@ -12,13 +12,13 @@ from ltau_cli.cli import options
 from ltau_cli.cli.console import Console, number, percent, quantity, table
 from ltau_cli.errors import UsageError
 from ltau_cli.output import STDOUT
-from ltau_cli.settings import ClusterSettings, ScoreSettings
+from ltau_cli.settings import ScoreSettings
 
 MANY_FLAGGED = 0.05
 
 
 if TYPE_CHECKING:
-    from ltau_cli.results import Likeness, ScoreResult
+    from ltau_cli.results import Likeness, ScoreResult, ShardResult
 
 
 @options.command("score", ScoreSettings, threads=True)
@@ -30,7 +30,7 @@ if TYPE_CHECKING:
     default="model.h5",
     help="Model artifact of ltau fit.  [default: model.h5]",
 )
-@options.output(told="scores.h5, or scores.I-of-N.h5 with --shard")
+@options.output(told="scores.h5")
 @options.add(
     "-O",
     "--folder",
@@ -38,14 +38,14 @@ if TYPE_CHECKING:
     metavar="FOLDER",
     help="Folder of the results, for many inputs: A.npy gives A.scores.h5.",
 )
-@options.cluster
+@options.workers
 def command(
     descriptors: tuple[str, ...],
     model: Path,
     output: Path | None,
     folder: Path | None,
-    threads: int,
-    cluster: ClusterSettings | None,
+    threads: int | None,
+    workers: str | None,
     force: bool,
     console: Console,
     as_json: bool,
@@ -58,7 +58,8 @@ def command(
     structure gets per-structure aggregates. With -o - the scores go to standard output as CSV.
     Several files need a folder for the results (-O).
 
-    A call that was stopped goes on where it was when it is repeated.
+    A call that was stopped goes on where it was when it is repeated. Calls with --shard, on as many
+    nodes as you like, keep what they score beside the result, which a call without it then makes.
 
     \b
     Examples:
@@ -66,18 +67,18 @@ def command(
       ltau score new.npy -m model.h5 --natoms natoms.npy --calibration calibration.h5
       ltau score md_*.h5 -O scores/ --resume
       ltau score new.npy --feature spread=committee_std.npy
-      ltau score huge.npy --shard $SLURM_ARRAY_TASK_ID/$SLURM_ARRAY_TASK_COUNT
+      ltau score huge.npy --shard $SLURM_ARRAY_TASK_ID/100
     """
+    from ltau_cli.results import ScoreResult, ShardResult
     from ltau_cli.stages import score
 
     _check_usage(descriptors, output, folder, as_json, settings)
     if folder is not None:
         jobs = score.jobs_in_folder(descriptors, folder, settings)
     else:
-        result = output or Path(score.result_name("scores", settings.part))
-        jobs = [score.job_of(descriptors[0], result, settings)]
+        jobs = [score.job_of(descriptors[0], output or Path("scores.h5"), settings)]
     results = score.run_many(
-        jobs, model, settings=settings, threads=threads, cluster=cluster, force=force,
+        jobs, model, settings=settings, threads=threads, workers=workers, force=force,
         progress=console.progress,
     )  # fmt: skip
     if folder is not None:
@@ -86,9 +87,12 @@ def command(
     (done,) = results
     if as_json:
         console.json(done.to_dict())
+    elif isinstance(done, ShardResult):
+        console.summary([_shard_line(done)])
     else:
         console.summary(score_lines(done), to_stderr=done.output == STDOUT)
-    warn_of_flagged(done, console)
+    if isinstance(done, ScoreResult):
+        warn_of_flagged(done, console)
 
 
 def _check_usage(
@@ -126,16 +130,29 @@ def _check_usage(
         )
 
 
-def _report_many(results: Iterator[ScoreResult], as_json: bool, console: Console) -> None:
+def _shard_line(shard: ShardResult) -> str:
+    return (
+        f"{shard.output}: rows {shard.first:,} to {shard.last:,} of {shard.n_rows:,} are scored; "
+        "when all are, the same command without --shard makes the result"
+    )
+
+
+def _report_many(
+    results: Iterator[ScoreResult | ShardResult], as_json: bool, console: Console
+) -> None:
     """Print a line for each file as it is done, or a JSON list in the end."""
+    from ltau_cli.results import ScoreResult, ShardResult
+
     done = []
     for summary in results:
         done.append(summary)
         if not as_json:
-            console.summary([_line(summary)])
+            line = _shard_line(summary) if isinstance(summary, ShardResult) else _line(summary)
+            console.summary([line])
     if as_json:
         console.json([summary.to_dict() for summary in done])
-    flagged = sum(summary.flagged_share > MANY_FLAGGED for summary in done)
+    scored = [summary for summary in done if isinstance(summary, ScoreResult)]
+    flagged = sum(summary.flagged_share > MANY_FLAGGED for summary in scored)
     if flagged:
         console.warn(
             f"in {flagged:,} of {len(done):,} files more than {percent(MANY_FLAGGED, 0)} of the "

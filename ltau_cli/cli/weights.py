@@ -27,7 +27,7 @@ if TYPE_CHECKING:
 def command(
     model: Path,
     output: Path | None,
-    threads: int,
+    threads: int | None,
     force: bool,
     as_json: bool,
     console: Console,

@@ -24,7 +24,6 @@ from ltau_cli.readers.logs.run import ErrorLog
 from ltau_cli.readers.place import Place
 from ltau_cli.readers.scratch import Cells
 from ltau_cli.results import IngestResult
-from ltau_cli.settings import ClusterSettings
 from ltau_cli.stages.read_ahead import read_ahead
 
 IDENTITY = ("sample_id", "structure", "species")
@@ -39,7 +38,7 @@ def append_epochs(
     units: str,
     *,
     allow_missing: bool,
-    cluster: ClusterSettings | None,
+    workers: str | int | None,
     progress: Progress,
 ) -> tuple[IngestResult, ErrorLog]:
     """Add the epochs that the artifact does not have yet.
@@ -71,7 +70,7 @@ def append_epochs(
     watched = [place.path for place in places]
     with (
         Hasher(watched) as hasher,
-        read_ahead(places, options, output, cluster, progress) as readers,
+        read_ahead(places, options, output, workers, progress) as readers,
         open_log(places, options, readers) as log,
     ):
         if len(log.epochs) == 0:

@@ -1,22 +1,25 @@
 """Frames and a trained network to a described artifact, or checkpoints to an error log.
 
-As in scoring, finished batches go to a spool beside the result, where a later call of the same job
-goes on; then the spool is streamed into the artifact.
+As in scoring, finished batches go to a store beside the result, where a later call of the same job
+goes on; then they are streamed into the artifact.
 """
 
 from __future__ import annotations
 
 import logging
 import os
+import time
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
 import numpy as np
+import numpy.typing as npt
 
-from ltau_cli import __version__
+from ltau_cli import stop
 from ltau_cli.artifacts.described import (
+    WRITE_ATOMS,
     DescribedFile,
     find_origin,
     mean_errors,
@@ -25,14 +28,14 @@ from ltau_cli.artifacts.described import (
     write_frames,
     write_predictions,
 )
-from ltau_cli.artifacts.provenance import Hasher, stamp
+from ltau_cli.artifacts.provenance import Hasher
 from ltau_cli.artifacts.read import open_artifact
-from ltau_cli.artifacts.spool import Spool, open_spool
 from ltau_cli.artifacts.write import create_artifact, to_json
-from ltau_cli.errors import ArtifactError, InputError
+from ltau_cli.errors import ArtifactError
 from ltau_cli.output import check_target
 from ltau_cli.packages.network import Network, NetworkName, Prediction
-from ltau_cli.progress import Progress, silent
+from ltau_cli.pieces.store import Store, open_store, stamps_of
+from ltau_cli.progress import Advance, Progress, silent
 from ltau_cli.readers.place import Place, check_file
 from ltau_cli.results import DescribeResult
 from ltau_cli.settings import DescribeSettings
@@ -41,6 +44,7 @@ from ltau_cli.stages.given_frames import GivenFrames, look_through
 
 log = logging.getLogger("ltau")
 
+STORE_SECONDS = 1.0  # of work in a piece, which may be many small batches
 UNITS = "eV/Å"  # of ASE, and so of all packages
 
 
@@ -139,12 +143,11 @@ class _Work:
         """All that the rows depend on, without reading whole files."""
         files = [*self.given.paths, self.network.file]
         return {
-            "ltau_version": __version__,
             "package": self.name.package,
             "layer": self.network.layer,
             "batch_size": self.settings.batch_size,
             "isolated": self.settings.isolated,
-            "files": [[str(path.resolve()), *stamp(path.stat())] for path in files],
+            "files": stamps_of([Place(path) for path in files]),
         }
 
 
@@ -175,20 +178,10 @@ def _describe(work: _Work, *, force: bool, progress: Progress) -> DescribeResult
         force = True
     first = work.network(next(given.batches(work.settings.batch_size)))
     dtype = row_dtype(first)
-    with open_spool(output, work.identify(), dtype) as spool:
-        try:
-            _fill(spool, work, first, progress)
-        except InputError:
-            raise
-        except BaseException:
-            if spool.rows:
-                log.warning(
-                    "%s: %s of %s atoms are done and kept; the same command goes on from there",
-                    output, f"{spool.rows:,}", f"{given.ends[-1]:,}",
-                )  # fmt: skip
-            raise
+    with open_store(output, work.identify() | {"row": dtype.descr}) as store:
+        _fill(store, work, first, progress)
         with create_artifact(output, "described", units=UNITS, force=force) as artifact:
-            write_predictions(artifact, spool, dtype, given.natoms)
+            write_predictions(artifact, store.blocks("atoms", WRITE_ATOMS), dtype, given.natoms)
             write_frames(
                 artifact, given.with_references(), given.labels, given.natoms, given.number
             )
@@ -213,22 +206,44 @@ def _describe(work: _Work, *, force: bool, progress: Progress) -> DescribeResult
     return result
 
 
-def _fill(spool: Spool, work: _Work, told: Prediction, progress: Progress) -> None:
-    """Describe the batches that the spool does not have yet; ``told`` is of the first one."""
-    given, ends, dtype = work.given, work.given.ends, row_dtype(told)
-    first = int(np.searchsorted(ends, spool.rows, side="right"))
-    if spool.rows:
+def _fill(store: Store, work: _Work, told: Prediction, progress: Progress) -> None:
+    """Describe the atoms that the store does not have yet; ``told`` is of the first batch."""
+    n = int(work.given.ends[-1])
+    todo = store.missing("atoms", 0, n, n)
+    done = n - sum(end - start for start, end in todo)
+    if done:
         log.warning(
-            "%s: continuing at frame %s of %s", work.output, f"{first:,}", f"{len(given):,}"
+            "%s: %s of %s atoms are there already; going on", work.output, f"{done:,}", f"{n:,}"
         )
-    with progress("describing", int(ends[-1])) as advance:
-        advance(spool.rows)
-        for batch in given.batches(work.settings.batch_size, first):
-            natoms = given.natoms[first : first + len(batch)]
-            told = told if first == 0 else work.network(batch)
-            spool.append(to_rows(told, natoms, dtype))
-            advance(int(natoms.sum()))
-            first += len(batch)
+    with progress("describing", n) as advance:
+        advance(done)
+        for start, end in todo:
+            _describe_atoms(store, work, told, start, end, advance)
+
+
+def _describe_atoms(
+    store: Store, work: _Work, told: Prediction, start: int, end: int, advance: Advance
+) -> None:
+    """Describe atoms ``start..end``, of whole batches, and store them now and then."""
+    given, dtype = work.given, row_dtype(told)
+    held: list[npt.NDArray[Any]] = []
+    at, frame = start, int(np.searchsorted(given.ends, start, side="right"))
+    stored = time.monotonic()
+    try:
+        for batch in given.batches(work.settings.batch_size, frame):
+            stop.look()
+            natoms = given.natoms[frame : frame + len(batch)]
+            held.append(to_rows(told if frame == 0 else work.network(batch), natoms, dtype))
+            at, frame = at + len(held[-1]), frame + len(batch)
+            advance(len(held[-1]))
+            if at >= end:
+                return
+            if time.monotonic() > stored + STORE_SECONDS:
+                store.save("atoms", start, at, {"rows": np.concatenate(held)})
+                start, held, stored = at, [], time.monotonic()
+    finally:
+        if held:
+            store.save("atoms", start, at, {"rows": np.concatenate(held)})
 
 
 def _read_up_to_date(work: _Work, *, force: bool) -> DescribeResult | None:

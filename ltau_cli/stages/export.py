@@ -118,7 +118,6 @@ def run(
         target = _Target(output, file_format, compress, force)
         with progress("exporting", table.n) as advance:
             if file_format in ("extxyz", "model-devi"):
-                artifact.require_whole()
                 done = _export_frames(target, table, settings, advance)
             else:
                 done = _export_rows(target, table, wanted, advance)

@@ -6,7 +6,6 @@ import hashlib
 import logging
 import os
 from collections.abc import Mapping
-from contextlib import ExitStack
 from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import Any
@@ -28,23 +27,31 @@ from ltau_cli.artifacts.model import (
     write_points,
     write_scaling,
 )
-from ltau_cli.artifacts.parts import open_parts, stamps_of
 from ltau_cli.artifacts.provenance import Hasher
 from ltau_cli.artifacts.read import damaged, open_artifact
 from ltau_cli.artifacts.write import ArtifactWriter, create_artifact, to_json
 from ltau_cli.core.calibration.metrics import rank_correlation
 from ltau_cli.core.histogram import default_range, last_errors, make_edges, summarize_samples
-from ltau_cli.core.search.loo import LeaveOneOut, LeaveOneOutSearch
+from ltau_cli.core.search.loo import GroupLeftOut, LeaveOneOut, LeaveOneOutSearch
+from ltau_cli.core.search.shards import OneShard
 from ltau_cli.core.threads import available_threads
 from ltau_cli.errors import InputError, UsageError
 from ltau_cli.output import check_target
+from ltau_cli.pieces.store import Store, open_store, stamps_of
+from ltau_cli.pieces.workers import Workers, make_pieces, open_workers
 from ltau_cli.progress import Progress, silent
 from ltau_cli.readers.descriptors import Descriptors, open_descriptors
 from ltau_cli.readers.place import Place
 from ltau_cli.results import FitResult
-from ltau_cli.settings import DEFAULT_K, ClusterSettings, FitSettings
-from ltau_cli.stages.cluster import Cluster, open_cluster
-from ltau_cli.stages.shards import ShardWork, WorkHere, WorkOnCluster, join_summaries
+from ltau_cli.settings import DEFAULT_K, FitSettings
+from ltau_cli.stages.shards import (
+    BuildShards,
+    SearchPairs,
+    built_shards,
+    hand_over,
+    join_summaries,
+    open_shards,
+)
 from ltau_cli.stages.training_set import TrainingSet, check_samples, read_training_set
 
 messages = logging.getLogger("ltau")
@@ -57,7 +64,7 @@ def run(
     *,
     settings: FitSettings | None = None,
     threads: int | None = None,
-    cluster: ClusterSettings | None = None,
+    workers: str | int | None = None,
     force: bool = False,
     progress: Progress = silent,
     **options: Any,
@@ -76,9 +83,9 @@ def run(
         How to fit; single ones may be given by name.
     threads : int
         Threads, all by default; the result does not depend on it.
-    cluster : ClusterSettings
-        Build the shards and search for the leave-one-out reference on these workers; the result
-        does not depend on it.
+    workers : str or int
+        Build the shards and search for the leave-one-out reference on these workers, see
+        :func:`ltau_cli.pieces.workers.open_workers`; the result does not depend on it.
     force : bool
         Replace an existing artifact.
     progress : Progress
@@ -96,10 +103,9 @@ def run(
         If ``k`` is not below the number of samples, there are more shards than samples, or the grid
         is empty.
     ComputeError
-        If NN-descent cannot reach the recall, or the cluster fails.
+        If NN-descent cannot reach the recall, or the workers fail.
     """
     errors, output = Path(errors), Path(output)
-    threads = threads or available_threads()
     check_target(output, force=force, inputs=[errors, descriptors])
     place = Place.parse(os.fspath(descriptors))
     origin = find_origin(place)
@@ -107,13 +113,13 @@ def run(
         open_artifact(errors, ErrorsFile) as log,
         open_descriptors(place) as source,
         Hasher() as hasher,
-        open_cluster(cluster, read=[place.path], write=[output]) as workers,
+        open_workers(workers, threads, read=[place.path], write=[output]) as pool,
     ):
         hasher.add("errors", errors, "errors")
         hasher.add("descriptors", place.path, "descriptors", key=place.key)
         return _fit(
-            log, source, origin, output, FitSettings.of(settings, options), hasher, workers,
-            threads=threads, force=force, progress=progress,
+            log, source, origin, output, FitSettings.of(settings, options), hasher, pool,
+            threads=threads or available_threads(), force=force, progress=progress,
         )  # fmt: skip
 
 
@@ -124,7 +130,7 @@ def _fit(
     output: Path,
     asked: FitSettings,
     hasher: Hasher,
-    cluster: Cluster | None,
+    workers: Workers,
     *,
     threads: int,
     force: bool,
@@ -144,7 +150,11 @@ def _fit(
         source, n_logged, shards=chosen.shards, scale=chosen.scale, metric=chosen.metric,
         merge_within=chosen.merge_within, threads=threads,
     )  # fmt: skip
-    with create_artifact(output, "model", units=log.units, force=force) as artifact:
+    files = stamps_of([Place(log.path), source.source.place])
+    with (
+        open_store(output, {"files": files, "settings": asdict(chosen)}) as store,
+        create_artifact(output, "model", units=log.units, force=force) as artifact,
+    ):
         write_grid(artifact, edges, limits)
         statistics = _count(epochs, artifact, edges, limits, training, threads, progress)
         if statistics.n_errors != n_logged.sum(dtype=np.int64):
@@ -154,16 +164,17 @@ def _fit(
             training.points, sample_mean, None if group is None else group[training.logged], k,
             chosen.weighting,
         )  # fmt: skip
-        with ExitStack() as stack:
-            work: ShardWork = WorkHere(artifact, training, search, chosen, threads)
-            if cluster is not None:
-                files = stamps_of([Place(log.path), source.source.place])
-                job = {"files": files, "settings": asdict(chosen)}
-                parts = stack.enter_context(open_parts(output, job))
-                stack.enter_context(parts.kept(output))
-                work = WorkOnCluster(training, search, chosen, cluster, parts)
-            index = _write_index(artifact, training, work, progress)
-            loo = _leave_one_out(search, work, progress)
+        place = source.source.place
+        task = BuildShards(replace(place, path=place.path.absolute()), chosen, k)
+        if workers.elsewhere:
+            hand_over(store, training, search)
+        with progress("building the index", training.count) as advance:
+            make_pieces(
+                workers, store, task, training.count, 1, opened=training, read=[place.path],
+                advance=advance,
+            )  # fmt: skip
+        index = _write_index(artifact, training, store)
+        loo = _leave_one_out(training, search, store, task, workers, threads, progress)
         distance, expected, share = (
             training.of_all(values, np.nan)
             for values in (loo.distance, loo.expected_error, loo.share)
@@ -359,9 +370,7 @@ def pool(totals: npt.NDArray[Any], target: npt.NDArray[np.int64], values: npt.ND
         np.add.at(totals, target, values)
 
 
-def _write_index(
-    artifact: ArtifactWriter, training: TrainingSet, work: ShardWork, progress: Progress
-) -> dict[str, Any]:
+def _write_index(artifact: ArtifactWriter, training: TrainingSet, store: Store) -> dict[str, Any]:
     """Write the search structure of each shard; return what is to be told of them."""
     many = training.count > 1
     if many:
@@ -369,20 +378,36 @@ def _write_index(
     write_scaling(artifact, training.scaling)
     descriptors = artifact.create("descriptors", (training.n_points, training.scaling.width))
     summaries: list[dict[str, Any]] = []
-    for unique, arrays, summary in work.build(progress):
-        number = len(summaries)
-        descriptors[slice(*training.point_start[number : number + 2])] = unique
-        write_index(artifact, arrays, number if many else None)
-        summaries.append(summary)
-        del unique, arrays  # before the next shard is read
+    for number, piece in enumerate(built_shards(store, training)):
+        points = slice(*training.point_start[number : number + 2])
+        descriptors[points] = piece["descriptors"] if many else training.read_points(0)
+        names = [name for name in piece.names if name != "descriptors"]
+        write_index(artifact, {n: piece.read(n) for n in names}, number if many else None)
+        summaries.append(piece["summary"])
     return join_summaries(summaries) if many else summaries[0]
 
 
-def _leave_one_out(search: LeaveOneOutSearch, work: ShardWork, progress: Progress) -> LeaveOneOut:
+def _leave_one_out(
+    training: TrainingSet,
+    search: LeaveOneOutSearch,
+    store: Store,
+    built: BuildShards,
+    workers: Workers,
+    threads: int,
+    progress: Progress,
+) -> LeaveOneOut:
+    task = SearchPairs(built, isinstance(search.left_out, GroupLeftOut))
+    size = OneShard.rows if training.count == 1 else int(max(np.diff(training.point_start)))
+    opened = None if workers.elsewhere else (open_shards(store, training), search, threads)
+    with progress("leave-one-out reference", search.n_pairs) as advance:
+        make_pieces(
+            workers, store, task, search.n_pairs, size, opened=opened,
+            read=[built.descriptors.path], advance=advance,
+        )  # fmt: skip
+    del opened  # before all that was found is in memory
     found = np.empty(search.n_pairs, search.dtype)
     done = 0
-    with progress("leave-one-out reference", search.n_pairs) as advance:
-        for block in work.find(advance):
-            found[done : done + len(block)] = block
-            done += len(block)
+    for block in store.blocks(task.what, size):
+        found[done : done + len(block)] = block
+        done += len(block)
     return search.to_samples(found)

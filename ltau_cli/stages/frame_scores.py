@@ -10,18 +10,16 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
-from ltau_cli.artifacts.attributes import Origin
 from ltau_cli.artifacts.calibration import CalibrationFile
-from ltau_cli.artifacts.model import ModelFile, announce_compilation
+from ltau_cli.artifacts.model import ModelFile
 from ltau_cli.artifacts.read import open_artifact
-from ltau_cli.artifacts.scores import row_dtype
-from ltau_cli.core.calibration.apply import Calibrator, to_single
-from ltau_cli.core.scoring import Scorer
+from ltau_cli.core.calibration.apply import to_single
+from ltau_cli.core.calibration.model import Calibration
 from ltau_cli.core.structures import Block, local_distance, log_structure_distance
 from ltau_cli.errors import ArtifactError, InputError
 from ltau_cli.readers.frames import neighbors_of
 from ltau_cli.settings import ScoreSettings
-from ltau_cli.stages.scoring.prepare import make_scorer
+from ltau_cli.stages.scoring.loaded import Loaded
 
 Floats = npt.NDArray[np.float32]
 
@@ -69,30 +67,24 @@ class FrameScorer:
     def __init__(self, model: Path, calibration: Path | None, *, threads: int = 1) -> None:
         self.path, self.calibration_path = model, calibration
         settings = ScoreSettings(k=_neighbors(calibration), quantiles=(), calibration=calibration)
-        announce_compilation()
         with open_artifact(model, ModelFile) as artifact:
             if artifact.has("shard_start"):
                 raise ArtifactError(
                     f"{model} is in shards, which are read from the file for every frame",
                     hint="fit it again without --shards",
                 )
-            loaded = make_scorer(artifact, settings, threads)
-            self.width = int(artifact.sizes["d"])
-            self.units = artifact.units
-            self.origin: Origin | None = artifact.parameters.get("origin")
-        self._scorer: Scorer = loaded[0]
-        self._calibrator: Calibrator | None = loaded[1]
-        self._cutoff: float | None = loaded[3]
-        self._kept_as = row_dtype(self._scorer)  # by ltau score, before it calibrates
+            self._loaded = Loaded.of(artifact, settings, threads)
+        self.width, self.units, self.origin = (
+            self._loaded.width, self._loaded.units, self._loaded.origin
+        )  # fmt: skip
         self.levels = np.zeros(0)
-        if self._calibrator is not None:
-            self.levels = self._calibrator.calibration.levels
-            self._check_needs(self._calibrator)
+        if self._loaded.calibration is not None:
+            self.levels = self._loaded.calibration.levels
+            self._check_needs(self._loaded.calibration)
 
-    def _check_needs(self, calibrator: Calibrator) -> None:
+    def _check_needs(self, calibration: Calibration) -> None:
         from ase.data import atomic_numbers
 
-        calibration = calibrator.calibration
         lacking = sorted(calibration.predictor.map.used & set(calibration.own_features))
         if lacking:
             raise InputError(
@@ -110,16 +102,16 @@ class FrameScorer:
     @property
     def smallest_pvalue(self) -> float:
         """Of an atom that is farther away than every training sample from the others."""
-        return 1 / (len(self._scorer.loo_distance) + 1)
+        return 1 / (len(self._loaded.scorer.loo_distance) + 1)
 
     @property
     def usual_distance(self) -> float:
         """Median distance of a training sample from its neighbors, in the space of the search."""
-        return float(np.median(self._scorer.loo_distance))
+        return float(np.median(self._loaded.scorer.loo_distance))
 
     def to_search_space(self, descriptors: Floats) -> Floats:
         """Scale descriptors (n, d) as the training set's are, so that their distances compare."""
-        return self._scorer.model.scaling.apply(descriptors)
+        return self._loaded.scorer.model.scaling.apply(descriptors)
 
     def score(self, descriptors: Floats, frame: Any) -> FrameScores:
         """Score the atoms of a frame.
@@ -131,24 +123,25 @@ class FrameScorer:
         frame : ase.Atoms
             For the species, and for the neighbors of each atom, where the calibration needs them.
         """
-        block: Block = {
-            name: values.astype(self._kept_as[name].base)
-            for name, values in self._scorer.score(descriptors).items()
+        loaded = self._loaded
+        block: Block = {  # as ltau score stores it, before it calibrates
+            name: values.astype(loaded.dtype[name].base)
+            for name, values in loaded.scorer.score(descriptors).items()
         }
         pvalue = block["ood_pvalue"]
-        if self._calibrator is None:
+        if loaded.calibrator is None:
             return FrameScores(block["expected_error"], np.zeros((len(frame), 0), "f4"), pvalue)
         block["structure"] = np.zeros(len(frame), dtype=np.int64)
         block["group"] = np.array(frame.get_chemical_symbols(), dtype=np.str_)
         log_distance = None
-        if self._cutoff is not None:
-            pairs = neighbors_of(frame, self._cutoff)
+        if loaded.cutoff is not None:
+            pairs = neighbors_of(frame, loaded.cutoff)
             near = local_distance(block["relative_distance"], *pairs)
             block["local_distance"] = near.astype(np.float32)
-        elif self._calibrator.calibration.predictor.map.needs_structures:
+        elif loaded.needs_structures:
             rows = (block["structure"], block["relative_distance"])
             log_distance = log_structure_distance([rows], 1)
-        predicted = self._calibrator.predict(block, log_distance)
+        predicted = loaded.calibrator.predict(block, log_distance)
         return FrameScores(to_single(predicted.mean), to_single(predicted.bounds()), pvalue)
 
     def check(self, descriptors: Any, n_atoms: int, source: str) -> Floats:

@@ -20,7 +20,6 @@ from ltau_cli.readers.logs.options import LogOptions, Stored
 from ltau_cli.readers.logs.run import ErrorLog
 from ltau_cli.readers.place import Place
 from ltau_cli.results import IngestResult
-from ltau_cli.settings import ClusterSettings
 from ltau_cli.stages.append import append_epochs, note_inputs
 from ltau_cli.stages.read_ahead import read_ahead
 
@@ -34,7 +33,7 @@ def run(
     units: str = "",
     allow_missing: bool = False,
     append: bool = False,
-    cluster: ClusterSettings | None = None,
+    workers: str | int | None = None,
     force: bool = False,
     progress: Progress = silent,
 ) -> IngestResult:
@@ -56,8 +55,9 @@ def run(
         Accept samples that were never logged.
     append : bool
         Add epochs that the artifact does not have yet; only their files are read.
-    cluster : ClusterSettings
-        Read the files of a log on these workers, where a log is many text files.
+    workers : str or int
+        Read the files of a log on these workers, where a log is many text files; see
+        :func:`ltau_cli.pieces.workers.open_workers`.
     force : bool
         Replace an existing artifact.
     progress : Progress
@@ -74,7 +74,7 @@ def run(
     OutputError
         If the artifact cannot be written.
     ComputeError
-        If no epoch is left, or the cluster fails.
+        If no epoch is left, or the workers fail.
     """
     output = Path(output)
     several = [logs] if isinstance(logs, str | os.PathLike) else logs
@@ -88,7 +88,7 @@ def run(
             )
         check_target(output, force=True, inputs=[place.path for place in places])
         result, log = append_epochs(
-            places, output, options, units, allow_missing=allow_missing, cluster=cluster,
+            places, output, options, units, allow_missing=allow_missing, workers=workers,
             progress=progress,
         )  # fmt: skip
     else:
@@ -96,7 +96,7 @@ def run(
         first = _first_time(options, append)
         with (
             Hasher([place.path for place in places]) as hasher,
-            read_ahead(places, first, output, cluster, progress) as readers,
+            read_ahead(places, first, output, workers, progress) as readers,
             open_log(places, first, readers) as log,
         ):
             result = _write(

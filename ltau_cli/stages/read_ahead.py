@@ -1,4 +1,4 @@
-"""The text files of a log, read by the workers of a cluster before the log is put together."""
+"""The text files of a log, read by workers before the log is put together."""
 
 from __future__ import annotations
 
@@ -7,16 +7,16 @@ import logging
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from typing import ClassVar
 
-from ltau_cli.artifacts.parts import Parts, open_parts, stamps_of
 from ltau_cli.errors import InputError
+from ltau_cli.pieces.store import Store, open_store, stamps_of
+from ltau_cli.pieces.workers import keep, make_pieces, open_workers
 from ltau_cli.progress import Progress
 from ltau_cli.readers.logs.files import Arrays, LogFile, Readers, read_file, readers_of
 from ltau_cli.readers.logs.open import find_files
 from ltau_cli.readers.logs.options import LogOptions
 from ltau_cli.readers.place import Place
-from ltau_cli.settings import ClusterSettings
-from ltau_cli.stages.cluster import keep, open_cluster
 
 log = logging.getLogger("ltau")
 
@@ -26,61 +26,63 @@ def read_ahead(
     places: Sequence[Place],
     options: LogOptions,
     output: Path,
-    asked: ClusterSettings | None,
+    workers: str | int | None,
     progress: Progress,
 ) -> Iterator[Readers]:
     """Have the workers read the files; give readers that take what they have read.
 
     A file that they cannot read is left to the process that asks, which says what is wrong.
     """
-    files = [] if asked is None else find_files(places, options)
+    files = [] if workers is None else find_files(places, options)
     if len(files) < 2:
-        if asked is not None:
+        if workers is not None:
             log.warning(
                 "%s: workers read logs of many text files; this one is read here, at the speed of "
                 "the disk", places[0],
             )  # fmt: skip
         yield Readers()
         return
-    with open_cluster(asked, read=[files[0].path], write=[output]) as workers:
-        assert workers is not None, "or there would be no files"
-        job = {"files": stamps_of([Place(file.path) for file in files])}
-        with open_parts(output, job | {"options": options.parameters()}) as parts:
-            task = _FilesTask(options, parts.folder)
-            entries = [[str(file.path.absolute()), file.kind, file.epoch] for file in files]
-            parts.save_json("files", entries)
-            todo = [number for number in range(len(files)) if not parts.has(f"read/{number}")]
-            with parts.kept(output), progress("reading files", len(files)) as advance:
-                advance(len(files) - len(todo))
-                for _ in workers.map(_read_part, task, todo, "file", read=[]):
-                    advance(1)
-            numbers = {file.path: number for number, file in enumerate(files)}
-            yield readers_of(lambda path: _find(parts, numbers.get(path)))
-
-
-def _find(parts: Parts, number: int | None) -> Arrays | None:
-    if number is None or not parts.has(f"read/{number}"):
-        return None
-    names = parts.load_json(f"read/{number}")
-    return {name: parts.load(f"read/{number}/{name}") for name in names}
+    job = {
+        "files": stamps_of([Place(file.path) for file in files]),
+        "options": options.parameters(),
+    }
+    with (
+        open_workers(workers, None, read=[files[0].path], write=[output]) as pool,
+        open_store(output, job) as store,
+    ):
+        entries = [[str(file.path.absolute()), file.kind, file.epoch] for file in files]
+        store.save("listed", 0, 1, {"files": entries})
+        with progress("reading files", len(files)) as advance:
+            make_pieces(pool, store, ReadFiles(options), len(files), 1, advance=advance)
+        numbers = {file.path: number for number, file in enumerate(files)}
+        yield readers_of(lambda path: _find(store, numbers.get(path)))
 
 
 @dataclass(frozen=True)
-class _FilesTask:
-    """What a worker has to know to read the files, which are listed among the parts."""
+class ReadFiles:
+    """The task of reading a file of those that are listed in the store."""
 
     options: LogOptions
-    folder: Path
+    what: ClassVar[str] = "files"
+
+    def open(self, store: Store, _threads: int) -> list[LogFile]:
+        """Read the list."""
+        return keep("files", store, lambda _: [
+            LogFile(Path(path), kind, epoch)
+            for path, kind, epoch in store.load("listed", 0, 1)["files"]
+        ])  # fmt: skip
+
+    def make(self, files: list[LogFile], start: int, end: int) -> Arrays | None:
+        """Read file ``start``."""
+        assert end == start + 1, "each is a piece"
+        try:
+            return read_file(files[start], self.options)
+        except InputError:
+            return None
 
 
-def _read_part(task: _FilesTask, number: int, threads: int) -> None:
-    """Read a file on a worker."""
-    parts = Parts(task.folder)
-    path, kind, epoch = keep(task.folder, lambda _: parts.load_json("files"))[number]
-    try:
-        arrays = read_file(LogFile(Path(path), kind, epoch), task.options)
-    except InputError:
-        return
-    for name, values in arrays.items():
-        parts.save(f"read/{number}/{name}", values)
-    parts.save_json(f"read/{number}", list(arrays))  # the last: now it is finished
+def _find(store: Store, number: int | None) -> Arrays | None:
+    if number is None or not store.has(ReadFiles.what, number, number + 1):
+        return None
+    piece = store.load(ReadFiles.what, number, number + 1)
+    return {name: piece.read(name) for name in piece.names}

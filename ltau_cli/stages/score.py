@@ -1,8 +1,8 @@
 """New descriptors and a model artifact to scores artifacts.
 
-Scoring has two phases. The first appends finished blocks to a spool beside the result, where a
-later call of the same job goes on. The second streams the spool into the artifact, so that nothing
-in the artifact depends on the blocks or on interruptions.
+Scoring has two phases. The first makes pieces: the scores of some rows each, in a store beside the
+result, where a later call of the same job goes on. The second streams them into the artifact, so
+that nothing in it depends on the pieces, on who made them, or on interruptions.
 """
 
 from __future__ import annotations
@@ -11,32 +11,33 @@ import contextlib
 import itertools
 import logging
 import os
-from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import replace
+import tempfile
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
 import numpy as np
+import numpy.typing as npt
 
 from ltau_cli.artifacts.model import ModelFile
 from ltau_cli.artifacts.provenance import Hasher
 from ltau_cli.artifacts.read import open_artifact
-from ltau_cli.artifacts.scores import ScoresFile, row_dtype, write_scores
-from ltau_cli.artifacts.spool import open_spool, open_temporary_spool
+from ltau_cli.artifacts.scores import WRITE_ROWS, ScoresFile, write_scores
 from ltau_cli.artifacts.table import LEADING, SHOWN, Columns, name_columns, to_columns
 from ltau_cli.artifacts.write import to_json
 from ltau_cli.core.threads import available_threads
-from ltau_cli.errors import ArtifactError, InputError, OutputError, UsageError
+from ltau_cli.errors import ArtifactError, OutputError, UsageError, writing
 from ltau_cli.output import STDOUT, check_target, open_text
+from ltau_cli.pieces.store import Store, open_store
+from ltau_cli.pieces.workers import Workers, make_pieces, open_workers
 from ltau_cli.progress import Progress, silent
 from ltau_cli.readers.place import Place
-from ltau_cli.results import ScoreResult
-from ltau_cli.settings import ClusterSettings, ScoreSettings
-from ltau_cli.stages.cluster import open_cluster
-from ltau_cli.stages.scoring.blocks import fill, score_blocks
-from ltau_cli.stages.scoring.complete import complete, finished_blocks
-from ltau_cli.stages.scoring.prepare import check_input, open_work, prepare
-from ltau_cli.stages.scoring.work import Job, Work, identify
+from ltau_cli.results import ScoreResult, ShardResult
+from ltau_cli.settings import ScoreSettings
+from ltau_cli.stages.scoring.blocks import ReadBlocks, ScoreRows, finished_blocks, needs_all_rows
+from ltau_cli.stages.scoring.loaded import Loaded
+from ltau_cli.stages.scoring.rows import Job, Rows, check_input, open_rows
 from ltau_cli.writers.tables import write_table
 
 log = logging.getLogger("ltau")
@@ -56,7 +57,7 @@ def jobs_in_folder(descriptors: Sequence[str], folder: Path, settings: ScoreSett
     """
     jobs: dict[Path, Job] = {}
     for text in descriptors:
-        output = folder / result_name(f"{Place.parse(text).path.stem}.scores", settings.part)
+        output = folder / f"{Place.parse(text).path.stem}.scores.h5"
         if output in jobs:
             raise UsageError(
                 f"{jobs[output].descriptors} and {text} would both be scored to {output}",
@@ -79,11 +80,6 @@ def job_of(descriptors: str, output: Path, settings: ScoreSettings) -> Job:
     )
 
 
-def result_name(stem: str, part: tuple[int, int] | None) -> str:
-    """``scores.h5``, or ``scores.0-of-8.h5`` for a part."""
-    return f"{stem}.h5" if part is None else f"{stem}.{part[0]}-of-{part[1]}.h5"
-
-
 def run(
     descriptors: str | os.PathLike[str],
     model: str | os.PathLike[str] = "model.h5",
@@ -91,16 +87,16 @@ def run(
     *,
     settings: ScoreSettings | None = None,
     threads: int | None = None,
-    cluster: ClusterSettings | None = None,
+    workers: str | int | None = None,
     force: bool = False,
     progress: Progress = silent,
     **options: Any,
-) -> ScoreResult:
+) -> ScoreResult | ShardResult:
     """Score one descriptor file; see :func:`run_many`. Single settings may be given by name."""
     asked = ScoreSettings.of(settings, options)
     job = job_of(os.fspath(descriptors), Path(output), asked)
     (result,) = run_many(
-        [job], Path(model), settings=asked, threads=threads, cluster=cluster, force=force,
+        [job], Path(model), settings=asked, threads=threads, workers=workers, force=force,
         progress=progress,
     )  # fmt: skip
     return result
@@ -112,10 +108,10 @@ def run_many(
     *,
     settings: ScoreSettings | None = None,
     threads: int | None = None,
-    cluster: ClusterSettings | None = None,
+    workers: str | int | None = None,
     force: bool = False,
     progress: Progress = silent,
-) -> Iterator[ScoreResult]:
+) -> Iterator[ScoreResult | ShardResult]:
     """Score one descriptor file after the other; the model is loaded once.
 
     Parameters
@@ -128,8 +124,9 @@ def run_many(
         How to score.
     threads : int
         Threads, all by default; the result does not depend on it.
-    cluster : ClusterSettings
-        Score the blocks of rows on these workers; the result does not depend on it.
+    workers : str or int
+        Score the rows on these workers, see :func:`ltau_cli.pieces.workers.open_workers`; the
+        result does not depend on it.
     force : bool
         Replace an existing artifact.
     progress : Progress
@@ -137,8 +134,8 @@ def run_many(
 
     Yields
     ------
-    ScoreResult
-        Of each job when it is done.
+    ScoreResult or ShardResult
+        Of each job when it is done; with ``settings.shard`` only pieces of the result are made.
 
     Raises
     ------
@@ -146,117 +143,169 @@ def run_many(
         What is wrong with which file. Files that are missing, of another width or in the way are
         refused before any work is done.
     ComputeError
-        If the cluster fails.
+        If the workers fail.
     """
     settings = settings or ScoreSettings()
-    read = [model, settings.calibration, *(job.descriptors for job in jobs)]
+    beside = list(filter(None, [settings.calibration]))
     for job in jobs:
-        if cluster is not None and job.output == STDOUT:
+        if job.output == STDOUT and (workers is not None or settings.shard is not None):
             raise UsageError(
-                "workers write files, not to standard output",
-                hint="name a file with -o, or leave the cluster out",
+                "workers and shards make pieces of a file, not of standard output",
+                hint="name a file with -o",
             )
-        inputs = [*read, job.natoms, job.group, job.frames, *filter(None, job.features.values())]
+        inputs = [model, *beside, *(other.descriptors for other in jobs), job.natoms, job.group]
+        inputs += [job.frames, *filter(None, job.features.values())]
         check_target(job.output, force=force or settings.resume, inputs=inputs)
     with open_artifact(model, ModelFile) as artifact, Hasher() as hasher:
         for job in jobs:
-            check_input(job, artifact, settings.part)
+            check_input(job, artifact, 0 if settings.shard is None else settings.shard[1])
         hasher.add("model", model, "model")
-        if settings.calibration is not None:
-            hasher.add("calibration", settings.calibration, "calibration")
-        files = [model, *filter(None, [settings.calibration])]
-        files += [Place.parse(job.descriptors).path for job in jobs]
-        with open_cluster(cluster, read=files, write=[job.output for job in jobs]) as workers:
-            shared = prepare(artifact, settings, hasher, threads or available_threads(), workers)
+        for calibration in beside:
+            hasher.add("calibration", calibration, "calibration")
+        read = [model, *beside, *(Place.parse(job.descriptors).path for job in jobs)]
+        with open_workers(workers, threads, read=read, write=[job.output for job in jobs]) as pool:
+            loaded = Loaded.of(artifact, settings, threads or available_threads())
             for job in jobs:
-                with open_work(job, shared) as work:
-                    if job.output == STDOUT:
-                        result = _score_to_csv(work, progress)
-                    else:
-                        result = _score_to_file(work, force=force, progress=progress)
-                yield result
+                with open_rows(job, loaded) as rows:
+                    yield _Scoring(rows, hasher, pool, progress).run(force=force)
 
 
-def _score_to_csv(work: Work, progress: Progress) -> ScoreResult:
-    """Write the rows to standard output as the blocks come in, or when all are there."""
-    scorer, calibrator = work.shared.scorer, work.shared.calibrator
-    summary = work.header.start_summary()
-    with contextlib.ExitStack() as stack:
-        advance = stack.enter_context(progress("scoring", work.header.n))
-        stream = stack.enter_context(open_text(STDOUT))
-        blocks = score_blocks(work, work.header.first, advance)
-        if work.shared.cutoff is not None or (
-            calibrator is not None and calibrator.calibration.predictor.map.needs_structures
-        ):
-            spool = stack.enter_context(open_temporary_spool(row_dtype(scorer)))
-            for _, rows in blocks:
-                spool.append(rows)
-            finished = finished_blocks(spool, work)
-        else:
-            finished = complete((rows for _, rows in blocks), work, None)
-        first = next(finished)
-        order = dict.fromkeys(name for name in (*LEADING, *SHOWN) if name in first)
-        names = name_columns(["row", *order], work.header.columns)
+@dataclass(frozen=True)
+class _Scoring:
+    """What is to be done with the rows of one file."""
 
-        def columns() -> Iterator[Columns]:
-            start = work.header.first
-            for block in itertools.chain([first], finished):
-                summary.add(start, block)
-                stop = start + len(block["expected_error"])
-                yield to_columns(block | {"row": np.arange(start, stop)}, names)
-                start = stop
+    rows: Rows
+    hasher: Hasher  # of the model and the calibration
+    workers: Workers
+    progress: Progress
 
-        write_table(stream, [name for of in names.values() for name in of], columns())
-    return summary.result(STDOUT, work.header.units)
+    def run(self, *, force: bool) -> ScoreResult | ShardResult:
+        output, settings = self.rows.job.output, self.rows.loaded.settings
+        if output == STDOUT:
+            return self._to_csv()
+        if settings.resume and output.exists():
+            old = self._read_up_to_date(force=force)
+            if old is not None:
+                return old
+            log.warning("%s is out of date; scoring again", output)
+            force = True
+        if settings.shard is not None:
+            return self._make_shard(*settings.shard)
+        return self._to_file(force=force)
 
+    def inputs(self) -> list[dict[str, Any]]:
+        """Wait for the hashes; one record per input."""
+        return self.rows.hasher.records() + self.hasher.records()
 
-def _score_to_file(work: Work, *, force: bool, progress: Progress) -> ScoreResult:
-    """Write the artifact, or skip it if it is up to date."""
-    output = work.job.output
-    if work.shared.settings.resume and output.exists():
-        old = _read_up_to_date(work, force=force)
-        if old is not None:
-            return old
-        log.warning("%s is out of date; scoring again", output)
-        force = True
-    with open_spool(output, identify(work), row_dtype(work.shared.scorer)) as spool:
+    @property
+    def size(self) -> int:
+        """Rows of a piece."""
+        loaded = self.rows.loaded
+        return loaded.settings.block_rows or loaded.scorer.model.shards.rows
+
+    def _to_file(self, *, force: bool) -> ScoreResult:
+        """Make the pieces that are missing, and the artifact of all."""
+        rows, output = self.rows, self.rows.job.output
+        with open_store(output, rows.identify()) as store:
+            self._make(store, 0, rows.source.n)
+            blocks = finished_blocks(lambda: store.blocks("rows", WRITE_ROWS), rows)
+            return write_scores(output, rows.header(), blocks, inputs=self.inputs, force=force)
+
+    def _make_shard(self, index: int, count: int) -> ShardResult:
+        """Make pieces only, for the call that makes the artifact."""
+        rows, n = self.rows, self.rows.source.n
+        first, last = n * index // count, n * (index + 1) // count
+        with open_store(rows.job.output, rows.identify(), shared=True) as store:
+            self._make(store, first, last)
+        self.hasher.stop()
+        rows.hasher.stop()
+        return ShardResult(output=rows.job.output, first=first, last=last, n_rows=n)
+
+    def _make(self, store: Store, first: int, last: int) -> None:
+        rows = self.rows
+        task = ScoreRows.of(rows)
+        read = [task.model, task.descriptors.path, *filter(None, [task.settings.calibration])]
+        with self.progress("scoring", last - first) as advance:
+            make_pieces(
+                self.workers, store, task, last, self.size, start=first,
+                opened=(rows.loaded, rows.source), read=read, advance=advance,
+            )  # fmt: skip
+
+    def _to_csv(self) -> ScoreResult:
+        """Write the rows to standard output as they are scored, or when all are there."""
+        rows, header = self.rows, self.rows.header()
+        summary = header.start_summary()
+        with contextlib.ExitStack() as stack:
+            advance = stack.enter_context(self.progress("scoring", header.n))
+            stream = stack.enter_context(open_text(STDOUT))
+
+            def scored() -> Iterator[npt.NDArray[Any]]:
+                for _, block in rows.source.blocks(self.size):
+                    yield rows.loaded.score(block)
+                    advance(len(block))
+
+            read: ReadBlocks = scored
+            if needs_all_rows(rows):
+                read = stack.enter_context(_in_temporary_file(scored(), rows.loaded.dtype))
+            finished = finished_blocks(read, rows)
+            first = next(finished)
+            order = dict.fromkeys(name for name in (*LEADING, *SHOWN) if name in first)
+            names = name_columns(["row", *order], header.columns)
+
+            def columns() -> Iterator[Columns]:
+                start = 0
+                for block in itertools.chain([first], finished):
+                    summary.add(start, block)
+                    end = start + len(block["expected_error"])
+                    yield to_columns(block | {"row": np.arange(start, end)}, names)
+                    start = end
+
+            write_table(stream, [name for of in names.values() for name in of], columns())
+        return summary.result(STDOUT, header.units)
+
+    def _read_up_to_date(self, *, force: bool) -> ScoreResult | None:
+        """Read the summary of the result if it is what this job would make again.
+
+        Raises
+        ------
+        ArtifactError
+            If the file is no scores artifact and may not be replaced.
+        """
+        header = self.rows.header()
         try:
-            fill(spool, work, progress)
-            return write_scores(
-                output, work.header, finished_blocks(spool, work), inputs=work.inputs, force=force
-            )
-        except InputError:
-            raise
-        except BaseException:
-            if spool.rows:
-                log.warning(
-                    "%s: %s of %s rows are done and kept; the same command goes on from there",
-                    output, f"{spool.rows:,}", f"{work.header.n:,}",
-                )  # fmt: skip
-            raise
+            with open_artifact(self.rows.job.output, ScoresFile) as old:
+                same = (
+                    old.model_fingerprint == header.model_fingerprint
+                    and to_json(old.parameters) == to_json(header.parameters)
+                    and _without_model(old.inputs) == _without_model(self.inputs())
+                )
+                found: ScoreResult = replace(old.summary, up_to_date=True)
+        except ArtifactError:
+            if not force:
+                raise
+            return None
+        return found if same else None
 
 
-def _read_up_to_date(work: Work, *, force: bool) -> ScoreResult | None:
-    """Read the summary of the result if it is what this job would make again.
+@contextlib.contextmanager
+def _in_temporary_file(
+    blocks: Iterable[npt.NDArray[Any]], dtype: np.dtype[Any]
+) -> Iterator[ReadBlocks]:
+    """Keep blocks in a file without a name, to read them again and again."""
+    folder = Path(tempfile.tempdir or "a temporary file")
+    with contextlib.ExitStack() as stack:
+        with writing(folder):
+            file = stack.enter_context(tempfile.TemporaryFile(prefix="ltau-"))
+            for block in blocks:
+                file.write(block.tobytes())
+            file.flush()
 
-    Raises
-    ------
-    ArtifactError
-        If the file is no scores artifact and may not be replaced.
-    """
-    try:
-        with open_artifact(work.job.output, ScoresFile) as old:
-            same = (
-                old.model_fingerprint == work.shared.scorer.model.fingerprint
-                and to_json(old.parameters) == to_json(work.header.parameters)
-                and _without_model(old.inputs) == _without_model(work.inputs())
-            )
-            found = replace(old.summary, up_to_date=True)
-    except ArtifactError:
-        if not force:
-            raise
-        return None
-    return found if same else None
+        def read() -> Iterator[npt.NDArray[Any]]:
+            file.seek(0)
+            while data := file.read(WRITE_ROWS * dtype.itemsize):
+                yield np.frombuffer(data, dtype)
+
+        yield read
 
 
 def _without_model(inputs: Sequence[Mapping[str, Any]]) -> list[Mapping[str, Any]]:

@@ -128,7 +128,6 @@ def run(
             inputs = [scores, settings.frames, settings.descriptors]
             check_target(target, force=force, inputs=inputs)
     with open_artifact(scores, ScoresFile) as artifact:
-        artifact.require_whole()
         table = ScoreTable.open(artifact)
         column = settings.column or (
             "calibrated_error" if artifact.calibrated else "expected_error"

@@ -1,295 +1,158 @@
-"""The shards of a training set, built and searched by this process or by workers."""
+"""The shards of a training set, built and searched piece by piece."""
 
 from __future__ import annotations
 
+import contextlib
 import logging
-from collections.abc import Callable, Iterator, Mapping, Sequence
-from contextlib import closing
-from dataclasses import dataclass, fields, replace
-from pathlib import Path
-from typing import Any, Protocol
+from collections.abc import Iterator
+from dataclasses import dataclass, fields
+from typing import Any, ClassVar
 
 import numpy as np
 import numpy.typing as npt
 
 from ltau_cli.artifacts.model import StoredShards
-from ltau_cli.artifacts.parts import Parts
-from ltau_cli.artifacts.write import ArtifactWriter
 from ltau_cli.core.search import graph
-from ltau_cli.core.search.cells import CellSearcher, ExactSearcher, build_cells
+from ltau_cli.core.search.cells import CellSearcher, build_cells
 from ltau_cli.core.search.graph import choose_effort
 from ltau_cli.core.search.loo import GroupLeftOut, LeaveOneOutSearch, SampleLeftOut
-from ltau_cli.core.search.neighbors import Searcher
 from ltau_cli.core.search.points import Points
 from ltau_cli.core.search.scaling import Scaling
 from ltau_cli.core.search.shards import OneShard, Shards
 from ltau_cli.core.search.trials import Trials, make_trials
 from ltau_cli.errors import ComputeError
-from ltau_cli.progress import Advance, Progress, silent
+from ltau_cli.pieces.store import Piece, Store
+from ltau_cli.pieces.workers import keep
 from ltau_cli.readers.descriptors import open_descriptors
 from ltau_cli.readers.place import Place
 from ltau_cli.settings import FitSettings
-from ltau_cli.stages.cluster import Cluster, keep
 from ltau_cli.stages.training_set import TrainingSet
 
 messages = logging.getLogger("ltau")
 
-# Points of a shard, the arrays of its search structure, and what is to be told of it.
-BuiltShard = tuple[npt.NDArray[np.float32], Mapping[str, npt.NDArray[Any]], dict[str, Any]]
 _NONE = np.zeros(0, dtype=np.int64)
 
 
-class ShardWork(Protocol):
-    """Who builds the shards and searches in them."""
-
-    def build(self, progress: Progress) -> Iterator[BuiltShard]:
-        """Yield the shards in order; each is in the artifact before the next is asked for."""
-
-    def find(self, advance: Advance) -> Iterator[npt.NDArray[Any]]:
-        """Yield what is found for the pairs of the leave-one-out search, in order.
-
-        All shards are in the artifact by then.
-        """
-
-
-class WorkHere:
-    """The work of this process.
-
-    Parameters
-    ----------
-    artifact : ArtifactWriter
-        From which the shards are read back, if they are many.
-    training : TrainingSet
-    search : LeaveOneOutSearch
-    settings : FitSettings
-    threads : int
-    """
-
-    def __init__(
-        self,
-        artifact: ArtifactWriter,
-        training: TrainingSet,
-        search: LeaveOneOutSearch,
-        settings: FitSettings,
-        threads: int,
-    ) -> None:
-        self._artifact = artifact
-        self._training = training
-        self._search = search
-        self._settings = settings
-        self._threads = threads
-        self._shards: Shards | None = None
-
-    def build(self, progress: Progress) -> Iterator[BuiltShard]:
-        """See :class:`ShardWork`."""
-        training, settings = self._training, self._settings
-        summaries = []
-        for number in range(training.count):
-            unique = training.read_points(number)
-            searcher, arrays, summary = _build_index(
-                unique, self._search.k, settings, self._threads, progress
-            )
-            yield unique, arrays, summary
-            summaries.append(summary)
-            if training.count == 1:
-                self._shards = OneShard(unique, searcher)
-                return
-            del unique, searcher, arrays  # before the next shard is read
-        self._shards = StoredShards(
-            self._artifact.read, training.point_start, summaries, width=training.scaling.width,
-        )  # fmt: skip
-
-    def find(self, advance: Advance) -> Iterator[npt.NDArray[Any]]:
-        """See :class:`ShardWork`."""
-        assert self._shards is not None, "they are built first"
-        for start, stop in _blocks(self._search.n_pairs, self._shards.rows):
-            yield self._search.find(self._shards, start, stop, threads=self._threads)
-            advance(stop - start)
-
-
 @dataclass(frozen=True)
-class _ShardTask:
-    """What a worker has to know to build a shard, or to search in all; the rest is in the parts.
+class BuildShards:
+    """The task of building the search structure of a shard.
 
     Attributes
     ----------
     descriptors : Place
+        At an absolute path.
     settings : FitSettings
     k : int
-    grouped : bool
-        Whether groups are left out.
-    rows, n_pairs : int
-        Pairs that are searched in one task, and in all.
-    folder : Path
-        Of the parts.
     """
 
     descriptors: Place
     settings: FitSettings
     k: int
-    grouped: bool
-    rows: int
-    n_pairs: int
-    folder: Path
+    what: ClassVar[str] = "shards"
+
+    def open(self, store: Store, threads: int) -> TrainingSet:
+        """Open the training set that was handed over."""
+
+        def load(stack: contextlib.ExitStack) -> TrainingSet:
+            told = store.load("training", 0, 1)
+            source = stack.enter_context(open_descriptors(self.descriptors))
+            scaling = Scaling(told["shift"], told["transform"], self.settings.metric)
+            points, start = Points(told["first"], _NONE, _NONE), told["point_start"]
+            return TrainingSet(source, scaling, told["logged"], [], start, points, threads)
+
+        return keep("training", (self, store, threads), load)
+
+    def make(self, training: TrainingSet, start: int, end: int) -> dict[str, Any]:
+        """Build shard ``start``; the points of a single one are read again rather than stored."""
+        assert end == start + 1, "one at a time is in memory"
+        unique = training.read_points(start)
+        arrays, summary = _build_index(unique, self.k, self.settings, training.threads)
+        more = {"descriptors": unique} if training.count > 1 else {}
+        return {**arrays, **more, "summary": summary}
 
 
-class WorkOnCluster:
-    """The work of the workers of a cluster.
+@dataclass(frozen=True)
+class SearchPairs:
+    """The task of searching for pairs of the leave-one-out reference in all shards.
 
-    Parameters
+    Attributes
     ----------
-    training : TrainingSet
-    search : LeaveOneOutSearch
-    settings : FitSettings
-    cluster : Cluster
-    parts : Parts
-        Where it is handed over.
+    built : BuildShards
+    grouped : bool
+        Whether groups are left out.
     """
 
-    def __init__(
-        self,
-        training: TrainingSet,
-        search: LeaveOneOutSearch,
-        settings: FitSettings,
-        cluster: Cluster,
-        parts: Parts,
-    ) -> None:
-        self._training = training
-        self._cluster = cluster
-        self._parts = parts
-        place = training.source.source.place
-        largest = max(np.diff(training.point_start))
-        self._task = _ShardTask(
-            replace(place, path=place.path.absolute()), settings, search.k,
-            isinstance(search.left_out, GroupLeftOut),
-            OneShard.rows if training.count == 1 else int(largest), search.n_pairs, parts.folder,
-        )  # fmt: skip
-        _hand_over(training, search, parts)
+    built: BuildShards
+    grouped: bool
+    what: ClassVar[str] = "pairs"
 
-    def build(self, progress: Progress) -> Iterator[BuiltShard]:
-        """See :class:`ShardWork`."""
-        numbers = range(self._training.count)
-        names = [f"shard/{number}" for number in numbers]
-        with progress("building the shards", len(numbers)) as advance:
-            for number in self._finish(_build_part, names, "shard", lambda _: advance(1)):
-                summary, arrays = self._parts.load_json(f"shard/{number}")
-                yield (
-                    self._parts.load(f"descriptors/{number}"),
-                    {name: self._parts.load(f"index/{number}/{name}") for name in arrays},
-                    summary,
-                )
+    def open(self, store: Store, threads: int) -> tuple[Shards, LeaveOneOutSearch, int]:
+        """Open the shards, and the search that was handed over."""
 
-    def find(self, advance: Advance) -> Iterator[npt.NDArray[Any]]:
-        """See :class:`ShardWork`."""
-        blocks = list(_blocks(self._task.n_pairs, self._task.rows))
-        names = [f"found/{number}" for number in range(len(blocks))]
+        def load(_stack: contextlib.ExitStack) -> tuple[Shards, LeaveOneOutSearch, int]:
+            told = store.load("training", 0, 1)
+            of = GroupLeftOut if self.grouped else SampleLeftOut
+            left_out: Any = {field.name: told[field.name] for field in fields(of)}
+            search = LeaveOneOutSearch(
+                of(**left_out), told["multiplicity"], told["error_of_point"], self.built.k,
+                self.built.settings.weighting,
+            )  # fmt: skip
+            return open_shards(store, self.built.open(store, threads)), search, threads
 
-        def note(number: int) -> None:
-            start, stop = blocks[number]
-            advance(stop - start)
+        return keep("search", (self, store, threads), load)
 
-        for number in self._finish(_find_part, names, "the leave-one-out block", note):
-            yield self._parts.load(names[number])
-
-    def _finish(
-        self,
-        work: Callable[[_ShardTask, int, int], None],
-        names: Sequence[str],
-        what: str,
-        note: Callable[[int], None],
-    ) -> Iterator[int]:
-        """Yield the numbers of the names in order, when the parts are there."""
-        finished = {number for number, name in enumerate(names) if self._parts.has(name)}
-        for number in finished:
-            note(number)
-        todo = [number for number in range(len(names)) if number not in finished]
-        read = [self._task.descriptors.path]
-        with closing(self._cluster.map(work, self._task, todo, what, read)) as coming:
-            for number in range(len(names)):
-                while number not in finished:
-                    done = next(coming)
-                    finished.add(done)
-                    note(done)
-                yield number
+    def make(
+        self, opened: tuple[Shards, LeaveOneOutSearch, int], start: int, end: int
+    ) -> dict[str, Any]:
+        """Search for pairs ``start..end``."""
+        shards, search, threads = opened
+        return {"rows": search.find(shards, start, end, threads=threads)}
 
 
-def _hand_over(training: TrainingSet, search: LeaveOneOutSearch, parts: Parts) -> None:
-    """Write what the workers cannot tell from the inputs; an earlier call has written the same."""
-    scaling, left_out = training.scaling, search.left_out
-    arrays: dict[str, Any] = {
+def hand_over(store: Store, training: TrainingSet, search: LeaveOneOutSearch) -> None:
+    """Store what workers cannot tell from the inputs."""
+    left_out, scaling = search.left_out, training.scaling
+    store.save("training", 0, 1, {
         "logged": training.logged,
         "first": training.points.first,
         "point_start": training.point_start,
         "shift": scaling.shift,
+        "transform": scaling.transform,
         "multiplicity": search.multiplicity,
         "error_of_point": search.error_of_point,
-    }
-    arrays |= {f"left_out/{f.name}": getattr(left_out, f.name) for f in fields(left_out)}
-    if scaling.transform is not None:
-        arrays["transform"] = scaling.transform
-    for name, values in arrays.items():
-        if not parts.has(name):
-            parts.save(name, values)
+        **{field.name: getattr(left_out, field.name) for field in fields(left_out)},
+    })  # fmt: skip
 
 
-def _build_part(task: _ShardTask, number: int, threads: int) -> None:
-    """Build a shard on a worker."""
-    parts = Parts(task.folder)
-    start = parts.load("point_start").tolist()
-    with open_descriptors(task.descriptors) as source:
-        transform = parts.load("transform") if parts.has("transform") else None
-        scaling = Scaling(parts.load("shift"), transform, task.settings.metric)
-        points = Points(parts.load("first"), _NONE, _NONE)
-        training = TrainingSet(source, scaling, parts.load("logged"), [], start, points, threads)
-        unique = training.read_points(number)
-    _, arrays, summary = _build_index(unique, task.k, task.settings, threads, silent)
-    for name, values in arrays.items():
-        parts.save(f"index/{number}/{name}", values)
-    parts.save(f"descriptors/{number}", unique)
-    parts.save_json(f"shard/{number}", [summary, list(arrays)])  # the last: now it is finished
+def built_shards(store: Store, training: TrainingSet) -> Iterator[Piece]:
+    """Yield the pieces of all shards, in order."""
+    for number in range(training.count):
+        yield store.load(BuildShards.what, number, number + 1)
 
 
-def _find_part(task: _ShardTask, number: int, threads: int) -> None:
-    """Search for a block of pairs on a worker; it keeps a model that is in one shard."""
-    parts = Parts(task.folder)
-    shards = keep(task, lambda _: _open_shards(task, parts))
-    of = GroupLeftOut if task.grouped else SampleLeftOut
-    arrays: Any = {field.name: parts.load(f"left_out/{field.name}") for field in fields(of)}
-    search = LeaveOneOutSearch(
-        of(**arrays), parts.load("multiplicity"), parts.load("error_of_point"), task.k,
-        task.settings.weighting,
-    )  # fmt: skip
-    start, stop = list(_blocks(task.n_pairs, task.rows))[number]
-    parts.save(f"found/{number}", search.find(shards, start, stop, threads=threads))
-
-
-def _open_shards(task: _ShardTask, parts: Parts) -> Shards:
-    """Open the shards that the workers have built."""
-    start = parts.load("point_start").tolist()
+def open_shards(store: Store, training: TrainingSet) -> Shards:
+    """Open the shards that were built; one at a time is in memory."""
+    pieces, start = list(built_shards(store, training)), training.point_start
 
     def read(name: str, first: int | None, last: int | None) -> npt.NDArray[Any]:
-        if name != "descriptors":
-            return np.array(parts.load(name))
+        if name != "descriptors":  # index/NAME or index/NUMBER/NAME
+            _, *number, array = name.split("/")
+            return pieces[int(number[0]) if number else 0].read(array)
+        if training.count == 1:
+            return training.read_points(0)[first:last]
         first, last = first or 0, start[-1] if last is None else last
         return np.concatenate([
-            parts.load(f"descriptors/{i}")[max(first - own, 0) : max(last - own, 0)]
-            for i, own in enumerate(start[:-1])
-            if own < last and first < start[i + 1]
+            piece.read("descriptors", max(first - own, 0), max(last - own, 0))
+            for own, piece in zip(start, pieces, strict=False)
+            if own < last
         ])  # fmt: skip
 
-    summaries = [parts.load_json(f"shard/{i}")[0] for i in range(task.settings.shards)]
-    width = parts.load("descriptors/0").shape[1]
-    stored = StoredShards(read, start, summaries, width=width)
+    summaries = [piece["summary"] for piece in pieces]
+    stored = StoredShards(read, start, summaries, width=training.scaling.width)
     if stored.count > 1:
         return stored
-    shard = stored.load(0)
-    return OneShard(shard.descriptors, shard.searcher)
-
-
-def _blocks(n: int, rows: int) -> Iterator[tuple[int, int]]:
-    """Cut a range into blocks."""
-    for start in range(0, n, rows):
-        yield start, min(start + rows, n)
+    only = stored.load(0)
+    return OneShard(only.descriptors, only.searcher)
 
 
 def join_summaries(indexes: list[dict[str, Any]]) -> dict[str, Any]:
@@ -309,38 +172,29 @@ def join_summaries(indexes: list[dict[str, Any]]) -> dict[str, Any]:
 
 
 def _build_index(
-    unique: npt.NDArray[np.float32],
-    k: int,
-    settings: FitSettings,
-    threads: int,
-    progress: Progress,
-) -> tuple[Searcher, dict[str, npt.NDArray[Any]], dict[str, Any]]:
+    unique: npt.NDArray[np.float32], k: int, settings: FitSettings, threads: int
+) -> tuple[dict[str, npt.NDArray[Any]], dict[str, Any]]:
     """Build the search structure, and measure it unless it is exact."""
     if settings.index == "exact":
-        return ExactSearcher(unique), {}, {"kind": "exact"}
-    with progress("sorting the points into cells", 1) as advance:
-        arrays = build_cells(unique, seed=settings.seed, threads=threads)
-        advance(1)
-    exact = CellSearcher(unique, arrays)
+        return {}, {"kind": "exact"}
+    arrays = build_cells(unique, seed=settings.seed, threads=threads)
     if settings.index == "nndescent" and len(unique) > graph.GRAPH_NEIGHBORS:
+        exact = CellSearcher(unique, arrays)
         trials = make_trials(unique, exact, k, seed=settings.seed, threads=threads)
-        return _build_graph(unique, trials, settings, threads, progress)
+        return _build_graph(unique, trials, settings, threads)
     factor = settings.search_factor
     summary = {"kind": "cells", "factor": factor, "n_cells": len(arrays["cell_center"])}
     if factor == 1:
-        return exact, arrays, summary
-    searcher = CellSearcher(unique, arrays, factor=factor)
+        return arrays, summary
+    exact = CellSearcher(unique, arrays)
     trials = make_trials(unique, exact, k, seed=settings.seed, threads=threads)
-    return searcher, arrays, summary | trials.measure(searcher, threads=threads) | {"trials_k": k}
+    searcher = CellSearcher(unique, arrays, factor=factor)
+    return arrays, summary | trials.measure(searcher, threads=threads) | {"trials_k": k}
 
 
 def _build_graph(
-    unique: npt.NDArray[np.float32],
-    trials: Trials,
-    settings: FitSettings,
-    threads: int,
-    progress: Progress,
-) -> tuple[Searcher, dict[str, npt.NDArray[Any]], dict[str, Any]]:
+    unique: npt.NDArray[np.float32], trials: Trials, settings: FitSettings, threads: int
+) -> tuple[dict[str, npt.NDArray[Any]], dict[str, Any]]:
     """Build the graph of NN-descent, raising its effort until the recall in domain holds."""
     k = trials.near.nearest.shape[1]
     messages.warning(
@@ -348,21 +202,15 @@ def _build_graph(
         "first",
         f"{len(unique):,}",
     )
-    with progress("building the NN-descent index", 1) as advance:
-        for n_neighbors in (graph.GRAPH_NEIGHBORS, 2 * graph.GRAPH_NEIGHBORS):
-            arrays = graph.build_graph(unique, seed=settings.seed, n_neighbors=n_neighbors)
-            searcher, effort = choose_effort(
-                unique, arrays, trials, settings.recall, threads=threads
-            )
-            measured = trials.measure(searcher, threads=threads)
-            reached = measured["in_domain"]["recall"]
-            if reached >= settings.recall:
-                break
-        else:
-            raise ComputeError(
-                f"NN-descent finds {reached:.4f} of the {k} nearest neighbors, "
-                f"less than --recall {settings.recall:g}",
-                hint="use --index cells, or be content with a lower --recall",
-            )
-        advance(1)
-    return searcher, arrays, {"kind": "nndescent", **effort, **measured, "trials_k": k}
+    for n_neighbors in (graph.GRAPH_NEIGHBORS, 2 * graph.GRAPH_NEIGHBORS):
+        arrays = graph.build_graph(unique, seed=settings.seed, n_neighbors=n_neighbors)
+        searcher, effort = choose_effort(unique, arrays, trials, settings.recall, threads=threads)
+        measured = trials.measure(searcher, threads=threads)
+        reached = measured["in_domain"]["recall"]
+        if reached >= settings.recall:
+            return arrays, {"kind": "nndescent", **effort, **measured, "trials_k": k}
+    raise ComputeError(
+        f"NN-descent finds {reached:.4f} of the {k} nearest neighbors, "
+        f"less than --recall {settings.recall:g}",
+        hint="use --index cells, or be content with a lower --recall",
+    )

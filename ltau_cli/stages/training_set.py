@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from dataclasses import dataclass
+from functools import cached_property
 from pathlib import Path
 from typing import Any
 
@@ -67,7 +68,17 @@ class TrainingSet:
         return out
 
     def read_points(self, shard: int) -> npt.NDArray[np.float32]:
-        """Read the descriptors of the points of a shard, (n, d_search) float32, scaled."""
+        """Read the descriptors of the points of a shard, (n, d_search) float32, scaled.
+
+        Those of a single shard stay in memory.
+        """
+        return self._only if self.count == 1 else self._read_points(shard)
+
+    @cached_property
+    def _only(self) -> npt.NDArray[np.float32]:
+        return self._read_points(0)
+
+    def _read_points(self, shard: int) -> npt.NDArray[np.float32]:
         part = slice(self.point_start[shard], self.point_start[shard + 1])
         rows = self.logged[self.points.first[part]]
         chosen = self.source.take(rows, int(rows[0]), int(rows[-1]) + 1)

@@ -15,7 +15,7 @@ from ltau_cli.errors import ArtifactError
 from tests.artifacts.mutations import mutations
 from tests.helpers import ARTIFACT
 
-MADE = ("errors", "model", "graph", "sharded", "scores", "calibration", "calibrated", "part0")
+MADE = ("errors", "model", "graph", "sharded", "scores", "calibration", "calibrated")
 SHARE = 1 if os.environ.get("EVERY_MUTATION") else 6  # of so many mutations, one is tried
 EXPECTED = (0, 2, 3, ARTIFACT, 6, 7)
 OUT = ("-o", "out.h5", "--force", "-q")
@@ -38,7 +38,6 @@ USES: dict[str, tuple[tuple[str, ...], ...]] = {  # commands that read an artifa
         ("export", "BAD", "--frames", "frames.xyz", "-o", "out.xyz", "--force", "-q"),
         ("select", "BAD", "-n", "3", "-o", "out.txt", "--force", "-q"),
         ("calibrate", "BAD", "truth.npy", "--level", "0.5", *OUT),
-        ("merge", "BAD", "part1.h5", *OUT),
         ("score", "x.npy", "-m", "model.h5", "--resume", "-o", "BAD"),
         ("plot", "overview", "BAD", "--true", "truth.npy", "-o", "out.png", "--force", "-q"),
     ),

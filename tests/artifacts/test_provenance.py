@@ -13,7 +13,7 @@ from ltau_cli.artifacts.provenance import Hasher, created_now
 from ltau_cli.artifacts.read import open_artifact
 from ltau_cli.artifacts.write import extend_artifact
 from ltau_cli.errors import InputError, OutputError, UsageError
-from tests.helpers import SAMPLE
+from tests.helpers import SAMPLE, in_pieces
 
 
 def test_a_file_that_grows_while_it_is_read_is_an_error(tmp_path):
@@ -65,15 +65,15 @@ def test_a_killed_job_is_not_continued_with_another_file_of_the_same_name(pipeli
     whole = ltau("score", tmp_path / "b" / "d.npy", *words, "-o", tmp_path / "whole.h5")
     assert whole.code == 0
     target.unlink()
-    kept = _leave_spool(ltau, tmp_path / "a" / "d.npy", words, target)
+    kept = _leave_pieces(ltau, tmp_path / "a" / "d.npy", words, target)
     assert kept > 0
     result = ltau("score", tmp_path / "b" / "d.npy", *words, "-o", target)
     assert result.code == 0
-    assert "continuing" not in result.err
+    assert "already" not in result.err
     assert target.read_bytes() == (tmp_path / "whole.h5").read_bytes()
 
 
-def _leave_spool(ltau, descriptors, words, target):
+def _leave_pieces(ltau, descriptors, words, target):
     """Score, but find the target's name taken in the end: the rows are kept."""
     from ltau_cli.artifacts import write
 
@@ -89,7 +89,7 @@ def _leave_spool(ltau, descriptors, words, target):
     finally:
         write.replace_atomically = real
     target.unlink()
-    return int(target.with_name(f".{target.name}.part").read_bytes()[:20])
+    return in_pieces(target)
 
 
 @pytest.mark.parametrize("value", ["x", "-1", "²", "1e9", "9" * 30])

@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 
 from ltau_cli.core.calibration.metrics import reliability
-from tests.helpers import COMPUTE, INPUT, USAGE, check, contents, save
+from tests.helpers import COMPUTE, INPUT, USAGE, check, contents, save, score_in_shards
 
 
 @pytest.mark.parametrize(
@@ -239,10 +239,7 @@ def test_a_feature_of_the_users_own(with_spread, pipeline, ltau):
     table = ltau("export", out, "--columns", "feature_spread,calibrated_error").out
     assert table.startswith("feature_spread,calibrated_error")
     assert ltau("evaluate", out, pipeline.true_errors).code == 0
-    parts = [folder / f"{i}.h5" for i in range(3)]
-    for i, part in enumerate(parts):
-        assert ltau(*words, *feature, "--shard", f"{i}/3", "-o", part).code == 0
-    assert ltau("merge", *parts, "-o", folder / "all.h5").code == 0
+    score_in_shards(ltau, (*words, *feature), 3, folder / "all.h5")
     assert (folder / "all.h5").read_bytes() == out.read_bytes()
 
 

@@ -145,16 +145,6 @@ def test_conditions_that_cannot_be_meant(text, words, pipeline, ltau, tmp_path):
     assert names(tmp_path) == []
 
 
-def test_rows_of_a_shard_keep_their_numbers(pipeline, ltau, tmp_path):
-    part = tmp_path / "part.h5"
-    words = ("score", pipeline.descriptors, "-m", pipeline.model, "--natoms", pipeline.natoms)
-    assert ltau(*words, "--shard", "1/2", "-o", part).code == 0
-    lines = ltau("export", part, "--columns", "row,structure").out.splitlines()
-    assert lines[1] == f"{13 * NATOMS},13"  # the first whole structure after the middle
-    for more in (("--format", "model-devi"), ("--format", "extxyz", "--frames", FRAMES)):
-        check(ltau("export", part, *more), ARTIFACT, part, "shard 1 of 2")
-
-
 # Labels
 
 

@@ -1,14 +1,25 @@
-"""``ltau fit --shards``: the same results as in one piece."""
+"""``ltau fit`` in pieces: the same results as in one, and a stopped call goes on."""
 
 from __future__ import annotations
 
 import json
+import signal
 
 import h5py
 import numpy as np
 import pytest
 
-from tests.helpers import ARTIFACT, USAGE, check
+from ltau_cli.stop import Stopped
+from tests.helpers import (
+    ARTIFACT,
+    USAGE,
+    check,
+    finish,
+    in_pieces,
+    score_in_shards,
+    start,
+    wait_until,
+)
 
 SCORED = ("expected_error", "uncertainty", "quantiles", "neighbor_distance", "relative_distance",
           "ood_pvalue")  # fmt: skip
@@ -95,13 +106,8 @@ def test_bytes_depend_neither_on_threads_nor_on_blocks(tmp_path, ltau):
     for i, options in enumerate([(), ("--block-rows", 7), ("--block-rows", 40, "--threads", 1)]):
         assert ltau(*words, tmp_path / f"{i}.h5", *options).code == 0
         made.append((tmp_path / f"{i}.h5").read_bytes())
-    parts = [tmp_path / f"part{i}.h5" for i in range(3)]
-    for i, part in enumerate(parts):
-        assert ltau(*words, part, "--shard", f"{i}/3").code == 0
-    assert ltau("merge", *parts, "-o", tmp_path / "merged.h5").code == 0
-    with h5py.File(tmp_path / "merged.h5") as merged, h5py.File(tmp_path / "0.h5") as whole:
-        np.testing.assert_array_equal(merged["quantiles"], whole["quantiles"])
-    assert made[0] == made[1] == made[2]
+    score_in_shards(ltau, words[:-2], 3, tmp_path / "3.h5")
+    assert made[0] == made[1] == made[2] == (tmp_path / "3.h5").read_bytes()
 
 
 @pytest.mark.slow
@@ -148,3 +154,60 @@ def test_a_link_in_the_place_of_a_shard_is_not_followed(tmp_path, ltau):
         file["index/0"] = h5py.ExternalLink("/etc/passwd", "/")
     result = ltau("score", tmp_path / "q.npy", "-m", model, "-o", tmp_path / "s.h5")
     check(result, ARTIFACT, model, "index/0/cell_point", "link")
+
+
+# Going on
+
+
+SLOW = """
+import time
+from ltau_cli.core.search import shards
+from ltau_cli.core.search.loo import LeaveOneOutSearch
+shards.OneShard.rows = 100
+find = LeaveOneOutSearch.find
+def wait_and_find(*words, **more):
+    time.sleep(0.1)
+    return find(*words, **more)
+LeaveOneOutSearch.find = wait_and_find
+"""
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("shards", [1, 3])
+@pytest.mark.parametrize("loo", ["sample", "structure"])
+def test_a_killed_fit_goes_on(shards, loo, tmp_path, ltau):
+    make(tmp_path, ltau, duplicates=True, n=900)
+    words = ("fit", tmp_path / "e.h5", tmp_path / "x.npy", "--shards", shards, "--loo", loo)
+    assert ltau(*words, "-o", tmp_path / "whole.h5").code == 0
+    target, done = tmp_path / "m.h5", 0
+    for sent in (signal.SIGKILL, signal.SIGTERM):
+        process = start(*words, "-o", target, before=SLOW)
+        wait_until(lambda done=done: in_pieces(target, "pairs") > done, process)
+        process.send_signal(sent)
+        result = finish(process)
+        assert (f"{shards} of {shards} shards are there already" in result.err) == (done > 0)
+        done = in_pieces(target, "pairs")
+    assert f"{target}: what is done is kept; the same command goes on from there" in result.err
+    assert in_pieces(target, "shards") == shards
+    result = finish(start(*words, "-o", target, "--threads", 1))
+    assert f"{target}: {done:,} of " in result.err
+    assert " pairs are there already; going on" in result.err
+    assert target.read_bytes() == (tmp_path / "whole.h5").read_bytes()
+    assert not list(tmp_path.glob(".*"))
+
+
+@pytest.mark.slow
+def test_a_fit_with_other_options_begins_anew(tmp_path, ltau, monkeypatch):
+    make(tmp_path, ltau, duplicates=True, n=900)
+    words = ("fit", tmp_path / "e.h5", tmp_path / "x.npy", "-o", tmp_path / "m.h5")
+    with monkeypatch.context() as patch:
+        patch.setattr("ltau_cli.stages.fit.write_leave_one_out", stop)
+        assert ltau(*words).code == 143
+    assert in_pieces(tmp_path / "m.h5", "pairs") > 0
+    result = ltau(*words, "-k", 7)
+    assert (result.code, result.err) == (0, "")
+    assert not list(tmp_path.glob(".*"))
+
+
+def stop(*_):
+    raise Stopped(15)

@@ -1,4 +1,4 @@
-"""Batch jobs: shards, merging, many files, and going on where a job was stopped."""
+"""Batch jobs: shards, many files, and going on where a job was stopped."""
 
 from __future__ import annotations
 
@@ -11,13 +11,26 @@ import h5py
 import numpy as np
 import pytest
 
-from ltau_cli.artifacts.spool import open_spool
 from ltau_cli.cli import main
 from ltau_cli.core.scoring import Scorer
+from ltau_cli.pieces.store import open_store
 from ltau_cli.stop import Stopped
-from tests.helpers import ARTIFACT, INPUT, OUTPUT, USAGE, check, finish, names, start
+from tests.helpers import (
+    ARTIFACT,
+    INPUT,
+    OUTPUT,
+    USAGE,
+    check,
+    finish,
+    in_pieces,
+    names,
+    score_in_shards,
+    start,
+    wait_until,
+)
 
 N = 40_000  # more than two blocks
+FOLDER = ".scores.h5.ltau-pieces"
 WIDTH = 4
 
 
@@ -53,64 +66,79 @@ def score(made, ltau):
 
 @pytest.mark.slow
 @pytest.mark.parametrize("count", [1, 3, 7])
-def test_merged_shards_are_the_same_bytes(count, made, score, ltau, tmp_path):
-    for index in range(count):
-        block = ["--block-rows", 3001 + index] if index % 2 else []
-        part = ["--shard", f"{index}/{count}", "-o", tmp_path / f"{index}.h5"]
-        assert score(*part, *block).code == 0
-    parts = [tmp_path / f"{index}.h5" for index in reversed(range(count))]
-    result = ltau("merge", *parts, "-o", tmp_path / "all.h5")
-    assert result.code == 0, result.err
+def test_shards_give_the_same_bytes(count, made, ltau, tmp_path):
+    words = ("score", made / "rows.npz", "-m", made / "model.h5")
+    result = score_in_shards(ltau, words, count, tmp_path / "all.h5")
     assert f"{N:,} rows in {N // 3 + 1:,} structures" in result.out
     assert (tmp_path / "all.h5").read_bytes() == (made / "scores.h5").read_bytes()
 
 
 @pytest.mark.slow
-def test_merged_shards_with_everything_in_them(pipeline, ltau, tmp_path, monkeypatch):
-    monkeypatch.chdir(tmp_path)
+def test_shards_with_everything_in_them(pipeline, ltau, tmp_path):
     words = ("score", pipeline.descriptors, "-m", pipeline.model, "--natoms", pipeline.natoms,
-             "--calibration", pipeline.calibration, "--cdf")  # fmt: skip
-    for index in range(4):
-        result = ltau(*words, "--shard", f"{index}/4")
-        assert result.code == 0, result.err
-    assert names(tmp_path) == [f"scores.{index}-of-4.h5" for index in range(4)]
-    result = ltau("merge", *names(tmp_path), "--json")
+             "--calibration", pipeline.calibration, "--cdf", "--json")  # fmt: skip
+    result = score_in_shards(ltau, words, 4, tmp_path / "scores.h5")
     assert json.loads(result.out)["n_structures"] == 25
     assert (tmp_path / "scores.h5").read_bytes() == pipeline.calibrated.read_bytes()
 
 
-def test_a_shard_says_which_rows_it_holds(made, score, tmp_path):
-    out = tmp_path / "part.h5"
-    result = score("--shard", "1/3", "-o", out, "--json")
-    summary = json.loads(result.out)
-    first, last = 13_335, 26_667  # the ends of thirds, moved on to the next structure
-    assert summary["n_queries"] == last - first
-    with h5py.File(out) as part, h5py.File(made / "scores.h5") as whole:
-        np.testing.assert_array_equal(part["structure"], whole["structure"][first:last])
-        for row in summary["riskiest"]:
-            assert row["expected_error"] == whole["expected_error"][row["row"]]
-            assert row["structure"] == row["row"] // 3
-        assert "structures" not in part
-        shard = json.loads(part.attrs["parameters"])["shard"]
-        assert shard == {"index": 1, "count": 3, "n_rows": N, "first": first, "last": last,
-                         "n_structures": N // 3 + 1}  # fmt: skip
+@pytest.mark.slow
+def test_processes_score_shards_at_once_and_nobody_disturbs_them(made, score, tmp_path):
+    out, go = tmp_path / "scores.h5", tmp_path / "go"
+    words = ("score", made / "rows.npz", "-m", made / "model.h5", "-o", out, "--block-rows", 900)
+    processes = [
+        start(*words, "--shard", f"{i}/3", before=WAIT.format(go=str(go))) for i in range(3)
+    ]
+    wait_until(lambda: in_pieces(out) >= 3 * 900, *processes)  # each waits after its first
+    check(score("-o", out), OUTPUT, out, "another ltau")
+    check(score("-o", out, "-k", 5), OUTPUT, out, "another ltau")
+    go.touch()
+    assert [finish(process).code for process in processes] == [0, 0, 0]
+    assert score("-o", out).code == 0
+    assert out.read_bytes() == (made / "scores.h5").read_bytes()
+    assert names(tmp_path) == ["go", "scores.h5"]
 
 
-def test_csv_of_a_shard(made, score):
-    result = score("--shard", "99/100", "-o", "-")
-    lines = result.out.splitlines()
-    assert lines[0].startswith("row,structure,expected_error")
-    assert lines[1].startswith(f"{N * 99 // 100},")
-    assert len(lines) == 1 + N - N * 99 // 100
+WAIT = """
+import os, time
+from ltau_cli.core.scoring import Scorer
+from ltau_cli.pieces.store import open_store
+score, done = Scorer.score, []
+def score_one_and_wait(self, block):
+    while done and not os.path.exists({go!r}):
+        time.sleep(0.01)
+    done.append(1)
+    return score(self, block)
+Scorer.score = score_one_and_wait
+"""
 
 
-def test_shards_cannot_be_calibrated_on(pipeline, ltau, tmp_path):
-    out = tmp_path / "part.h5"
-    words = ("score", pipeline.descriptors, "-m", pipeline.model, "--shard", "1/2", "-o", out)
-    assert ltau(*words).code == 0
-    np.save(tmp_path / "t.npy", np.load(pipeline.true_errors)[687:])
-    result = ltau("calibrate", out, tmp_path / "t.npy", "-o", tmp_path / "c.h5")
-    check(result, ARTIFACT, out, "shard 1 of 2")
+def test_a_shard_says_which_rows_it_scored(made, score, tmp_path):
+    out = tmp_path / "scores.h5"
+    result = score("--shard", "1/3", "-o", out)
+    said = "rows 13,333 to 26,666 of 40,000 are scored; when all are, the same command without"
+    assert result.out.startswith(f"{out}: {said}")
+    found = json.loads(score("--shard", "1/3", "-o", out, "--json").out)
+    assert found == {"output": str(out), "first": 13_333, "last": 26_666, "n_rows": N}
+    assert "13,333 of 40,000 rows are there already" in score("-o", out).err
+    assert out.read_bytes() == (made / "scores.h5").read_bytes()
+    check(score("--shard", "1/3", "-o", out), OUTPUT, out, "exists already")
+    assert score("--shard", "1/3", "-o", out, "--resume").out == f"{out}: up to date\n"
+
+
+def test_a_shard_that_cannot_be_scored_leaves_the_others(made, tmp_path, ltau):
+    rows, out = tmp_path / "rows.npy", tmp_path / "scores.h5"
+    values = np.ones((50, WIDTH), np.float32)
+    values[33] = np.nan
+    np.save(rows, values)
+    words = ("score", rows, "-m", made / "model.h5", "-o", out)
+    assert ltau(*words, "--shard", "0/2").code == 0
+    check(ltau(*words, "--shard", "1/2"), INPUT, "first is row 33")
+    assert in_pieces(out) == 25
+    result = ltau(*words)
+    assert result.code == INPUT
+    assert "first is row 33" in result.err
+    assert names(tmp_path) == ["rows.npy"]
 
 
 @pytest.mark.parametrize(
@@ -123,99 +151,8 @@ def test_shards_that_cannot_be_meant(text, said, score, tmp_path):
     assert names(tmp_path) == []
 
 
-# Merging
-
-
-@pytest.fixture
-def parts(score, tmp_path):
-    """Three shards."""
-    paths = [tmp_path / f"{index}.h5" for index in range(3)]
-    for index, path in enumerate(paths):
-        assert score("--shard", f"{index}/3", "-o", path).code == 0
-    return paths
-
-
-def test_parts_that_are_missing_or_there_twice(parts, ltau, tmp_path):
-    out = tmp_path / "all.h5"
-    check(ltau("merge", parts[1], "-o", out), ARTIFACT, "2 of 3 shards are missing: 0,2")
-    result = ltau("merge", parts[2], "-o", out)
-    check(result, ARTIFACT, "2 of 3 shards are missing: 0-1")
-    assert "--array=0-1" in result.err
-    twice = tmp_path / "twice.h5"
-    shutil.copy(parts[0], twice)
-    check(ltau("merge", *parts, twice, "-o", out), ARTIFACT, "both shard 0", parts[0], twice)
-    check(ltau("merge", *parts, parts[0], "-o", out), ARTIFACT, "both shard 0")
-    assert not out.exists()
-
-
-@pytest.mark.slow
-@pytest.mark.parametrize(
-    ("words", "what"),
-    [
-        (["--shard", "1/3", "-k", "5"], "other options"),
-        (["--shard", "1/3", "--quantile", "0.3"], "other options"),
-        (["--shard", "1/3", "--cdf"], "other options"),
-        (["--shard", "1/4"], "other number of shards"),
-    ],
-)
-def test_parts_of_different_jobs(words, what, parts, score, ltau, tmp_path):
-    assert score(*words, "-o", parts[1], "--force").code == 0
-    result = ltau("merge", *parts, "-o", tmp_path / "all.h5")
-    check(result, ARTIFACT, parts[0], parts[1], what)
-
-
-@pytest.mark.slow
-def test_parts_of_other_inputs_and_models(parts, made, score, ltau, tmp_path):
-    rows = np.load(made / "rows.npz")
-    np.savez(tmp_path / "rows.npz", descriptors=rows["descriptors"] + 1, natoms=rows["natoms"])
-    words = ("-m", made / "model.h5", "--shard", "2/3", "-o", parts[2], "--force")
-    assert ltau("score", tmp_path / "rows.npz", *words).code == 0
-    check(ltau("merge", *parts, "-o", tmp_path / "all.h5"), ARTIFACT, parts[2], "other inputs")
-    model = tmp_path / "model.h5"
-    assert ltau("fit", made / "errors.h5", made / "train.npy", "-o", model, "-k", 5).code == 0
-    assert score("-m", model, *words[2:], "-k", 4).code == 0
-    check(ltau("merge", *parts, "-o", tmp_path / "all.h5"), ARTIFACT, parts[2], "other model")
-
-
-def test_files_that_are_no_parts(parts, made, ltau, tmp_path):
-    out = tmp_path / "all.h5"
-    check(ltau("merge", made / "scores.h5", "-o", out), ARTIFACT, "not a shard")
-    check(ltau("merge", made / "model.h5", "-o", out), ARTIFACT, "kind model")
-    check(ltau("merge", tmp_path / "none.h5", "-o", out), INPUT, "no such file")
-    check(ltau("merge", *parts, "-o", parts[0]), OUTPUT, "is an input of this command")
-    check(ltau("merge", "-o", out), USAGE, "Missing argument")
-
-
-@pytest.mark.parametrize(
-    ("edit", "said"),
-    [
-        (lambda f: edit_shard(f, last=20_000), "has 13,335 rows, not 20,000"),
-        (lambda f: edit_shard(f, index=3), "shard 3 of 3"),
-        (lambda f: edit_shard(f, index="0"), "parameters: shard.index is not int"),
-        (lambda f: f["structure"].__setitem__(5, 10**9), "dataset structure"),
-        (lambda f: f["quantiles"].__setitem__(5, np.nan), "not finite"),
-    ],
-)
-def test_damaged_parts(edit, said, parts, ltau, tmp_path):
-    with h5py.File(parts[0], "r+") as file:
-        edit(file)
-    if "dataset" not in said and "finite" not in said:
-        parts = parts[:1]
-    check(ltau("merge", *parts, "-o", tmp_path / "all.h5"), ARTIFACT, parts[0], said)
-    assert not (tmp_path / "all.h5").exists()
-
-
-def test_parts_that_do_not_follow_each_other(parts, ltau, tmp_path):
-    with h5py.File(parts[1], "r+") as file:
-        edit_shard(file, first=13_336, last=26_668)
-    result = ltau("merge", *parts, "-o", tmp_path / "all.h5")
-    check(result, ARTIFACT, parts[1], "it begins at row 13,336, not 13,335")
-
-
-def edit_shard(file, **values):
-    parameters = json.loads(file.attrs["parameters"])
-    parameters["shard"] |= values
-    file.attrs["parameters"] = json.dumps(parameters)
+def test_shards_of_standard_output(score):
+    check(score("--shard", "0/2", "-o", "-"), USAGE, "not of standard output")
 
 
 # Going on
@@ -245,13 +182,14 @@ def test_a_stopped_job_goes_on(error, made, score, tmp_path, monkeypatch):
             Breaks(patch, blocks, error)
             result = score("-o", out, "--block-rows", rows)
         assert result.code in (143, 6)
-        assert names(tmp_path) == [".scores.h5.part"]
-        assert (f"continuing at row {done:,} of {N:,}" in result.err) == (done > 0)
-        done += blocks * rows
-        assert f"{done:,} of {N:,} rows are done and kept" in result.err
+        assert names(tmp_path) == [FOLDER]
+        assert (f"{done:,} of {N:,} rows are there already" in result.err) == (done > 0)
+        assert f"{out}: what is done is kept; the same command goes on from there" in result.err
+        assert in_pieces(out) > done
+        done = in_pieces(out)
     result = score("-o", out)
     assert result.code == 0
-    assert f"{out}: continuing at row {done:,} of {N:,}" in result.err
+    assert f"{out}: {done:,} of {N:,} rows are there already; going on" in result.err
     assert names(tmp_path) == ["scores.h5"]
     assert out.read_bytes() == (made / "scores.h5").read_bytes()
 
@@ -262,8 +200,8 @@ def test_a_job_stopped_while_it_writes_the_result_goes_on(made, score, tmp_path,
     with monkeypatch.context() as patch:
         patch.setattr("ltau_cli.artifacts.scores.Summary.result", stop)
         assert score("-o", out).code == 143
-    assert names(tmp_path) == [".scores.h5.part"]
-    assert f"row {N:,} of {N:,}" in score("-o", out).err
+    assert names(tmp_path) == [FOLDER]
+    assert f"{N:,} of {N:,} rows" in score("-o", out).err
     assert out.read_bytes() == (made / "scores.h5").read_bytes()
 
 
@@ -280,18 +218,18 @@ def test_nothing_is_left_of_a_job_that_did_nothing(score, tmp_path, monkeypatch)
 
 
 @pytest.mark.slow
-def test_the_spool_of_another_job_is_replaced(made, score, tmp_path, monkeypatch):
+def test_the_pieces_of_another_job_are_replaced(made, score, tmp_path, monkeypatch):
     out = tmp_path / "scores.h5"
     with monkeypatch.context() as patch:
         Breaks(patch, 2, Stopped(15))
         assert score("-o", out, "-k", 3, "--block-rows", 500).code == 143
     result = score("-o", out)
     assert result.code == 0
-    assert "continuing" not in result.err
+    assert "already" not in result.err
     assert out.read_bytes() == (made / "scores.h5").read_bytes()
 
 
-def test_the_spool_of_changed_descriptors_is_replaced(made, tmp_path, ltau, monkeypatch):
+def test_the_pieces_of_changed_descriptors_are_replaced(made, tmp_path, ltau, monkeypatch):
     rows, out = tmp_path / "rows.npy", tmp_path / "scores.h5"
     words = ("score", rows, "-m", made / "model.h5", "-o", out, "--block-rows", 10)
     np.save(rows, np.ones((50, WIDTH), np.float32))
@@ -301,12 +239,12 @@ def test_the_spool_of_changed_descriptors_is_replaced(made, tmp_path, ltau, monk
     np.save(rows, np.zeros((50, WIDTH), np.float32))
     os.utime(rows, ns=(1, 1))
     result = ltau(*words)
-    assert "continuing" not in result.err
+    assert "already" not in result.err
     with h5py.File(out) as file:
         assert len(set(file["neighbor_distance"][...])) == 1
 
 
-def test_bad_input_leaves_no_spool(made, tmp_path, ltau):
+def test_bad_input_leaves_no_pieces(made, tmp_path, ltau):
     rows = np.ones((50, WIDTH), np.float32)
     rows[[33, 44], 2] = np.nan
     np.save(tmp_path / "rows.npy", rows)
@@ -327,15 +265,16 @@ def test_a_full_quota_keeps_the_finished_rows(made, tmp_path):
     )
     assert result.code == OUTPUT, result.err
     assert f"cannot write {out}: File too large" in result.err
-    assert names(tmp_path) == [".scores.h5.part"]
+    assert names(tmp_path) == [FOLDER]
+    assert in_pieces(out) == N
     result = finish(start(*words))
-    assert "continuing at row 8,000" in result.err
+    assert f"{N:,} of {N:,} rows are there already" in result.err
     assert out.read_bytes() == (made / "scores.h5").read_bytes()
 
 
 def test_two_jobs_cannot_write_the_same_result(score, tmp_path):
     out = tmp_path / "scores.h5"
-    with open_spool(out, {}, np.dtype([("x", "<f4")])):
+    with open_store(out, {}):
         check(score("-o", out), OUTPUT, out, "another ltau")
     assert score("-o", out).code == 0
 
@@ -452,12 +391,10 @@ def test_many_files_that_cannot_be_scored(many, made, tmp_path, ltau):
 
 @pytest.mark.slow
 def test_many_files_in_shards(many, made, tmp_path, ltau):
-    folder = tmp_path / "deep" / "scores"
+    folder, one = tmp_path / "deep" / "scores", tmp_path / "one.h5"
     for index in range(2):
-        assert many("--shard", f"{index}/2").code == 0
-    merged = tmp_path / "merged.h5"
-    parts = sorted(folder.glob("md_2.scores.*-of-2.h5"))
-    assert ltau("merge", *parts, "-o", merged).code == 0
-    one = tmp_path / "one.h5"
+        assert many("--shard", f"{index}/2").out.count("of 20 are scored") == 3
+    assert many().err.count("20 of 20 rows are there already") == 3
     assert ltau("score", tmp_path / "md_2.npy", "-m", made / "model.h5", "-o", one).code == 0
-    assert merged.read_bytes() == one.read_bytes()
+    assert (folder / "md_2.scores.h5").read_bytes() == one.read_bytes()
+    assert names(folder) == [f"md_{i}.scores.h5" for i in range(3)]

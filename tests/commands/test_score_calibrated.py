@@ -6,7 +6,6 @@ import csv
 import io
 import json
 import signal
-import time
 
 import h5py
 import numpy as np
@@ -14,7 +13,19 @@ import pytest
 from scipy.stats import norm
 
 from ltau_cli.cli import main
-from tests.helpers import ARTIFACT, INPUT, USAGE, check, contents, finish, same, start
+from tests.helpers import (
+    ARTIFACT,
+    INPUT,
+    USAGE,
+    check,
+    contents,
+    finish,
+    in_pieces,
+    same,
+    score_in_shards,
+    start,
+    wait_until,
+)
 
 pytestmark = pytest.mark.slow
 
@@ -79,33 +90,26 @@ def test_blocks_and_threads_do_not_matter(how, score, made, tmp_path):
 
 
 @pytest.mark.parametrize("count", [2, 7])
-def test_shards_are_merged_to_the_same_bytes(count, score, made, ltau, tmp_path):
-    parts = [tmp_path / f"{i}.h5" for i in range(count)]
-    structures = []
-    for i, part in enumerate(parts):
-        assert score("--shard", f"{i}/{count}", "-o", part, "--block-rows", 1234 + i).code == 0
-        structures.append(set(read(part, "structure")))
-    assert sum(map(len, structures)) == N_STRUCTURES == len(set.union(*structures))
-    assert ltau("merge", *parts[::-1], "-o", tmp_path / "all.h5").code == 0
+def test_shards_give_the_same_bytes(count, made, ltau, tmp_path):
+    words = ("score", made / "rows.npz", "-m", made / "model.h5", "--calibration",
+             made / "calibration.h5")  # fmt: skip
+    score_in_shards(ltau, words, count, tmp_path / "all.h5")
     assert (tmp_path / "all.h5").read_bytes() == (made / "whole.h5").read_bytes()
 
 
 def test_an_interrupted_job_ends_with_the_same_bytes(made, tmp_path):
-    target, spool = tmp_path / "s.h5", tmp_path / ".s.h5.part"
+    target = tmp_path / "s.h5"
     words = ("score", made / "rows.npz", "-m", made / "model.h5", "--calibration",
              made / "calibration.h5", "--block-rows", 200, "-o", target)  # fmt: skip
     for sent in (signal.SIGTERM, signal.SIGKILL):
         process = start(*words)
-        for _ in range(6000):
-            if spool.exists() and int(spool.read_bytes()[:20] or b"0") > 0:
-                break
-            assert process.poll() is None, process.stderr.read()
-            time.sleep(0.01)
+        done = in_pieces(target)
+        wait_until(lambda done=done: in_pieces(target) > done, process)
         process.send_signal(sent)
         finish(process)
         assert not target.exists()
     result = finish(start(*words))
-    assert "continuing at row" in result.err
+    assert "rows are there already; going on" in result.err
     assert target.read_bytes() == (made / "whole.h5").read_bytes()
 
 
@@ -180,15 +184,8 @@ def test_rows_of_a_structure_need_not_stand_together(interleaved, made, ltau, tm
     for name in ("calibrated_error", "error_bound"):
         wanted = read(made / "whole.h5", name)[order]
         np.testing.assert_allclose(read(out, name), wanted, rtol=1e-5)
-    result = ltau(*words, "--shard", "0/2", "-o", tmp_path / "part.h5")
-    check(result, INPUT, path, "do not stand together", "--shard would cut it")
-    plain = ("score", path, "-m", made / "model.h5")
-    parts = [tmp_path / f"{i}.h5" for i in range(3)]
-    for i, part in enumerate(parts):
-        assert ltau(*plain, "--shard", f"{i}/3", "-o", part).code == 0
-    assert ltau(*plain, "-o", tmp_path / "plain.h5").code == 0
-    assert ltau("merge", *parts, "-o", tmp_path / "all.h5").code == 0
-    assert (tmp_path / "all.h5").read_bytes() == (tmp_path / "plain.h5").read_bytes()
+    score_in_shards(ltau, words, 3, tmp_path / "all.h5")
+    assert (tmp_path / "all.h5").read_bytes() == out.read_bytes()
 
 
 def test_a_calibration_by_structure_needs_structures(made, ltau, tmp_path):

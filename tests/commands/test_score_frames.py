@@ -12,7 +12,7 @@ from ase.build import bulk
 from ase.calculators.emt import EMT
 from ase.neighborlist import neighbor_list
 
-from tests.helpers import INPUT, USAGE, check, contents, save
+from tests.helpers import INPUT, USAGE, check, contents, save, score_in_shards
 
 SIZE = 6  # cells of the large crystal, which has a vacancy
 CUTOFF = 4.6  # Å, of the model
@@ -148,10 +148,7 @@ def test_frames_go_with_frames(calibrated, crystal, ltau, tmp_path):
     test = ("score", crystal / "test.npy", *words[2:4], "--calibration", fitted)
     check(ltau(*test, "--frames", crystal / "large.xyz", "-o", tmp_path / "o.h5"), INPUT, "atoms")
     test = (*test, "--frames", crystal / "test.xyz")
-    parts = [tmp_path / f"{i}.h5" for i in range(3)]
-    for i, part in enumerate(parts):
-        assert ltau(*test, "--shard", f"{i}/3", "-o", part).code == 0
-    assert ltau("merge", *parts, "-o", tmp_path / "all.h5").code == 0
+    score_in_shards(ltau, test, 3, tmp_path / "all.h5")
     assert ltau(*test, "-o", tmp_path / "whole.h5").code == 0
     assert (tmp_path / "all.h5").read_bytes() == (tmp_path / "whole.h5").read_bytes()
     assert ltau("export", tmp_path / "whole.h5").out == ltau(*test, "-o", "-", "-q").out

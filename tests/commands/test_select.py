@@ -169,13 +169,6 @@ def test_inputs_that_do_not_match(select, pipeline, ltau, tmp_path):
     assert names(tmp_path) == []
 
 
-def test_shards_are_refused(pipeline, ltau, tmp_path):
-    part = tmp_path / "part.h5"
-    words = ("score", pipeline.descriptors, "-m", pipeline.model, "--shard", "0/2", "-o", part)
-    assert ltau(*words).code == 0
-    check(ltau("select", part, "-n", 3, "-o", tmp_path / "c"), ARTIFACT, part, "shard 0 of 2")
-
-
 def test_existing_files_need_force(select, tmp_path):
     (tmp_path / "chosen.txt").write_text("old")
     check(select("-n", 3), OUTPUT, "chosen.txt", "exists already")

@@ -41,7 +41,7 @@ from tests.system.bad_inputs import CONFIGS, LOGS, make_artifacts, make_files
 
 FOLDER = Path(tempfile.mkdtemp(prefix="ltau-fuzz-"))
 LARGEST = 1 << 22  # a log of more errors than this is not read to its end
-ARTIFACTS = ("errors", "model", "scores", "calibration", "calibrated", "part0")
+ARTIFACTS = ("errors", "model", "scores", "calibration", "calibrated")
 
 
 def read_log(path: Path) -> None:

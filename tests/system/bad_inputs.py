@@ -120,8 +120,6 @@ def make_artifacts(run: Callable[[Words], int]) -> None:
         ["calibrate", "scores.h5", "truth.npy", *levels, "--group", "group", "-o",
          "calibration.h5"],
         [*score, *labels, "--calibration", "calibration.h5", "--cdf", "-o", "calibrated.h5"],
-        [*score, "--shard", "0/2", "-o", "part0.h5"],
-        [*score, "--shard", "1/2", "-o", "part1.h5"],
     ):  # fmt: skip
         assert run(words) == 0, words
 
@@ -135,7 +133,6 @@ COMMANDS: dict[str, tuple[str, ...]] = {
     "describe": (*DESCRIBE, "frames.xyz"),
     "fit": ("fit", "errors.h5", "x.npy", "-o", "out.h5"),
     "score": ("score", "x.npy", "-m", "model.h5", "-o", "out.h5"),
-    "merge": ("merge", "part0.h5", "part1.h5", "-o", "out.h5"),
     "calibrate": ("calibrate", "scores.h5", "truth.npy", "-o", "out.h5"),
     "evaluate": ("evaluate", "calibrated.h5", "truth.npy"),
     "export": ("export", "calibrated.h5", "-o", "out.csv"),
@@ -272,7 +269,6 @@ WANTED: dict[str, tuple[str, ...]] = {  # option or argument, its ending, the co
     "score --natoms.npy": (*COMMANDS["score"], "--natoms", "BAD"),
     "score --group.npy": (*COMMANDS["score"], "--group", "BAD"),
     "score --calibration.h5": (*COMMANDS["score"], "--calibration", "BAD"),
-    "merge part.h5": ("merge", "part0.h5", "BAD", "-o", "out.h5"),
     "calibrate scores.h5": ("calibrate", "BAD", "truth.npy", "-o", "out.h5"),
     "calibrate truth.csv": ("calibrate", "scores.h5", "BAD", "-o", "out.h5"),
     "calibrate truth.xyz": ("calibrate", "scores.h5", "BAD", "-o", "out.h5"),

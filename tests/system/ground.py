@@ -87,8 +87,6 @@ class Ground:
             ["calibrate", "scores.h5", "force_errors.npy", "-o", "calibration.h5"],
             ["score", "descriptors.npy", "--natoms", "natoms.npy", "--calibration",
              "calibration.h5", "-o", "calibrated.h5"],
-            ["score", "descriptors.npy", "--shard", "0/2", "-o", "part0.h5"],
-            ["score", "descriptors.npy", "--shard", "1/2", "-o", "part1.h5"],
         ):  # fmt: skip
             done = self.run(words)
             assert done.code == 0, (words, done)
@@ -140,8 +138,6 @@ class Ground:
                 ),
                 {out: "scores.h5"},
             ),
-            "score --shard": Command((*score, "--shard", "1/3"), {out: "part.h5"}),
-            "merge": Command(("merge", g / "part0.h5", g / "part1.h5"), {out: "merged.h5"}),
             "calibrate": Command(
                 ("calibrate", g / "scores.h5", g / "force_errors.npy"), {out: "calibration.h5"}
             ),

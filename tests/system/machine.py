@@ -81,7 +81,7 @@ def warm_up() -> None:
         "matplotlib.backends.backend_svg", "matplotlib.pyplot", "sklearn.neighbors", "yaml",
         "ltau_cli.core.kernels", "ltau_cli.cli.main", "ltau_cli.stages.calibrate",
         "ltau_cli.stages.evaluate", "ltau_cli.stages.export", "ltau_cli.stages.fit",
-        "ltau_cli.stages.info", "ltau_cli.stages.ingest", "ltau_cli.stages.merge",
+        "ltau_cli.stages.info", "ltau_cli.stages.ingest",
         "ltau_cli.stages.plot", "ltau_cli.stages.score", "ltau_cli.stages.select",
         "ltau_cli.stages.weights",
     ):  # fmt: skip

@@ -13,10 +13,10 @@ import ltau_cli as ltau
 from ltau_cli.errors import ArtifactError
 
 NAMES = [
-    "CalibrateSettings", "ClusterSettings", "DescribeSettings", "ExportSettings", "FitSettings",
+    "CalibrateSettings", "DescribeSettings", "ExportSettings", "FitSettings",
     "LabelFiles", "LogOptions", "PlotSettings", "Recorder", "ScoreSettings", "Scorer",
     "SelectSettings", "Truth", "WeightSettings",
-    "calibrate", "describe", "evaluate", "export", "fit", "info", "ingest", "load_model", "merge",
+    "calibrate", "describe", "evaluate", "export", "fit", "info", "ingest", "load_model",
     "open_artifact", "plot", "score", "select", "weights",
 ]  # fmt: skip
 

@@ -16,8 +16,20 @@ import pytest
 from distributed import Client
 
 from ltau_cli import __version__
-from ltau_cli.stages import cluster as dask_cluster
-from tests.helpers import COMPUTE, INPUT, USAGE, check, evaluated, finish, names, start, write_long
+from ltau_cli.pieces import workers as dask_workers
+from tests.helpers import (
+    COMPUTE,
+    INPUT,
+    USAGE,
+    check,
+    evaluated,
+    finish,
+    in_pieces,
+    names,
+    start,
+    wait_until,
+    write_long,
+)
 
 pytestmark = pytest.mark.slow
 
@@ -91,7 +103,7 @@ def cluster(tmp_path_factory):
 @pytest.fixture
 def soon(monkeypatch):
     """Give up soon."""
-    monkeypatch.setattr(dask_cluster, "START_SECONDS", 0.5)
+    monkeypatch.setattr(dask_workers, "START_SECONDS", 0.5)
 
 
 def score_words(pipeline, *more):
@@ -113,18 +125,18 @@ def test_score(cluster, pipeline, ltau, tmp_path, monkeypatch):
     assert names(tmp_path) == ["s.h5"]
 
 
-def test_score_of_parts_and_of_many_files(cluster, pipeline, ltau, tmp_path):
+def test_score_of_shards_and_of_many_files(cluster, pipeline, ltau, tmp_path):
     words = ("score", pipeline.descriptors, "-m", pipeline.model, "--natoms", pipeline.natoms)
     for i in range(2):
-        result = ltau(*words, "--shard", f"{i}/2", "-o", tmp_path / f"{i}.h5", "--block-rows", 100,
-                      "--scheduler", cluster.address)  # fmt: skip
+        result = ltau(*words, "--shard", f"{i}/2", "-o", tmp_path / "s.h5", "--block-rows", 100,
+                      "--workers", cluster.address)  # fmt: skip
         assert result.code == 0, result.err
-    assert ltau("merge", tmp_path / "0.h5", tmp_path / "1.h5", "-o", tmp_path / "s.h5").code == 0
+    assert "1,375 of 1,375 rows" in ltau(*words, "-o", tmp_path / "s.h5").err
     assert (tmp_path / "s.h5").read_bytes() == pipeline.scores.read_bytes()
     both = (pipeline.descriptors, pipeline.hot_descriptors, "-m", pipeline.model)
     result = ltau("score", *both, "-O", tmp_path / "one")
     assert result.code == 0, result.err
-    result = ltau("score", *both, "-O", tmp_path / "many", "--scheduler-file", cluster.file)
+    result = ltau("score", *both, "-O", tmp_path / "many", "--workers", cluster.file)
     assert result.code == 0, result.err
     for path in (tmp_path / "one").iterdir():
         assert path.read_bytes() == (tmp_path / "many" / path.name).read_bytes()
@@ -144,7 +156,7 @@ def test_fit(options, cluster, pipeline, ltau, tmp_path):
     assert ltau("ingest", pipeline.logs, "--natoms", natoms, "-o", log).code == 0
     words = ("fit", log, pipeline.train, "-k", 20, *options)
     assert ltau(*words, "-o", tmp_path / "one.h5").code == 0
-    result = ltau(*words, "-o", tmp_path / "two.h5", "--scheduler", cluster.address)
+    result = ltau(*words, "-o", tmp_path / "two.h5", "--workers", cluster.address)
     assert result.code == 0, result.err
     assert (tmp_path / "two.h5").read_bytes() == (tmp_path / "one.h5").read_bytes()
     assert names(tmp_path) == ["errors.h5", "one.h5", "two.h5"]
@@ -176,11 +188,11 @@ def test_ingest(kind, cluster, ltau, tmp_path):
             write_long(folder / "errors_epoch_7.csv", rows, header=("sample", "error"))
     words = ("ingest", *logs, "--allow-missing")
     assert ltau(*words, "-o", tmp_path / "one.h5").code == 0
-    result = ltau(*words, "-o", tmp_path / "two.h5", "--scheduler", cluster.address)
+    result = ltau(*words, "-o", tmp_path / "two.h5", "--workers", cluster.address)
     assert result.code == 0, result.err
     assert "read here" not in result.err
     assert (tmp_path / "two.h5").read_bytes() == (tmp_path / "one.h5").read_bytes()
-    assert not (tmp_path / ".two.h5.parts").exists()
+    assert not (tmp_path / ".two.h5.ltau-pieces").exists()
 
 
 def test_ingest_appends(cluster, ltau, tmp_path):
@@ -188,7 +200,7 @@ def test_ingest_appends(cluster, ltau, tmp_path):
     write_tables(tmp_path, range(6))
     paths = {epoch: tmp_path / f"errors_epoch_{epoch}.csv" for epoch in range(4)}
     texts = {epoch: path.read_text() for epoch, path in paths.items()}
-    for name, more in {"one": (), "two": ("--scheduler", cluster.address)}.items():
+    for name, more in {"one": (), "two": ("--workers", cluster.address)}.items():
         for path in paths.values():
             path.unlink(missing_ok=True)
         for epochs in ((0,), (1, 2, 3)):
@@ -207,7 +219,7 @@ def test_a_file_that_cannot_be_read_is_told_as_ever(cluster, ltau, tmp_path):
     bad = folder / "errors_epoch_2.csv"
     bad.write_text(bad.read_text().replace(",0.", ",x0.", 1))
     words = ("ingest", folder, "-o", tmp_path / "e.h5")
-    result = ltau(*words, "--scheduler", cluster.address)
+    result = ltau(*words, "--workers", cluster.address)
     assert result.err == ltau(*words).err
     check(result, INPUT, bad, "line 2", hint=False)
     assert names(tmp_path) == ["logs"]
@@ -224,7 +236,7 @@ def test_rows_that_are_no_numbers_are_told_and_nothing_is_kept(cluster, pipeline
     rows[700, 1] = np.nan
     np.save(tmp_path / "x.npy", rows)
     words = ("score", tmp_path / "x.npy", "-m", pipeline.model, "--block-rows", 50)
-    result = ltau(*words, "-o", tmp_path / "s.h5", "--scheduler", cluster.address)
+    result = ltau(*words, "-o", tmp_path / "s.h5", "--workers", cluster.address)
     check(result, INPUT, "x.npy: 1 of 1,375 rows", "the first is row 700")
     assert names(tmp_path) == ["x.npy"]
 
@@ -238,18 +250,6 @@ def children(process):
 
 def alive(processes):
     return [one for one in processes if one.is_running() and one.status() != "zombie"]
-
-
-def wait_until(happened, process=None):
-    give_up = time.monotonic() + 60
-    while not happened():
-        assert process is None or process.poll() is None, process.communicate()
-        assert time.monotonic() < give_up
-        time.sleep(0.01)
-
-
-def parts_in(folder):
-    return [path for path in folder.rglob("rows-*.npy") if path.parent.parent.name == ".s.h5.parts"]
 
 
 @pytest.fixture
@@ -270,7 +270,7 @@ def test_ending_the_command_ends_its_workers(sent, code, pipeline, slow_children
     target = folder / "s.h5"
     words = score_words(pipeline, "-o", target)
     process = start(*words, "--workers", 2, env=slow_children, start_new_session=True)
-    wait_until(lambda: finished(folder) >= 3, process)
+    wait_until(lambda: in_pieces(target) >= 150, process)
     workers = children(process)
     assert len(workers) >= 2
     sent_at = time.monotonic()
@@ -286,20 +286,13 @@ def test_ending_the_command_ends_its_workers(sent, code, pipeline, slow_children
     if sent != signal.SIGKILL:
         lines = [line for line in result.err.splitlines() if line]
         assert lines[-1].startswith("error: "), result.err
-        said = ("is kept", "are done and kept")
-        assert all(any(word in line for word in said) for line in lines[:-1]), result.err
-    done = finished(folder)
+        assert all("what is done is kept" in line for line in lines[:-1]), result.err
+    done = in_pieces(target)
     again = finish(start(*words))
     assert again.code == 0, again.err
-    assert done == 0 or f"continuing at row {done * 50:,}" in again.err
+    assert f"{done:,} of 1,375 rows are there already" in again.err
     assert target.read_bytes() == pipeline.calibrated.read_bytes()
     assert names(folder) == ["s.h5"]
-
-
-def finished(folder):
-    """Blocks of 50 rows in the spool."""
-    spool = folder / ".s.h5.part"
-    return int(spool.read_bytes()[:20] or b"0") // 50 if spool.exists() else 0
 
 
 # What may become of a cluster
@@ -307,8 +300,8 @@ def finished(folder):
 
 def test_a_worker_is_killed_and_the_other_finishes(pipeline, tmp_path):
     with running(tmp_path, before=SLOW) as own:
-        process = start(*score_words(pipeline, "-o", tmp_path / "s.h5", "--scheduler", own.address))
-        wait_until(lambda: finished(tmp_path) >= 3, process)
+        process = start(*score_words(pipeline, "-o", tmp_path / "s.h5", "--workers", own.address))
+        wait_until(lambda: in_pieces(tmp_path / "s.h5") >= 150, process)
         own.workers[0].kill()
         result = finish(process)
     assert (result.code, result.err) == (0, ""), result.err
@@ -329,26 +322,26 @@ LeaveOneOutSearch.find = wait_and_find
     assert ltau(*words, "-o", tmp_path / "one.h5").code == 0
     target = tmp_path / "two.h5"
     with running(tmp_path, before=before) as own:
-        process = start(*words, "-o", target, "--scheduler", own.address)
-        wait_until(lambda: len(list(tmp_path.rglob("found.*.npy"))) >= 2, process)
+        process = start(*words, "-o", target, "--workers", own.address)
+        wait_until(lambda: in_pieces(target, "pairs") > 0, process)
         own.scheduler.kill()
         check(
             (result := finish(process)) and result_without_kept(result),
             COMPUTE, "the scheduler is gone",
         )  # fmt: skip
-    stamps = {path.name: path.stat().st_mtime_ns for path in tmp_path.rglob("shard.*.npy")}
-    assert len(stamps) == 6
+    assert in_pieces(target, "shards") == 6
     with running(tmp_path) as own:
-        process = start(*words, "-o", target, "--scheduler", own.address)
+        process = start(*words, "-o", target, "--workers", own.address)
         result = finish(process)
     assert result.code == 0, result.err
+    assert "6 of 6 shards are there already" in result.err
     assert target.read_bytes() == (tmp_path / "one.h5").read_bytes()
-    assert not (tmp_path / ".two.h5.parts").exists()
+    assert not (tmp_path / ".two.h5.ltau-pieces").exists()
 
 
 def result_without_kept(result):
     kept, _, rest = result.err.partition("\n")
-    assert kept.endswith("what the workers finished is kept; the same command goes on from there")
+    assert kept.endswith("what is done is kept; the same command goes on from there")
     result.err = rest
     return result
 
@@ -356,7 +349,7 @@ def result_without_kept(result):
 def test_a_missing_scheduler_file(pipeline, ltau, tmp_path, soon):
     began = time.monotonic()
     path = tmp_path / "scheduler.json"
-    result = ltau(*score_words(pipeline, "-o", tmp_path / "s.h5", "--scheduler-file", path))
+    result = ltau(*score_words(pipeline, "-o", tmp_path / "s.h5", "--workers", path))
     check(result, INPUT, path, "no scheduler has written it within 0.5 s")
     assert f"hint: start one: dask scheduler --scheduler-file {path}" in result.err
     assert time.monotonic() - began < 10
@@ -364,21 +357,23 @@ def test_a_missing_scheduler_file(pipeline, ltau, tmp_path, soon):
 
 
 def test_no_scheduler_and_no_address(pipeline, ltau, tmp_path, soon):
-    words = score_words(pipeline, "-o", tmp_path / "s.h5", "--scheduler")
+    words = score_words(pipeline, "-o", tmp_path / "s.h5", "--workers")
     check(ltau(*words, "tcp://127.0.0.1:1"), COMPUTE, "no scheduler answers at tcp://127.0.0.1:1")
     check(ltau(*words, "carrier-pigeon://7"), USAGE, "no address of a scheduler")
+    for words_of in ("eight", "0", "5000", "-2"):
+        check(ltau(*words, words_of), USAGE, f"--workers {words_of} is no number")
     assert names(tmp_path) == []
 
 
 def test_a_scheduler_without_workers(pipeline, ltau, tmp_path, soon):
     with running(tmp_path, workers=0) as own:
-        words = score_words(pipeline, "-o", tmp_path / "s.h5", "--scheduler", own.address)
+        words = score_words(pipeline, "-o", tmp_path / "s.h5", "--workers", own.address)
         check(ltau(*words), COMPUTE, own.address, "has no worker after 0.5 s")
 
 
 def test_workers_that_are_other(pipeline, ltau, tmp_path):
     """Another version of ltau, another model at the same path, none: told before any work."""
-    words = score_words(pipeline, "-o", tmp_path / "s.h5", "--scheduler")
+    words = score_words(pipeline, "-o", tmp_path / "s.h5", "--workers")
     cases = {
         "import ltau_cli; ltau_cli.__version__ = '0.0.9'": f"0.0.9, this is ltau {__version__}",
         "import sys; sys.modules['ltau_cli'] = None": "has no ltau",
@@ -415,15 +410,15 @@ Scorer.score = fail
 """
     words = score_words(pipeline, "-o", tmp_path / "s.h5")
     with running(tmp_path, workers=1, before=before) as own:
-        result = finish(start(*words, "--scheduler", own.address))
+        result = finish(start(*words, "--workers", own.address))
     assert tries.read_text() == "xxx"
     last = [line for line in result.err.splitlines() if line][-2:]
     assert result.code == COMPUTE
-    said = "error: the block at row 1,350 failed 3 times: RuntimeError: no luck"
+    said = "error: rows 1,350 to 1,375 failed 3 times: RuntimeError: no luck"
     assert last == [said, "hint: look into the logs of the workers; the same command tries again"]
-    assert "1,350 of 1,375 rows are done and kept" in result.err
+    assert "what is done is kept" in result.err
     again = ltau(*words)
-    assert "continuing at row 1,350" in again.err
+    assert "1,350 of 1,375 rows are there already" in again.err
     assert (tmp_path / "s.h5").read_bytes() == pipeline.calibrated.read_bytes()
 
 
@@ -439,10 +434,8 @@ def test_without_dask(pipeline, ltau, tmp_path, monkeypatch):
 
 def test_what_cannot_be_meant(pipeline, ltau, tmp_path):
     words = score_words(pipeline)
-    result = ltau(*words, "--workers", 2, "--scheduler", "tcp://localhost:1")
-    check(result, USAGE, "each name a cluster")
     result = ltau(*words, "-o", "-", "--workers", 2)
-    check(result, USAGE, "not to standard output")
+    check(result, USAGE, "not of standard output")
 
 
 def test_nothing_of_dask_is_imported_unless_asked_for(pipeline, tmp_path):

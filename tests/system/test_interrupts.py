@@ -14,7 +14,7 @@ import pytest
 
 from ltau_cli.artifacts.views import open_artifact
 from ltau_cli.stop import GRACE
-from tests.helpers import SAMPLE, finish, start, write_folder
+from tests.helpers import SAMPLE, finish, in_pieces, names, start, wait_until, write_folder
 
 pytestmark = pytest.mark.slow
 
@@ -61,18 +61,9 @@ def test_sigkill_at_any_moment(stage, pipeline, tmp_path):
             assert found in (old, complete)
 
 
-def wait_until(happened, process):
-    """Wait for something that a process that still runs will do."""
-    give_up = time.monotonic() + 60
-    while not happened():
-        assert process.poll() is None, process.communicate()
-        assert time.monotonic() < give_up
-        time.sleep(0.005)
-
-
 def wait_for_work(folder, process):
     """Wait until the stage has its temporary file open."""
-    ends = (".tmp", ".part")
+    ends = (".tmp", ".ltau-pieces")
     wait_until(lambda: any(path.name.endswith(ends) for path in folder.iterdir()), process)
 
 
@@ -91,52 +82,43 @@ def test_signals_clean_up_and_say_so(sent, code, word, pipeline, queries, tmp_pa
     lines = result.err.splitlines()
     assert lines[-1].startswith(f"error: {word}")
     assert "Traceback" not in result.err
-    kept = [".scores.h5.part"] if "are done and kept" in lines[0] else []
+    kept = [".scores.h5.ltau-pieces"] if "is kept" in lines[0] else []
     assert sorted(path.name for path in tmp_path.iterdir()) == [*kept, "scores.h5"]
     assert target.read_bytes() == b"an older result"
 
 
-def finished_rows(spool):
-    """Rows that a spool says are finished."""
-    return int(spool.read_bytes()[:20] or b"0") if spool.exists() else 0
-
-
-def wait_for_rows(spool, process, more_than):
-    wait_until(lambda: finished_rows(spool) > more_than, process)
-
-
 def test_a_job_that_is_ended_again_and_again_goes_on(pipeline, queries, tmp_path):
-    """SIGTERM ends it after the block, SIGKILL at once; either way finished blocks count."""
+    """SIGTERM ends it after the piece, SIGKILL at once; either way finished pieces count."""
     rows = tmp_path / "rows.npy"
     np.save(rows, np.load(queries)[:20_000])
     words = ["score", rows, "-m", pipeline.model, "--block-rows", 500]
     whole, target = tmp_path / "whole.h5", tmp_path / "scores.h5"
     assert finish(start(*words, "-o", whole)).code == 0
-    spool, done = tmp_path / ".scores.h5.part", 0
+    done = 0
     for sent in (signal.SIGTERM, signal.SIGKILL, signal.SIGTERM):
         process = start(*words, "-o", target)
-        wait_for_rows(spool, process, done)
-        before, sent_at = finished_rows(spool), time.perf_counter()
+        wait_until(lambda done=done: in_pieces(target) > done, process)
+        before, sent_at = in_pieces(target), time.perf_counter()
         process.send_signal(sent)
         process.wait()
         took = time.perf_counter() - sent_at
         result = finish(process)
-        done = finished_rows(spool)
+        done = in_pieces(target)
         assert done >= before
         assert took < GRACE
         if sent == signal.SIGTERM:
-            assert f"{done:,} of 20,000 rows are done and kept" in result.err
+            assert "what is done is kept" in result.err
     result = finish(start(*words, "-o", target, "--threads", 1))
-    assert f"continuing at row {done:,} of 20,000" in result.err
+    assert f"{done:,} of 20,000 rows are there already" in result.err
     assert target.read_bytes() == whole.read_bytes()
-    assert not spool.exists()
+    assert names(tmp_path) == ["rows.npy", "scores.h5", "whole.h5"]
 
 
 def test_a_job_ends_at_once_though_its_large_input_is_being_hashed(pipeline, tmp_path):
     rows, target = tmp_path / "rows.npy", tmp_path / "scores.h5"
     np.lib.format.open_memmap(rows, "w+", np.float32, (100_000_000, 16))  # takes no space on disk
     process = start("score", rows, "-m", pipeline.model, "-o", target, "--block-rows", 100)
-    wait_for_rows(tmp_path / ".scores.h5.part", process, 0)
+    wait_until(lambda: in_pieces(target) > 0, process)
     sent_at = time.perf_counter()
     process.send_signal(signal.SIGTERM)
     assert finish(process).code == 143
@@ -176,7 +158,8 @@ def test_a_target_that_appears_meanwhile_is_kept(pipeline, queries, tmp_path):
     result = finish(process)
     assert result.code == 5
     assert "exists already" in result.err or "appeared" in result.err
-    assert "123,750 of 123,750 rows are done and kept" in result.err
+    assert "what is done is kept" in result.err
+    assert in_pieces(target) == 123_750
     assert target.read_bytes() == b"of another job"
 
 

@@ -111,7 +111,6 @@ def trace_panels(sources: Sources) -> list[Panel]:
 
 
 def _trace(name: str, artifact: ScoresFile, column: str) -> trace_figure.Trace:
-    artifact.require_whole()
     values = artifact.read(column)
     if not artifact.has("structure"):
         rows = values.astype(np.float64)

@@ -1,1 +1,1 @@
-"""What `ltau score` does, step by step."""
+"""What `ltau score` does, step by step: the model, the rows, blocks of them."""

@@ -1,146 +1,150 @@
-"""Descriptors to structured rows, block by block, here or on the workers of a cluster."""
+"""Descriptors to scored rows, piece by piece, and these to blocks of the result."""
 
 from __future__ import annotations
 
-import contextlib
-import logging
-from collections.abc import Iterator
-from contextlib import closing
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import Any
+from typing import Any, ClassVar
 
 import numpy as np
 import numpy.typing as npt
 
 from ltau_cli.artifacts.model import ModelFile
-from ltau_cli.artifacts.parts import Parts, open_parts
-from ltau_cli.artifacts.provenance import hash_rows
+from ltau_cli.artifacts.provenance import stamp
 from ltau_cli.artifacts.read import open_artifact
-from ltau_cli.artifacts.scores import row_dtype, to_rows
-from ltau_cli.artifacts.spool import Spool
-from ltau_cli.core.scoring import Scorer
-from ltau_cli.progress import Advance, Progress
-from ltau_cli.readers.descriptors import open_descriptors
+from ltau_cli.artifacts.scores import to_block
+from ltau_cli.core.structures import Block, local_distance, log_structure_distance
+from ltau_cli.pieces.store import Store
+from ltau_cli.pieces.workers import keep
+from ltau_cli.readers.descriptors import Descriptors, open_descriptors
+from ltau_cli.readers.frames import neighbors_of, read_frames
 from ltau_cli.readers.place import Place
 from ltau_cli.settings import ScoreSettings
-from ltau_cli.stages.cluster import keep
-from ltau_cli.stages.scoring.prepare import make_scorer
-from ltau_cli.stages.scoring.work import Work, identify
+from ltau_cli.stages.scoring.loaded import Loaded
+from ltau_cli.stages.scoring.rows import Rows
 
-log = logging.getLogger("ltau")
-
-
-def fill(spool: Spool, work: Work, progress: Progress) -> None:
-    """Score the rows that the spool does not have yet."""
-    if spool.rows:
-        log.warning(
-            "%s: continuing at row %s of %s",
-            work.job.output,
-            f"{spool.rows:,}",
-            f"{work.header.n:,}",
-        )
-    score = score_blocks if work.shared.cluster is None else _score_on_cluster
-    with progress("scoring", work.header.n) as advance:
-        advance(spool.rows)
-        for _, rows in score(work, work.header.first + spool.rows, advance):
-            spool.append(rows)
-
-
-def score_blocks(
-    work: Work, first: int, advance: Advance
-) -> Iterator[tuple[int, npt.NDArray[Any]]]:
-    """Yield (first row, structured rows) from row ``first`` on."""
-    scorer = work.shared.scorer
-    dtype, last = row_dtype(scorer), work.header.first + work.header.n
-    for start, block in work.source.blocks(work.shared.block_rows, first, last):
-        yield start, _score_block(scorer, block, dtype)
-        advance(len(block))
-
-
-def _score_block(
-    scorer: Scorer, block: npt.NDArray[np.float32], dtype: np.dtype[Any]
-) -> npt.NDArray[Any]:
-    return to_rows(scorer.score(block) | {"row_hash": hash_rows(block)}, dtype)
+# Gives scored rows (m,) of all, one block after the other, each time it is called.
+ReadBlocks = Callable[[], Iterator[npt.NDArray[Any]]]
 
 
 @dataclass(frozen=True)
-class _RowsTask:
-    """What a worker has to know to score a block of rows.
+class ScoreRows:
+    """The task of scoring some rows of a descriptor file.
 
     Attributes
     ----------
     model : Path
-    model_fingerprint : str
+    fingerprint : str
+        Of the model.
     settings : ScoreSettings
     descriptors : Place
-    rows, last : int
-        Of a block, and the end of the last one.
-    folder : Path
-        Of the parts.
+        With the calibration and the model, at absolute paths.
     """
 
     model: Path
-    model_fingerprint: str
+    fingerprint: str
     settings: ScoreSettings
     descriptors: Place
-    rows: int
-    last: int
-    folder: Path
+    what: ClassVar[str] = "rows"
 
-
-def _score_on_cluster(
-    work: Work, first: int, advance: Advance
-) -> Iterator[tuple[int, npt.NDArray[Any]]]:
-    """Yield (first row, structured rows) in order, as the workers finish the blocks of a file."""
-    shared, cluster = work.shared, work.shared.cluster
-    assert cluster is not None, "or the blocks are scored here"
-    rows, last = shared.block_rows, work.header.first + work.header.n
-    starts = [
-        start for start in range(work.header.first, last, rows) if min(start + rows, last) > first
-    ]
-    place, settings = work.source.source.place, shared.settings
-    if settings.calibration is not None:
-        settings = replace(settings, calibration=settings.calibration.absolute())
-    with open_parts(work.job.output, identify(work) | {"block_rows": rows}) as parts:
-        task = _RowsTask(
-            shared.model_path.absolute(), shared.scorer.model.fingerprint, settings,
-            replace(place, path=place.path.absolute()), rows, last, parts.folder,
+    @classmethod
+    def of(cls, rows: Rows) -> ScoreRows:
+        """Name the files of opened rows."""
+        loaded, place, settings = rows.loaded, rows.place, rows.loaded.settings
+        if settings.calibration is not None:
+            settings = replace(settings, calibration=settings.calibration.absolute())
+        return cls(
+            loaded.path.absolute(), loaded.scorer.model.fingerprint, settings,
+            replace(place, path=place.path.absolute()),
         )  # fmt: skip
-        finished = {start for start in starts if parts.has(_part_name(start))}
-        todo = [start for start in starts if start not in finished]
 
-        def note(start: int) -> None:
-            finished.add(start)
-            advance(min(start + rows, last) - max(start, first))
+    def open(self, _store: Store, threads: int) -> tuple[Loaded, Descriptors]:
+        """Open model and descriptors, which a worker keeps for the next piece."""
+        file = (self.descriptors, stamp(self.descriptors.path.stat()))
+        return (
+            keep("model", (self.model, self.fingerprint, self.settings, threads), lambda stack:
+                 Loaded.of(stack.enter_context(open_artifact(self.model, ModelFile)),
+                           self.settings, threads)),
+            keep("rows", file, lambda stack:
+                 stack.enter_context(open_descriptors(self.descriptors))),
+        )  # fmt: skip
 
-        for start in list(finished):
-            note(start)
-        read = [shared.model_path, place.path, *filter(None, [settings.calibration])]
-        with (
-            parts.kept(work.job.output),
-            closing(cluster.map(_score_part, task, todo, "the block at row", read)) as coming,
-        ):
-            for start in starts:
-                while start not in finished:
-                    note(next(coming))
-                yield max(start, first), parts.load(_part_name(start))[max(0, first - start) :]
-                parts.remove(_part_name(start))
+    def make(self, opened: tuple[Loaded, Descriptors], start: int, end: int) -> dict[str, Any]:
+        """Score rows ``start..end``."""
+        loaded, source = opened
+        ((_, block),) = source.blocks(end - start, start, end)
+        return {"rows": loaded.score(block)}
 
 
-def _part_name(start: int) -> str:
-    return f"rows-{start}"
+def needs_all_rows(rows: Rows) -> bool:
+    """Whether something of a row takes all rows to know."""
+    return rows.loaded.cutoff is not None or rows.loaded.needs_structures
 
 
-def _score_part(task: _RowsTask, start: int, threads: int) -> None:
-    """Score a block of rows on a worker, which keeps the model for the next."""
+def finished_blocks(read: ReadBlocks, rows: Rows) -> Iterator[Block]:
+    """Yield scored rows with structures, labels and calibrated columns.
 
-    def load(stack: contextlib.ExitStack) -> Scorer:
-        artifact = stack.enter_context(open_artifact(task.model, ModelFile))
-        return make_scorer(artifact, task.settings, threads)[0]
+    Parameters
+    ----------
+    read : callable
+        Called twice where :func:`needs_all_rows`.
+    rows : Rows
+    """
+    calibrator, log_distance, local = rows.loaded.calibrator, None, None
+    cutoff = rows.loaded.cutoff
+    if cutoff is not None:
+        assert rows.frames is not None, "checked when the file was opened"
+        distance = np.concatenate([block["relative_distance"] for block in read()])
+        local = _local_distances(distance, rows.frames, cutoff)
+    elif rows.loaded.needs_structures:
+        log_distance = _log_distances(read(), rows)
+    blocks = _with_labels(read(), rows, local)
+    if calibrator is None:
+        return blocks
+    return replace(calibrator, feature_names=tuple(rows.features)).columns(blocks, log_distance)
 
-    scorer = keep((task.model, task.model_fingerprint, task.settings, threads), load)
-    with open_descriptors(task.descriptors) as source:
-        for _, block in source.blocks(task.rows, start, min(start + task.rows, task.last)):
-            rows = _score_block(scorer, block, row_dtype(scorer))
-            Parts(task.folder).save(_part_name(start), rows)
+
+def _local_distances(
+    distance: npt.NDArray[np.float32], frames: Path, cutoff: float
+) -> npt.NDArray[np.float32]:
+    """Average the relative distances around each atom of the frames, (n,)."""
+    found = np.empty_like(distance)
+    start = 0
+    for frame in read_frames(frames):
+        end = start + len(frame)
+        found[start:end] = local_distance(distance[start:end], *neighbors_of(frame, cutoff))
+        start = end
+    return found
+
+
+def _log_distances(blocks: Iterator[npt.NDArray[Any]], rows: Rows) -> npt.NDArray[np.float64]:
+    structure = rows.structure
+    assert structure is not None, "checked when the file was opened"
+
+    def distances() -> Iterator[tuple[npt.NDArray[np.int64], npt.NDArray[np.floating]]]:
+        start = 0
+        for block in blocks:
+            yield structure[start : start + len(block)], block["relative_distance"]
+            start += len(block)
+
+    return log_structure_distance(distances(), int(structure.max()) + 1)
+
+
+def _with_labels(
+    blocks: Iterator[npt.NDArray[Any]],
+    rows: Rows,
+    local: npt.NDArray[np.float32] | None,
+) -> Iterator[Block]:
+    beside = rows.labels | ({} if rows.structure is None else {"structure": rows.structure})
+    beside |= {} if local is None else {"local_distance": local}
+    start = 0
+    for scored in blocks:
+        own = slice(start, start + len(scored))
+        block = to_block(scored) | {name: values[own] for name, values in beside.items()}
+        if rows.features:
+            block["features"] = np.stack([v[own] for v in rows.features.values()], axis=1)
+        if rows.loaded.fit_hash is not None:
+            block["in_calibration"] = np.isin(block["row_hash"], rows.loaded.fit_hash)
+        yield block
+        start = own.stop

@@ -1,7 +1,7 @@
-"""Tasks over a Dask cluster, or over processes of this machine; the only home of Dask.
+"""Who makes the pieces of a long job: a loop in this process, or the workers of a Dask cluster.
 
-Only paths and numbers travel: the workers read from and write to the file system that they share
-with this process. Jobs are submitted by the user, never from here.
+The only home of Dask. Only paths and numbers travel to the workers: they read from and write to the
+file system that they share with this process. Jobs are submitted by the user, never from here.
 """
 
 from __future__ import annotations
@@ -17,27 +17,140 @@ import threading
 import time
 import uuid
 import warnings
-from collections.abc import Callable, Generator, Iterator, Sequence
+from collections.abc import Callable, Generator, Iterator, Mapping, Sequence
 from contextlib import ExitStack
+from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, TypeVar
+from typing import Any, ClassVar, Protocol, TypeVar
 
 from ltau_cli import __version__, stop
 from ltau_cli.core.threads import available_threads
 from ltau_cli.errors import ComputeError, InputError, LtauError, UsageError
-from ltau_cli.settings import ClusterSettings
+from ltau_cli.pieces.store import Range, Store
+from ltau_cli.progress import Advance
+
+log = logging.getLogger("ltau")
 
 START_SECONDS = 60.0  # for a scheduler and a first worker to be there, and to find new ones
 END_SECONDS = 0.2  # for a process to end by itself
 LOOK_SECONDS = 0.1  # between two looks at whether the work is to be ended
 CHECK_SECONDS = 2.0  # between two looks at whether the cluster is there
 TRIES = 3
+MOST = 4096  # processes
 MOST_WAITING = 4096  # tasks that the scheduler knows of; it keeps a few kB of each
 
 File = tuple[str, int, int]  # path, size, time of last change
-# ``work(task, number, threads)``; the task is the same for all numbers of a call.
-Work = Callable[[Any, int, int], None]
 Kept = TypeVar("Kept")
+
+
+class Task(Protocol):
+    """How a piece is made, here or by a worker; it travels to the workers.
+
+    Attributes
+    ----------
+    what : str
+        What its pieces hold and ranges count, such as ``rows``.
+    """
+
+    what: ClassVar[str]
+
+    def open(self, store: Store, threads: int) -> Any:
+        """Open on a worker what :meth:`make` needs; see :func:`keep`."""
+
+    def make(self, opened: Any, start: int, end: int) -> Mapping[str, Any] | None:
+        """Make the piece ``start..end``; None leaves it out."""
+
+
+class Workers(Protocol):
+    """Those who make pieces.
+
+    Attributes
+    ----------
+    elsewhere : bool
+        Whether they are other processes.
+    """
+
+    elsewhere: bool
+
+    def make(
+        self, store: Store, task: Task, todo: Sequence[Range], opened: Any, read: Sequence[Path]
+    ) -> Generator[Range, None, None]:
+        """Make the pieces ``todo``, in any order; yield each when it is stored."""
+
+
+def make_pieces(
+    workers: Workers,
+    store: Store,
+    task: Task,
+    end: int,
+    size: int,
+    *,
+    start: int = 0,
+    opened: Any = None,
+    read: Sequence[Path] = (),
+    advance: Advance = lambda _: None,
+) -> None:
+    """Make the pieces of ``start..end`` that are not there.
+
+    Parameters
+    ----------
+    workers : Workers
+    store : Store
+    task : Task
+    end, size, start : int
+        What to make, in pieces of at most ``size``.
+    opened : object
+        What ``task.open`` would give, where this process has it already.
+    read : sequence of Path
+        Files that a worker has to see as they are here.
+    advance : callable
+
+    Raises
+    ------
+    LtauError
+        What a task raised.
+    ComputeError
+        If a task fails in another way, or the cluster is gone.
+    """
+    todo = store.missing(task.what, start, end, size)
+    done = end - start - sum(last - first for first, last in todo)
+    if done:
+        log.warning(
+            "%s: %s of %s %s are there already; going on",
+            store.target, f"{done:,}", f"{end - start:,}", task.what,
+        )  # fmt: skip
+    advance(done)
+    with contextlib.closing(workers.make(store, task, todo, opened, read)) as coming:
+        for first, last in coming:
+            advance(last - first)
+
+
+@dataclass(frozen=True)
+class Here:
+    """A loop in this process.
+
+    Attributes
+    ----------
+    threads : int
+    """
+
+    threads: int
+    elsewhere = False
+
+    def make(
+        self, store: Store, task: Task, todo: Sequence[Range], opened: Any, read: Sequence[Path]
+    ) -> Generator[Range, None, None]:
+        """See :class:`Workers`."""
+        for start, end in todo:
+            stop.look()
+            _make_one(store, task, opened, start, end)
+            yield start, end
+
+
+def _make_one(store: Store, task: Task, opened: Any, start: int, end: int) -> None:
+    values = task.make(opened, start, end)
+    if values is not None:
+        store.save(task.what, start, end, values)
 
 
 class Cluster:
@@ -47,78 +160,54 @@ class Cluster:
     ----------
     client : distributed.Client
     threads : int or None
-        Of one task; None takes those of the worker.
+        Of one piece; None takes those of the worker.
     """
+
+    elsewhere = True
 
     def __init__(self, client: Any, threads: int | None) -> None:
         self._client = client
         self._threads = threads
         self._checked = self._seen = time.monotonic()
 
-    def map(
-        self, work: Work, task: Any, numbers: Sequence[int], what: str, read: Sequence[Path]
-    ) -> Generator[int, None, None]:
-        """Have the workers do ``work(task, number, threads)`` for all numbers.
-
-        Parameters
-        ----------
-        work : callable
-            A function of a module, which writes what it finds to a file; each is tried at most
-            :data:`TRIES` times.
-        task : object
-            Paths and numbers.
-        numbers : sequence of int
-        what : str
-            For messages, such as ``shard``.
-        read : sequence of Path
-            Files that a worker has to see as they are here.
-
-        Yields
-        ------
-        int
-            Each number when it is done, in any order.
-
-        Raises
-        ------
-        LtauError
-            What a task raised in the end.
-        ComputeError
-            If a task fails in another way, or the cluster is gone.
-        """
+    def make(
+        self, store: Store, task: Task, todo: Sequence[Range], opened: Any, read: Sequence[Path]
+    ) -> Generator[Range, None, None]:
+        """See :class:`Workers`; each piece is tried at most :data:`TRIES` times."""
         self._seen = time.monotonic()
         done: queue.SimpleQueue[Any] = queue.SimpleQueue()
-        waiting: dict[Any, int] = {}
-        left = iter(numbers)
+        waiting: dict[Any, Range] = {}
+        left = iter(todo)
         common = {
-            "work": work, "task": task, "threads": self._threads, "version": __version__,
+            "store": store, "task": task, "threads": self._threads, "version": __version__,
             "files": tuple(map(_stamped, read)),
         }  # fmt: skip
         try:
             while True:
                 if len(waiting) <= MOST_WAITING // 2:
                     batch = list(itertools.islice(left, MOST_WAITING // 2))
-                    for future, number in zip(self._submit(batch, common), batch, strict=True):
-                        waiting[future] = number
+                    for future, own in zip(self._submit(batch, common), batch, strict=True):
+                        waiting[future] = own
                         future.add_done_callback(done.put)
                 if not waiting:
                     return
                 stop.look()
                 with contextlib.suppress(queue.Empty):
                     future = done.get(timeout=LOOK_SECONDS)
-                    number = waiting.pop(future)
-                    self._check_result(future, f"{what} {number:,}")
-                    yield number
+                    own = waiting.pop(future)
+                    self._check_result(future, f"{task.what} {own[0]:,} to {own[1]:,}")
+                    yield own
                 self._check_workers()
         finally:
             with contextlib.suppress(Exception):  # a scheduler that is gone has nothing to cancel
                 self._client.cancel(list(waiting), asynchronous=True)
 
-    def _submit(self, numbers: Sequence[int], common: dict[str, Any]) -> list[Any]:
-        if not numbers:
+    def _submit(self, batch: Sequence[Range], common: dict[str, Any]) -> list[Any]:
+        if not batch:
             return []
-        name = f"ltau-{common['work'].__name__}-{uuid.uuid4()}"
+        name = f"ltau-{common['task'].what}-{uuid.uuid4()}"
         futures: list[Any] = self._client.map(
-            _attempt, numbers, **common, key=name, pure=False, retries=TRIES - 1
+            _attempt, batch, **common, key=name, pure=False, retries=TRIES - 1
         )
         return futures
 
@@ -155,26 +244,30 @@ class Cluster:
         elif self._checked > self._seen + START_SECONDS:
             raise ComputeError(
                 f"no worker has been there for {START_SECONDS:g} s",
-                hint="start workers; the same command goes on from the finished parts",
+                hint="start workers; the same command goes on from the finished pieces",
             )
 
 
 def _lost() -> ComputeError:
     return ComputeError(
         "the scheduler is gone",
-        hint="start it again, with workers; the same command goes on from the finished parts",
+        hint="start it again, with workers; the same command goes on from the finished pieces",
     )
 
 
 @contextlib.contextmanager
-def open_cluster(
-    asked: ClusterSettings | None, *, read: Sequence[Path], write: Sequence[Path]
-) -> Iterator[Cluster | None]:
-    """Connect to the cluster that was asked for, or start the processes; None if none was.
+def open_workers(
+    asked: str | int | None, threads: int | None, *, read: Sequence[Path], write: Sequence[Path]
+) -> Iterator[Workers]:
+    """Start or connect to the workers that were asked for.
 
     Parameters
     ----------
-    asked : ClusterSettings or None
+    asked : str, int or None
+        Number of processes of this machine, address of a Dask scheduler, or the file in which one
+        says its address; None is this process alone.
+    threads : int or None
+        Of one piece; None takes those of its worker, or shares the CPUs among the processes.
     read : sequence of Path
         Files that every worker has to see as they are here.
     write : sequence of Path
@@ -183,7 +276,7 @@ def open_cluster(
     Raises
     ------
     UsageError
-        If Dask is not installed.
+        If ``asked`` cannot be meant, or Dask is not installed.
     InputError
         If nobody writes the scheduler file within :data:`START_SECONDS`.
     ComputeError
@@ -191,24 +284,46 @@ def open_cluster(
         not see the same files.
     """
     if asked is None:
-        yield None
+        yield Here(threads or available_threads())
         return
+    found = parse_workers(str(asked))
     distributed = _load_distributed()
     until = time.monotonic() + START_SECONDS
     files = [_stamped(path) for path in dict.fromkeys(read)]
     folders = [os.path.abspath(path.parent) for path in write]
-    threads = asked.threads
     with ExitStack() as stack:
-        if asked.workers is not None:
-            threads = threads or max(1, available_threads() // asked.workers)
-            address = stack.enter_context(_processes(distributed, asked)).scheduler_address
+        if isinstance(found, int):
+            threads = threads or max(1, available_threads() // found)
+            address = stack.enter_context(_processes(distributed, found)).scheduler_address
         else:
-            address = asked.scheduler or _read_address(asked.scheduler_file, until)
+            address = _read_address(found, until) if isinstance(found, Path) else found
         client = stack.enter_context(_connect(distributed, address, until))
         while not client.nthreads():
             _wait(until, f"{address} has no worker", "start some: dask worker " + address)
         _check_start(client, files, [*dict.fromkeys(folders)])
         yield Cluster(client, threads)
+
+
+def parse_workers(asked: str) -> int | str | Path:
+    """Tell a number of processes, the address of a scheduler, and a file with such an address.
+
+    Raises
+    ------
+    UsageError
+        If it is none of them.
+    """
+    path = Path(asked)
+    if asked.isascii() and asked.isdecimal() and len(asked) <= 4 and 1 <= int(asked) <= MOST:
+        return int(asked)
+    if "://" not in asked and (path.suffix == ".json" or path.exists()):
+        return path
+    if ":" in asked:
+        return asked
+    raise UsageError(
+        f"--workers {asked} is no number of processes from 1 to {MOST:,}, address or file",
+        hint="such as 8, tcp://node01:8786, or scheduler.json of "
+        "dask scheduler --scheduler-file scheduler.json",
+    )
 
 
 def _load_distributed() -> Any:
@@ -217,7 +332,7 @@ def _load_distributed() -> Any:
         import dask
     except ImportError as error:
         raise UsageError(
-            "a Dask cluster was asked for, and Dask is not installed",
+            "--workers needs Dask, which is not installed",
             hint="pip install 'ltau[dask]'",
         ) from error
     quiet = ("distributed", "distributed.client", "distributed.worker", "asyncio", "tornado")
@@ -226,7 +341,7 @@ def _load_distributed() -> Any:
         import distributed
     except ImportError as error:
         raise UsageError(
-            "a Dask cluster was asked for, and dask.distributed is not installed",
+            "--workers needs dask.distributed, which is not installed",
             hint="pip install 'ltau[dask]'",
         ) from error
     for name in quiet:  # where it was imported before
@@ -240,7 +355,7 @@ def _stamped(path: Path) -> File:
 
 
 @contextlib.contextmanager
-def _processes(distributed: Any, asked: ClusterSettings) -> Iterator[Any]:
+def _processes(distributed: Any, count: int) -> Iterator[Any]:
     """Start worker processes on this machine, which end with this one, whatever ends it."""
     import asyncio
 
@@ -249,7 +364,7 @@ def _processes(distributed: Any, asked: ClusterSettings) -> Iterator[Any]:
     old = signal.pthread_sigmask(signal.SIG_BLOCK, (signal.SIGINT, signal.SIGQUIT, signal.SIGHUP))
     try:
         cluster = distributed.LocalCluster(
-            n_workers=asked.workers, threads_per_worker=1, memory_limit=0, dashboard_address=None,
+            n_workers=count, threads_per_worker=1, memory_limit=0, dashboard_address=None,
             silence_logs=logging.CRITICAL,
         )  # fmt: skip
     finally:
@@ -300,9 +415,8 @@ def _connect(distributed: Any, address: str, until: float) -> Iterator[Any]:
         client.close()
 
 
-def _read_address(path: Path | None, until: float) -> str:
+def _read_address(path: Path, until: float) -> str:
     """Wait for the file in which a scheduler says where it is."""
-    assert path is not None, "checked where it was asked for"
     while True:
         with contextlib.suppress(OSError, ValueError, KeyError, TypeError):
             return str(json.loads(path.read_bytes())["address"])
@@ -405,19 +519,19 @@ def _check_file(file: File, seen: tuple[int, int] | str, worker: str) -> None:
 
 _turn = threading.Lock()  # a task has the memory of its process for itself
 _seen: tuple[File, ...] = ()
-_kept: tuple[Any, ExitStack, Any] | None = None
+_kept: dict[str, tuple[Any, ExitStack, Any]] = {}
 
 
 def _attempt(
-    number: int,
+    own: Range,
     *,
-    work: Work,
-    task: Any,
+    store: Store,
+    task: Task,
     version: str,
     files: tuple[File, ...],
     threads: int | None,
 ) -> None:
-    """Do one task; a worker that has come late is asked here what it has and sees."""
+    """Make one piece; a worker that has come late is asked here what it has and sees."""
     global _seen
     from distributed import get_worker
 
@@ -433,25 +547,25 @@ def _attempt(
             except OSError as error:
                 _check_file(file, str(error.strerror), worker.address)
         _seen = files
-        work(task, number, threads or worker.state.nthreads)
+        _make_one(store, task, task.open(store, threads or worker.state.nthreads), *own)
 
 
-def keep(key: Any, make: Callable[[ExitStack], Kept]) -> Kept:
+def keep(what: str, key: Any, make: Callable[[ExitStack], Kept]) -> Kept:
     """Return what an earlier task of this process made for an equal key, or make it.
 
     Parameters
     ----------
+    what : str
+        Only the last of its kind is kept.
     key : object
         What it depends on.
     make : callable
         Gets a stack for files that are to stay open.
     """
-    global _kept
-    if _kept is None or _kept[0] != key:
-        if _kept is not None:
-            stack, _kept = _kept[1], None
-            stack.close()
+    if what not in _kept or _kept[what][0] != key:
+        if what in _kept:
+            _kept.pop(what)[1].close()
         stack = ExitStack()
-        _kept = (key, stack, make(stack))
-    value: Kept = _kept[2]
+        _kept[what] = (key, stack, make(stack))
+    value: Kept = _kept[what][2]
     return value

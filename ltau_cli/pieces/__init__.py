@@ -1,0 +1,1 @@
+"""Long jobs: what is done, and who does the rest."""

@@ -1,0 +1,268 @@
+"""The rows of one descriptor file, with all that is known of them before they are scored."""
+
+from __future__ import annotations
+
+import contextlib
+import re
+import warnings
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+
+from ltau_cli.artifacts.described import check_origin, find_origin
+from ltau_cli.artifacts.model import ModelFile
+from ltau_cli.artifacts.provenance import Hasher
+from ltau_cli.artifacts.scores import Header
+from ltau_cli.artifacts.write import as_stored
+from ltau_cli.core.calibration.maps import FEATURES
+from ltau_cli.errors import InputError, LtauWarning, UsageError
+from ltau_cli.pieces.store import stamps_of
+from ltau_cli.readers.column import GROUPS, read_labels, read_magnitudes
+from ltau_cli.readers.descriptors import Descriptors, open_descriptors, read_structure
+from ltau_cli.readers.frames import holds_frames
+from ltau_cli.readers.place import Place
+from ltau_cli.stages.scoring.loaded import Loaded
+
+
+@dataclass(frozen=True)
+class Job:
+    """One descriptor file to score.
+
+    Attributes
+    ----------
+    descriptors : str
+        Descriptors (n_queries, d), or a described artifact.
+    output : Path
+        The scores artifact, or ``-`` for CSV on standard output.
+    natoms : str, optional
+        Atoms per structure.
+    group : str, optional
+        Label of each row, such as its species.
+    frames : str, optional
+        The frames whose atoms the rows are, instead of ``natoms``.
+    features : dict of str to str, optional
+        Features of the user's own by name: (n_queries,) numbers, at least 0, in an array file or an
+        extxyz column; an empty place is the array of that name beside the descriptors.
+    """
+
+    descriptors: str
+    output: Path
+    natoms: str | None = None
+    group: str | None = None
+    features: Mapping[str, str] = field(default_factory=dict)
+    frames: str | None = None
+
+
+def check_input(job: Job, model: ModelFile, shards: int) -> None:
+    """Refuse early what could not be scored."""
+    place = Place.parse(job.descriptors)
+    check_origin(place, find_origin(place), model.parameters)
+    with open_descriptors(place) as source:
+        width = model.sizes["d"]
+        if source.width != width:
+            raise InputError(
+                f"{source.source.place} has {source.width} columns, {model.path} was fitted on "
+                f"{width}",
+                hint="compute the descriptors with the same layer of the same trained network",
+            )
+        if shards > source.n:
+            raise UsageError(
+                f"{source.source.place} has {source.n:,} rows, too few for {shards:,} shards",
+                hint=f"use --shard I/{source.n} or fewer shards",
+            )
+
+
+@dataclass(frozen=True)
+class Rows:
+    """An open descriptor file.
+
+    Attributes
+    ----------
+    job : Job
+    loaded : Loaded
+    source : Descriptors
+    structure : (n,) int64 or None
+    frames : Path or None
+        Where the atoms stand, if that is known.
+    labels : dict of str to (n,) array
+        ``group`` and ``sample_id``, where they are known.
+    features : dict of str to (n,) float32
+        Of the user's own.
+    hasher : Hasher
+        Of the descriptors and what belongs to them.
+    """
+
+    job: Job
+    loaded: Loaded
+    source: Descriptors
+    structure: npt.NDArray[np.int64] | None
+    frames: Path | None
+    labels: dict[str, npt.NDArray[Any]]
+    features: dict[str, npt.NDArray[np.float32]]
+    hasher: Hasher
+
+    @property
+    def place(self) -> Place:
+        """Of the descriptors."""
+        return self.source.source.place
+
+    def header(self) -> Header:
+        """Return what stands beside the scores."""
+        loaded, scorer = self.loaded, self.loaded.scorer
+        parameters = {
+            "k": scorer.k,
+            "thresholds": scorer.thresholds,
+            "quantiles": scorer.quantiles,
+            "cdf": scorer.with_cdf,
+            "labels": sorted(self.labels),
+            "features": list(self.features),
+        }
+        if loaded.cutoff is not None:
+            parameters["cutoff"] = loaded.cutoff
+        if loaded.calibration is not None:
+            parameters["calibration_method"] = loaded.calibration.method
+        names = {"feature_names": np.array(list(self.features))} if self.features else {}
+        return Header(
+            n=self.source.n,
+            n_structures=0 if self.structure is None else int(self.structure.max()) + 1,
+            columns=loaded.columns() | names,
+            calibration=loaded.calibration,
+            label_dtypes={name: as_stored(values).dtype for name, values in self.labels.items()},
+            parameters=parameters,
+            units=loaded.units,
+            model_fingerprint=scorer.model.fingerprint,
+        )
+
+    def identify(self) -> dict[str, Any]:
+        """All that scored rows depend on, without reading whole files."""
+        scorer = self.loaded.scorer
+        return {
+            "model_fingerprint": scorer.model.fingerprint,
+            "k": scorer.k,
+            "thresholds": scorer.thresholds,
+            "threshold_scale": scorer.threshold_scale,
+            "quantiles": scorer.quantiles,
+            "row": self.loaded.dtype.descr,
+            "n_rows": self.source.n,
+            "descriptors": stamps_of([self.place]),
+        }
+
+
+@contextlib.contextmanager
+def open_rows(job: Job, loaded: Loaded) -> Iterator[Rows]:
+    """Open the descriptors and read what belongs to them.
+
+    Raises
+    ------
+    InputError
+        If anything does not fit, or the calibration needs to know more.
+    """
+    place = Place.parse(job.descriptors)
+    with Hasher([place.path]) as hasher, open_descriptors(place) as source:
+        place = source.source.place
+        hasher.add("descriptors", place.path, "descriptors", key=place.key, rows=source.n)
+        structure, frames = _read_structure(job, source, hasher)
+        labels = _read_labels(job, source, hasher)
+        features = _read_features(job, source, labels.get("sample_id"), hasher)
+        rows = Rows(job, loaded, source, structure, frames, labels, features, hasher)
+        _check_calibration(rows)
+        yield rows
+
+
+def _read_structure(
+    job: Job, source: Descriptors, hasher: Hasher
+) -> tuple[npt.NDArray[np.int64] | None, Path | None]:
+    """Structure of each row, and where its atoms stand, each where that is known."""
+    counts = None if job.natoms is None else Place.parse(job.natoms)
+    frames = None if job.frames is None else Path(job.frames)
+    if frames is not None:
+        hasher.add("frames", frames, "frames")
+    if counts is not None:
+        hasher.add("natoms", counts.path, "natoms", key=counts.key)
+    structure = read_structure(counts, frames, source.n)
+    if structure is None:
+        structure = source.structure()
+        own = source.source.place.path
+        frames = own if holds_frames(own) else None
+    return structure, frames
+
+
+def _read_labels(job: Job, source: Descriptors, hasher: Hasher) -> dict[str, npt.NDArray[Any]]:
+    ids = source.labels("sample_id")
+    if job.group is None:
+        group = source.labels(*GROUPS)
+    else:
+        given = Place.parse(job.group)
+        hasher.add("group", given.path, "labels", key=given.key)
+        group = read_labels(given, GROUPS).of(source.n, source.source.place, ids).values
+    found = {"group": group, "sample_id": ids}
+    return {name: labels for name, labels in found.items() if labels is not None}
+
+
+def _read_features(
+    job: Job, source: Descriptors, ids: npt.NDArray[Any] | None, hasher: Hasher
+) -> dict[str, npt.NDArray[np.float32]]:
+    """Read the user's own features, by name."""
+    found = {}
+    for name, given in sorted(job.features.items()):
+        if not re.fullmatch(r"[A-Za-z]\w*", name, re.ASCII) or name in FEATURES:
+            raise UsageError(
+                f"{name!r} cannot be the name of a feature",
+                hint="use letters, digits and _, such as spread, and none of "
+                + ", ".join(FEATURES),
+            )
+        if given == "":
+            column = source.column(name)
+        else:
+            where = Place.parse(given)
+            hasher.add("feature", where.path, "feature", key=where.key, feature=name)
+            column = read_magnitudes(where, (name,), what="values")
+        found[name] = column.of(source.n, source.source.place, ids).values.astype(np.float32)
+    return found
+
+
+def _check_calibration(rows: Rows) -> None:
+    """Refuse rows that do not come with what a cutoff and the calibration need to know of them."""
+    loaded, place = rows.loaded, rows.place
+    calibration, path = loaded.calibration, loaded.settings.calibration
+    if loaded.cutoff is not None and rows.frames is None:
+        of = "" if path is None else f" of {path}"
+        raise InputError(
+            f"the cutoff{of} needs to know where the atoms of {place} stand",
+            hint="give their frames: --frames FILE",
+        )
+    if calibration is None:
+        return
+    if loaded.needs_structures and rows.structure is None:
+        raise InputError(
+            f"{path} uses each structure's mean distance, but {place} does not "
+            "say which structure a row belongs to",
+            hint="give --natoms or --frames, or calibrate on scores without structures",
+        )
+    used = calibration.predictor.map.used & set(calibration.own_features)
+    lacking = sorted(used - set(rows.features))
+    if lacking:
+        raise InputError(
+            f"{path} uses the feature {lacking[0]} of each row, which {place} comes without",
+            hint=f"give it: --feature {lacking[0]}=FILE, made as for the calibration",
+        )
+    known = calibration.cells.groups.astype(np.str_)
+    if not len(known):
+        return
+    if "group" not in rows.labels:
+        raise InputError(
+            f"{path} has bounds for each group, but {place} does not say which group "
+            "a row belongs to",
+            hint="give the labels with --group, such as the species of each atom",
+        )
+    if not np.isin(rows.labels["group"].astype(np.str_), known).any():
+        warnings.warn(
+            f"no row of {place} is in a group that has bounds of its own in {path}; "
+            "the bounds of all are used",
+            LtauWarning,
+            stacklevel=2,
+        )
