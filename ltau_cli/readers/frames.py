@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import io
 import re
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -24,8 +24,13 @@ from ltau_cli.readers.stored_frames import (
 )
 
 FRAME_ENDINGS = (".xyz", ".extxyz")
-# Names of reference values in frames, the first that is there: what MACE reads, what NequIP keeps
-# of the data set beside its predictions, and what ASE and most data sets have.
+# Names of what is predicted, and of what it is compared with, the first that is there: what
+# mace_eval_configs writes and MACE reads, what NequIP keeps of the data set beside its
+# predictions, what ltau describe stores, and what ASE and most data sets have.
+PREDICTIONS: dict[str, tuple[str, ...]] = {
+    "forces": ("MACE_forces", "pred_forces", "forces"),
+    "energy": ("MACE_energy", "pred_energy", "energy"),
+}
 REFERENCES: dict[str, tuple[str, ...]] = {
     "forces": ("REF_forces", "original_dataset_forces", "forces", "force", "dft_forces"),
     "energy": ("REF_energy", "original_dataset_total_energy", "original_dataset_energy", "energy"),
@@ -189,23 +194,23 @@ def read_frame_labels(path: Path) -> FrameLabels:
         If the file cannot be read.
     """
     if is_stored(path):
-        natoms_stored, labels = read_stored_natoms(path), read_stored_labels(path)
-        structure = np.repeat(np.arange(len(natoms_stored)), natoms_stored)
+        natoms, labels = read_stored_natoms(path), read_stored_labels(path)
+        structure = np.repeat(np.arange(len(natoms)), natoms)
         return FrameLabels(structure, labels["species"], labels.get("config_type"))
-    natoms: list[int] = []
-    species: list[str] = []
-    kinds: list[str] = []
-    for frame in read_frames(path):
-        natoms.append(len(frame))
-        species += frame.get_chemical_symbols()
-        kinds.append(str(frame.info.get("config_type", "")))
-    return label_atoms(natoms, species, kinds)
+    return label_atoms([about(frame) for frame in read_frames(path)])
 
 
-def label_atoms(natoms: list[int], species: list[str], kinds: list[str]) -> FrameLabels:
-    """Spread what is known of each frame over its atoms."""
+def about(frame: Any) -> tuple[list[str], str]:
+    """Return the species of the atoms of a frame, and its ``config_type``; empty if it has none."""
+    return frame.get_chemical_symbols(), str(frame.info.get("config_type", ""))
+
+
+def label_atoms(told: Sequence[tuple[list[str], str]]) -> FrameLabels:
+    """Spread what :func:`about` tells of each frame over its atoms."""
+    natoms = [len(species) for species, _ in told]
+    kinds = np.array([kind for _, kind in told])
     return FrameLabels(
-        np.repeat(np.arange(len(natoms)), natoms),
-        np.array(species, dtype=np.str_),
-        np.repeat(np.array(kinds), natoms) if any(kinds) else None,
+        np.repeat(np.arange(len(told)), natoms),
+        np.array([symbol for species, _ in told for symbol in species], dtype=np.str_),
+        np.repeat(kinds, natoms) if (kinds != "").any() else None,
     )

@@ -14,7 +14,14 @@ import numpy.typing as npt
 
 from ltau_cli.artifacts.described import ReferenceFrame
 from ltau_cli.errors import InputError
-from ltau_cli.readers.frames import REFERENCES, FrameLabels, label_atoms, quantities, read_frames
+from ltau_cli.readers.frames import (
+    REFERENCES,
+    FrameLabels,
+    about,
+    label_atoms,
+    quantities,
+    read_frames,
+)
 
 ISOLATED = "isolatedatom"  # config_type of the frames that MACE takes atomic energies from
 
@@ -133,21 +140,17 @@ def look_through(
         If a file cannot be read, no frame is left, or none has the named reference.
     """
     number: list[int] = []
-    natoms: list[int] = []
-    species: list[str] = []
-    kinds: list[str] = []
+    told: list[tuple[list[str], str]] = []
     alone: list[int] = []
     names = REFERENCES | ({} if reference is None else {"forces": (reference,)})
     seen: dict[str, Counter[str]] = {quantity: Counter() for quantity in names}
     for i, frame in enumerate(_read(paths)):
-        kind = str(frame.info.get("config_type", ""))
+        species, kind = about(frame)
         if len(frame) == 1 and kind.lower() == ISOLATED and not isolated:
             alone.append(i)
             continue
         number.append(i)
-        natoms.append(len(frame))
-        species += frame.get_chemical_symbols()
-        kinds.append(kind)
+        told.append((species, kind))
         there = quantities(frame)
         for quantity, known in names.items():
             seen[quantity].update(name for name in known if name in there)
@@ -165,8 +168,8 @@ def look_through(
     return GivenFrames(
         tuple(paths),
         np.array(number),
-        np.array(natoms),
-        label_atoms(natoms, species, kinds),
+        np.array([len(species) for species, _ in told]),
+        label_atoms(told),
         tuple(alone),
         keys,
         {quantity: len(number) - seen[quantity][key] for quantity, key in keys.items()},

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 from collections.abc import Callable
 from functools import partial
 from pathlib import Path
@@ -11,7 +12,15 @@ import numpy as np
 import numpy.typing as npt
 
 from ltau_cli.errors import InputError
-from ltau_cli.readers.frames import FrameLabels, label_atoms, quantities, read_frames
+from ltau_cli.readers.frames import (
+    PREDICTIONS,
+    REFERENCES,
+    FrameLabels,
+    about,
+    label_atoms,
+    quantities,
+    read_frames,
+)
 from ltau_cli.readers.logs.numbered import NumberedFiles
 from ltau_cli.readers.logs.options import LogOptions
 from ltau_cli.readers.logs.run import (
@@ -23,29 +32,6 @@ from ltau_cli.readers.logs.run import (
     still_written,
 )
 from ltau_cli.readers.scratch import Cells
-
-# (prediction, reference), the first pair that is there: mace_eval_configs; NequIP's XYZ writer
-# with original_dataset fields; a common choice of one's own.
-KNOWN_KEYS: dict[str, tuple[tuple[str, str], ...]] = {
-    "forces": (
-        ("MACE_forces", "REF_forces"),
-        ("MACE_forces", "forces"),
-        ("forces", "original_dataset_forces"),
-        ("pred_forces", "REF_forces"),
-        ("pred_forces", "forces"),
-        ("forces", "REF_forces"),
-    ),
-    "energy": (
-        ("MACE_energy", "REF_energy"),
-        ("MACE_energy", "energy"),
-        ("energy", "original_dataset_energy"),
-        ("energy", "original_dataset_total_energy"),
-        ("pred_energy", "REF_energy"),
-        ("pred_energy", "energy"),
-        ("energy", "REF_energy"),
-    ),
-}
-
 
 FrameErrors = tuple[npt.NDArray[np.float32], FrameLabels]
 
@@ -130,9 +116,7 @@ def errors_of_file(path: Path, options: LogOptions) -> FrameErrors:
     """
     quantity = options.quantity or "forces"
     errors: list[npt.NDArray[np.float32]] = []
-    natoms: list[int] = []
-    species: list[str] = []
-    kinds: list[str] = []
+    told: list[tuple[list[str], str]] = []
     keys: tuple[str, str] | None = None
     for number, frame in enumerate(read_frames(path)):
         there = quantities(frame)
@@ -157,17 +141,16 @@ def errors_of_file(path: Path, options: LogOptions) -> FrameErrors:
                 f"{len(frame)} atoms"
             )
         errors.append(magnitudes(difference, options, vectors=quantity == "forces"))
-        natoms.append(len(frame))
-        species += frame.get_chemical_symbols()
-        kinds.append(str(frame.info.get("config_type", "")))
-    return np.concatenate(errors), label_atoms(natoms, species, kinds)
+        told.append(about(frame))
+    return np.concatenate(errors), label_atoms(told)
 
 
 def _choose_keys(
     there: dict[str, Any], quantity: str, options: LogOptions, path: Path
 ) -> tuple[str, str]:
-    for pair in KNOWN_KEYS[quantity]:
-        keys = (options.prediction or pair[0], options.reference or pair[1])
+    predictions = [options.prediction] if options.prediction else PREDICTIONS[quantity]
+    references = [options.reference] if options.reference else REFERENCES[quantity]
+    for keys in itertools.product(predictions, references):
         if keys[0] != keys[1] and keys[0] in there and keys[1] in there:
             return keys
     word = quantity.rstrip("s")
