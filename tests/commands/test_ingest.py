@@ -305,6 +305,40 @@ def npy_folder(rows, name="errors_epoch_{}.npy"):
     return write
 
 
+def npy(values):
+    return lambda folder: save(folder / "log.npy", values)
+
+
+def cut(name, n, write):
+    """The first ``n`` bytes of a file."""
+
+    def make(folder):
+        write(folder)
+        path = folder / name
+        path.write_bytes(path.read_bytes()[:n])
+        return path
+
+    return make
+
+
+def npz(**arrays):
+    def write(folder):
+        np.savez(folder / "log.npz", **arrays)
+        return folder / "log.npz"
+
+    return write
+
+
+def files(**arrays):
+    def write(folder):
+        (folder / "logs").mkdir()
+        for name, values in arrays.items():
+            save(folder / "logs" / f"{name}.npy", values)
+        return folder / "logs"
+
+    return write
+
+
 def text_file(name, text):
     def write(folder):
         path = folder / name
@@ -324,6 +358,7 @@ def hdf5(**data):
     return write
 
 
+LONG = npy(np.ones((5, 100)))
 GZ = gzip.compress(b"epoch,sample,error\n" + b"0,0,1\n" * 2000)
 REFUSALS = {
     "shape of an epoch": (npy_folder([np.ones((3, 4))] * 2), ["epoch_0.npy", "(3, 4)"], False),
@@ -349,7 +384,7 @@ REFUSALS = {
     "no id": (text_file("a.csv", "epoch,sample,error\n0,0,1\n0,,1\n"), ["line 3", "sample"], None),
     "negative": (text_file("a.csv", "epoch,sample,error\n4,0,1\n4,1,-2\n"),
                  ["a.csv, epoch 4", "sample 1", "-2"], True),
-    "no header": (text_file("a.csv", "0,0,1\n0,1,2\n"), ["a.csv", "no header"], True),
+    "no header line": (text_file("a.csv", "0,0,1\n0,1,2\n"), ["a.csv", "no header"], True),
     "empty table": (text_file("a.csv", ""), ["a.csv", "empty"], False),
     "only a header": (text_file("a.csv", "epoch,sample,error\n"), ["a.csv", "empty"], False),
     "only a wide header": (text_file("a.csv", "epoch,s0,s1,s2\n"), ["a.csv", "empty"], False),
@@ -369,6 +404,31 @@ REFUSALS = {
     "several arrays": (hdf5(a=np.ones((2, 3)), b=np.ones((2, 3))),
                        ["log.h5", "2 arrays", "a, b"], True),
     "no array": (hdf5(), ["log.h5", "no array"], False),
+    "no such file": (lambda folder: folder / "nowhere.npy", ["no such"], False),
+    "no such folder": (lambda folder: f"{folder}/nowhere/", ["no such"], False),
+    "empty folder": (files(), ["no per-epoch"], True),
+    "cut short": (cut("log.npy", 4120, LONG), ["log.npy", "cut short", "4,128", "4,120"], True),
+    "no bytes": (cut("log.npy", 0, LONG), ["log.npy", "damaged"], False),
+    "no header": (cut("log.npy", 4, LONG), ["log.npy", "damaged"], False),
+    "half a header": (cut("log.npy", 60, LONG), ["log.npy", "damaged"], False),
+    "damaged npz": (cut("log.npz", 2000, npz(a=np.ones((50, 60)))),
+                    ["log.npz", "cut short"], False),
+    "npz of nothing": (npz(), ["log.npz", "empty"], False),
+    "no epochs": (npy(np.ones((0, 5))), ["log.npy", "empty"], False),
+    "no samples": (npy(np.ones((5, 0))), ["log.npy", "empty"], False),
+    "one dimension": (npy(np.ones(5)), ["log.npy", "shape (5,)"], True),
+    "wide vectors": (npy(np.ones((2, 5, 4))), ["log.npy", "shape (2, 5, 4)"], True),
+    "an array of text": (npy(np.array([["a", "b"]])), ["log.npy", "not numbers"], False),
+    "two sets": (files(force_0=[1], force_1=[1], energy_0=[1], energy_1=[1]),
+                 ["force_#.npy", "energy_#.npy"], True),
+    "two numbers": (files(run1_epoch0=[1], run1_epoch1=[1], run2_epoch0=[1]),
+                    ["more than one number"], True),
+    "other lengths": (files(epoch_9=np.ones(3), epoch_10=np.ones(4)),
+                      ["epoch_9.npy has 3", "epoch_10.npy has 4 samples"], True),
+    "negative in a file": (files(e_0=np.ones(5), e_1=[1, 1, 1, -0.5, 1]),
+                           ["e_1.npy", "sample 3", "negative (-0.5)"], True),
+    "samples without errors": (npy([[1, np.nan, 1, np.inf]] * 4),
+                               ["2 of 4 samples", "first is sample 1"], True),
 }  # fmt: skip
 
 
@@ -442,28 +502,6 @@ def test_more_epochs_than_open_files(tmp_path):
         np.testing.assert_array_equal(file["errors"], log)
 
 
-# Arrays and folders that cannot be meant
-
-
-@pytest.mark.parametrize("name", ["nowhere.npy", "nowhere/", "nowhere"])
-def test_missing_log(name, tmp_path, ltau):
-    check(ltau("ingest", tmp_path / name, "-o", tmp_path / "o.h5"), INPUT, "no such", hint=False)
-
-
-def test_truncated_npy(tmp_path, ltau):
-    path = save(tmp_path / "log.npy", np.ones((5, 100)))
-    path.write_bytes(path.read_bytes()[:-8])
-    result = ltau("ingest", path, "-o", tmp_path / "o.h5")
-    check(result, INPUT, path, "cut short", "4,128", "4,120")
-
-
-@pytest.mark.parametrize("cut", [0, 4, 60])
-def test_npy_with_a_damaged_header(cut, tmp_path, ltau):
-    path = save(tmp_path / "log.npy", np.ones((5, 100)))
-    path.write_bytes(path.read_bytes()[:cut])
-    check(ltau("ingest", path, "-o", tmp_path / "o.h5"), INPUT, path, "header", hint=False)
-
-
 def test_pickled_npy_is_never_loaded(tmp_path, ltau):
     class Bomb:
         def __reduce__(self):
@@ -477,91 +515,3 @@ def test_pickled_npy_is_never_loaded(tmp_path, ltau):
     bare = tmp_path / "bare.npy"
     bare.write_bytes(pickle.dumps([1, 2]))
     check(ltau("ingest", bare, "-o", tmp_path / "o.h5"), INPUT, bare, hint=False)
-
-
-@pytest.mark.parametrize(
-    ("shape", "words"),
-    [((0, 5), "empty"), ((5, 0), "empty"), ((5,), "shape (5,)"), ((2, 5, 4), "shape (2, 5, 4)")],
-)
-def test_logs_of_impossible_shape(shape, words, tmp_path, ltau):
-    path = save(tmp_path / "log.npy", np.ones(shape))
-    result = ltau("ingest", path, "-o", tmp_path / "o.h5")
-    check(result, INPUT, path, words, hint="empty" not in words)
-
-
-def test_text_is_no_number(tmp_path, ltau):
-    path = save(tmp_path / "log.npy", np.array([["a", "b"]]))
-    check(ltau("ingest", path, "-o", tmp_path / "o.h5"), INPUT, path, "not numbers", hint=False)
-
-
-def test_empty_folder(tmp_path, ltau):
-    (tmp_path / "logs").mkdir()
-    check(ltau("ingest", tmp_path / "logs", "-o", tmp_path / "o.h5"), INPUT, "no per-epoch")
-
-
-def test_empty_npz(tmp_path, ltau):
-    np.savez(tmp_path / "log.npz")
-    result = ltau("ingest", tmp_path / "log.npz", "-o", tmp_path / "o.h5")
-    check(result, INPUT, "log.npz", hint=False)
-
-
-def test_damaged_npz(tmp_path, ltau):
-    path = tmp_path / "log.npz"
-    np.savez(path, a=np.ones((50, 60)))
-    path.write_bytes(path.read_bytes()[:2000])
-    check(ltau("ingest", path, "-o", tmp_path / "o.h5"), INPUT, path, "cut short", hint=False)
-
-
-def test_two_sets_of_files_in_one_folder(tmp_path, ltau):
-    for name in ("force_0", "force_1", "energy_0", "energy_1"):
-        save(tmp_path / f"{name}.npy", np.ones(3))
-    check(ltau("ingest", tmp_path, "-o", tmp_path / "o.h5"), INPUT, "force_#.npy", "energy_#.npy")
-
-
-def test_two_numbers_that_vary(tmp_path, ltau):
-    for name in ("run1_epoch0", "run1_epoch1", "run2_epoch0"):
-        save(tmp_path / f"{name}.npy", np.ones(3))
-    check(ltau("ingest", tmp_path, "-o", tmp_path / "o.h5"), INPUT, "more than one number")
-
-
-def test_epochs_of_different_length(tmp_path, ltau):
-    save(tmp_path / "epoch_9.npy", np.ones(3))
-    save(tmp_path / "epoch_10.npy", np.ones(4))
-    result = ltau("ingest", tmp_path, "-o", tmp_path / "o.h5")
-    check(result, INPUT, "epoch_9.npy has 3", "epoch_10.npy has 4 samples")
-
-
-def test_negative_error_names_file_and_sample(tmp_path, ltau):
-    (tmp_path / "logs").mkdir()
-    save(tmp_path / "logs/e_0.npy", np.ones(5))
-    save(tmp_path / "logs/e_1.npy", [1, 1, 1, -0.5, 1])
-    result = ltau("ingest", tmp_path / "logs", "-o", tmp_path / "o.h5")
-    check(result, INPUT, "e_1.npy", "sample 3", "negative (-0.5)")
-
-
-def test_sample_without_any_error(tmp_path, ltau):
-    log = np.ones((4, 6))
-    log[:, [2, 5]] = np.nan, np.inf
-    result = ltau("ingest", save(tmp_path / "log.npy", log), "-o", tmp_path / "o.h5")
-    check(result, INPUT, "2 of 6 samples", "first is sample 2")
-
-
-@pytest.mark.parametrize("form", ["array", "vectors", "runs"])
-def test_ingest_reads_every_form(form, log, tmp_path, ltau):
-    rng = np.random.default_rng(0)
-    if form == "array":
-        path, wanted, runs = tmp_path / "log.npy", log, [0] * 60
-        np.save(path, log.astype(np.float64))
-    elif form == "vectors":
-        vectors = rng.normal(size=(4, 30, 3))
-        path, wanted, runs = tmp_path / "log.npy", np.linalg.norm(vectors, axis=2), [0] * 4
-        np.save(path, vectors)
-    else:
-        path, wanted = tmp_path / "log.npz", np.concatenate([log[:5], log[20:30]])
-        runs = [0] * 5 + [1] * 10
-        np.savez(path, run_2=log[:5], run_10=log[20:30])
-    result = ltau("ingest", path, "-o", tmp_path / "errors.h5")
-    assert result.code == 0, result.err
-    with h5py.File(tmp_path / "errors.h5") as file:
-        np.testing.assert_array_equal(file["errors"], wanted.astype(np.float32))
-        assert file["run"][...].tolist() == runs
