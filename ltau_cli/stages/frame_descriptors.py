@@ -3,81 +3,63 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, Protocol
+from typing import Any
 
 import numpy.typing as npt
 
 from ltau_cli.artifacts.attributes import Origin
 from ltau_cli.artifacts.provenance import Hasher
 from ltau_cli.errors import InputError, UsageError
-from ltau_cli.packages.network import Features, Network, NetworkName, find_in_calculator
+from ltau_cli.packages.network import Features, NetworkName, find_in_calculator
 
 Function = Callable[[Any], npt.ArrayLike]
 
 
-class FrameDescriptors(Protocol):
+@dataclass(frozen=True)
+class FrameDescriptors:
     """Descriptors of one frame after the other.
 
     Attributes
     ----------
     name : str
         Of the source, for messages.
+    describe : callable
+        ``describe(frame, evaluate)`` returns the descriptors (n_atoms, d) of an ``ase.Atoms``,
+        which is not changed. ``evaluate`` lets the calculator evaluate the frame anew; it is called
+        just once.
     """
 
     name: str
-
-    def describe(self, frame: Any, evaluate: Callable[[], None]) -> npt.ArrayLike:
-        """Return the descriptors (n_atoms, d) of an ``ase.Atoms``, which is not changed.
-
-        ``evaluate`` lets the calculator evaluate the frame anew; it is called just once.
-        """
+    describe: Callable[[Any, Callable[[], None]], npt.ArrayLike]
 
 
-class OfFunction:
-    """Descriptors by a function of ``ase.Atoms``."""
+def _beside(name: str, function: Function) -> FrameDescriptors:
+    """Evaluate a copy of the frame beside the calculator."""
 
-    def __init__(self, function: Function) -> None:
-        self.name = f"descriptors={getattr(function, '__name__', type(function).__name__)}"
-        self._function = function
-
-    def describe(self, frame: Any, evaluate: Callable[[], None]) -> npt.ArrayLike:
-        """Call the function with a copy of the frame."""
+    def describe(frame: Any, evaluate: Callable[[], None]) -> npt.ArrayLike:
         evaluate()
-        return self._function(frame.copy())
+        return function(frame.copy())
+
+    return FrameDescriptors(name, describe)
 
 
-class OfNetwork:
-    """Descriptors by a network of its own, which is evaluated beside the calculator."""
+def _within(name: str, features: Features) -> FrameDescriptors:
+    """Listen to the calculator's own network while it evaluates the frame."""
 
-    def __init__(self, network: Network) -> None:
-        self.name = str(network.file)
-        self._network = network
-
-    def describe(self, frame: Any, evaluate: Callable[[], None]) -> npt.ArrayLike:
-        """Evaluate a copy of the frame."""
-        evaluate()
-        return self._network([frame.copy()]).descriptors
-
-
-class OfCalculator:
-    """Descriptors by the calculator's own network, from its one evaluation of the frame."""
-
-    def __init__(self, features: Features, name: str) -> None:
-        self.name = name
-        self._features = features
-
-    def describe(self, frame: Any, evaluate: Callable[[], None]) -> npt.ArrayLike:
-        """Listen to the network while the calculator evaluates the frame."""
-        with self._features.listen() as heard:
+    def describe(_frame: Any, evaluate: Callable[[], None]) -> npt.ArrayLike:
+        with features.listen() as heard:
             evaluate()
         if not heard:
             raise InputError(
-                f"the network of {self.name} was not called when the calculator evaluated a frame",
+                f"the network of {name} was not called when the calculator evaluated a frame",
                 hint="name the network's file, as in descriptors='mace:FILE'",
             )
         found: npt.ArrayLike = heard[-1].cpu().numpy()
         return found
+
+    return FrameDescriptors(name, describe)
 
 
 def open_descriptors_of(
@@ -115,20 +97,21 @@ def open_descriptors_of(
             )
         source = origin["package"]
     if callable(source):
-        return OfFunction(source)
+        function = getattr(source, "__name__", type(source).__name__)
+        return _beside(f"descriptors={function}", source)
     name = NetworkName.parse(source, "descriptors={!r}")
     same = origin is not None and origin["package"] == name.package
     layer = origin["layer"] if same and origin is not None else None
     if not name.file:
         features = find_in_calculator(name.package, calculator, layer)
-        return OfCalculator(features, type(calculator).__name__)
+        return _within(type(calculator).__name__, features)
     network = name.load(device=device, layer=layer)
     if origin is not None and not (same and _sha256(network.file) == origin["network_sha256"]):
         raise InputError(
             f"{source} is not the network that described the training set of {model}",
             hint="name the file that ltau describe was given, or fit again with this one",
         )
-    return OfNetwork(network)
+    return _beside(str(network.file), lambda frame: network([frame]).descriptors)
 
 
 def _sha256(path: Path) -> str:
