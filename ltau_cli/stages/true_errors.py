@@ -69,7 +69,7 @@ class JudgedRows:
 
     Attributes
     ----------
-    rest : (n_queries,) bool
+    rest : (n_rows,) bool
         Which rows of the scores they are.
     rows : Rows
         What the scores say of them, with the groups that chose their bounds.

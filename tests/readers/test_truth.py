@@ -13,7 +13,7 @@ from scipy.stats import spearmanr
 from ltau_cli.errors import InputError
 from ltau_cli.readers.place import Place
 from ltau_cli.readers.truth import read_true_errors
-from tests.helpers import INPUT, SAMPLE, check, save
+from tests.helpers import INPUT, SAMPLE, check, contents, save
 
 FRAMES = SAMPLE / "test_300K.xyz"
 
@@ -59,14 +59,10 @@ def test_every_form_holds_the_same_errors(scored, evaluate, tmp_path):
     vectors *= (truth / np.linalg.norm(vectors, axis=1))[:, None]
     wanted = evaluate(save(tmp_path / "t.npy", truth))
     assert wanted[0] == pytest.approx(truth.mean())
-    with h5py.File(tmp_path / "t.h5", "w") as file:
-        file["deep/down"] = truth
-        file["other"] = np.zeros(3)
     with h5py.File(tmp_path / "one.h5", "w") as file:
         file["error"] = vectors
         file["weights"] = np.zeros(3)
     np.savez(tmp_path / "t.npz", errors=truth, more=np.zeros(2))
-    (tmp_path / "plain.csv").write_text("".join(f"{v!r}\n" for v in truth.tolist()))
     (tmp_path / "bom.csv").write_text(
         "﻿row, force_error\n" + "".join(f"{i}, {v!r}\n\n" for i, v in enumerate(truth.tolist())),
         encoding="utf-8",
@@ -74,8 +70,7 @@ def test_every_form_holds_the_same_errors(scored, evaluate, tmp_path):
     other = truth[::-1] + 1
     write_csv(tmp_path / "t.csv", "id,error,mine", ids, other.tolist(), truth.tolist())
     forms = [
-        save(tmp_path / "v.npy", vectors), save(tmp_path / "c.npy", truth[:, None]),
-        f"{tmp_path}/t.h5:/deep/down", f"{tmp_path}/t.npz:errors", tmp_path / "plain.csv",
+        save(tmp_path / "v.npy", vectors), tmp_path / "one.h5", tmp_path / "t.npz",
         tmp_path / "bom.csv", f"{tmp_path}/t.csv:mine",
     ]  # fmt: skip
     for form in forms:
@@ -83,37 +78,32 @@ def test_every_form_holds_the_same_errors(scored, evaluate, tmp_path):
     assert evaluate(tmp_path / "t.csv")[0] == pytest.approx(other.mean())
 
 
-@pytest.mark.parametrize("form", ["csv", "npz", "h5"])
-def test_errors_are_matched_by_id_in_any_order(form, scored, evaluate, tmp_path):
+@pytest.mark.parametrize("form", ["csv", "jsonl", "npz", "h5"])
+@pytest.mark.parametrize("numbers", [False, True])
+def test_errors_are_matched_by_id_in_any_order(form, numbers, scored, tmp_path, ltau):
     _, truth, ids = scored
-    wanted = evaluate(save(tmp_path / "t.npy", truth))
+    ids = np.arange(60) + 100 if numbers else ids
+    rows, out = dict(np.load(tmp_path / "rows.npz")) | {"sample_id": ids}, tmp_path / "n.h5"
+    np.savez(tmp_path / "n.npz", **rows)
+    assert ltau("score", tmp_path / "n.npz", "-m", tmp_path / "model.h5", "-o", out).code == 0
     order = np.random.default_rng(2).permutation(60)
-    more = np.r_[ids[order], ["of another set"]], np.r_[truth[order], 99.0]
+    more = np.r_[ids[order], [7 if numbers else "of another set"]], np.r_[truth[order], 99.0]
     path = tmp_path / f"shuffled.{form}"
     if form == "csv":
-        write_csv(path, "sample_id,error", more[0], more[1].tolist())
+        write_csv(path, "sample_id,error", *(values.tolist() for values in more))
+    elif form == "jsonl":
+        lines = zip(*(values.tolist() for values in more), strict=True)
+        path.write_text("".join(json.dumps({"sample_id": i, "error": e}) + "\n" for i, e in lines))
     elif form == "npz":
         np.savez(path, sample_id=more[0], errors=more[1])
-        path = f"{path}:errors"
     else:
         with h5py.File(path, "w") as file:
-            file["errors"], file["sample_id"] = more[1], more[0].astype("S")
-        path = f"{path}:/errors"
-    assert evaluate(path) == pytest.approx(wanted)
-
-
-def test_ids_that_are_numbers(scored, tmp_path, ltau):
-    rows = dict(np.load(tmp_path / "rows.npz"))
-    np.savez(tmp_path / "n.npz", descriptors=rows["descriptors"], sample_id=np.arange(60) + 100)
-    out = tmp_path / "n.h5"
-    assert ltau("score", tmp_path / "n.npz", "-m", tmp_path / "model.h5", "-o", out).code == 0
-    path = write_csv(tmp_path / "t.csv", "sample_id,error", range(159, 99, -1), range(60))
-    result = ltau("evaluate", out, path, "--json")
-    with h5py.File(out) as file:
-        expected = file["expected_error"][...]
-    wanted = spearmanr(expected, np.arange(59, -1, -1)).statistic
-    (found,) = json.loads(result.out)
-    assert found["predictors"]["ltau"]["rank_correlation"] == pytest.approx(wanted, abs=1e-6)
+            file["errors"], file["sample_id"] = more[1], more[0] if numbers else more[0].astype("S")
+    (found,) = json.loads(ltau("evaluate", out, path, "--json").out)
+    metrics = found["predictors"]["ltau"]
+    wanted = spearmanr(contents(out)["expected_error"], truth).statistic
+    assert metrics["rank_correlation"] == pytest.approx(wanted, abs=1e-6)
+    assert metrics["mean_true_error"] == pytest.approx(truth.mean())
 
 
 def test_ids_that_lack_or_are_there_twice(scored, tmp_path, ltau):
