@@ -502,3 +502,230 @@ class CalibrateResult(ArtifactResult):
     bound_groups: list[str | int]
     heldout: HeldOut
     compared: dict[str, MethodScore] = field(default_factory=dict)
+
+
+@dataclass(frozen=True, repr=False, kw_only=True)
+class ChosenFrame(Result):
+    """A frame of the pool, by its number from 0, and what it counts by."""
+
+    frame: int
+    value: float
+
+
+@dataclass(frozen=True, repr=False, kw_only=True)
+class SelectResult(Result):
+    """The chosen frames.
+
+    Attributes
+    ----------
+    output : Path
+    n, wanted, n_frames, n_in_bounds : int
+        Frames chosen, asked for, in the pool, and within the trust bounds.
+    rows_are_frames : bool
+        Whether nothing says which rows belong together.
+    column, by, trust_low, trust_high
+        See :class:`ltau_cli.settings.SelectSettings`.
+    units : str
+        Of the column.
+    pool_min, pool_max, mean_in_bounds, min, max, mean : float
+        What frames count by: in the pool, within the bounds, and of the chosen.
+    chosen : list of ChosenFrame
+        In the order of choice.
+    mean_distance, random_distance : float
+        Between the chosen, and between random frames; with descriptors only.
+    """
+
+    output: Path
+    n: int
+    wanted: int
+    n_frames: int
+    rows_are_frames: bool
+    n_in_bounds: int
+    column: str
+    by: str | float
+    trust_low: float | None
+    trust_high: float | None
+    units: str
+    pool_min: float
+    pool_max: float
+    mean_in_bounds: float
+    min: float
+    max: float
+    mean: float
+    chosen: list[ChosenFrame]
+    mean_distance: float | None = None
+    random_distance: float | None = None
+
+
+@dataclass(frozen=True, repr=False, kw_only=True)
+class NearSample(Result):
+    """A training sample near another one, with the lower quartile of its errors."""
+
+    sample: int
+    distance: float
+    lower_quartile: float
+
+
+@dataclass(frozen=True, repr=False, kw_only=True)
+class Suspect(Result):
+    """A sample whose errors stay high where those of its neighbors do not.
+
+    Attributes
+    ----------
+    lower_quartile, neighbors_lower_quartile : float
+        Of its errors over the epochs, and the mean of its neighbors' (error units).
+    score : float
+        Robust standard deviations above them.
+    nearest : list of NearSample
+    """
+
+    sample: int
+    lower_quartile: float
+    neighbors_lower_quartile: float
+    score: float
+    nearest: list[NearSample]
+    structure: int | None = None
+
+
+@dataclass(frozen=True, repr=False, kw_only=True)
+class WeightsResult(Result):
+    """What was written, and the suspects.
+
+    Attributes
+    ----------
+    output : Path
+    per, emphasis, temperature, floor, ceiling, keep
+        See :class:`ltau_cli.settings.WeightSettings`; those that were used.
+    threshold : float
+        Error units.
+    units : str
+    n, n_never_logged : int
+        Samples or structures.
+    uncertainty_mean, uncertainty_std : float
+    min, max, mean, effective_size : float
+        Of the weights.
+    n_at_floor, n_at_ceiling : int
+    n_kept : int
+    kept_uncertainty_mean : float
+        Of the keep-list.
+    suspects : list of Suspect
+        The worst of ``n_suspects``, with their nearest training samples.
+    outlier : float
+        Robust standard deviations from which on a sample is suspect.
+    """
+
+    output: Path
+    per: str
+    emphasis: str
+    threshold: float
+    units: str
+    n: int
+    n_never_logged: int
+    uncertainty_mean: float
+    uncertainty_std: float
+    temperature: float | None = None
+    floor: float | None = None
+    ceiling: float | None = None
+    min: float | None = None
+    max: float | None = None
+    mean: float | None = None
+    n_at_floor: int | None = None
+    n_at_ceiling: int | None = None
+    effective_size: float | None = None
+    keep: float | None = None
+    n_kept: int | None = None
+    kept_uncertainty_mean: float | None = None
+    outlier: float | None = None
+    n_suspects: int | None = None
+    suspects: list[Suspect] | None = None
+
+
+@dataclass(frozen=True, repr=False, kw_only=True)
+class ExportResult(Result):
+    """What was written.
+
+    Attributes
+    ----------
+    output : Path
+    format : str
+    columns : list of str
+    unit : {"rows", "frames"}
+    n, of : int
+        Rows or frames that were written, and that there are.
+    rows_are_frames : bool
+        With model-devi: whether nothing says which rows belong together.
+    """
+
+    output: Path
+    format: str
+    columns: list[str]
+    unit: str
+    n: int
+    of: int
+    rows_are_frames: bool | None = None
+
+
+@dataclass(frozen=True, repr=False, kw_only=True)
+class CheckpointsResult(Result):
+    """The log that was made of checkpoints.
+
+    Attributes
+    ----------
+    output : Path
+        Folder with a file ``force_errors_epoch_E.npy`` per epoch: what ``ltau ingest`` reads.
+    n_atoms, n_frames, n_checkpoints : int
+        Atoms and frames evaluated; checkpoints that are there.
+    epochs : list of int
+        In the log.
+    mean_force_error : list of float
+        Of each of these, eV/Å.
+    n_new : int
+        Epochs that were not there before.
+    """
+
+    output: Path
+    n_atoms: int
+    n_frames: int
+    n_checkpoints: int
+    epochs: list[int]
+    mean_force_error: list[float]
+    n_new: int
+
+
+@dataclass(frozen=True, repr=False, kw_only=True)
+class CompileResult(Result):
+    """Where the compiled loops are kept, how long it took (s), and whether they were there."""
+
+    folder: str
+    seconds: float
+    were_there: bool
+
+
+@dataclass(frozen=True, repr=False, kw_only=True)
+class DatasetInfo(Result):
+    """A dataset of an artifact."""
+
+    shape: list[int]
+    dims: list[str]
+    dtype: str
+    units: str
+    description: str
+
+
+@dataclass(frozen=True, repr=False, kw_only=True)
+class InfoResult(Result):
+    """What an artifact is, what it holds, and what was told when it was made."""
+
+    file: str
+    kind: str
+    description: str
+    made_by: str
+    created: str
+    format_version: int
+    units: str
+    bytes: int
+    model_fingerprint: str | None
+    parameters: dict[str, Any]
+    inputs: list[dict[str, Any]]
+    summary: ArtifactResult
+    datasets: dict[str, DatasetInfo]

@@ -397,18 +397,18 @@ class SelectSettings(Settings):
         None, "Also copy the chosen --frames to this extxyz file.", "--write"
     )
     by: str | float = option(
-        "max", "Uncertainty of a frame from those of its atoms; P is a quantile such as 0.9.",
-        metavar="max|mean|P", parse=_statistic, group="Uncertainty",
+        "max", "What a frame counts by, of the errors of its atoms; P is a quantile such as 0.9.",
+        metavar="max|mean|P", parse=_statistic, group="Errors",
     )
     column: str | None = option(
-        None, "Uncertainty of an atom.", metavar="NAME", told="calibrated_error, or expected_error",
-        group="Uncertainty",
+        None, "Column of the scores to take instead.", metavar="NAME",
+        told="calibrated_error, or expected_error", group="Errors",
     )
     trust_low: float | None = option(
-        None, "Choose no frame below this uncertainty.", group="Uncertainty"
+        None, "Choose no frame whose error is below this.", group="Errors"
     )
     trust_high: float | None = option(
-        None, "Choose no frame at or above this uncertainty.", group="Uncertainty"
+        None, "Choose no frame whose error is this or above.", group="Errors"
     )
 
 

@@ -12,8 +12,7 @@ from ltau_cli.cli.console import Console, number, quantity, table
 from ltau_cli.settings import DescribeSettings
 
 if TYPE_CHECKING:
-    from ltau_cli.results import DescribeResult
-    from ltau_cli.stages.checkpoints import CheckpointsResult
+    from ltau_cli.results import CheckpointsResult, DescribeResult
 
 
 @options.command("describe", DescribeSettings)
@@ -52,8 +51,8 @@ def command(
       ltau describe pool_*.xyz --network chgnet:0.3.0 -o pool.h5 --device cuda
       ltau describe train.xyz --network 'mace:checkpoints/run_*.pt' --every 5 -o eval/
     """
+    from ltau_cli.results import CheckpointsResult
     from ltau_cli.stages import describe
-    from ltau_cli.stages.checkpoints import CheckpointsResult
 
     done = describe.run(
         frames, network, output, settings=settings, force=force, progress=console.progress

@@ -38,7 +38,7 @@ def command(artifact: Path, as_json: bool, console: Console) -> None:
         *table(
             ["dataset", "shape", "dtype", "units"],
             [
-                [name, " x ".join(map(str, d["shape"])), d["dtype"], d["units"] or "-"]
+                [name, " x ".join(map(str, d.shape)), d.dtype, d.units or "-"]
                 for name, d in result.datasets.items()
             ],
         ),

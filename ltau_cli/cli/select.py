@@ -15,7 +15,7 @@ from ltau_cli.output import STDOUT
 from ltau_cli.settings import Option, SelectSettings
 
 if TYPE_CHECKING:
-    from ltau_cli.stages.select import SelectResult
+    from ltau_cli.results import SelectResult
 
 
 @options.command("select", SelectSettings)
@@ -33,7 +33,7 @@ def command(
     console: Console,
     settings: SelectSettings,
 ) -> None:
-    """Choose the frames to label next, uncertain and diverse ones.
+    """Choose the frames to label next, by error and diversity.
 
     With --descriptors the chosen frames also differ from one another. Writes the numbers of the
     frames, from 0, one per line in the order of choice. Without atoms per frame in SCORES, --frames
@@ -76,7 +76,7 @@ def _lines(result: SelectResult) -> list[str]:
     statistic = {"max": "its largest", "mean": "its mean"}.get(str(by), f"the {by} quantile of its")
     lines = [
         f"{name}: {result.n:,} of {result.n_frames:,} frames",
-        f"  uncertainty of a frame: {statistic} {result.column}, "
+        f"  a frame counts by {statistic} {result.column}, "
         f"{number(result.pool_min)} to {quantity(result.pool_max, units)}",
     ]
     if result.trust_low is not None or result.trust_high is not None:
@@ -92,5 +92,5 @@ def _lines(result: SelectResult) -> list[str]:
             f"between random ones {number(result.random_distance)}"
         )
     else:
-        lines.append("  chosen by uncertainty alone; --descriptors would make them diverse")
+        lines.append("  the largest were taken; --descriptors would make them diverse")
     return [*lines, ROWS_ARE_FRAMES] if result.rows_are_frames else lines

@@ -16,7 +16,7 @@ from ltau_cli.settings import WeightSettings
 NEAREST_SHOWN = 3  # --json gives all that were found
 
 if TYPE_CHECKING:
-    from ltau_cli.stages.weights import WeightsResult
+    from ltau_cli.results import WeightsResult
 
 
 @options.command("weights", WeightSettings, threads=True)
@@ -107,17 +107,18 @@ def _suspects(result: WeightsResult) -> list[str]:
     if n == 0:
         return [f"  no suspects of wrong labels: no trajectories {beyond}"]
     shown = f"; the first {len(found):,}".removesuffix(" 1") if len(found) < n else ""
-    labels = ["sample", "structure"] if "structure" in found[0] else ["sample"]
+    labels = ["sample", "structure"]
     own = f"lower quartile ({units})" if units else "lower quartile"
     rows = [
         [
-            *(str(suspect[label]) for label in labels),
-            number(suspect["lower_quartile"]),
-            number(suspect["neighbors_lower_quartile"]),
-            number(suspect["score"]),
+            str(suspect.sample),
+            "-" if suspect.structure is None else str(suspect.structure),
+            number(suspect.lower_quartile),
+            number(suspect.neighbors_lower_quartile),
+            number(suspect.score),
             ", ".join(
-                f"{near['sample']} ({number(near['lower_quartile'])})"
-                for near in suspect["nearest"][:NEAREST_SHOWN]
+                f"{near.sample} ({number(near.lower_quartile)})"
+                for near in suspect.nearest[:NEAREST_SHOWN]
             ),
         ]
         for suspect in found

@@ -1,4 +1,4 @@
-"""Choose frames that are uncertain and unlike one another."""
+"""Choose frames with large errors that are unlike one another."""
 
 from __future__ import annotations
 
@@ -60,19 +60,19 @@ def standardize(descriptors: npt.NDArray[np.floating]) -> npt.NDArray[np.float32
     return scaled.astype(np.float32)
 
 
-def choose_uncertain(uncertainty: Floats, n: int) -> npt.NDArray[np.int64]:
-    """Return the ``n`` most uncertain, in that order; of equal ones the first."""
-    return np.argsort(-uncertainty, kind="stable")[:n]
+def choose_largest(values: Floats, n: int) -> npt.NDArray[np.int64]:
+    """Return the ``n`` with the largest values, in that order; of equal ones the first."""
+    return np.argsort(-values, kind="stable")[:n]
 
 
 def choose_diverse(
-    uncertainty: Floats, descriptors: npt.NDArray[np.float32], n: int
+    values: Floats, descriptors: npt.NDArray[np.float32], n: int
 ) -> npt.NDArray[np.int64]:
-    """Choose ``n`` by greedy farthest-point search with distances weighted by the uncertainty.
+    """Choose ``n`` by greedy farthest-point search with distances weighted by values, as errors.
 
-    The first choice is the most uncertain point; each next one has the largest product of its
-    uncertainty and its distance to the nearest one chosen before. A near-copy of a chosen point has
-    a distance of about 0, so it comes last however uncertain it is; there is nothing to tune.
+    The first choice has the largest value; each next one has the largest product of its value and
+    its distance to the nearest one chosen before. A near-copy of a chosen point has a distance of
+    about 0, so it comes last however large its value is; there is nothing to tune.
 
     This is the greedy heuristic for the weighted p-centre problem (Dyer and Frieze, Oper. Res.
     Lett. 3, 285 (1985), doi 10.1016/0167-6377(85)90002-1). With equal weights it is the k-center
@@ -81,7 +81,7 @@ def choose_diverse(
 
     Parameters
     ----------
-    uncertainty : (n_points,) float64
+    values : (n_points,) float64
         At least 0.
     descriptors : (n_points, d) float32
         Scaled.
@@ -93,8 +93,8 @@ def choose_diverse(
     (n,) int64
         In the order of choice.
     """
-    order = choose_uncertain(uncertainty, len(uncertainty))  # ties go to the more uncertain
-    weight, points = uncertainty[order], descriptors[order]
+    order = choose_largest(values, len(values))  # ties go to the larger value
+    weight, points = values[order], descriptors[order]
     distance = np.full(len(points), np.inf)
     chosen = np.zeros(n, dtype=np.int64)
     for i in range(n):

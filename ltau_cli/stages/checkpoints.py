@@ -5,7 +5,6 @@ from __future__ import annotations
 import logging
 import re
 from collections.abc import Sequence
-from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
@@ -16,40 +15,13 @@ from ltau_cli.output import check_target, open_binary
 from ltau_cli.packages.network import NetworkName
 from ltau_cli.progress import Advance, Progress
 from ltau_cli.readers.logs.numbered import NumberedFiles, find_numbered
-from ltau_cli.results import Result
+from ltau_cli.results import CheckpointsResult
 from ltau_cli.settings import DescribeSettings
 from ltau_cli.stages.given_frames import GivenFrames
 
 log = logging.getLogger("ltau")
 
 _EPOCH = re.compile(r"(?:epoch|ckpt)[-_=]?(\d+)", re.IGNORECASE)
-
-
-@dataclass(frozen=True, repr=False, kw_only=True)
-class CheckpointsResult(Result):
-    """The log that was made of checkpoints.
-
-    Attributes
-    ----------
-    output : Path
-        Folder with a file ``force_errors_epoch_E.npy`` per epoch: what ``ltau ingest`` reads.
-    n_atoms, n_frames, n_checkpoints : int
-        Atoms and frames evaluated; checkpoints that are there.
-    epochs : list of int
-        In the log.
-    mean_force_error : list of float
-        Of each of these, eV/Å.
-    n_new : int
-        Epochs that were not there before.
-    """
-
-    output: Path
-    n_atoms: int
-    n_frames: int
-    n_checkpoints: int
-    epochs: list[int]
-    mean_force_error: list[float]
-    n_new: int
 
 
 def evaluate_checkpoints(

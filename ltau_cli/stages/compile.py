@@ -5,25 +5,15 @@ from __future__ import annotations
 import os
 import tempfile
 import time
-from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
 
 from ltau_cli.core.compile import is_compiled
-from ltau_cli.results import Result
+from ltau_cli.results import CompileResult
 from ltau_cli.stages import fit, ingest, score
 
 EPOCHS = (4, 300, 70_000)  # whose counts need one, two and four bytes
-
-
-@dataclass(frozen=True, repr=False, kw_only=True)
-class CompileResult(Result):
-    """Where the compiled loops are kept, how long it took (s), and whether they were there."""
-
-    folder: str
-    seconds: float
-    were_there: bool
 
 
 def run() -> CompileResult:

@@ -37,9 +37,9 @@ from ltau_cli.packages.network import Network, NetworkName, Prediction
 from ltau_cli.pieces.store import Store, open_store, stamps_of
 from ltau_cli.progress import Advance, Progress, silent
 from ltau_cli.readers.place import Place, check_file
-from ltau_cli.results import DescribeResult
+from ltau_cli.results import CheckpointsResult, DescribeResult
 from ltau_cli.settings import DescribeSettings
-from ltau_cli.stages.checkpoints import CheckpointsResult, evaluate_checkpoints
+from ltau_cli.stages.checkpoints import evaluate_checkpoints
 from ltau_cli.stages.given_frames import GivenFrames, look_through
 
 log = logging.getLogger("ltau")

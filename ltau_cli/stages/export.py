@@ -22,7 +22,7 @@ from ltau_cli.errors import InputError, UsageError
 from ltau_cli.output import STDOUT, check_target, open_binary, open_text
 from ltau_cli.progress import Advance, Progress, silent
 from ltau_cli.readers.frames import read_frames
-from ltau_cli.results import Result
+from ltau_cli.results import ExportResult
 from ltau_cli.settings import ExportFormat, ExportSettings
 from ltau_cli.stages.frame_rows import FrameRows, count_structures, match_frames, read_structure
 from ltau_cli.writers.frames import annotate, write_frames
@@ -39,31 +39,6 @@ ENDINGS: dict[ExportFormat, tuple[str, ...]] = {
     "model-devi": (".out",),
 }
 PREFIX = "ltau_"  # of names in other people's frames
-
-
-@dataclass(frozen=True, repr=False, kw_only=True)
-class ExportResult(Result):
-    """What was written.
-
-    Attributes
-    ----------
-    output : Path
-    format : str
-    columns : list of str
-    unit : {"rows", "frames"}
-    n, of : int
-        Rows or frames that were written, and that there are.
-    rows_are_frames : bool
-        With model-devi: whether nothing says which rows belong together.
-    """
-
-    output: Path
-    format: ExportFormat
-    columns: list[str]
-    unit: str
-    n: int
-    of: int
-    rows_are_frames: bool | None = None
 
 
 def run(

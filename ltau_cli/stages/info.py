@@ -3,33 +3,12 @@
 from __future__ import annotations
 
 import os
-from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
 
 from ltau_cli.artifacts.read import open_artifact
 from ltau_cli.artifacts.schema import ERROR_UNITS
 from ltau_cli.artifacts.views import VIEWS
-from ltau_cli.results import ArtifactResult, Result
-
-
-@dataclass(frozen=True, repr=False, kw_only=True)
-class InfoResult(Result):
-    """What an artifact is; ``datasets`` tells shape, dimensions, dtype, units of each."""
-
-    file: str
-    kind: str
-    description: str
-    made_by: str
-    created: str
-    format_version: int
-    units: str
-    bytes: int
-    model_fingerprint: str | None
-    parameters: dict[str, Any]
-    inputs: list[dict[str, Any]]
-    summary: ArtifactResult
-    datasets: dict[str, dict[str, Any]]
+from ltau_cli.results import DatasetInfo, InfoResult
 
 
 def run(path: str | os.PathLike[str]) -> InfoResult:
@@ -54,13 +33,13 @@ def run(path: str | os.PathLike[str]) -> InfoResult:
         datasets = {}
         for spec in artifact.present():
             dataset = artifact.dataset(spec.name)
-            datasets[spec.name] = {
-                "shape": list(dataset.shape),
-                "dims": list(spec.dims),
-                "dtype": str(dataset.dtype),
-                "units": artifact.units if spec.units == ERROR_UNITS else spec.units,
-                "description": spec.description,
-            }
+            datasets[spec.name] = DatasetInfo(
+                shape=list(dataset.shape),
+                dims=list(spec.dims),
+                dtype=str(dataset.dtype),
+                units=artifact.units if spec.units == ERROR_UNITS else spec.units,
+                description=spec.description,
+            )
         attributes = artifact.attributes
         return InfoResult(
             file=str(path),

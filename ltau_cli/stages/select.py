@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import logging
 import os
-from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, TextIO
 
@@ -17,7 +16,7 @@ from ltau_cli.artifacts.table import ScoreTable
 from ltau_cli.core.conditions import check_columns
 from ltau_cli.core.selection import (
     choose_diverse,
-    choose_uncertain,
+    choose_largest,
     mean_distance,
     standardize,
     summarize,
@@ -28,57 +27,12 @@ from ltau_cli.progress import Progress, silent
 from ltau_cli.readers.descriptors import open_descriptors
 from ltau_cli.readers.frames import read_frames
 from ltau_cli.readers.place import Place
-from ltau_cli.results import Result
+from ltau_cli.results import ChosenFrame, SelectResult
 from ltau_cli.settings import SelectSettings
 from ltau_cli.stages.frame_rows import count_structures, match_frames, read_structure
 from ltau_cli.writers.frames import annotate, write_frames
 
 log = logging.getLogger("ltau")
-
-
-@dataclass(frozen=True, repr=False, kw_only=True)
-class SelectResult(Result):
-    """The chosen frames.
-
-    Attributes
-    ----------
-    output : Path
-    n, wanted, n_frames, n_in_bounds : int
-        Frames chosen, asked for, in the pool, and within the trust bounds.
-    rows_are_frames : bool
-        Whether nothing says which rows belong together.
-    column, by, trust_low, trust_high
-        See :class:`ltau_cli.settings.SelectSettings`.
-    units : str
-        Of the uncertainty.
-    pool_min, pool_max, mean_in_bounds, min, max, mean : float
-        Uncertainty in the pool, within the bounds, and of the chosen.
-    chosen : list of dict
-        ``frame`` and ``uncertainty``, in the order of choice.
-    mean_distance, random_distance : float
-        Between the chosen, and between random frames; with descriptors only.
-    """
-
-    output: Path
-    n: int
-    wanted: int
-    n_frames: int
-    rows_are_frames: bool
-    n_in_bounds: int
-    column: str
-    by: str | float
-    trust_low: float | None
-    trust_high: float | None
-    units: str
-    pool_min: float
-    pool_max: float
-    mean_in_bounds: float
-    min: float
-    max: float
-    mean: float
-    chosen: list[dict[str, Any]]
-    mean_distance: float | None = None
-    random_distance: float | None = None
 
 
 def run(
@@ -91,7 +45,7 @@ def run(
     progress: Progress = silent,
     **options: Any,
 ) -> SelectResult:
-    """Choose frames by their uncertainty, and with descriptors also by their diversity.
+    """Choose frames by their errors, and with descriptors also by their diversity.
 
     Parameters
     ----------
@@ -140,16 +94,16 @@ def run(
         rows = None if settings.frames is None else match_frames(settings.frames, artifact)
         n_frames = count_structures(artifact, rows)
         structure = read_structure(artifact, rows, 0, table.n)
-        values = table.read(0, table.n, [column])[column]
-        uncertainty = summarize(structure, values, n_frames, settings.by)
-        inside = _within(uncertainty, settings.trust_low, settings.trust_high, scores)
+        of_rows = table.read(0, table.n, [column])[column]
+        values = summarize(structure, of_rows, n_frames, settings.by)
+        inside = _within(values, settings.trust_low, settings.trust_high, scores)
         wanted, distances = min(n, len(inside)), {}
         if settings.descriptors is None:
-            chosen = inside[choose_uncertain(uncertainty[inside], wanted)]
+            chosen = inside[choose_largest(values[inside], wanted)]
         else:
             means = _frame_means(settings.descriptors, artifact, structure, n_frames, progress)
             points = standardize(means[inside])
-            picked = choose_diverse(uncertainty[inside], points, wanted)
+            picked = choose_diverse(values[inside], points, wanted)
             chosen = inside[picked]
             distances = {
                 "mean_distance": mean_distance(points[picked]),
@@ -167,13 +121,13 @@ def run(
             trust_low=settings.trust_low,
             trust_high=settings.trust_high,
             units=artifact.units if column.endswith("error") else "",
-            pool_min=float(uncertainty.min()),
-            pool_max=float(uncertainty.max()),
-            mean_in_bounds=float(uncertainty[inside].mean()),
-            min=float(uncertainty[chosen].min()),
-            max=float(uncertainty[chosen].max()),
-            mean=float(uncertainty[chosen].mean()),
-            chosen=[{"frame": int(i), "uncertainty": float(uncertainty[i])} for i in chosen],
+            pool_min=float(values.min()),
+            pool_max=float(values.max()),
+            mean_in_bounds=float(values[inside].mean()),
+            min=float(values[chosen].min()),
+            max=float(values[chosen].max()),
+            mean=float(values[chosen].mean()),
+            chosen=[ChosenFrame(frame=int(i), value=float(values[i])) for i in chosen],
             **distances,
         )
         blind = settings.column is None and not artifact.calibrated
@@ -192,18 +146,18 @@ def run(
 
 
 def _within(
-    uncertainty: npt.NDArray[np.float64], low: float | None, high: float | None, scores: Path
+    values: npt.NDArray[np.float64], low: float | None, high: float | None, scores: Path
 ) -> npt.NDArray[np.int64]:
     """Frames within the bounds."""
-    inside = np.ones(len(uncertainty), dtype=bool)
+    inside = np.ones(len(values), dtype=bool)
     if low is not None:
-        inside &= uncertainty >= low
+        inside &= values >= low
     if high is not None:
-        inside &= uncertainty < high
+        inside &= values < high
     if not inside.any():
         raise ComputeError(
-            f"{scores}: no frame is within the trust bounds; the uncertainties go from "
-            f"{uncertainty.min():.3g} to {uncertainty.max():.3g}",
+            f"{scores}: no frame is within the trust bounds; the frames go from "
+            f"{values.min():.3g} to {values.max():.3g}",
             hint="widen --trust-low and --trust-high",
         )
     return np.flatnonzero(inside)

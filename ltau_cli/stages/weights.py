@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import os
-from dataclasses import dataclass
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -22,64 +22,11 @@ from ltau_cli.output import check_target, open_binary, open_text
 from ltau_cli.progress import Progress, silent
 from ltau_cli.readers.descriptors import read_structure
 from ltau_cli.readers.place import Place
-from ltau_cli.results import Result
+from ltau_cli.results import NearSample, Suspect, WeightsResult
 from ltau_cli.settings import WeightSettings
 
 NEIGHBORS_SHOWN = 5
 BLOCK_POINTS = 65_536
-
-
-@dataclass(frozen=True, repr=False, kw_only=True)
-class WeightsResult(Result):
-    """What was written, and the suspects.
-
-    Attributes
-    ----------
-    output : Path
-    per, emphasis, temperature, floor, ceiling, keep
-        See :class:`ltau_cli.settings.WeightSettings`; those that were used.
-    threshold : float
-        Error units.
-    units : str
-    n, n_never_logged : int
-        Samples or structures.
-    uncertainty_mean, uncertainty_std : float
-    min, max, mean, effective_size : float
-        Of the weights.
-    n_at_floor, n_at_ceiling : int
-    n_kept : int
-    kept_uncertainty_mean : float
-        Of the keep-list.
-    suspects : list of dict
-        The worst of ``n_suspects``, with their nearest training samples.
-    outlier : float
-        Robust standard deviations from which on a sample is suspect.
-    """
-
-    output: Path
-    per: str
-    emphasis: str
-    threshold: float
-    units: str
-    n: int
-    n_never_logged: int
-    uncertainty_mean: float
-    uncertainty_std: float
-    temperature: float | None = None
-    floor: float | None = None
-    ceiling: float | None = None
-    min: float | None = None
-    max: float | None = None
-    mean: float | None = None
-    n_at_floor: int | None = None
-    n_at_ceiling: int | None = None
-    effective_size: float | None = None
-    keep: float | None = None
-    n_kept: int | None = None
-    kept_uncertainty_mean: float | None = None
-    outlier: float | None = None
-    n_suspects: int | None = None
-    suspects: list[dict[str, Any]] | None = None
 
 
 def run(
@@ -137,62 +84,73 @@ def run(
                     hint="give --natoms or --frames, or fit with --loo structure",
                 )
             uncertainty = _mean_of_structures(uncertainty, structure)
-        told: dict[str, Any] = {
-            "output": output, "per": settings.per, "emphasis": settings.emphasis,
-            "threshold": threshold, "units": artifact.units,
-        }  # fmt: skip
+        known = np.flatnonzero(np.isfinite(uncertainty))
+        result = WeightsResult(
+            output=output,
+            per=settings.per,
+            emphasis=settings.emphasis,
+            threshold=threshold,
+            units=artifact.units,
+            n=len(uncertainty),
+            n_never_logged=len(uncertainty) - len(known),
+            uncertainty_mean=float(uncertainty[known].mean()),
+            uncertainty_std=float(uncertainty[known].std()),
+        )
         if settings.suspects:
-            told |= _suspects(
+            n_suspects, suspects = _suspects(
                 artifact, logged, structure, settings.suspects,
                 threads or available_threads(), progress,
             )  # fmt: skip
-    known = np.flatnonzero(np.isfinite(uncertainty))
-    own = uncertainty[known]
-    told |= {
-        "n": len(uncertainty),
-        "n_never_logged": len(uncertainty) - len(known),
-        "uncertainty_mean": own.mean(),
-        "uncertainty_std": own.std(),
-    }
-    values, more = (_weights if settings.keep is None else _keep_list)(uncertainty, known, settings)
+            result = replace(result, outlier=OUTLIER, n_suspects=n_suspects, suspects=suspects)
+    choose = _weights if settings.keep is None else _keep_list
+    values, result = choose(result, uncertainty, known, settings)
     _write(output, values, force=force)
-    return WeightsResult(**told | more)
+    return result
 
 
 def _weights(
-    uncertainty: npt.NDArray[np.float64], known: npt.NDArray[np.int64], settings: WeightSettings
-) -> tuple[npt.NDArray[np.float64], dict[str, Any]]:
-    """Return the weight of each sample or structure, and what to tell of them."""
+    result: WeightsResult,
+    uncertainty: npt.NDArray[np.float64],
+    known: npt.NDArray[np.int64],
+    settings: WeightSettings,
+) -> tuple[npt.NDArray[Any], WeightsResult]:
+    """Return the weight of each sample or structure, and tell of them."""
     values = np.ones(len(uncertainty))
-    limits = {
-        "temperature": settings.temperature,
-        "floor": settings.floor,
-        "ceiling": settings.ceiling,
-    }
-    values[known] = weigh(uncertainty[known], emphasis=settings.emphasis, **limits)
-    return values, limits | {
-        "min": values.min(),
-        "max": values.max(),
-        "mean": values.mean(),
-        "n_at_floor": int((values[known] <= settings.floor).sum()),
-        "n_at_ceiling": int((values[known] >= settings.ceiling).sum()),
-        "effective_size": effective_size(values),
-    }
+    values[known] = weigh(
+        uncertainty[known], emphasis=settings.emphasis, temperature=settings.temperature,
+        floor=settings.floor, ceiling=settings.ceiling,
+    )  # fmt: skip
+    return values, replace(
+        result,
+        temperature=settings.temperature,
+        floor=settings.floor,
+        ceiling=settings.ceiling,
+        min=float(values.min()),
+        max=float(values.max()),
+        mean=float(values.mean()),
+        n_at_floor=int((values[known] <= settings.floor).sum()),
+        n_at_ceiling=int((values[known] >= settings.ceiling).sum()),
+        effective_size=float(effective_size(values)),
+    )
 
 
 def _keep_list(
-    uncertainty: npt.NDArray[np.float64], known: npt.NDArray[np.int64], settings: WeightSettings
-) -> tuple[npt.NDArray[np.int64], dict[str, Any]]:
-    """Return the samples or structures to keep, increasing, and what to tell of them."""
-    assert settings.keep is not None
-    own = uncertainty[known]
-    kept = known[keep(own, max(1, round(settings.keep * len(own))), emphasis=settings.emphasis)]
+    result: WeightsResult,
+    uncertainty: npt.NDArray[np.float64],
+    known: npt.NDArray[np.int64],
+    settings: WeightSettings,
+) -> tuple[npt.NDArray[Any], WeightsResult]:
+    """Return the samples or structures to keep, increasing, and tell of them."""
+    assert settings.keep is not None, "checked by the caller"
+    n = max(1, round(settings.keep * len(known)))
+    kept = known[keep(uncertainty[known], n, emphasis=settings.emphasis)]
     values = np.union1d(kept, np.flatnonzero(np.isnan(uncertainty)))
-    return values, {
-        "keep": settings.keep,
-        "kept_uncertainty_mean": uncertainty[kept].mean(),
-        "n_kept": len(values),
-    }
+    return values, replace(
+        result,
+        keep=settings.keep,
+        kept_uncertainty_mean=float(uncertainty[kept].mean()),
+        n_kept=len(values),
+    )
 
 
 def _structure(artifact: ModelFile, settings: WeightSettings) -> npt.NDArray[np.int64] | None:
@@ -239,8 +197,8 @@ def _suspects(
     n: int,
     threads: int,
     progress: Progress,
-) -> dict[str, Any]:
-    """Find the samples that stand out most, each with its nearest training samples."""
+) -> tuple[int, list[Suspect]]:
+    """Count the samples that stand out; return the ``n`` worst with their nearest samples."""
     model = artifact.load()
     points, group = model.points, model.loo_group
     own = _own_quartiles(model, threads)[points.of_sample]
@@ -254,22 +212,25 @@ def _suspects(
     worst = worst[score[worst] > OUTLIER]
     k = min(NEIGHBORS_SHOWN, model.k)
     explained = explain(model.shards, points, group, worst, k) if len(worst) else []
-    suspects = []
-    for i, nearest in zip(worst.tolist(), explained, strict=True):
-        suspect: dict[str, Any] = {"sample": logged[i]}
-        if structure is not None:
-            suspect["structure"] = structure[logged[i]]
-        suspect |= {
-            "lower_quartile": own[i],
-            "neighbors_lower_quartile": others[i],
-            "score": score[i],
-            "nearest": [
-                {"sample": logged[j], "distance": distance, "lower_quartile": own[j]}
+    suspects = [
+        Suspect(
+            sample=int(logged[i]),
+            structure=None if structure is None else int(structure[logged[i]]),
+            lower_quartile=float(own[i]),
+            neighbors_lower_quartile=float(others[i]),
+            score=float(score[i]),
+            nearest=[
+                NearSample(
+                    sample=int(logged[j]),
+                    distance=float(distance),
+                    lower_quartile=float(own[j]),
+                )
                 for j, distance in zip(nearest.sample, nearest.distance, strict=True)
             ],
-        }
-        suspects.append(suspect)
-    return {"outlier": OUTLIER, "n_suspects": (score > OUTLIER).sum(), "suspects": suspects}
+        )
+        for i, nearest in zip(worst.tolist(), explained, strict=True)
+    ]
+    return int((score > OUTLIER).sum()), suspects
 
 
 def _own_quartiles(model: Model, threads: int) -> npt.NDArray[np.float64]:
