@@ -1,4 +1,4 @@
-"""Sphinx settings; format tables come from the schema, figures from the commands that are shown."""
+"""Sphinx settings; what is generated: format tables, helps, and figures of the commands shown."""
 
 from __future__ import annotations
 
@@ -11,8 +11,11 @@ import tempfile
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+import click
+
 from ltau_cli import __version__
 from ltau_cli.artifacts.schema import SPECS, ArtifactSpec
+from ltau_cli.cli.main import ltau
 
 if TYPE_CHECKING:
     from sphinx.application import Sphinx
@@ -21,10 +24,10 @@ project = "ltau"
 author = "the ltau developers"
 version = release = __version__
 
-extensions = ["myst_parser", "sphinx_click"]
+extensions = ["myst_parser"]
 myst_enable_extensions = ["dollarmath"]
 myst_heading_anchors = 3
-exclude_patterns = ["_build", "_generated"]  # _generated is included by formats.md
+exclude_patterns = ["_build", "_generated"]  # _generated is included by other pages
 
 smartquotes = False  # help texts hold commands to copy
 html_theme = "furo"
@@ -58,12 +61,23 @@ def _section(spec: ArtifactSpec) -> list[str]:
     return [*lines, ""]
 
 
-def write_format_tables(app: Sphinx) -> None:
-    target = Path(app.srcdir) / "_generated" / "formats.md"
-    text = format_tables()
-    if not target.exists() or target.read_text(encoding="utf-8") != text:
-        target.parent.mkdir(exist_ok=True)
-        target.write_text(text, encoding="utf-8")
+def helps() -> str:
+    """One section per command: what ``-h`` prints, made of the settings classes."""
+    lines = []
+    for name, command in ltau.commands.items():
+        context = click.Context(command, info_name=f"ltau {name}", max_content_width=90)
+        context.terminal_width = 90
+        lines += [f"### ltau {name}", "", "```text", command.get_help(context), "```", ""]
+    return "\n".join(lines)
+
+
+def write_pages(app: Sphinx) -> None:
+    folder = Path(app.srcdir) / "_generated"
+    folder.mkdir(parents=True, exist_ok=True)
+    for name, text in {"formats.md": format_tables(), "helps.md": helps()}.items():
+        target = folder / name
+        if not target.exists() or target.read_text(encoding="utf-8") != text:
+            target.write_text(text, encoding="utf-8")
 
 
 # What the tutorial makes before figures.md is read.
@@ -98,4 +112,4 @@ def draw_figures(app: Sphinx) -> None:
 
 def setup(app: Sphinx) -> None:
     app.connect("builder-inited", draw_figures)
-    app.connect("builder-inited", write_format_tables)
+    app.connect("builder-inited", write_pages)
