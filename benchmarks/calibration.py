@@ -51,7 +51,6 @@ from ltau_cli.core.calibration.maps import Rows, join_rows
 from ltau_cli.core.calibration.metrics import crps, rank_correlation, rank_within
 from ltau_cli.core.calibration.model import Calibration
 from ltau_cli.readers.column import Column
-from ltau_cli.readers.logs.labels import LabelFiles
 from ltau_cli.readers.place import Place
 from ltau_cli.results import CALIBRATED, Metrics
 from ltau_cli.settings import FitSettings, Method, ScoreSettings
@@ -118,9 +117,7 @@ def prepare(
     """Ingest, fit and score every set."""
     errors, model = work / "errors.h5", work / f"{name}.h5"
     if not errors.exists():
-        ingest.run(
-            [str(folder / "logs")], errors, labels=LabelFiles(str(folder / "train_natoms.npy"))
-        )
+        ingest.run([str(folder / "logs")], errors, natoms=str(folder / "train_natoms.npy"))
     fit.run(errors, str(folder / "train_descriptors.npy"), model, settings=settings)
     jobs = [
         Job(

@@ -16,12 +16,11 @@ if TYPE_CHECKING:
     from ltau_cli.core.scoring import Scorer as Scorer
     from ltau_cli.live import Live as Live
     from ltau_cli.packages.recorder import Recorder as Recorder
-    from ltau_cli.readers.logs.labels import LabelFiles as LabelFiles
-    from ltau_cli.readers.logs.options import LogOptions as LogOptions
     from ltau_cli.settings import CalibrateSettings as CalibrateSettings
     from ltau_cli.settings import DescribeSettings as DescribeSettings
     from ltau_cli.settings import ExportSettings as ExportSettings
     from ltau_cli.settings import FitSettings as FitSettings
+    from ltau_cli.settings import IngestSettings as IngestSettings
     from ltau_cli.settings import PlotSettings as PlotSettings
     from ltau_cli.settings import ScoreSettings as ScoreSettings
     from ltau_cli.settings import SelectSettings as SelectSettings
@@ -42,16 +41,14 @@ if TYPE_CHECKING:
 
 # Without Live and Watch, which need ASE: "import *" works wherever ltau does.
 __all__ = [
-    "CalibrateSettings", "DescribeSettings", "ExportSettings", "FitSettings", "LabelFiles",
-    "LogOptions", "PlotSettings", "Recorder", "ScoreSettings", "Scorer",
+    "CalibrateSettings", "DescribeSettings", "ExportSettings", "FitSettings", "IngestSettings",
+    "PlotSettings", "Recorder", "ScoreSettings", "Scorer",
     "SelectSettings", "Truth", "WeightSettings",
     "calibrate", "describe", "evaluate", "export", "fit", "info", "ingest", "load_model",
     "open_artifact", "plot", "score", "select", "weights",
 ]  # fmt: skip
 _HOME = {
     "Live": "live",
-    "LabelFiles": "readers.logs.labels",
-    "LogOptions": "readers.logs.options",
     "Recorder": "packages.recorder",
     "Scorer": "core.scoring",
     "Truth": "stages.true_errors",

@@ -7,7 +7,7 @@ these classes. Nothing heavy is imported, as help texts show them.
 from __future__ import annotations
 
 import os
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Collection, Mapping, Sequence
 from dataclasses import Field, dataclass, field, fields, replace
 from pathlib import Path
 from typing import Any, Literal, TypeVar
@@ -20,6 +20,9 @@ Index = Literal["auto", "cells", "exact", "nndescent"]
 LeftOut = Literal["sample", "structure"]
 Method = Literal["distance", "scale", "isotonic", "threshold"]
 Emphasis = Literal["hard", "easy"]
+Quantity = Literal["forces", "energy"]
+Norm = Literal["l2", "l1", "max", "rms"]
+EpochRange = tuple[int | None, int | None, int | None]
 ExportFormat = Literal["csv", "tsv", "jsonl", "npz", "extxyz", "model-devi"]
 
 QUANTILES = (0.5, 0.9, 0.95)  # error quantiles that are predicted by default
@@ -102,11 +105,13 @@ class Settings:
 
     def __init_subclass__(cls) -> None:
         own = {name: value for name, value in vars(cls).items() if isinstance(value, Field)}
-        lines = ["", "", "    Attributes", "    ----------"]
-        for name, value in own.items():
-            about = value.metadata["option"]
-            lines += [f"    {name} : {cls.__annotations__[name]}", f"        {about.help}"]
-        cls.__doc__ = f"{cls.__doc__}" + "\n".join([*lines, "    "] if own else [])
+        inherited = {name: one.type for name, one in cls.__dataclass_fields__.items()}
+        types = inherited | cls.__annotations__
+        lines = [f"{cls.__doc__}", "", "    Attributes", "    ----------"]
+        for name, value in (own | cls.__dataclass_fields__).items():
+            if "option" in value.metadata:
+                lines += [f"    {name} : {types[name]}", f"        {value.metadata['option'].help}"]
+        cls.__doc__ = "\n".join([*lines, "    "])
 
     def __post_init__(self) -> None:
         for one in fields(self):
@@ -144,11 +149,127 @@ class FrameKeys(Settings):
 
     reference: str | None = option(
         None, "Name of the reference values in frames.", "--reference-key", metavar="NAME",
-        told="common names", group="True errors",
+        told="common names", group="Frames",
     )
     prediction: str | None = option(
         None, "Name of the predicted values in frames.", "--prediction-key", metavar="NAME",
-        told="common names", group="True errors",
+        told="common names", group="Frames",
+    )
+
+
+def _epochs(text: str) -> EpochRange:
+    try:
+        parts = [int(part) if part.strip() else None for part in text.split(":")]
+    except ValueError:
+        parts = []
+    if not 2 <= len(parts) <= 3 or (len(parts) == 3 and parts[2] is not None and parts[2] < 1):
+        raise ValueError(f"{text!r} is not START:STOP:STEP, such as 10: or 10:200:2")
+    start, stop, step = [*parts, None][:3]
+    return start, stop, step
+
+
+def _within(epochs: Sequence[int], bounds: EpochRange) -> list[int]:
+    """Positions of the epochs within START:STOP:STEP; a negative bound counts from the end."""
+    if not epochs:
+        return []
+    start, stop, step = bounds
+    end = epochs[-1] + 1
+    low = epochs[0] if start is None else start + (end if start < 0 else 0)
+    high = end if stop is None else stop + (end if stop < 0 else 0)
+    return [i for i, e in enumerate(epochs) if low <= e < high and (e - low) % (step or 1) == 0]
+
+
+def _column(text: str) -> tuple[str, str]:
+    roles = ("epoch", "sample", "error", "run")
+    role, equals, name = text.partition("=")
+    if not equals or role not in roles or not name:
+        raise ValueError(f"{text!r} is not ROLE=NAME with a role of {', '.join(roles)}")
+    return role, name
+
+
+@dataclass(frozen=True)
+class Stored:
+    """What of a log is stored already, where epochs are added to it.
+
+    Attributes
+    ----------
+    epochs : collection of (int, int)
+        (run, epoch) pairs that are not read again.
+    n_samples : int
+        Samples of a complete epoch; 0 where that is not known yet.
+    """
+
+    epochs: Collection[tuple[int, int]] = ()
+    n_samples: int = 0
+
+
+@dataclass(frozen=True)
+class LogOptions(FrameKeys):
+    """How to read a log."""
+
+    format: str | None = option(
+        None, "Force a format; see --list-formats.", metavar="NAME", group="Log"
+    )
+    quantity: Quantity | None = option(None, "Which errors, where a log holds both.", group="Log")
+    columns: Mapping[str, str] = option(
+        {}, "Column of a table; roles: epoch, sample, error, run; repeatable.", "--column",
+        metavar="ROLE=NAME", parse=_column, group="Log",
+    )
+    epochs: EpochRange = option(
+        (None, None, None), "Epoch numbers to keep, as in a slice: 10: leaves out a burn-in of "
+        "ten, -50: keeps the last fifty.", metavar="START:STOP:STEP", parse=_epochs, told="all",
+        group="Log",
+    )
+    every: int = option(1, "Of these, keep each N-th.", low=1, group="Log")
+    norm: Norm = option("l2", "Norm of error vectors.", group="Log")
+    missing: tuple[float, ...] = option(
+        (), "Value that stands for 'not logged', besides NaN and infinity; repeatable.", group="Log"
+    )
+    stored: Stored | None = None
+
+    @property
+    def growing(self) -> bool:
+        """Whether the log may still be written."""
+        return self.stored is not None
+
+    @property
+    def expected(self) -> int:
+        """Samples of a complete epoch; 0 where that is not known."""
+        return 0 if self.stored is None else self.stored.n_samples
+
+    def select(self, run: int, epochs: Sequence[int]) -> list[int]:
+        """Return the positions of the epochs to read, of the increasing numbers ``epochs``."""
+        known = () if self.stored is None else self.stored.epochs
+        kept = _within(epochs, self.epochs)[:: self.every]
+        return [i for i in kept if (run, epochs[i]) not in known]
+
+    def parameters(self) -> dict[str, Any]:
+        """Return what an artifact records of them."""
+        names = [one.name for one in fields(LogOptions) if "option" in one.metadata]
+        return {name: getattr(self, name) for name in names}
+
+
+@dataclass(frozen=True)
+class IngestSettings(LogOptions):
+    """How to read a log, and what belongs to its samples."""
+
+    units: str = option("", "Units of the errors, such as eV/Å; shown everywhere.", metavar="UNITS")
+    allow_missing: bool = option(
+        False, "Accept samples that were never logged (held out); they carry no weight."
+    )
+    frames: str | None = option(
+        None, "The training frames, instead of --natoms: attaches structures and species.",
+        metavar="FILE", group="Samples",
+    )
+    natoms: str | None = option(
+        None, "Number of atoms of each frame: attaches structures.", metavar="FILE", group="Samples"
+    )
+    group: str | None = option(None, "Group label of each sample.", metavar="FILE", group="Samples")
+    sample_id: str | None = option(
+        None, "Your own name of each sample.", metavar="FILE", group="Samples"
+    )
+    magnitude: str | None = option(
+        None, "The target's magnitude of each sample.", metavar="FILE", group="Samples"
     )
 
 
@@ -284,8 +405,8 @@ class ScoreSettings(Resumable):
     features: Mapping[str, str] = option(
         {}, "A number for each row that grows with its error, such as the spread of a committee: "
         "the calibration learns what it is worth. Without FILE the array NAME beside the "
-        "descriptors. Repeatable.", "--feature",
-        metavar="NAME[=FILE]", parse=_feature, group="Calibration",
+        "descriptors. Repeatable.", "--feature", metavar="NAME[=FILE]", parse=_feature,
+        group="Calibration",
     )
     shard: tuple[int, int] | None = option(
         None, "Score only shard I, from 0, of N, beside others that score theirs; afterwards the "

@@ -6,7 +6,7 @@ import functools
 import math
 import os
 from collections.abc import Callable, Mapping
-from dataclasses import MISSING, fields
+from dataclasses import MISSING, Field, fields
 from datetime import date
 from inspect import get_annotations
 from pathlib import Path
@@ -86,11 +86,17 @@ def add(*flags: str, **attributes: Any) -> Callable[[Function], Function]:
     return click.option(*flags, cls=Entry, **attributes)
 
 
+def _given(kind: type[Settings]) -> list[Field[Any]]:
+    """Fields that are options, those of a class before what it inherits."""
+    found = [field for field in fields(kind) if "option" in field.metadata]
+    homes = [get_annotations(home) for home in kind.__mro__]
+    return sorted(found, key=lambda field: [field.name in home for home in homes].index(True))
+
+
 def entries(kind: type[Settings]) -> list[Entry]:
-    """Make the options of a settings class: its own fields first, then those it inherits."""
-    hints, own = get_type_hints(kind), get_annotations(kind)
-    found = []
-    for field in sorted(fields(kind), key=lambda field: field.name not in own):
+    """Make the options of a settings class."""
+    hints, found = get_type_hints(kind), []
+    for field in _given(kind):
         about: Option = field.metadata["option"]
         default = None if field.default is MISSING else field.default
         form = _form(hints[field.name], about)
@@ -210,7 +216,7 @@ def command(
             if threads:
                 use_threads(given["threads"])
             if kind is not None:
-                given["settings"] = kind(**{one.name: given.pop(one.name) for one in fields(kind)})
+                given["settings"] = kind(**{one.name: given.pop(one.name) for one in _given(kind)})
             console = Console(quiet=quiet, verbose=verbose)
             with console.warnings_as_lines():
                 function(console=console, **given)

@@ -12,9 +12,9 @@ from ltau_cli.readers.arrays import read_array, read_optional
 from ltau_cli.readers.column import Column, as_magnitudes, read_column
 from ltau_cli.readers.frames import FRAME_ENDINGS
 from ltau_cli.readers.logs.frames import errors_of_file
-from ltau_cli.readers.logs.options import LogOptions
 from ltau_cli.readers.place import Place, check_file
 from ltau_cli.readers.tables import Table, to_numbers
+from ltau_cli.settings import LogOptions
 
 # per_atom.csv of SevenNet
 SEVENN = tuple(f"{side}_{axis}" for side in ("inferred_force", "force_of_atoms") for axis in "xyz")

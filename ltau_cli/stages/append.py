@@ -19,11 +19,11 @@ from ltau_cli.artifacts.write import extend_artifact
 from ltau_cli.errors import InputError, UsageError
 from ltau_cli.progress import Progress
 from ltau_cli.readers.logs.open import open_log
-from ltau_cli.readers.logs.options import LogOptions, Stored
 from ltau_cli.readers.logs.run import ErrorLog
 from ltau_cli.readers.place import Place
 from ltau_cli.readers.scratch import Cells
 from ltau_cli.results import IngestResult
+from ltau_cli.settings import IngestSettings, LogOptions, Stored
 from ltau_cli.stages.read_ahead import read_ahead
 
 IDENTITY = ("sample_id", "structure", "species")
@@ -34,10 +34,8 @@ _FLAGS = {"columns": "column", "prediction": "prediction-key", "reference": "ref
 def append_epochs(
     places: list[Place],
     output: Path,
-    options: LogOptions | None,
-    units: str,
+    settings: IngestSettings,
     *,
-    allow_missing: bool,
     workers: str | int | None,
     progress: Progress,
 ) -> tuple[IngestResult, ErrorLog]:
@@ -62,9 +60,9 @@ def append_epochs(
         )  # fmt: skip
         stored = {name: old.read(name) for name in IDENTITY if old.has(name)}
         (n_epochs, n_samples), chunk = old.shape, old.sample_chunk
-    options = _same_options(options, parameters, output)
-    if units and units != old_units:
-        raise UsageError(f"{output} is in {old_units or 'unnamed units'}, not {units}")
+    options = _same_options(settings, parameters, output)
+    if settings.units not in ("", old_units):
+        raise UsageError(f"{output} is in {old_units or 'unnamed units'}, not {settings.units}")
     known = set(zip(before["run"].tolist(), before["epoch"].tolist(), strict=True))
     options = replace(options, stored=Stored(known, n_samples))
     watched = [place.path for place in places]
@@ -86,7 +84,7 @@ def append_epochs(
                 log,
                 before=before,
                 notes=Counter(old_report.notes) + log.notes,
-                allow_missing=allow_missing or parameters["allow_missing"],
+                allow_missing=settings.allow_missing or parameters["allow_missing"],
                 output=output,
                 progress=progress,
             )
@@ -162,7 +160,7 @@ def _joined_inputs(old: list[dict[str, Any]], new: list[dict[str, Any]]) -> list
     return joined
 
 
-def _same_options(asked: LogOptions | None, parameters: dict[str, Any], output: Path) -> LogOptions:
+def _same_options(asked: LogOptions, parameters: dict[str, Any], output: Path) -> LogOptions:
     """Return the way the artifact was read; refuse to mix it with another."""
     plain = LogOptions()
     stored = {name: parameters[name] for name in plain.parameters()}
@@ -175,7 +173,7 @@ def _same_options(asked: LogOptions | None, parameters: dict[str, Any], output: 
             hint="ingest the whole log again with --force",
         )
     for name in stored:
-        value = getattr(asked or plain, name)
+        value = getattr(asked, name)
         if value not in (getattr(plain, name), getattr(before, name)):
             raise UsageError(
                 f"{output} was ingested with another --{_FLAGS.get(name, name)}",

@@ -105,6 +105,7 @@ def run(
     ComputeError
         If NN-descent cannot reach the recall, or the workers fail.
     """
+    settings = FitSettings.of(settings, options)
     errors, output = Path(errors), Path(output)
     check_target(output, force=force, inputs=[errors, descriptors])
     place = Place.parse(os.fspath(descriptors))
@@ -118,7 +119,7 @@ def run(
         hasher.add("errors", errors, "errors")
         hasher.add("descriptors", place.path, "descriptors", key=place.key)
         return _fit(
-            log, source, origin, output, FitSettings.of(settings, options), hasher, pool,
+            log, source, origin, output, settings, hasher, pool,
             threads=threads or available_threads(), force=force, progress=progress,
         )  # fmt: skip
 

@@ -7,6 +7,7 @@ import warnings
 from collections.abc import Sequence
 from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 from ltau_cli.artifacts.errors import create_errors, write_log
 from ltau_cli.artifacts.provenance import Hasher
@@ -14,12 +15,12 @@ from ltau_cli.artifacts.write import create_artifact
 from ltau_cli.errors import ComputeError, LtauWarning, UsageError
 from ltau_cli.output import check_target
 from ltau_cli.progress import Progress, silent
-from ltau_cli.readers.logs.labels import LabelFiles, read_all_labels
+from ltau_cli.readers.logs.labels import label_places, read_all_labels
 from ltau_cli.readers.logs.open import open_log
-from ltau_cli.readers.logs.options import LogOptions, Stored
 from ltau_cli.readers.logs.run import ErrorLog
 from ltau_cli.readers.place import Place
 from ltau_cli.results import IngestResult
+from ltau_cli.settings import IngestSettings, Stored
 from ltau_cli.stages.append import append_epochs, note_inputs
 from ltau_cli.stages.read_ahead import read_ahead
 
@@ -28,14 +29,12 @@ def run(
     logs: str | os.PathLike[str] | Sequence[str | os.PathLike[str]],
     output: str | os.PathLike[str] = "errors.h5",
     *,
-    options: LogOptions | None = None,
-    labels: LabelFiles | None = None,
-    units: str = "",
-    allow_missing: bool = False,
+    settings: IngestSettings | None = None,
     append: bool = False,
     workers: str | int | None = None,
     force: bool = False,
     progress: Progress = silent,
+    **options: Any,
 ) -> IngestResult:
     """Read an error log and write the errors artifact.
 
@@ -45,14 +44,8 @@ def run(
         One log, or one per run of an ensemble.
     output : path
         The errors artifact.
-    options : LogOptions
-        How to read the log.
-    labels : LabelFiles
-        Per-sample labels to attach.
-    units : str
-        Error units, such as ``eV/Å``.
-    allow_missing : bool
-        Accept samples that were never logged.
+    settings : IngestSettings
+        How to read the log, and the labels to attach; single ones may be given by name.
     append : bool
         Add epochs that the artifact does not have yet; only their files are read.
     workers : str or int
@@ -76,54 +69,42 @@ def run(
     ComputeError
         If no epoch is left, or the workers fail.
     """
-    output = Path(output)
+    output, settings = Path(output), IngestSettings.of(settings, options)
     several = [logs] if isinstance(logs, str | os.PathLike) else logs
     places = [Place.parse(os.fspath(log)) for log in several]
-    labels = labels or LabelFiles()
     if append and os.path.exists(output):
-        if any(labels.places()):
+        if label_places(settings):
             raise UsageError(
                 f"labels cannot be added to {output} with --append",
                 hint="leave them out, or ingest the whole log with --force",
             )
         check_target(output, force=True, inputs=[place.path for place in places])
         result, log = append_epochs(
-            places, output, options, units, allow_missing=allow_missing, workers=workers,
-            progress=progress,
+            places, output, settings, workers=workers, progress=progress,
         )  # fmt: skip
     else:
         check_target(output, force=force)
-        first = _first_time(options, append)
+        first = replace(settings, stored=Stored()) if append else settings
         with (
             Hasher([place.path for place in places]) as hasher,
             read_ahead(places, first, output, workers, progress) as readers,
             open_log(places, first, readers) as log,
         ):
             result = _write(
-                log, places, output, options or LogOptions(), labels, hasher,
-                units=units, allow_missing=allow_missing, force=force, progress=progress,
+                log, places, output, settings, hasher, force=force, progress=progress,
             )  # fmt: skip
     for line in [*log.warnings, *result.warnings]:
         warnings.warn(line, LtauWarning, stacklevel=2)
     return result
 
 
-def _first_time(options: LogOptions | None, append: bool) -> LogOptions:
-    """Let the first call of a series of appending ones leave out an epoch that is being written."""
-    options = options or LogOptions()
-    return replace(options, stored=Stored()) if append else options
-
-
 def _write(
     log: ErrorLog,
     places: Sequence[Place],
     output: Path,
-    options: LogOptions,
-    labels: LabelFiles,
+    settings: IngestSettings,
     hasher: Hasher,
     *,
-    units: str,
-    allow_missing: bool,
     force: bool,
     progress: Progress,
 ) -> IngestResult:
@@ -131,23 +112,25 @@ def _write(
         raise ComputeError(
             f"{places[0]}: no epoch is left to read", hint="check --epochs and --every"
         )
-    named = [place.path for _, place in labels.places()]
+    labels = label_places(settings)
+    named = [place.path for place in labels.values()]
     check_target(output, force=force, inputs=[*log.files, *named])
     note_inputs(hasher, places, log)
-    for role, place in labels.places():
+    for role, place in labels.items():
         hasher.add(role, place.path, "labels", key=place.key)
-    columns = read_all_labels(labels, log)
+    columns = read_all_labels(settings, log)
     n_samples = max([log.n_samples, *map(len, columns.values())])
-    with create_artifact(output, "errors", units=units, force=force) as artifact:
+    with create_artifact(output, "errors", units=settings.units, force=force) as artifact:
         errors = create_errors(artifact, len(log.epochs), n_samples)
         result = write_log(
-            artifact, errors, log, notes=log.notes, allow_missing=allow_missing, output=output,
-            progress=progress,
+            artifact, errors, log, notes=log.notes, allow_missing=settings.allow_missing,
+            output=output, progress=progress,
         )  # fmt: skip
         for name, values in columns.items():
             artifact.put(name, values, compress=True)
         artifact.finish(
-            parameters=options.parameters() | {"units": units, "allow_missing": allow_missing},
+            parameters=settings.parameters()
+            | {"units": settings.units, "allow_missing": settings.allow_missing},
             inputs=hasher.records(),
             summary=result.stored(),
         )

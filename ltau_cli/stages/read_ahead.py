@@ -15,8 +15,8 @@ from ltau_cli.pieces.workers import keep, make_pieces, open_workers
 from ltau_cli.progress import Progress
 from ltau_cli.readers.logs.files import Arrays, LogFile, Readers, read_file, readers_of
 from ltau_cli.readers.logs.open import find_files
-from ltau_cli.readers.logs.options import LogOptions
 from ltau_cli.readers.place import Place
+from ltau_cli.settings import LogOptions
 
 log = logging.getLogger("ltau")
 

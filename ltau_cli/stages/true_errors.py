@@ -17,10 +17,9 @@ from ltau_cli.core.calibration.maps import Rows
 from ltau_cli.core.structures import Block, log_structure_distance
 from ltau_cli.errors import InputError
 from ltau_cli.readers.column import GROUPS, Column, read_labels
-from ltau_cli.readers.logs.options import LogOptions
 from ltau_cli.readers.place import Place
 from ltau_cli.readers.truth import read_true_errors
-from ltau_cli.settings import FrameKeys
+from ltau_cli.settings import FrameKeys, LogOptions
 
 STORED_LABELS = ("species", "group")  # --group names these, or a file
 

@@ -34,8 +34,8 @@ with atheris.instrument_imports(
     from ltau_cli.errors import LtauError
     from ltau_cli.readers.frames import read_frames
     from ltau_cli.readers.logs.open import open_log
-    from ltau_cli.readers.logs.options import LogOptions
     from ltau_cli.readers.place import Place
+    from ltau_cli.settings import LogOptions
 
 from tests.system.bad_inputs import CONFIGS, LOGS, make_artifacts, make_files
 

@@ -10,8 +10,8 @@ import pytest
 
 from ltau_cli.errors import InputError
 from ltau_cli.readers.logs.open import open_log
-from ltau_cli.readers.logs.options import LogOptions
 from ltau_cli.readers.place import Place, check_file
+from ltau_cli.settings import LogOptions
 
 
 def test_a_place_is_a_file_with_or_without_a_key(tmp_path):

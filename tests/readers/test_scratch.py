@@ -14,8 +14,8 @@ from hypothesis import strategies as st
 
 from ltau_cli.readers import arrays
 from ltau_cli.readers.logs.open import open_log
-from ltau_cli.readers.logs.options import LogOptions
 from ltau_cli.readers.place import Place
+from ltau_cli.settings import LogOptions
 from tests.helpers import INPUT, check, random_log, temporary, tiny_blocks
 
 WORDS = ["7", " 7", "7.0", "07", "1e1", "8", "9", "10", "-3", "99999999999999999999", "Cu 1", "7.5"]

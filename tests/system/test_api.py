@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import subprocess
 import sys
+from dataclasses import fields
 from pathlib import Path
 
 import numpy as np
@@ -13,8 +14,8 @@ import ltau_cli as ltau
 from ltau_cli.errors import ArtifactError
 
 NAMES = [
-    "CalibrateSettings", "DescribeSettings", "ExportSettings", "FitSettings",
-    "LabelFiles", "LogOptions", "PlotSettings", "Recorder", "ScoreSettings", "Scorer",
+    "CalibrateSettings", "DescribeSettings", "ExportSettings", "FitSettings", "IngestSettings",
+    "PlotSettings", "Recorder", "ScoreSettings", "Scorer",
     "SelectSettings", "Truth", "WeightSettings",
     "calibrate", "describe", "evaluate", "export", "fit", "info", "ingest", "load_model",
     "open_artifact", "plot", "score", "select", "weights",
@@ -29,6 +30,20 @@ def test_no_public_name_is_lost():
 @pytest.mark.parametrize("name", [*NAMES, "Live", "Watch"])
 def test_every_name_is_there_and_documented(name):
     assert getattr(ltau, name).__doc__
+
+
+@pytest.mark.parametrize("name", [name for name in NAMES if name.endswith("Settings")])
+def test_every_setting_is_documented(name):
+    kind = getattr(ltau, name)
+    for field in fields(kind):
+        assert f"\n    {field.name} : " in kind.__doc__ or "option" not in field.metadata
+
+
+def test_settings_may_be_given_by_name(pipeline, tmp_path):
+    result = ltau.score(pipeline.descriptors, pipeline.model, tmp_path / "s.h5", k=5)
+    assert result.k == 5
+    with pytest.raises(TypeError, match="neighbours"):
+        ltau.fit(pipeline.errors, "x.npy", tmp_path / "m.h5", neighbours=5)
 
 
 def test_another_name_is_an_attribute_error():

@@ -16,7 +16,6 @@ from ltau_cli.errors import InputError
 from ltau_cli.readers.arrays import as_labels, open_array, open_members
 from ltau_cli.readers.column import check_count
 from ltau_cli.readers.logs.numbered import NumberedFiles
-from ltau_cli.readers.logs.options import LogOptions
 from ltau_cli.readers.logs.run import (
     Errors,
     LoggedRun,
@@ -28,6 +27,7 @@ from ltau_cli.readers.logs.run import (
 from ltau_cli.readers.place import Place
 from ltau_cli.readers.scratch import Cells
 from ltau_cli.readers.source import ArraySource
+from ltau_cli.settings import LogOptions
 
 RECORDED_LABELS = "samples.npz"  # which ltau record writes beside the epochs
 TABLE_BLOCK = 1 << 20  # rows of [id, error] that are put in their places together

@@ -13,8 +13,8 @@ import numpy.typing as npt
 from ltau_cli.readers.frames import FrameLabels
 from ltau_cli.readers.logs.frames import FrameErrors, errors_of_file
 from ltau_cli.readers.logs.long_rows import LongRows
-from ltau_cli.readers.logs.options import LogOptions
 from ltau_cli.readers.logs.tables import read_rows
+from ltau_cli.settings import LogOptions
 
 Arrays = dict[str, npt.NDArray[Any]]
 

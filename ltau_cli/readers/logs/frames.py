@@ -22,7 +22,6 @@ from ltau_cli.readers.frames import (
     read_frames,
 )
 from ltau_cli.readers.logs.numbered import NumberedFiles
-from ltau_cli.readers.logs.options import LogOptions
 from ltau_cli.readers.logs.run import (
     LoggedRun,
     check_lengths,
@@ -32,6 +31,7 @@ from ltau_cli.readers.logs.run import (
     still_written,
 )
 from ltau_cli.readers.scratch import Cells
+from ltau_cli.settings import LogOptions
 
 FrameErrors = tuple[npt.NDArray[np.float32], FrameLabels]
 

@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
-from dataclasses import asdict, dataclass
 from typing import Any
 
 import numpy as np
@@ -21,33 +19,18 @@ from ltau_cli.readers.descriptors import spread
 from ltau_cli.readers.frames import REFERENCES, read_frame_labels
 from ltau_cli.readers.logs.run import LoggedRun
 from ltau_cli.readers.place import Place
+from ltau_cli.settings import IngestSettings
+
+LABELS = ("natoms", "frames", "group", "sample_id", "magnitude")
 
 
-@dataclass(frozen=True)
-class LabelFiles:
-    """Files with per-sample labels.
-
-    Attributes
-    ----------
-    natoms, frames, group, sample_id, magnitude : str or None
-        Atoms per frame; the training frames; a label, a name and the target's magnitude of each
-        sample.
-    """
-
-    natoms: str | None = None
-    frames: str | None = None
-    group: str | None = None
-    sample_id: str | None = None
-    magnitude: str | None = None
-
-    def places(self) -> Iterator[tuple[str, Place]]:
-        """Yield the role and place of each file that was given."""
-        for role, text in asdict(self).items():
-            if text is not None:
-                yield role, Place.parse(text)
+def label_places(settings: IngestSettings) -> dict[str, Place]:
+    """Return the place of each file of labels that was given, by role."""
+    given = {role: getattr(settings, role) for role in LABELS}
+    return {role: Place.parse(text) for role, text in given.items() if text is not None}
 
 
-def read_all_labels(files: LabelFiles, log: LoggedRun) -> dict[str, npt.NDArray[Any]]:
+def read_all_labels(settings: IngestSettings, log: LoggedRun) -> dict[str, npt.NDArray[Any]]:
     """Read the labels of the log and of the user.
 
     Returns
@@ -61,7 +44,7 @@ def read_all_labels(files: LabelFiles, log: LoggedRun) -> dict[str, npt.NDArray[
         If a file cannot be read or has another number of samples.
     """
     columns = dict(log.labels)
-    places = dict(files.places())
+    places = label_places(settings)
     name = log.names[0]
     if {"frames", "natoms"} <= places.keys():
         raise UsageError("--frames and --natoms both say what a structure is", hint="give one")

@@ -9,9 +9,9 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
-from ltau_cli.readers.logs.options import LogOptions
 from ltau_cli.readers.logs.run import magnitudes
 from ltau_cli.readers.scratch import Cells, Scratch
+from ltau_cli.settings import LogOptions
 
 _BLOCK = 1 << 20  # rows that are put in their cells together
 _ROW = np.dtype([("run", "i4"), ("epoch", "i4"), ("sample", "i8"), ("error", "f4")])

@@ -18,10 +18,10 @@ from ltau_cli.readers.logs.arrays import is_per_epoch, open_arrays, open_epoch_a
 from ltau_cli.readers.logs.files import LogFile, Readers
 from ltau_cli.readers.logs.frames import open_evaluated
 from ltau_cli.readers.logs.numbered import NumberedFiles, find_numbered
-from ltau_cli.readers.logs.options import LogOptions
 from ltau_cli.readers.logs.run import ErrorLog, Errors, LoggedRun
 from ltau_cli.readers.logs.tables import has_epochs, open_epoch_tables, open_table
 from ltau_cli.readers.place import Place, check_file, list_folder
+from ltau_cli.settings import LogOptions
 
 # Name, what it is, and what of it a folder may hold, one file per epoch.
 FORMATS: dict[str, str] = {

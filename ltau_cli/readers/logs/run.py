@@ -13,8 +13,8 @@ import numpy as np
 import numpy.typing as npt
 
 from ltau_cli.errors import InputError
-from ltau_cli.readers.logs.options import LogOptions
 from ltau_cli.readers.place import Place
+from ltau_cli.settings import LogOptions
 
 Errors = npt.NDArray[np.float32]
 

@@ -17,7 +17,6 @@ from ltau_cli.errors import InputError
 from ltau_cli.readers.arrays import is_utf8
 from ltau_cli.readers.logs.long_rows import LongRows, WordsError, counts_from_zero
 from ltau_cli.readers.logs.numbered import NumberedFiles
-from ltau_cli.readers.logs.options import LogOptions
 from ltau_cli.readers.logs.run import (
     LoggedRun,
     empty_run,
@@ -27,6 +26,7 @@ from ltau_cli.readers.logs.run import (
 )
 from ltau_cli.readers.scratch import Cells
 from ltau_cli.readers.tables import Row, Table, to_number, to_numbers
+from ltau_cli.settings import LogOptions
 
 KNOWN_COLUMNS: Mapping[str, tuple[str, ...]] = {
     "epoch": ("epoch", "epochs", "step", "iteration"),
