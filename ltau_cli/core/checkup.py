@@ -10,8 +10,8 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
-from ltau_cli.core import kernels
 from ltau_cli.core.calibration.metrics import rank_correlation
+from ltau_cli.core.kernels import log as kernels
 from ltau_cli.plain import to_plain
 from ltau_cli.results import CheckUp, LoggedEpochs
 

@@ -63,12 +63,12 @@ def forgive_cache() -> None:
     cache.load_overload, cache.save_overload = load_or_forget, save_or_not
 
 
-def is_compiled(package: str, module: str) -> bool:
-    """Whether numba has kept compiled functions of a module of an installed package."""
+def is_compiled(package: str, function: str) -> bool:
+    """Whether numba has kept a compiled function of an installed package."""
     spec = importlib.util.find_spec(package)
     places = list(spec.submodule_search_locations or ()) if spec else []
     roots = [os.environ["NUMBA_CACHE_DIR"]] if "NUMBA_CACHE_DIR" in os.environ else places
-    return any(any(Path(root).rglob(f"{module}.*.nbi")) for root in roots)
+    return any(any(Path(root).rglob(f"*.{function}-*.nbi")) for root in roots)
 
 
 def _temporary_folder() -> str:

@@ -9,7 +9,7 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
-from ltau_cli.core import kernels
+from ltau_cli.core.kernels import mixture as kernels
 from ltau_cli.core.search.neighbors import Neighbors
 from ltau_cli.core.threads import share_rows
 

@@ -9,7 +9,7 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
-from ltau_cli.core import kernels
+from ltau_cli.core.kernels import search as kernels
 from ltau_cli.core.threads import share_rows
 
 Floats = npt.NDArray[np.float32]
@@ -149,7 +149,7 @@ def build_cells(
     -------
     dict
         ``cell_point`` (n_points,) int32, cell by cell; ``cell_start`` (n_cells + 1,) int64, the
-        first of each; and float32, see :func:`ltau_cli.core.kernels.describe_cells`:
+        first of each; and float32, see :func:`ltau_cli.core.kernels.search.describe_cells`:
         ``cell_center`` (n_cells, d), ``cell_axes`` (n_cells, m, d), ``cell_low`` and ``cell_high``
         (n_cells, m), ``cell_rest`` and ``cell_radius`` (n_cells,).
     """

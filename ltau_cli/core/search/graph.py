@@ -9,7 +9,7 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
-from ltau_cli.core import kernels
+from ltau_cli.core.kernels import search as kernels
 from ltau_cli.core.search.cells import slack
 from ltau_cli.core.search.neighbors import Floats, Integers
 from ltau_cli.core.search.trials import Trials

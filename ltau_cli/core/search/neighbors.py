@@ -14,7 +14,7 @@ from typing import Protocol
 import numpy as np
 import numpy.typing as npt
 
-from ltau_cli.core import kernels
+from ltau_cli.core.kernels import neighbors as kernels
 from ltau_cli.core.threads import share_rows
 from ltau_cli.settings import Weighting
 

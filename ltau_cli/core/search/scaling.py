@@ -8,7 +8,7 @@ from dataclasses import dataclass
 import numpy as np
 import numpy.typing as npt
 
-from ltau_cli.core import kernels
+from ltau_cli.core.kernels import neighbors as kernels
 from ltau_cli.core.threads import share_rows
 from ltau_cli.errors import ComputeError
 from ltau_cli.settings import Metric, Scale

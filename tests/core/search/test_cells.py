@@ -7,7 +7,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from ltau_cli.core import kernels
+from ltau_cli.core.kernels import search as kernels
 from ltau_cli.core.search.cells import CELL_ARRAYS, CellSearcher, ExactSearcher, build_cells, slack
 
 

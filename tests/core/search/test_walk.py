@@ -7,7 +7,7 @@ import itertools
 import numpy as np
 import pytest
 
-from ltau_cli.core import kernels
+from ltau_cli.core.kernels import search as kernels
 from ltau_cli.core.search import graph
 from tests import oracles
 from tests.core.search.test_cells import nearest

@@ -1,25 +1,10 @@
-"""The compiled inner loops.
-
-Every kernel runs serially over the rows it is given and releases the GIL; the callers share rows
-among threads. A row's result never depends on which rows stand beside it, so any split into
-blocks gives the same bytes. Each kernel has a slow, obvious twin in the tests.
-"""
+"""Search for the nearest rows, in cells and along a graph."""
 
 from __future__ import annotations
 
-import sys
-
-import numba
 import numpy as np
 
-from ltau_cli.core.compile import forgive_cache
-
-# numba looks for the BLAS of scipy as soon as it loads a kernel, for np.cov, which is used nowhere
-# here: a third of a second of every cold start.
-if sys.modules.setdefault("scipy.linalg.cython_blas", None) is None:  # type: ignore[arg-type]
-    import numba.np.arraymath
-
-    del sys.modules["scipy.linalg.cython_blas"]
+from ltau_cli.core.kernels import compiled, reordered
 
 TILE = 128  # centers that are compared at a time
 LANES = 64  # values that are compared at a time; divides TILE
@@ -29,93 +14,9 @@ TOGETHER = 8  # queries that share the reading of rows; the bits of a byte
 FLAT = 2  # axes of a cell after which most are known to be too far away
 TINY = np.float32(1e-36)  # below it squares lose their precision
 HUGE = 1e38  # above it squares overflow
-LOOKUP_SHIFT = 16  # sign, exponent and 7 mantissa bits of a float32 index the lookup table
-
-forgive_cache()
-_compiled = numba.njit(nogil=True, cache=True, error_model="numpy")
 
 
-@_compiled
-def survey_block(errors, total, logged, zeros, infinite, smallest, largest, n_logged, low, high):
-    """Take stock of a block of the error log, (n_epochs, n) float32, and clean it in place.
-
-    Infinities become NaN, -0.0 becomes 0.0. Sums go on from sample to sample, so they do not
-    depend on the blocks. Returns the place of the first negative error, or (-1, -1).
-    """
-    for t in range(errors.shape[0]):
-        row = errors[t]
-        row_total, row_smallest, row_largest, row_logged = total[t], smallest[t], largest[t], 0
-        for i in range(row.shape[0]):
-            error = row[i]
-            if 0.0 < error < np.inf:
-                row_smallest = min(row_smallest, error)
-            elif error == 0.0:
-                row[i] = 0.0
-                zeros[t] += 1
-            elif error < 0.0 and error > -np.inf:
-                return t, i
-            else:
-                infinite[t] += error == error
-                row[i] = np.nan
-                continue
-            row_largest = max(row_largest, error)
-            row_total += error
-            row_logged += 1
-            n_logged[i] += 1
-            low[i] = min(low[i], error)
-            high[i] = max(high[i], error)
-        total[t], smallest[t], largest[t] = row_total, row_smallest, row_largest
-        logged[t] += row_logged
-    return -1, -1
-
-
-@_compiled
-def count_block(
-    errors, bits, start, stop, edges, lookup, beyond, counts, n_logged, total, largest, above
-):
-    """Add samples start..stop of an error log, (n_epochs, n) float32, to their statistics.
-
-    ``bits`` is ``errors`` viewed as int32 and ``lookup[bits >> 16]`` the first edge that can hold
-    the value: positive floats sort like their bits, so this works for any edges. ``beyond`` holds
-    the first bin above each threshold. A few hundred samples at a time keep their counts in the
-    processor's cache.
-    """
-    n_edges = edges.shape[0]
-    for first in range(start, stop, 256):
-        last = min(first + 256, stop)
-        for t in range(errors.shape[0]):
-            for i in range(first, last):
-                error = errors[t, i]
-                if error != error:
-                    continue
-                b = np.int64(lookup[max(bits[t, i], 0) >> LOOKUP_SHIFT])
-                while b < n_edges and error > edges[b]:
-                    b += 1
-                counts[i, b] += 1
-                n_logged[i] += 1
-                total[i] += error
-                largest[i] = max(largest[i], error)
-        for i in range(first, last):
-            for j in range(beyond.shape[0]):
-                for over in range(beyond[j], n_edges + 1):
-                    above[i, j] += counts[i, over]
-
-
-@_compiled
-def transform_rows(rows, shift, transform, out):
-    """``(rows - shift) @ transform``, every row by itself, in the same order of additions."""
-    centered = np.empty(rows.shape[1])
-    for i in range(rows.shape[0]):
-        for c in range(rows.shape[1]):
-            centered[c] = np.float64(rows[i, c]) - shift[c]
-        for j in range(transform.shape[1]):
-            total = 0.0
-            for c in range(rows.shape[1]):
-                total += centered[c] * transform[c, j]
-            out[i, j] = total
-
-
-@_compiled
+@compiled
 def _margin(query, hyperplanes, offsets, node):
     """How far a query (d,) lies on the first side of a node of a search tree."""
     side = offsets[node]
@@ -124,7 +25,7 @@ def _margin(query, hyperplanes, offsets, node):
     return side
 
 
-@_compiled
+@compiled
 def find_leaves(queries, leaf, hyperplanes, offsets, children):
     """Walk each query (n, d) float32 down a search tree; ``leaf`` (n,) gets the node it ends at.
 
@@ -141,197 +42,7 @@ def find_leaves(queries, leaf, hyperplanes, offsets, children):
         leaf[i] = node
 
 
-@_compiled
-def sort_candidates(queries, points, candidates, offered, found, own, distance):
-    """Order candidate points by exact distance, those at equal distance by number.
-
-    Point ``candidates[i, j]`` offers ``offered[i, j]`` samples to query i; ``found`` and ``own``
-    are these in order.
-    """
-    n, width = candidates.shape
-    for i in range(n):
-        for j in range(width):
-            p = candidates[i, j]
-            square = 0.0
-            for c in range(queries.shape[1]):
-                difference = np.float64(queries[i, c]) - np.float64(points[p, c])
-                square += difference * difference
-            d = np.sqrt(square)
-            slot = j
-            while slot > 0 and (
-                distance[i, slot - 1] > d or (distance[i, slot - 1] == d and found[i, slot - 1] > p)
-            ):
-                distance[i, slot] = distance[i, slot - 1]
-                found[i, slot] = found[i, slot - 1]
-                own[i, slot] = own[i, slot - 1]
-                slot -= 1
-            distance[i, slot] = d
-            found[i, slot] = p
-            own[i, slot] = offered[i, j]
-
-
-@_compiled
-def share_places(distance, own, k, most, weight, used):
-    """Hand out ``k`` places among the samples of candidates in the order of their distance.
-
-    Points tied at the k-th place share what is left in proportion to the samples they offer.
-    Samples at one distance (those of a point, in whatever shards) fill at most ``most`` places.
-    ``used`` is how many candidates were looked at. Returns the rows whose tie may go on beyond the
-    candidates, or that lack samples, as a boolean array.
-    """
-    n, width = distance.shape
-    open_tie = np.zeros(n, dtype=np.bool_)
-    for i in range(n):
-        left = np.float64(k)
-        j = 0
-        while j < width and left > 0:
-            stop = j
-            tied = 0
-            while stop < width and distance[i, stop] == distance[i, j]:
-                tied += own[i, stop]
-                stop += 1
-            share = min(left, np.float64(min(tied, most)))
-            for s in range(j, stop):
-                weight[i, s] = share * own[i, s] / tied if tied > 0 else 0.0
-            left -= share
-            j = stop
-        open_tie[i] = left > 0 or j == width
-        used[i] = j
-        for s in range(j, width):
-            weight[i, s] = 0.0
-    return open_tie
-
-
-@_compiled
-def average_nearest(distance, weight, means):
-    """Mean distance to the nearest 1, 2, 3, ... samples of each row, (n, k).
-
-    Neighbors, nearest first, fill ``weight`` (n, width) places each.
-    """
-    for i in range(means.shape[0]):
-        total, j, left = 0.0, 0, weight[i, 0]
-        for place in range(means.shape[1]):
-            wanted = 1.0
-            while wanted > 0.0:
-                if left > 0.0:
-                    part = min(wanted, left)
-                    total += part * distance[i, j]
-                    wanted -= part
-                    left -= part
-                elif j + 1 < weight.shape[1]:
-                    j += 1
-                    left = weight[i, j]
-                else:  # shared places may sum to a hair less
-                    break
-            means[i, place] = total / (place + 1)
-
-
-@_compiled
-def merge_candidates(found_a, own_a, distance_a, found_b, own_b, distance_b, found, own, distance):
-    """Merge two ordered lists of candidates per row into one, as wide as both together."""
-    for i in range(found.shape[0]):
-        a = 0
-        b = 0
-        for slot in range(found.shape[1]):
-            first = b == found_b.shape[1]
-            if not first and a < found_a.shape[1]:
-                first = distance_a[i, a] < distance_b[i, b] or (
-                    distance_a[i, a] == distance_b[i, b] and found_a[i, a] < found_b[i, b]
-                )
-            if first:
-                found[i, slot] = found_a[i, a]
-                own[i, slot] = own_a[i, a]
-                distance[i, slot] = distance_a[i, a]
-                a += 1
-            else:
-                found[i, slot] = found_b[i, b]
-                own[i, slot] = own_b[i, b]
-                distance[i, slot] = distance_b[i, b]
-                b += 1
-
-
-@_compiled
-def average_values(found, weight, values, out):
-    """Weighted mean over neighbors of per-point values, (n_points, m) float32 to (n, m)."""
-    for i in range(found.shape[0]):
-        places = 0.0
-        for j in range(found.shape[1]):
-            places += weight[i, j]
-        for c in range(values.shape[1]):
-            mean = 0.0
-            for j in range(found.shape[1]):
-                if weight[i, j] > 0.0:
-                    mean += weight[i, j] * values[found[i, j], c]
-            out[i, c] = mean / places
-
-
-@_compiled
-def average_cdfs(found, weight, counts, largest, edges, levels, thresholds, quantiles, above, cdf):
-    """Mix the neighbors' CDFs; fill quantiles (n, n_levels), P(error > threshold), and the CDF.
-
-    ``counts`` is (n_points, n_edges + 1): underflow, the bins, overflow. Between edges the CDF is
-    taken as linear; the last bin in use ends at the neighbors' largest error. ``cdf`` is
-    (n, n_edges), or (0, n_edges) where it is not wanted.
-    """
-    n_edges = edges.shape[0]
-    mass = np.empty(n_edges + 1)
-    for i in range(found.shape[0]):
-        mass[:] = 0.0
-        places = 0.0
-        top = 0.0
-        for j in range(found.shape[1]):
-            if weight[i, j] <= 0.0:
-                continue
-            p = found[i, j]
-            n_errors = 0
-            for b in range(n_edges + 1):
-                n_errors += counts[p, b]
-            share = weight[i, j] / n_errors
-            for b in range(n_edges + 1):
-                mass[b] += share * counts[p, b]
-            places += weight[i, j]
-            top = max(top, np.float64(largest[p]))
-        for level in range(levels.shape[0]):
-            wanted = levels[level] * places * (1.0 - 1e-12)
-            below = 0.0
-            b = 0
-            while b < n_edges and below + mass[b] < wanted:
-                below += mass[b]
-                b += 1
-            low = edges[b - 1] if b > 0 else 0.0
-            high = min(edges[b], top) if b < n_edges else top
-            high = max(low, high)
-            part = (wanted - below) / mass[b] if mass[b] > 0.0 else 1.0
-            quantiles[i, level] = low + (high - low) * min(max(part, 0.0), 1.0)
-        for t in range(thresholds.shape[0]):
-            threshold = thresholds[t]
-            under = 0.0
-            b = 0
-            while b < n_edges and edges[b] <= threshold:
-                under += mass[b]
-                b += 1
-            low = edges[b - 1] if b > 0 else 0.0
-            high = min(edges[b], top) if b < n_edges else top
-            if threshold >= top:
-                under = places
-            elif high > low and threshold > low:
-                under += mass[b] * (threshold - low) / (high - low)
-            above[i, t] = min(max(1.0 - under / places, 0.0), 1.0)
-        if cdf.shape[0] > 0:
-            under = 0.0
-            for b in range(n_edges):
-                under += mass[b]
-                cdf[i, b] = min(under / places, 1.0)
-
-
-# Sums in any order and with fused operations, as the processor likes it best: for bounds only,
-# which leave room for rounding. NaN stays NaN, so a comparison with it must not skip anything.
-_reordered = numba.njit(
-    nogil=True, cache=True, error_model="numpy", fastmath={"reassoc", "contract"}
-)
-
-
-@_reordered
+@reordered
 def multiply_tiles(rows, tiles, half, out):
     """``half - rows @ centers.T``: half the squared distance to each center, less |row|^2 / 2.
 
@@ -363,7 +74,7 @@ def multiply_tiles(rows, tiles, half, out):
                     out3[j] -= e0 * y0 + e1 * y1 + e2 * y2 + e3 * y3
 
 
-@_compiled
+@compiled
 def _smallest(values, low, place):
     """Place of the smallest of ``values``, a multiple of TILE of them; the first of equals.
 
@@ -384,7 +95,7 @@ def _smallest(values, low, place):
     return place[best] * LANES + best
 
 
-@_compiled
+@compiled
 def find_smallest(values, smallest):
     """Column of the smallest value of each row, a multiple of TILE of them; the first of equals."""
     low, place = np.empty(LANES, dtype=np.float32), np.empty(LANES, dtype=np.int32)
@@ -392,7 +103,7 @@ def find_smallest(values, smallest):
         smallest[i] = _smallest(values[i], low, place)
 
 
-@_compiled
+@compiled
 def describe_cells(rows, first, last, slack, start, center, axes, low, high, rest, radius):
     """Enclose the rows of cells ``first..last`` in a ball and in a box with some thickness.
 
@@ -453,13 +164,13 @@ def describe_cells(rows, first, last, slack, start, center, axes, low, high, res
         radius[c] = np.sqrt(largest) + room
 
 
-@_compiled
+@compiled
 def place_sketch(start, c):
     """Where the sketches of cell c begin, a multiple of BLOCK; each cell ends before the next."""
     return (start[c] + BLOCK * c) // BLOCK * BLOCK
 
 
-@_reordered
+@reordered
 def sketch_rows(rows, start, center, axes, n_flat, slack, flat_rest, sketch):
     """Write down where the rows of each cell lie along its axes, and how far beside them.
 
@@ -502,7 +213,7 @@ def sketch_rows(rows, start, center, axes, n_flat, slack, flat_rest, sketch):
         flat_rest[c] = np.sqrt(thickness + slack * largest)
 
 
-@_reordered
+@reordered
 def _compare_row(query, rows, i):
     """Squared distance of a query, (d,), from a row, in single precision."""
     total = np.float32(0)
@@ -512,7 +223,7 @@ def _compare_row(query, rows, i):
     return total
 
 
-@_reordered
+@reordered
 def _bound_cells(
     query, cell, n, first, last, center, axes, low, high, thickness, slack, enough,
     box, beside, bound,
@@ -553,7 +264,7 @@ def _bound_cells(
     return left
 
 
-@_compiled
+@compiled
 def _find_near(near, half, radius, length, reach, slack, read, flag, cell):
     """Unread cells whose ball comes within ``reach``; their number. NaN leaves none out."""
     n = np.uint64(0)  # an index that cannot be negative is not tested for it
@@ -570,7 +281,7 @@ def _find_near(near, half, radius, length, reach, slack, read, flag, cell):
     return np.int64(n)
 
 
-@_reordered
+@reordered
 def _square_length(query):
     total = np.float32(0)
     for x in range(query.shape[0]):
@@ -578,7 +289,7 @@ def _square_length(query):
     return total
 
 
-@_reordered
+@reordered
 def _compare_rows(query, rows, row, n, square):
     """Squared distances of a query, (d,), from ``n`` ascending rows, in single precision."""
     if n > 0 and row[n - 1] - row[0] == n - 1:  # without a gap: a third faster
@@ -590,7 +301,7 @@ def _compare_rows(query, rows, row, n, square):
             square[j] = _compare_row(query, rows, row[j])
 
 
-@_reordered
+@reordered
 def _choose_rows(
     query, c, start, center, axes, radius, sketch, reach, slack, along, square, row
 ):  # fmt: skip
@@ -639,7 +350,7 @@ def _choose_rows(
     return found
 
 
-@_compiled
+@compiled
 def _count_below(key, n, limit):
     count = 0
     for j in range(n):
@@ -647,7 +358,7 @@ def _count_below(key, n, limit):
     return count
 
 
-@_compiled
+@compiled
 def _rank(key, n, width, bits, value):
     """Return the ``width``-th smallest of ``n`` keys >= 0; infinite where it is NaN or huge.
 
@@ -673,7 +384,7 @@ def _rank(key, n, width, bits, value):
     return largest
 
 
-@_compiled
+@compiled
 def _keep_rows(row, square, n, width, last, slack, kept, key, n_kept, bits, value):
     """Keep those of ``n`` rows that may be among the nearest, with their squares.
 
@@ -696,7 +407,7 @@ def _keep_rows(row, square, n, width, last, slack, kept, key, n_kept, bits, valu
     return n_left, last
 
 
-@_compiled
+@compiled
 def _widen(kept, key, more):
     """Double the room for the kept rows of some queries, (n, room), and their keys."""
     n, room = kept.shape
@@ -706,7 +417,7 @@ def _widen(kept, key, more):
     return wider, wider_key
 
 
-@_compiled
+@compiled
 def _measure_kept(query, rows, point, kept, n_kept, found, distance):
     """Measure rows in double precision; ``found`` gets the points of the nearest.
 
@@ -744,7 +455,7 @@ def _measure_kept(query, rows, point, kept, n_kept, found, distance):
             distance[slot], found[slot] = exact, p
 
 
-@_compiled
+@compiled
 def _push(key, item, n, new_key, new_item):
     """Add to a heap of ``n``, the smallest key at its root; returns how many there are."""
     place = n
@@ -755,7 +466,7 @@ def _push(key, item, n, new_key, new_item):
     return n + 1
 
 
-@_compiled
+@compiled
 def _pop(key, item, n):
     """Drop the root of a heap of ``n``; returns how many are left."""
     n -= 1
@@ -772,7 +483,7 @@ def _pop(key, item, n):
     return n
 
 
-@_compiled
+@compiled
 def search_cells(
     queries, products, half, factor, slack, found,
     rows, point, start, center, axes, low, high, rest, radius, flat_rest, sketch,
@@ -859,7 +570,7 @@ def search_cells(
         _measure_kept(query, rows, point, kept[0], n_kept, found[i], distance)
 
 
-@_compiled
+@compiled
 def _walk_graph(
     query, n_leaves, stretch, limit, bit, seen, compared, squares, nearest, distance,
     margin, node, near, waiting,
@@ -921,7 +632,7 @@ def _walk_graph(
             distance[slot], nearest[slot] = d, row
 
 
-@_compiled
+@compiled
 def search_graph(
     queries, n_leaves, stretch, limit, slack, found, n_compared,
     rows, point, indptr, indices, hyperplanes, offsets, children, leaf_rows,
