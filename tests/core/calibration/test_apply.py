@@ -18,8 +18,8 @@ def test_what_float32_cannot_hold_is_its_largest_number():
         RATIO_LEVELS, np.array([[1e10]]), np.array([0.9]),
     )  # fmt: skip
     calibration = SimpleNamespace(predict=lambda rows: predicted)
-    one = np.ones(2)
-    block = dict(expected_error=one, relative_distance=one, neighbor_distance=one)
+    names = ("expected_error", "relative_distance", "neighbor_distance", "last_epoch_error")
+    block = dict.fromkeys(names, np.ones(2))
     (got,) = Calibrator(calibration, np.array([1.0])).columns([block], None)
     largest = np.finfo(np.float32).max
     np.testing.assert_array_equal(got["calibrated_error"], np.float32([1e30, largest]))
