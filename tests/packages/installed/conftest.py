@@ -7,7 +7,10 @@ kept in the folder of the environment.
 
 from __future__ import annotations
 
+import importlib
 import os
+import re
+import shutil
 import subprocess
 import sys
 from pathlib import Path
@@ -16,16 +19,21 @@ import ase.io
 import pytest
 
 from tests.helpers import SAMPLE
+from tests.system.test_docs import DOCS, read_blocks
 
 PACKAGE = os.environ.get("LTAU_TEST_PACKAGE", "")
-PACKAGES = ("mace", "nequip", "sevenn", "chgnet", "matgl", "metatrain", "deepmd")
 HERE = Path(__file__).parent
-collect_ignore_glob = [] if PACKAGE else ["test_*.py"]
+collect_ignore_glob = ["test_record.py"] * (PACKAGE == "deepmd") if PACKAGE else ["test_*.py"]
+
+
+def only(*packages):
+    """Collect a test for some of the packages."""
+    return lambda test: test if PACKAGE in packages else None
 
 
 def pytest_configure(config: pytest.Config) -> None:
     """Name the markers."""
-    for package in PACKAGES:
+    for package in {path.stem for path in HERE.glob("[a-z]*.py")}:
         config.addinivalue_line("markers", f"{package}: needs the package, see make test-models")
 
 
@@ -34,6 +42,25 @@ def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
     for item in items:
         if item.path.is_relative_to(HERE):
             item.add_marker(pytest.mark.filterwarnings("default"))
+
+
+@pytest.fixture(scope="session")
+def package():
+    """The module of the package beside this file."""
+    return importlib.import_module(f"tests.packages.installed.{PACKAGE}")
+
+
+@pytest.fixture
+def train(package, tmp_path):
+    """Train a small network in a folder; return the folder, or what the run told."""
+
+    def call(folder="run", told=False, **given):
+        place = tmp_path / folder
+        place.mkdir(exist_ok=True)
+        done = package.train(place, **given)
+        return done if told else place
+
+    return call
 
 
 @pytest.fixture(scope="session")
@@ -77,3 +104,48 @@ def write_frames():
             ase.io.write(folder / f"{name}.xyz", frames)
 
     return write
+
+
+def commands(title: str, folder: Path) -> str:
+    """The commands of the package's section; its files are written to ``folder``."""
+    text = (DOCS / "models.md").read_text(encoding="utf-8")
+    common, section = text.split("\n## ", 1)[0], re.split(rf"^## {title}\n", text, flags=re.M)[1]
+    lines = []
+    for i, part in enumerate((section.split("\n## ")[0], common)):
+        page = folder / f"page{i}.md"
+        page.write_text(part, encoding="utf-8")
+        for block in read_blocks(page):
+            if block.file_name is not None:
+                (folder / block.file_name).write_text(block.text, encoding="utf-8")
+            elif block.language == "bash" and not block.text.startswith("pip install"):
+                lines.append(block.text)
+    return "\n".join(lines)
+
+
+@pytest.fixture(scope="session")
+def place(run_shell, write_frames, package):
+    """The folder in which all commands of the page were run, once for an environment."""
+    folder = Path(sys.prefix) / "page"
+    done = folder / "commands.txt"
+    fresh = folder.with_name("new-page")
+    shutil.rmtree(fresh, ignore_errors=True)
+    fresh.mkdir()
+    write_frames(fresh)
+    lines = commands(package.TITLE, fresh)
+    if not done.is_file() or done.read_text() != lines:
+        run_shell(fresh, lines)
+        (fresh / done.name).write_text(lines)
+        shutil.rmtree(folder, ignore_errors=True)
+        fresh.rename(folder)
+    return folder
+
+
+@pytest.fixture(scope="session")
+def network(place) -> str:
+    """The network of the page, as ``PACKAGE:FILE``."""
+    package, file = re.findall(r"^NETWORK=(\w+):(\S+)$", commands_of(place), re.M)[-1]
+    return f"{package}:{place / file}" if (place / file).exists() else f"{package}:{file}"
+
+
+def commands_of(place: Path) -> str:  # as they were run
+    return (place / "commands.txt").read_text()

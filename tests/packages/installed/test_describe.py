@@ -4,9 +4,6 @@ from __future__ import annotations
 
 import json
 import re
-import shutil
-import sys
-from pathlib import Path
 
 import ase.io
 import h5py
@@ -19,66 +16,12 @@ from ltau_cli.packages.network import NetworkName
 from ltau_cli.readers.descriptors import open_descriptors
 from ltau_cli.readers.place import Place
 from ltau_cli.readers.truth import read_true_errors
-from tests.packages.installed.conftest import PACKAGE, PACKAGES
-from tests.system.test_docs import DOCS, read_blocks
+from tests.packages.installed.conftest import PACKAGE, commands_of, only
 
-TITLES = {"MACE": "mace", "NequIP": "nequip", "SevenNet": "sevenn", "CHGNet": "chgnet",
-          "MatGL": "matgl", "Metatrain": "metatrain", "DeePMD-kit": "deepmd"}  # fmt: skip
 PRECISION = 2e-4  # of float32 features and forces
 
 
-def only(*packages):
-    """Collect a test for some of the packages."""
-    return lambda test: test if PACKAGE in packages else None
-
-
-pytestmark = [getattr(pytest.mark, package) for package in PACKAGES if package == PACKAGE]
-
-
-def commands(folder: Path) -> str:
-    """The commands of the package's section; its files are written to ``folder``."""
-    title = next(title for title, package in TITLES.items() if package == PACKAGE)
-    text = (DOCS / "models.md").read_text(encoding="utf-8")
-    common, section = text.split("\n## ", 1)[0], re.split(rf"^## {title}\n", text, flags=re.M)[1]
-    lines = []
-    for i, part in enumerate((section.split("\n## ")[0], common)):
-        page = folder / f"page{i}.md"
-        page.write_text(part, encoding="utf-8")
-        for block in read_blocks(page):
-            if block.file_name is not None:
-                (folder / block.file_name).write_text(block.text, encoding="utf-8")
-            elif block.language == "bash" and not block.text.startswith("pip install"):
-                lines.append(block.text)
-    return "\n".join(lines)
-
-
-@pytest.fixture(scope="session")
-def place(run_shell, write_frames):
-    """The folder in which all commands of the page were run, once for an environment."""
-    folder = Path(sys.prefix) / "page"
-    done = folder / "commands.txt"
-    fresh = folder.with_name("new-page")
-    shutil.rmtree(fresh, ignore_errors=True)
-    fresh.mkdir()
-    write_frames(fresh)
-    lines = commands(fresh)
-    if not done.is_file() or done.read_text() != lines:
-        run_shell(fresh, lines)
-        (fresh / done.name).write_text(lines)
-        shutil.rmtree(folder, ignore_errors=True)
-        fresh.rename(folder)
-    return folder
-
-
-@pytest.fixture(scope="session")
-def model(place) -> str:
-    """The model of the page, as ``PACKAGE:FILE``."""
-    package, file = re.findall(r"^NETWORK=(\w+):(\S+)$", commands_of(place), re.M)[-1]
-    return f"{package}:{place / file}" if (place / file).exists() else f"{package}:{file}"
-
-
-def commands_of(place: Path) -> str:  # as they were run
-    return (place / "commands.txt").read_text()
+pytestmark = getattr(pytest.mark, PACKAGE)
 
 
 @pytest.fixture(scope="session")
@@ -87,8 +30,8 @@ def frames(place):
 
 
 @pytest.fixture(scope="session")
-def told(model, frames):
-    return NetworkName.parse(model).load()([frame.copy() for frame in frames])
+def told(network, frames):
+    return NetworkName.parse(network).load()([frame.copy() for frame in frames])
 
 
 def close(one, other):
@@ -144,9 +87,9 @@ def test_true_errors_are_those_of_the_log(place):
     np.testing.assert_allclose(recorded_at_the_end(place), norms, rtol=1e-3, atol=1e-5)
 
 
-def test_invariance(model, frames, told):
+def test_invariance(network, frames, told):
     rng = np.random.default_rng(0)
-    loaded = NetworkName.parse(model).load()
+    loaded = NetworkName.parse(network).load()
     start = 0
     for frame in frames:
         turned = frame.copy()
@@ -162,60 +105,26 @@ def test_invariance(model, frames, told):
     assert np.ptp(told.descriptors, axis=0).max() > 100 * PRECISION
 
 
-def test_periodic_structures(model):
+def test_periodic_structures(network):
     """A crystal and its supercell have the same atoms."""
     from ase.build import bulk
 
-    loaded = NetworkName.parse(model).load()
+    loaded = NetworkName.parse(network).load()
     one = loaded([bulk("Cu", cubic=True)]).descriptors
     many = loaded([bulk("Cu", cubic=True) * (2, 1, 1)]).descriptors
     close(many, np.repeat(one[:1], 8, axis=0))
 
 
-def test_batches_are_of_no_consequence(model, frames, told):
-    loaded = NetworkName.parse(model).load()
+def test_batches_are_of_no_consequence(network, frames, told):
+    loaded = NetworkName.parse(network).load()
     single = [loaded([frame.copy()]) for frame in frames]
     close(np.concatenate([one.descriptors for one in single]), told.descriptors)
     close(np.concatenate([one.forces for one in single]), told.forces)
     close(np.concatenate([one.energy for one in single]), told.energy)
 
 
-def test_forces_and_energies_are_those_of_the_packages_calculator(model, frames, told):
-    file = model.partition(":")[2]
-    if PACKAGE == "mace":
-        from mace.calculators import MACECalculator
-
-        calculator = MACECalculator(file, device="cpu")
-    elif PACKAGE == "nequip":
-        from nequip.integrations.ase import NequIPCalculator
-
-        calculator = NequIPCalculator._from_saved_model(
-            file, device="cpu", chemical_species_to_atom_type_map=True
-        )
-    elif PACKAGE == "sevenn":
-        from sevenn.calculator import SevenNetCalculator
-
-        calculator = SevenNetCalculator(file, device="cpu")
-    elif PACKAGE == "metatrain":
-        import sphericart.torch  # noqa: F401  (else PyTorch leaves its gradients out)
-        from metatomic_ase import MetatomicCalculator
-
-        calculator = MetatomicCalculator(
-            file, device="cpu", extensions_directory=Path(file).with_name("extensions")
-        )
-    elif PACKAGE == "matgl":
-        import matgl
-        from matgl.ext.ase import PESCalculator
-
-        calculator = PESCalculator(matgl.load_model(file), stress_unit="eV/A3")
-    elif PACKAGE == "deepmd":
-        from deepmd.calculator import DP
-
-        calculator = DP(file)
-    else:
-        from chgnet.model import CHGNet, CHGNetCalculator
-
-        calculator = CHGNetCalculator(CHGNet.from_file(file), use_device="cpu")
+def test_forces_and_energies_are_those_of_the_packages_calculator(network, frames, told, package):
+    calculator = package.calculator(network.partition(":")[2])
     start = 0
     for i, frame in enumerate(frames):
         frame = frame.copy()
@@ -229,13 +138,13 @@ def test_forces_and_energies_are_those_of_the_packages_calculator(model, frames,
         start = stop
 
 
-def test_layers(model, frames, told):
+def test_layers(network, frames, told):
     if PACKAGE not in ("matgl", "metatrain"):  # whose models here have one layer
-        first = NetworkName.parse(model).load(layer=1)([frames[0].copy()]).descriptors
+        first = NetworkName.parse(network).load(layer=1)([frames[0].copy()]).descriptors
         last = told.descriptors[: len(frames[0])]
         assert first.shape != last.shape or not np.allclose(first, last, rtol=1e-2)
     with pytest.raises(UsageError, match="layers"):
-        NetworkName.parse(model).load(layer=99)
+        NetworkName.parse(network).load(layer=99)
 
 
 def test_a_damaged_file_is_named(tmp_path):
@@ -247,11 +156,11 @@ def test_a_damaged_file_is_named(tmp_path):
 
 
 @only("mace", "nequip", "sevenn", "matgl", "metatrain", "deepmd")  # CHGNet knows all elements
-def test_an_unknown_element_is_named(model, frames):
+def test_an_unknown_element_is_named(network, frames):
     strange = frames[0].copy()
     strange.symbols[0] = "Og"
     with pytest.raises(InputError, match="was not trained on Og"):
-        NetworkName.parse(model).load()([strange])
+        NetworkName.parse(network).load()([strange])
 
 
 @only("mace", "nequip", "sevenn", "deepmd")

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import importlib.util
-from pathlib import Path
 
 import ase.io
 import numpy as np
@@ -15,48 +14,26 @@ from ase.units import fs
 import ltau_cli as ltau
 from ltau_cli.errors import InputError, UsageError
 from tests.helpers import SAMPLE
-from tests.packages.installed.conftest import PACKAGE, PACKAGES
-from tests.packages.installed.test_describe import model, only, place  # noqa: F401 (fixtures)
+from tests.packages.installed.conftest import PACKAGE, only
 
-pytestmark = [getattr(pytest.mark, package) for package in PACKAGES if package == PACKAGE]
+pytestmark = getattr(pytest.mark, PACKAGE)
 STEPS = 5
 
 
-def calculator_of(file: str):
-    """The package's own calculator, as its users make it."""
-    if PACKAGE == "mace":
-        from mace.calculators import MACECalculator
-
-        return MACECalculator(model_paths=file, device="cpu", default_dtype="float32")
-    if PACKAGE == "nequip":
-        from nequip.integrations.ase import NequIPCalculator
-
-        return NequIPCalculator._from_saved_model(
-            file, device="cpu", chemical_species_to_atom_type_map=True
-        )
-    if PACKAGE == "sevenn":
-        from sevenn.calculator import SevenNetCalculator
-
-        return SevenNetCalculator(file, device="cpu")
-    from chgnet.model.dynamics import CHGNetCalculator
-
-    return CHGNetCalculator(use_device="cpu")
+@pytest.fixture
+def bare(network, package):
+    return package.calculator(network.partition(":")[2])
 
 
 @pytest.fixture
-def bare(model):  # noqa: F811
-    return calculator_of(model.partition(":")[2])
-
-
-@pytest.fixture
-def wrap(place):  # noqa: F811
+def wrap(place):
     return lambda calculator, **options: ltau.Live(
         calculator, place / "model.h5", place / "calibration.h5", **options
     )
 
 
 @pytest.fixture
-def pool(place):  # noqa: F811
+def pool(place):
     """Frames to score; CHGNet takes all for periodic, and its calculator makes no box."""
     frames = ase.io.read(place / "pool.xyz", ":3")
     for frame in frames if PACKAGE == "chgnet" else ():
@@ -76,7 +53,7 @@ def count(calculator):
 
 
 @only("mace", "nequip", "sevenn", "chgnet")
-def test_one_pass_gives_forces_and_error_bars(bare, wrap, pool, model):  # noqa: F811
+def test_one_pass_gives_forces_and_error_bars(bare, wrap, pool):
     calls = count(bare)
     live = wrap(bare)
     atoms = pool[0].copy()
@@ -93,9 +70,9 @@ def test_one_pass_gives_forces_and_error_bars(bare, wrap, pool, model):  # noqa:
 
 
 @only("mace", "nequip", "sevenn", "chgnet")
-def test_the_numbers_are_those_of_the_commands(bare, wrap, pool, place):  # noqa: F811
+def test_the_numbers_are_those_of_the_commands(bare, wrap, pool, place, network):
     scored = ase.io.read(place / "pool_scored.xyz", ":3")
-    live, beside = wrap(bare), wrap(bare, descriptors=the_file(place))
+    live, beside = wrap(bare), wrap(bare, descriptors=network)
     for frame, wanted in zip(pool, scored, strict=True):
         for calculator in (live, beside):
             atoms = frame.copy()
@@ -104,14 +81,6 @@ def test_the_numbers_are_those_of_the_commands(bare, wrap, pool, place):  # noqa
             for name in ("calibrated_error", "error_bound_90"):
                 found, told = atoms.arrays[f"ltau_{name}"], wanted.arrays[f"ltau_{name}"]
                 np.testing.assert_allclose(found, told, rtol=2e-3, err_msg=name)
-
-
-def the_file(folder: Path) -> str:
-    """PACKAGE:FILE of the page."""
-    lines = (folder / "commands.txt").read_text().splitlines()
-    name = next(line for line in lines if line.startswith("NETWORK=")).partition("=")[2]
-    package, _, file = name.partition(":")
-    return f"{package}:{folder / file}" if (folder / file).exists() else f"{package}:{file}"
 
 
 @only("mace", "nequip", "sevenn", "chgnet")
@@ -174,7 +143,7 @@ def test_an_atom_alone_has_error_bars(bare, wrap):
 
 
 @only("mace")
-def test_another_network_is_refused(bare, wrap, place):  # noqa: F811
+def test_another_network_is_refused(bare, wrap, place):
     with pytest.raises(InputError, match="is not the network that described the training set"):
         wrap(bare, descriptors=f"mace:{place / 'checkpoints' / 'my_run-1.model'}")
     with pytest.raises(InputError, match="no network of nequip whose features can be read in a M"):
