@@ -3,15 +3,16 @@
 from __future__ import annotations
 
 import atexit
+import contextlib
 import functools
 import importlib.abc
 import importlib.util
 import os
 import sys
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from importlib.machinery import ModuleSpec
 from types import ModuleType
-from typing import Any, NoReturn
+from typing import Any
 
 from ltau_cli import packages
 from ltau_cli.errors import ComputeError, LtauError
@@ -83,16 +84,18 @@ def around(owner: Any, name: str) -> Callable[[Callable[..., Any]], None]:
     return replace
 
 
-class or_refuse:  # noqa: N801
+@contextlib.contextmanager
+def or_refuse() -> Iterator[None]:
     """End the training with one clear line where it cannot be recorded; used as it begins."""
-
-    def __enter__(self) -> None:
-        """Do nothing."""
-
-    def __exit__(self, _kind: object, error: BaseException | None, _traceback: object) -> None:
-        """Tell the error and exit with its code."""
-        if isinstance(error, LtauError):
-            _end(error)
+    try:
+        yield
+    except LtauError as error:
+        _told.append(str(error))
+        print(f"error: {error}", file=sys.stderr)
+        if error.hint:
+            print(f"\nhint: {error.hint}", file=sys.stderr)
+        sys.stderr.flush()
+        raise SystemExit(error.exit_code) from error
 
 
 def name_trainer(package: str) -> str:
@@ -125,15 +128,6 @@ def tell(line: str) -> None:
     _told.append(line)
     if "LTAU_RECORD_QUIET" not in os.environ:
         print(f"ltau record: {line}", file=sys.stderr, flush=True)
-
-
-def _end(error: LtauError) -> NoReturn:
-    _told.append(str(error))
-    print(f"error: {error}", file=sys.stderr)
-    if error.hint:
-        print(f"\nhint: {error.hint}", file=sys.stderr)
-    sys.stderr.flush()
-    raise SystemExit(error.exit_code)
 
 
 def _epochs() -> list[str]:

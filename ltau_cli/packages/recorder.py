@@ -7,14 +7,14 @@ import os
 import re
 import sys
 import zipfile
-from collections.abc import Iterator, Mapping
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import numpy.typing as npt
 
-from ltau_cli.errors import InputError, OutputError
+from ltau_cli.errors import InputError, OutputError, writing
 
 EPOCH_FILE = re.compile(r"errors_epoch_(\d+)\.npy")
 LABEL_FILE = "samples.npz"
@@ -68,7 +68,7 @@ class Recorder:
             raise InputError(f"a recorder of {n} samples records nothing")
         self.n = n
         self.folder = Path(folder)
-        with _writing(self.folder):
+        with writing(self.folder):
             self.folder.mkdir(parents=True, exist_ok=True)
         self._labels = {name: np.asarray(values) for name, values in (labels or {}).items()}
         for name, values in self._labels.items():
@@ -246,7 +246,7 @@ def _part(target: Path, rank: int, world: int) -> Path:
 def _write(target: Path, content: npt.NDArray[Any] | Mapping[str, npt.NDArray[Any]]) -> None:
     """Write an array, or several as ``.npz``, to a file that appears when it is complete."""
     temporary = target.with_name(f".{target.name}.{_rank()[0]}.{os.getpid()}.tmp")
-    with _writing(target):
+    with writing(target):
         try:
             with temporary.open("wb") as file:
                 if isinstance(content, np.ndarray):
@@ -258,13 +258,3 @@ def _write(target: Path, content: npt.NDArray[Any] | Mapping[str, npt.NDArray[An
             os.replace(temporary, target)
         finally:
             temporary.unlink(missing_ok=True)
-
-
-@contextlib.contextmanager
-def _writing(target: Path) -> Iterator[None]:
-    try:
-        yield
-    except OSError as error:
-        raise OutputError(
-            f"cannot write {target}: {os.strerror(error.errno) if error.errno else error}"
-        ) from error

@@ -11,8 +11,7 @@ import pytest
 
 from ltau_cli.errors import InputError
 from ltau_cli.packages import hooks
-from ltau_cli.packages.drawn import DrawnBatches
-from ltau_cli.packages.frame_log import FrameFile, FrameLog, number_samples
+from ltau_cli.packages.frame_log import DrawnBatches, FrameFile, FrameLog, number_samples
 from tests.helpers import names, same
 
 

@@ -5,8 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable
 from typing import Any
 
-from ltau_cli.packages.drawn import DrawnBatches
-from ltau_cli.packages.frame_log import FrameFile, FrameLog, log_of, number_samples
+from ltau_cli.packages.frame_log import DrawnBatches, FrameFile, FrameLog, log_of, number_samples
 from ltau_cli.packages.hooks import around, name_trainer
 
 _drawn: list[DrawnBatches] = []

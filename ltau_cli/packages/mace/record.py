@@ -6,8 +6,7 @@ import functools
 import inspect
 from typing import Any
 
-from ltau_cli.packages.drawn import DrawnBatches
-from ltau_cli.packages.frame_log import FrameFile, FrameLog, log_of
+from ltau_cli.packages.frame_log import DrawnBatches, FrameFile, FrameLog, log_of
 from ltau_cli.packages.hooks import around, name_trainer
 
 MARK = "__ltau_frame__"  # such names are left out of MACE's batches

@@ -6,8 +6,7 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 
 from ltau_cli.errors import InputError
-from ltau_cli.packages.drawn import DrawnBatches
-from ltau_cli.packages.frame_log import FrameFile, FrameLog, number_samples
+from ltau_cli.packages.frame_log import DrawnBatches, FrameFile, FrameLog, number_samples
 from ltau_cli.packages.hooks import around, name_trainer, or_refuse
 
 _scalers: list[Any] = []  # of the training that is set up
