@@ -3,15 +3,14 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import click
 
 from ltau_cli.cli import options
 from ltau_cli.cli.console import Console, number, percent, quantity, table
-from ltau_cli.cli.evaluate import metric_rows, predictor_header
+from ltau_cli.cli.evaluate import metric_rows, pairs, predictor_header
 from ltau_cli.cli.gates import check_gates, fail_if, parse_gates
-from ltau_cli.errors import UsageError
 from ltau_cli.settings import CalibrateSettings
 
 if TYPE_CHECKING:
@@ -24,15 +23,9 @@ if TYPE_CHECKING:
 @options.add("--compare", is_flag=True, help="Show the cross-validation of all methods.")
 @fail_if
 def command(
-    sets: tuple[str, ...],
-    output: Path,
-    force: bool,
-    compare: bool,
-    gates: tuple[str, ...],
-    as_json: bool,
-    console: Console,
-    settings: CalibrateSettings,
-) -> None:
+    sets: tuple[str, ...], output: Path, compare: bool, gates: tuple[str, ...],
+    settings: CalibrateSettings, console: Console, **asked: Any,
+) -> None:  # fmt: skip
     """Calibrate scores against the true errors of the same rows.
 
     TRUE_ERRORS holds one error magnitude per row of SCORES, (n,), or error vectors (n, 3), in an
@@ -54,16 +47,9 @@ def command(
     from ltau_cli.stages import calibrate
 
     conditions = parse_gates(gates)
-    if len(sets) % 2:
-        raise UsageError(
-            f"{sets[-1]} has no partner", hint="give pairs: SCORES TRUE_ERRORS SCORES TRUE_ERRORS"
-        )
-    (scores, truth), *more = zip(sets[::2], sets[1::2], strict=True)
-    summary = calibrate.run(scores, truth, output, more=more, settings=settings, force=force)
-    if as_json:
-        console.json(summary.to_dict())
-    else:
-        console.summary(_lines(summary, compare))
+    (scores, truth), *more = pairs(sets)
+    summary = calibrate.run(scores, truth, output, more=more, settings=settings, **asked)
+    console.result(summary, _lines(summary, compare))
     measured = summary.heldout.own.headline()
     check_gates(conditions, [(f"held-out rows of {' and '.join(sets[::2])}", measured)])
 

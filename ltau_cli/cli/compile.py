@@ -7,7 +7,7 @@ from ltau_cli.cli.console import Console
 
 
 @options.command("compile")
-def command(as_json: bool, console: Console) -> None:
+def command(console: Console) -> None:
     """Compile the inner loops ahead of the first run.
 
     Else the first ltau fit or score does it. Run this when a container image is built, or in the
@@ -21,8 +21,6 @@ def command(as_json: bool, console: Console) -> None:
     from ltau_cli.stages import compile
 
     result = compile.run()
-    if as_json:
-        console.json(result.to_dict())
-        return
     done = "were already compiled, checked" if result.were_there else "compiled"
-    console.summary([f"inner loops {done} in {result.seconds:.1f} s, kept in {result.folder}"])
+    line = f"inner loops {done} in {result.seconds:.1f} s, kept in {result.folder}"
+    console.result(result, [line])

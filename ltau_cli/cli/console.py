@@ -9,12 +9,15 @@ import sys
 import time
 import warnings
 from collections.abc import Iterator, Sequence
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import click
 
 from ltau_cli import stop
 from ltau_cli.errors import LtauWarning
+
+if TYPE_CHECKING:
+    from ltau_cli.results import Result
 
 
 class Console:
@@ -26,11 +29,21 @@ class Console:
         Print neither summary nor progress.
     verbose : bool
         Also print how long each step took.
+    as_json : bool
+        Print results as JSON instead of their summary.
+    piped : bool
+        Standard output carries a result already: the summary goes to standard error.
     """
 
-    def __init__(self, *, quiet: bool = False, verbose: bool = False) -> None:
-        self.quiet = quiet
-        self.verbose = verbose
+    def __init__(
+        self,
+        *,
+        quiet: bool = False,
+        verbose: bool = False,
+        as_json: bool = False,
+        piped: bool = False,
+    ) -> None:
+        self.quiet, self.verbose, self.as_json, self.piped = quiet, verbose, as_json, piped
 
     @contextlib.contextmanager
     def progress(self, label: str, total: int) -> Iterator[Any]:
@@ -60,11 +73,18 @@ class Console:
         """Print a warning on standard error, even when quiet."""
         click.echo(f"warning: {line}", err=True)
 
-    def summary(self, lines: Sequence[str], *, to_stderr: bool = False) -> None:
+    def result(self, result: Result, lines: Sequence[str]) -> None:
+        """Print a result, as JSON or by the lines of its summary."""
+        if self.as_json:
+            self.json(result.to_dict())
+        else:
+            self.summary(lines)
+
+    def summary(self, lines: Sequence[str]) -> None:
         """Print the short summary a stage ends with."""
         if not self.quiet:
             for line in lines:
-                click.echo(line, err=to_stderr)
+                click.echo(line, err=self.piped)
 
     def json(self, value: Any) -> None:
         """Print JSON on standard output."""

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import click
 
@@ -26,14 +26,9 @@ if TYPE_CHECKING:
 )
 @options.output("frames.h5")
 def command(
-    frames: tuple[Path, ...],
-    network: str,
-    output: Path,
-    force: bool,
-    console: Console,
-    as_json: bool,
-    settings: DescribeSettings,
-) -> None:
+    frames: tuple[Path, ...], network: str, output: Path, settings: DescribeSettings,
+    console: Console, **asked: Any,
+) -> None:  # fmt: skip
     """Let a trained network describe frames.
 
     Writes descriptors, predictions and references in one file. FRAMES are extxyz files. The network
@@ -55,14 +50,12 @@ def command(
     from ltau_cli.stages import describe
 
     done = describe.run(
-        frames, network, output, settings=settings, force=force, progress=console.progress
-    )  # fmt: skip
-    if as_json:
-        console.json(done.to_dict())
-    elif isinstance(done, CheckpointsResult):
-        console.summary(checkpoint_lines(done))
+        frames, network, output, settings=settings, progress=console.progress, **asked
+    )
+    if isinstance(done, CheckpointsResult):
+        console.result(done, checkpoint_lines(done))
     else:
-        console.summary(describe_lines(done))
+        console.result(done, describe_lines(done))
 
 
 def describe_lines(done: DescribeResult) -> list[str]:

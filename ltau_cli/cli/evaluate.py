@@ -28,13 +28,9 @@ if TYPE_CHECKING:
 )
 @fail_if
 def command(
-    sets: tuple[str, ...],
-    by: str | None,
-    gates: tuple[str, ...],
-    as_json: bool,
+    sets: tuple[str, ...], by: str | None, gates: tuple[str, ...], settings: EvaluateSettings,
     console: Console,
-    settings: EvaluateSettings,
-) -> None:
+) -> None:  # fmt: skip
     """Compare scores with true errors, beside baselines.
 
     Shows rank correlation, coverage and CRPS. Give pairs of a scores artifact and the true errors
@@ -49,10 +45,6 @@ def command(
     """
     from ltau_cli.stages import evaluate
 
-    if len(sets) % 2:
-        raise UsageError(
-            f"{sets[-1]} has no partner", hint="give pairs: SCORES TRUE_ERRORS SCORES TRUE_ERRORS"
-        )
     for name in ("group", "draws", "ood_labels"):
         if getattr(settings, name) is not None and len(sets) > 2:
             raise UsageError(
@@ -60,18 +52,24 @@ def command(
                 hint="evaluate one set per call",
             )
     conditions = parse_gates(gates)
-    results = [
-        evaluate.run(scores, truth, settings=settings)
-        for scores, truth in zip(sets[::2], sets[1::2], strict=True)
-    ]
+    results = [evaluate.run(scores, truth, settings=settings) for scores, truth in pairs(sets)]
     if by is not None:
         _check_parts(results, sets[::2], by)
-    if as_json:
+    if console.as_json:
         console.json([result.to_dict() for result in results])
     else:
         _show(results, by, console)
     headlines = [result.headline() for result in results]
     check_gates(conditions, zip(sets[::2], headlines, strict=True))
+
+
+def pairs(sets: Sequence[str]) -> list[tuple[str, str]]:
+    """Return each scores artifact with its true errors."""
+    if len(sets) % 2:
+        raise UsageError(
+            f"{sets[-1]} has no partner", hint="give pairs: SCORES TRUE_ERRORS SCORES TRUE_ERRORS"
+        )
+    return list(zip(sets[::2], sets[1::2], strict=True))
 
 
 def _check_parts(results: list[EvaluateResult], scores: Sequence[str], by: str) -> None:

@@ -3,12 +3,12 @@
 from __future__ import annotations
 
 from pathlib import Path
+from typing import Any
 
 import click
 
 from ltau_cli.cli import options
 from ltau_cli.cli.console import Console
-from ltau_cli.errors import UsageError
 from ltau_cli.output import STDOUT
 from ltau_cli.settings import ExportSettings
 
@@ -19,12 +19,7 @@ ROWS_ARE_FRAMES = "  every row counts as a frame; for atoms, score with --natoms
 @click.argument("scores", type=options.FILE)
 @options.output("-", "Result file; - is standard output.")
 def command(
-    scores: Path,
-    output: Path,
-    force: bool,
-    as_json: bool,
-    console: Console,
-    settings: ExportSettings,
+    scores: Path, output: Path, settings: ExportSettings, console: Console, **asked: Any
 ) -> None:
     """Write scores for other programs: tables, frames, model_devi.
 
@@ -42,20 +37,12 @@ def command(
       ltau export scores.h5 --frames pool.xyz -o scored.xyz
       ltau export scores.h5 -o model_devi.out
     """
-    if output == STDOUT and as_json:
-        raise UsageError("-o - and --json both want standard output", hint="name a file with -o")
     from ltau_cli.stages import export
 
-    result = export.run(
-        scores, output, settings=settings, force=force, progress=console.progress
-    )  # fmt: skip
-    if as_json:
-        console.json(result.to_dict())
-        return
+    result = export.run(scores, output, settings=settings, progress=console.progress, **asked)
     of = f" of {result.of:,}" if result.n != result.of else ""
     name = "standard output" if output == STDOUT else output
     line = f"{name}: {result.n:,}{of} {result.unit} as {result.format}"
     if result.format == "model-devi":
         line += f", max, min and mean {result.columns[0]} of each"
-    lines = [line, ROWS_ARE_FRAMES] if result.rows_are_frames else [line]
-    console.summary(lines, to_stderr=output == STDOUT)
+    console.result(result, [line, ROWS_ARE_FRAMES] if result.rows_are_frames else [line])

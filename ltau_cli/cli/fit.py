@@ -51,7 +51,6 @@ def command(
     force: bool,
     threads: int | None,
     workers: str | None,
-    as_json: bool,
     console: Console,
     tuned: bool,
     held_out: tuple[str, str] | None,
@@ -84,7 +83,7 @@ def command(
             progress=console.progress,
         )  # fmt: skip
         chosen = tune.apply_best(chosen, trials[0])
-        if not as_json:
+        if not console.as_json:
             console.summary(_trial_lines(trials))
     summary = fit.run(
         errors,
@@ -96,7 +95,7 @@ def command(
         force=force,
         progress=console.progress,
     )
-    if as_json:
+    if console.as_json:
         console.json(
             summary.to_dict() | ({"trials": [asdict(trial) for trial in trials]} if tuned else {})
         )

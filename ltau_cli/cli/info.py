@@ -15,7 +15,7 @@ from ltau_cli.results import ArtifactResult, IngestResult
 
 @options.command("info")
 @click.argument("artifact", type=options.FILE)
-def command(artifact: Path, as_json: bool, console: Console) -> None:
+def command(artifact: Path, console: Console) -> None:
     """Tell what an artifact is, what it holds and how it was made.
 
     \b
@@ -25,7 +25,7 @@ def command(artifact: Path, as_json: bool, console: Console) -> None:
     from ltau_cli.stages import info
 
     result = info.run(artifact)
-    if as_json:
+    if console.as_json:
         console.json(result.to_dict())
         return
     lines = [

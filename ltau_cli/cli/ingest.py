@@ -46,7 +46,6 @@ def command(
     output: Path,
     force: bool,
     append: bool,
-    as_json: bool,
     workers: str | None,
     console: Console,
     settings: IngestSettings,
@@ -75,8 +74,5 @@ def command(
         logs, output, settings=settings, units=units, append=append, workers=workers, force=force,
         progress=console.progress,
     )  # fmt: skip
-    if as_json:
-        console.json(result.to_dict())
-        return
     new = f", {result.n_new} of them new" if append else ""
-    console.summary(log_lines(result, f"{output}: ", new))
+    console.result(result, log_lines(result, f"{output}: ", new))

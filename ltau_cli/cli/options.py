@@ -17,6 +17,7 @@ import click
 from ltau_cli.cli.console import Console
 from ltau_cli.core.compile import prepare_cache
 from ltau_cli.errors import InputError, UsageError
+from ltau_cli.output import STDOUT
 from ltau_cli.readers.place import check_file
 from ltau_cli.settings import Option, Settings
 
@@ -217,7 +218,16 @@ def command(
                 use_threads(given["threads"])
             if kind is not None:
                 given["settings"] = kind(**{one.name: given.pop(one.name) for one in _given(kind)})
-            console = Console(quiet=quiet, verbose=verbose)
+            as_json = given.pop("as_json", False)
+            data = getattr(given.get("settings"), "data", None)
+            places = {"-o": given.get("output"), "--data": data}
+            piped = [flag for flag, path in places.items() if path == STDOUT]
+            if piped and as_json:
+                raise UsageError(
+                    f"{piped[0]} - and --json both want standard output",
+                    hint=f"name a file with {piped[0]}",
+                )
+            console = Console(quiet=quiet, verbose=verbose, as_json=as_json, piped=bool(piped))
             with console.warnings_as_lines():
                 function(console=console, **given)
 

@@ -4,13 +4,13 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from pathlib import Path
+from typing import Any
 
 import click
 
 from ltau_cli.cli import options
 from ltau_cli.cli.console import Console
 from ltau_cli.errors import UsageError
-from ltau_cli.output import STDOUT
 from ltau_cli.settings import PlotSettings
 
 
@@ -24,14 +24,9 @@ from ltau_cli.settings import PlotSettings
     help="True errors of a scores artifact, for reliability, parity, sparsification and coverage.",
 )
 def command(
-    words: tuple[str, ...],
-    output: Path,
-    force: bool,
-    true_errors: str | None,
-    as_json: bool,
-    console: Console,
-    settings: PlotSettings,
-) -> None:
+    words: tuple[str, ...], output: Path, true_errors: str | None, settings: PlotSettings,
+    console: Console, **asked: Any,
+) -> None:  # fmt: skip
     """Draw a figure; its ending sets the format: png, pdf or svg.
 
     \b
@@ -54,30 +49,17 @@ def command(
       ltau plot parity scores.h5 --true true_errors.npy -o parity.pdf --data parity.csv
       ltau plot ood model.h5 scores_300K.h5 scores_900K.h5 -o ood.pdf
     """
-    data = settings.data
-    if data == STDOUT and as_json:
-        raise UsageError(
-            "--data - and --json both want standard output", hint="name a file with --data"
-        )
-    if data == output:
+    if settings.data == output:
         raise UsageError(f"-o and --data both name {output}")
     from ltau_cli.stages import plot
 
     kind, paths = _split(words, plot.KINDS)
     result = plot.run(
-        paths,
-        output,
-        kind=kind,
-        truth=true_errors,
-        settings=settings,
-        force=force,
-        progress=console.progress,
-    )
-    if as_json:
-        console.json(result.to_dict())
-    else:
-        lines = [f"{result.output}: {result.kind}", *(f"  {t}" for t in result.titles)]
-        console.summary(lines, to_stderr=data == STDOUT)
+        paths, output, kind=kind, truth=true_errors, settings=settings, progress=console.progress,
+        **asked,
+    )  # fmt: skip
+    lines = [f"{result.output}: {result.kind}", *(f"  {t}" for t in result.titles)]
+    console.result(result, lines)
 
 
 def _split(words: tuple[str, ...], kinds: Sequence[str]) -> tuple[str | None, list[Path]]:

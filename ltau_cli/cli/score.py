@@ -48,7 +48,6 @@ def command(
     workers: str | None,
     force: bool,
     console: Console,
-    as_json: bool,
     settings: ScoreSettings,
 ) -> None:
     """Score new descriptors: expected error, uncertainty, bounds.
@@ -69,10 +68,10 @@ def command(
       ltau score new.npy --feature spread=committee_std.npy
       ltau score huge.npy --shard $SLURM_ARRAY_TASK_ID/100
     """
-    from ltau_cli.results import ScoreResult, ShardResult
+    from ltau_cli.results import ShardResult
     from ltau_cli.stages import score
 
-    _check_usage(descriptors, output, folder, as_json, settings)
+    _check_usage(descriptors, output, folder, settings)
     if folder is not None:
         jobs = score.jobs_in_folder(descriptors, folder, settings)
     else:
@@ -82,16 +81,13 @@ def command(
         progress=console.progress,
     )  # fmt: skip
     if folder is not None:
-        _report_many(results, as_json, console)
+        _report_many(results, console)
         return
     (done,) = results
-    if as_json:
-        console.json(done.to_dict())
-    elif isinstance(done, ShardResult):
-        console.summary([_shard_line(done)])
+    if isinstance(done, ShardResult):
+        console.result(done, [_shard_line(done)])
     else:
-        console.summary(score_lines(done), to_stderr=done.output == STDOUT)
-    if isinstance(done, ScoreResult):
+        console.result(done, score_lines(done))
         warn_of_flagged(done, console)
 
 
@@ -99,7 +95,6 @@ def _check_usage(
     descriptors: tuple[str, ...],
     output: Path | None,
     folder: Path | None,
-    as_json: bool,
     settings: ScoreSettings,
 ) -> None:
     if folder is not None and output is not None:
@@ -109,8 +104,6 @@ def _check_usage(
             f"{len(descriptors):,} inputs need a folder for their results",
             hint="name one with -O, such as -O scores/",
         )
-    if output == STDOUT and as_json:
-        raise UsageError("-o - and --json both want standard output", hint="name a file with -o")
     if output == STDOUT and settings.resume:
         raise UsageError("-o - cannot be resumed", hint="name a file with -o")
     if settings.frames is not None and settings.natoms is not None:
@@ -137,19 +130,17 @@ def _shard_line(shard: ShardResult) -> str:
     )
 
 
-def _report_many(
-    results: Iterator[ScoreResult | ShardResult], as_json: bool, console: Console
-) -> None:
+def _report_many(results: Iterator[ScoreResult | ShardResult], console: Console) -> None:
     """Print a line for each file as it is done, or a JSON list in the end."""
     from ltau_cli.results import ScoreResult, ShardResult
 
     done = []
     for summary in results:
         done.append(summary)
-        if not as_json:
+        if not console.as_json:
             line = _shard_line(summary) if isinstance(summary, ShardResult) else _line(summary)
             console.summary([line])
-    if as_json:
+    if console.as_json:
         console.json([summary.to_dict() for summary in done])
     scored = [summary for summary in done if isinstance(summary, ScoreResult)]
     flagged = sum(summary.flagged_share > MANY_FLAGGED for summary in scored)

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import click
 
@@ -25,13 +25,7 @@ if TYPE_CHECKING:
 )
 @options.output("chosen.txt")
 def command(
-    scores: Path,
-    n: int,
-    output: Path,
-    force: bool,
-    as_json: bool,
-    console: Console,
-    settings: SelectSettings,
+    scores: Path, n: int, output: Path, settings: SelectSettings, console: Console, **asked: Any
 ) -> None:
     """Choose the frames to label next, by error and diversity.
 
@@ -46,8 +40,6 @@ def command(
       ltau select scores.h5 -n 100 --frames pool.xyz --write chosen.xyz
     """
     frames, chosen_frames = settings.frames, settings.chosen_frames
-    if output == STDOUT and as_json:
-        raise UsageError("-o - and --json both want standard output", hint="name a file with -o")
     if chosen_frames is not None and frames is None:
         raise UsageError("--write needs the frames of the pool", hint="name them with --frames")
     if chosen_frames == STDOUT:
@@ -59,13 +51,8 @@ def command(
         raise UsageError(f"--trust-low {low:g} is not below --trust-high {high:g}")
     from ltau_cli.stages import select
 
-    result = select.run(
-        scores, output, n, settings=settings, force=force, progress=console.progress
-    )  # fmt: skip
-    if as_json:
-        console.json(result.to_dict())
-    else:
-        console.summary(_lines(result), to_stderr=output == STDOUT)
+    result = select.run(scores, output, n, settings=settings, progress=console.progress, **asked)
+    console.result(result, _lines(result))
     if result.n < result.wanted:
         console.warn(f"only {result.n:,} frames are within the trust bounds")
 

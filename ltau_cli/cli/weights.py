@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import click
 
@@ -25,13 +25,7 @@ if TYPE_CHECKING:
     help="Result file, .npy or .txt; - is standard output.", told="weights.npy, or keep.txt"
 )
 def command(
-    model: Path,
-    output: Path | None,
-    threads: int | None,
-    force: bool,
-    as_json: bool,
-    console: Console,
-    settings: WeightSettings,
+    model: Path, output: Path | None, settings: WeightSettings, console: Console, **asked: Any
 ) -> None:
     """Weigh training samples by how hard they stay; list suspects.
 
@@ -46,8 +40,6 @@ def command(
       ltau weights model.h5 --emphasis easy --keep 0.95 -o keep.txt
     """
     output = output or Path("weights.npy" if settings.keep is None else "keep.txt")
-    if output == STDOUT and as_json:
-        raise UsageError("-o - and --json both want standard output", hint="name a file with -o")
     if output != STDOUT and output.suffix not in (".npy", ".txt"):
         raise UsageError(
             f"-o {output}: weights are written as .npy or .txt",
@@ -55,14 +47,8 @@ def command(
         )
     from ltau_cli.stages import weights
 
-    result = weights.run(
-        model, output, settings=settings, threads=threads, force=force, progress=console.progress
-    )  # fmt: skip
-    if as_json:
-        console.json(result.to_dict())
-    else:
-        lines = [*_lines(result), *_suspects(result)]
-        console.summary(lines, to_stderr=output == STDOUT)
+    result = weights.run(model, output, settings=settings, progress=console.progress, **asked)
+    console.result(result, [*_lines(result), *_suspects(result)])
 
 
 def _lines(result: WeightsResult) -> list[str]:
