@@ -15,7 +15,7 @@ from hypothesis import settings
 
 from ltau_cli.cli.main import run
 from tests.helpers import INPUT, SAMPLE, Pipeline, Result, check, contents, save, tiny_blocks
-from tests.system.bad_inputs import make_good
+from tests.system.ground import make_artifacts, make_files
 
 # Threads that spin while they wait for a core make two processes on two cores 35 times slower.
 os.environ["OMP_WAIT_POLICY"] = "passive"
@@ -117,11 +117,12 @@ def small(small_files, tmp_path):
 
 @pytest.fixture(scope="session")
 def good_files(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """A folder of small good files of every kind, see :mod:`tests.system.bad_inputs`."""
+    """A folder of small good files of every kind, see :mod:`tests.system.ground`."""
     folder = tmp_path_factory.mktemp("good")
+    make_files(folder)
     here = Path.cwd()
     os.chdir(folder)
-    make_good(folder, lambda words: run([str(word) for word in words]))
+    make_artifacts(lambda words: run([*words, "-q"]))
     os.chdir(here)
     return folder
 

@@ -18,6 +18,7 @@ import numpy.typing as npt
 
 from ltau_cli import stop
 from ltau_cli.errors import InputError, UsageError
+from ltau_cli.readers.place import is_there
 
 PIECE = 1 << 20  # bytes hashed at a time
 WAIT = 0.1  # seconds between two looks at whether the work is to be ended
@@ -108,6 +109,8 @@ class Hasher:
         more = {name: value for name, value in more.items() if value is not None}
         entry = Input(role, path.name or str(path), path, tuple(files) or (path,), kind, more)
         for file in entry.files:
+            if not is_there(file):
+                raise InputError(f"{file}: no such file")
             self._before.setdefault(file, stamp(file.stat()))
         self._pending.append((entry, self._pool.submit(_digest, entry.files, self._stopped)))
 

@@ -5,14 +5,14 @@ from __future__ import annotations
 import copy
 import json
 from collections.abc import Callable, Iterator
-from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 import h5py
 import numpy as np
 
 from ltau_cli.artifacts.schema import SPECS, DatasetSpec
+from ltau_cli.artifacts.views import open_artifact
 
 # Numbers that may have any sign and size.
 FREE = {
@@ -42,27 +42,23 @@ GROWING = {
 ODD: tuple[Any, ...] = (None, True, -1, 1e300, 10**30, "x", [None], {})
 
 
-@dataclass(frozen=True)
-class Mutation:
-    """A damage.
-
-    Attributes
-    ----------
-    name : str
-    edit : callable
-        Does it to an open file.
-    refused : bool
-        Whether it must be seen when all is read; else it may also leave a good artifact.
-    """
+class Mutation(NamedTuple):
+    """A damage."""
 
     name: str
-    edit: Callable[[h5py.File], Any]
-    refused: bool = True
+    edit: Callable[[h5py.File], Any]  # does it to an open file
+    refused: bool = True  # it must be seen when all is read; else it may leave a good artifact
 
-    def apply(self, path: Path) -> None:
-        """Damage a file."""
-        with h5py.File(path, "r+") as file:
-            self.edit(file)
+
+def read_all(path: Path) -> None:
+    """Read all that any command reads of an artifact."""
+    with open_artifact(path) as artifact:
+        for spec in artifact.present():
+            artifact.read(spec.name)
+        if hasattr(artifact, "load"):
+            artifact.load()
+        if hasattr(artifact, "calibration"):
+            artifact.calibration()
 
 
 def mutations(path: Path) -> Iterator[Mutation]:

@@ -440,19 +440,6 @@ def test_other_artifacts_are_refused(pipeline, ltau):
     check(ltau("export", pipeline.model), ARTIFACT, pipeline.model, "of kind model")
 
 
-@pytest.mark.parametrize("ending", ["csv", "npz", "xyz", "out"])
-def test_existing_files_need_force(ending, pipeline, ltau, tmp_path):
-    out = tmp_path / f"a.{ending}"
-    out.write_text("old")
-    words = ("export", pipeline.scores, "-o", out)
-    words += ("--frames", FRAMES) if ending == "xyz" else ()
-    check(ltau(*words), OUTPUT, out, "exists already")
-    assert out.read_text() == "old"
-    assert ltau(*words, "--force").code == 0
-    assert names(tmp_path) == [out.name]
-    assert out.stat().st_size > 1000
-
-
 @pytest.mark.slow
 @pytest.mark.parametrize("name", ["a.csv", "a.csv.gz", "a.npz", "a.xyz"])
 def test_a_full_quota_is_one_clear_line(name, pipeline, tmp_path):

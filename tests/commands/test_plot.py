@@ -20,7 +20,7 @@ from ltau_cli.figures.style import Panel, draw_page, looks, save_figure
 from ltau_cli.stages.panels import dynamics as dynamics_panels
 from ltau_cli.stages.panels import sources
 from ltau_cli.stages.plot import KINDS
-from tests.helpers import ARTIFACT, INPUT, OUTPUT, SAMPLE, USAGE, check, save
+from tests.helpers import ARTIFACT, INPUT, SAMPLE, USAGE, check, save
 
 HOT = {name: SAMPLE / f"test_900K_{name}.npy" for name in ("descriptors", "force_errors", "natoms")}
 SPECIES = SAMPLE / "test_300K_species.npy"
@@ -637,14 +637,6 @@ def test_data_on_standard_output(pipeline, ltau, tmp_path):
     result = ltau("plot", "parity", pipeline.calibration, "-o", path, "--data", "-")
     assert result.out.startswith("series,expected,true,rows\ndensity,")
     assert result.err.startswith(f"{path}: parity\n  Rank correlation ")
-
-
-def test_existing_data_is_kept_without_force(pipeline, ltau, tmp_path):
-    there = save(tmp_path / "there.npy", [1]).rename(tmp_path / "there.csv")
-    words = ("plot", pipeline.calibration, "-o", tmp_path / "f.png", "--data", there)
-    check(ltau(*words), OUTPUT, there, "exists")
-    assert not (tmp_path / "f.png").exists()
-    assert ltau(*words, "--force").code == 0
 
 
 # Refusals

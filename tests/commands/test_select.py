@@ -9,7 +9,7 @@ import h5py
 import numpy as np
 import pytest
 
-from tests.helpers import ARTIFACT, COMPUTE, INPUT, OUTPUT, SAMPLE, USAGE, check, names
+from tests.helpers import ARTIFACT, COMPUTE, INPUT, SAMPLE, USAGE, check, names
 
 FRAMES = SAMPLE / "test_300K.xyz"
 N_FRAMES, NATOMS = 25, 55
@@ -167,18 +167,6 @@ def test_inputs_that_do_not_match(select, pipeline, ltau, tmp_path):
     check(select("-n", 3, *words), INPUT, train, "72 frames", "25 structures")
     check(ltau("select", pipeline.model, "-n", 3), ARTIFACT, "of kind model")
     assert names(tmp_path) == []
-
-
-def test_existing_files_need_force(select, tmp_path):
-    (tmp_path / "chosen.txt").write_text("old")
-    check(select("-n", 3), OUTPUT, "chosen.txt", "exists already")
-    (tmp_path / "chosen.txt").unlink()
-    (tmp_path / "a.xyz").write_text("old")
-    words = ("-n", 3, "--frames", FRAMES, "--write", tmp_path / "a.xyz")
-    check(select(*words), OUTPUT, "a.xyz", "exists already")
-    assert names(tmp_path) == ["a.xyz"]
-    assert select(*words, "--force").code == 0
-    assert len(ase.io.read(tmp_path / "a.xyz", ":")) == 3
 
 
 def test_scores_without_a_calibration_are_warned_about(pipeline, tmp_path, ltau):

@@ -11,7 +11,7 @@ import pytest
 
 from ltau_cli.stages import weights
 from tests import oracles
-from tests.helpers import ARTIFACT, INPUT, OUTPUT, SAMPLE, USAGE, check, save
+from tests.helpers import ARTIFACT, INPUT, SAMPLE, USAGE, check, save
 
 NATOMS = SAMPLE / "train_natoms.npy"
 THRESHOLDS = (0.25, 0.5)
@@ -316,18 +316,6 @@ def test_other_artifacts_are_refused(pipeline, made, ltau, tmp_path):
     words = ("-o", tmp_path / "w.npy")
     check(ltau("weights", pipeline.errors, *words), ARTIFACT, "of kind errors")
     check(ltau("weights", tmp_path / "no.h5", *words), INPUT, "no.h5", "no such file")
-
-
-def test_existing_files_need_force(made, ltau):
-    folder, _ = made
-    (folder / "w.npy").write_text("old")
-    words = ("weights", folder / "model.h5", "-o", folder / "w.npy")
-    check(ltau(*words), OUTPUT, "w.npy", "exists already")
-    assert (folder / "w.npy").read_text() == "old"
-    assert ltau(*words, "--force").code == 0
-    assert np.load(folder / "w.npy").shape == (40,)
-    nowhere = folder / "nowhere" / "w.npy"
-    check(ltau("weights", folder / "model.h5", "-o", nowhere), OUTPUT, nowhere)
 
 
 def test_damaged_model(made, ltau):

@@ -1,7 +1,7 @@
 """Fuzz a reader: whatever the bytes, only a clean error may come out.
 
 ``make fuzz`` runs every kind for a minute; what it finds interesting is kept in ``build/fuzz``. It
-starts from good files and from the bad inputs of :mod:`tests.system.bad_inputs`::
+starts from good files and from the bad inputs of :mod:`tests.system.bad_files`::
 
     pip install atheris
     python -m tests.readers.fuzz npy -max_total_time=600 build/fuzz/npy
@@ -30,7 +30,7 @@ with atheris.instrument_imports(
     import h5py
     import numpy as np
 
-    from ltau_cli.artifacts.views import open_artifact
+    import ltau_cli.artifacts.views  # noqa: F401  (read by read_all)
     from ltau_cli.cli.main import ltau, run
     from ltau_cli.cli.options import read_config
     from ltau_cli.errors import LtauError
@@ -39,7 +39,9 @@ with atheris.instrument_imports(
     from ltau_cli.readers.place import Place
     from ltau_cli.settings import LogOptions
 
-from tests.system.bad_inputs import CONFIGS, LOGS, make_artifacts, make_files
+from tests.artifacts.mutations import read_all
+from tests.system.bad_files import CONFIGS, LOGS, text_of
+from tests.system.ground import make_artifacts, make_files
 
 FOLDER = Path(tempfile.mkdtemp(prefix="ltau-fuzz-"))
 LARGEST = 1 << 22  # a log of more errors than this is not read to its end
@@ -51,17 +53,6 @@ def read_log(path: Path) -> None:
     with open_log([Place(path)], LogOptions()) as log:
         if len(log.epochs) * log.n_samples < LARGEST:
             log.read(0, log.n_samples)
-
-
-def read_artifact(path: Path) -> None:
-    """Read all that any command reads of an artifact."""
-    with open_artifact(path) as artifact:
-        for spec in artifact.present():
-            artifact.read(spec.name)
-        if hasattr(artifact, "load"):
-            artifact.load()
-        if hasattr(artifact, "calibration"):
-            artifact.calibration()
 
 
 def change_artifact(data: bytes, path: Path) -> None:
@@ -91,7 +82,7 @@ def change_artifact(data: bytes, path: Path) -> None:
 READERS = {
     "xyz": lambda path: list(read_frames(path)),
     "yaml": lambda path: read_config(path, ltau),
-    "artifact": read_artifact,
+    "artifact": read_all,
 }
 
 
@@ -111,8 +102,7 @@ def seeds(kind: str, folder: Path) -> None:
     for number, make in enumerate(LOGS.get(kind, {}).values()):
         make(folder / str(number))
     for number, text in enumerate(CONFIGS.values() if kind == "yaml" else ()):
-        (folder / str(number)).write_bytes(text.encode("utf-8", "surrogatepass")
-                                           if isinstance(text, str) else text)  # fmt: skip
+        text_of(text)(folder / str(number))
 
 
 def main() -> None:
@@ -124,7 +114,7 @@ def main() -> None:
     os.chdir(FOLDER)
     make_files(FOLDER)
     if kind == "artifact":
-        make_artifacts(lambda words: run([*map(str, words), "-q"]))
+        make_artifacts(lambda words: run([*words, "-q"]))
     seeds(kind, start)
     os.chdir(here)
     reader = READERS.get(kind, read_log)

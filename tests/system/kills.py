@@ -1,4 +1,4 @@
-"""End commands at random moments; a result is then the old one or the whole new one."""
+"""End a command at a random moment; its result is then the old one or the whole new one."""
 
 from __future__ import annotations
 
@@ -13,117 +13,90 @@ from pathlib import Path
 import numpy as np
 
 from tests.system import machine
-from tests.system.ground import ENVIRONMENT, Command, Ground, files_in
+from tests.system.ground import COMMANDS, ENVIRONMENT, Ground, state
 
-SIGNALS = {
-    signal.SIGKILL: -signal.SIGKILL,
-    signal.SIGTERM: 143,
-    signal.SIGINT: 130,
-    signal.SIGHUP: 129,
-    signal.SIGXCPU: 152,
-    signal.SIGQUIT: 131,
+SIGNALS = {  # exit code, share of the kills
+    signal.SIGKILL: (-signal.SIGKILL, 0.4),
+    signal.SIGTERM: (143, 0.2),
+    signal.SIGINT: (130, 0.2),
+    signal.SIGHUP: (129, 0.1),
+    signal.SIGXCPU: (152, 0.05),
+    signal.SIGQUIT: (131, 0.05),
 }
-SHARES = (0.4, 0.2, 0.2, 0.1, 0.05, 0.05)
 PROMPT = 10.0  # seconds in which a signal has to end the work
 FRESH = 0.15  # share of kills of a new interpreter, whose imports may be hit
 
 
-class Killer:
-    """Kills commands over a ground.
+def kill(
+    ground: Ground, number: int, folder: Path, random: np.random.Generator, counts: Counter[str]
+) -> Iterator[str]:
+    """Kill one of the commands in a new folder and repeat it; yield what went wrong."""
+    name = list(COMMANDS)[number % len(COMMANDS)]
+    sent = random.choice(list(SIGNALS), p=[share for _, share in SIGNALS.values()])
+    sent, code = signal.Signals(sent), SIGNALS[sent][0]
+    for wrong in _kill(ground, name, folder, sent, code, random, counts):
+        yield f"kill {number} of {name} by {sent.name}: {wrong}"
+    shutil.rmtree(folder)
 
-    Parameters
-    ----------
-    ground : Ground
-    folder : Path
-        New; for the targets.
-    seed : int
-    """
 
-    def __init__(self, ground: Ground, folder: Path, seed: int) -> None:
-        self.ground = ground
-        self.folder = folder
-        self.counts: Counter[str] = Counter()
-        self._random = np.random.default_rng(seed)
-        self._inputs = files_in(ground.folder)
+def _kill(
+    ground: Ground, name: str, folder: Path, sent: signal.Signals, code: int,
+    random: np.random.Generator, counts: Counter[str],
+) -> Iterator[str]:  # fmt: skip
+    whole, seconds = ground.whole(name)
+    ground.link(folder)
+    links = state(folder)
+    old = dict.fromkeys(whole, b"an older result") if random.random() < 0.5 else {}
+    for target, content in old.items():
+        (folder / target).write_bytes(content)
+    line = COMMANDS[name].line(*(["--force"] if old else []))
+    fresh = random.random() < FRESH
+    if fresh:
+        environment = os.environ | {k: v for k, v in ENVIRONMENT.items() if v is not None}
+        process = machine.start_fresh(line, env=environment, **ground.options(folder))
+        seconds += 1.0
+    else:
+        process = machine.start(line, environment=ENVIRONMENT, **ground.options(folder))
+    time.sleep(max(0.1 if fresh else 0.005, seconds * random.uniform(0.0, 1.05)))
+    there = process.send(sent)
+    if there and random.random() < 0.2:  # an impatient user
+        time.sleep(random.uniform(0, 0.05))
+        process.send(sent)
+    sent_at = time.perf_counter()
+    ended = process.wait()
+    if time.perf_counter() - sent_at > PROMPT:
+        yield "the signal was not heard"
+    counts.update(["kills", sent.name])
+    counts["targets"] += len(whole)
 
-    def run(self, n: int) -> Iterator[str]:
-        """Kill ``n`` commands one after the other; yield what went wrong."""
-        commands = list(self.ground.commands().items())
-        for number in range(n):
-            name, command = commands[number % len(commands)]
-            sent = self._random.choice(list(SIGNALS), p=SHARES)
-            fresh = self._random.random() < FRESH
-            with_old = bool(self._random.random() < 0.5) or bool(command.grows)
-            for wrong in self._kill(name, command, signal.Signals(sent), with_old, fresh):
-                yield f"kill {number} of {name} by {signal.Signals(sent).name}: {wrong}"
-        if files_in(self.ground.folder) != self._inputs:
-            yield "an input was changed"
-
-    def _kill(
-        self, name: str, command: Command, sent: signal.Signals, with_old: bool, fresh: bool
-    ) -> Iterator[str]:
-        whole, seconds = self.ground.whole(name)
-        folder = self._empty_folder()
-        old = {target: b"an older result" for target in whole} if with_old else {}
-        if command.grows:
-            old = {command.grows: (self.ground.folder / command.grows).read_bytes()}
-        for target, content in old.items():
-            (folder / target).write_bytes(content)
-        more = ["--force"] if old and not command.grows else []
-        options = {"folder": self.ground.folder, "log": self.folder / ".log"}
-        line = command.line(folder, *more)
-        if fresh:
-            environment = os.environ | {k: v for k, v in ENVIRONMENT.items() if v is not None}
-            process = machine.start_fresh(line, env=environment, **options)  # type: ignore[arg-type]
-            seconds += 1.0
-        else:
-            process = machine.start(line, environment=ENVIRONMENT, **options)  # type: ignore[arg-type]
-        moment = max(0.1 if fresh else 0.005, seconds * self._random.uniform(0.0, 1.05))
-        time.sleep(moment)
-        there = process.send(sent)
-        if there and self._random.random() < 0.2:  # an impatient user
-            time.sleep(self._random.uniform(0, 0.05))
-            process.send(sent)
-        sent_at = time.perf_counter()
-        ended = process.wait()
-        self.counts["kills"] += 1
-        self.counts[sent.name] += 1
-        self.counts["targets"] += len(whole)
-        found = files_in(folder)
-        crash = ended.crashed()
-        if fresh and ended.code in (-sent, 1) and "ltau_cli" not in ended.err:
-            self.counts["before the first line"] += 1  # the interpreter itself was hit
-        elif crash:
-            yield crash
-        elif ended.code not in (0, SIGNALS[sent]):
-            yield f"exit code {ended.code}: {ended.err.strip()[-300:]}"
-        if time.perf_counter() - sent_at > PROMPT:
-            yield "the signal was not heard"
-        if ended.code == 0:
-            self.counts["came too late"] += 1
-        for target in whole:
-            if found.get(target) not in (old.get(target), whole[target]):
-                yield f"BROKEN {target}"
-            elif found.get(target) == whole[target]:
-                self.counts["finished all the same"] += 1
-        if ended.code == 0 and any(found.get(t) != whole[t] for t in whole):
+    found = {name: content for name, content in state(folder).items() if name not in links}
+    if fresh and ended.code in (-sent, 1) and "ltau_cli" not in ended.err:
+        counts["before the first line"] += 1  # the interpreter itself was hit
+    elif ended.crashed():
+        yield str(ended.crashed())
+    elif ended.code not in (0, code):
+        yield f"exit code {ended.code}: {ended.err.strip()[-300:]}"
+    complete = all(found.get(target) == whole[target] for target in whole)
+    if ended.code == 0:
+        counts["came too late"] += 1
+        if not complete:
             yield "exit code 0 without a result"
-        rest = {n for n in found if n not in whole}
-        if sent != signal.SIGKILL and any(n.endswith(".tmp") for n in rest):
-            yield f"left {rest}"
-        self.counts["left by SIGKILL"] += len(rest)
-        again = machine.run(line, environment=ENVIRONMENT, **options)  # type: ignore[arg-type]
-        complete = not more and bool(whole) and all(found.get(t) == whole[t] for t in whole)
-        if again.crashed() or again.code != (5 if complete and not command.grows else 0):
-            yield f"the repeat ends with {again.code}: {again.err.strip()[-300:]}"
-        after = files_in(folder)
-        if any(after.get(t) != whole[t] for t in whole):
-            yield "the repeat gives other bytes"
-        if set(after) != set(whole) and not complete:
-            yield f"the repeat leaves {sorted(set(after) - set(whole))}"
+    for target in whole:
+        if found.get(target) not in (old.get(target), whole[target]):
+            yield f"BROKEN {target}"
+        elif found.get(target) == whole[target]:
+            counts["finished all the same"] += 1
+    rest = found.keys() - whole.keys()
+    if sent != signal.SIGKILL and any(name.endswith(".tmp") for name in rest):
+        yield f"left {rest}"
+    counts["left by SIGKILL"] += len(rest)
 
-    def _empty_folder(self) -> Path:
-        folder = self.folder / "targets"
-        shutil.rmtree(folder, ignore_errors=True)
-        folder.mkdir(parents=True)
-        return folder
+    again = ground.run(line, folder)
+    refused = complete and bool(whole) and not old
+    if again.crashed() or again.code != (5 if refused else 0):
+        yield f"the repeat ends with {again.code}: {again.err.strip()[-300:]}"
+    after = state(folder)
+    if any(after.get(target) != whole[target] for target in whole):
+        yield "the repeat gives other bytes"
+    if after.keys() != links.keys() | whole.keys() and not refused:
+        yield f"the repeat leaves {sorted(after.keys() - links.keys() - whole.keys())}"

@@ -5,6 +5,7 @@ from __future__ import annotations
 import importlib
 import io
 import os
+import pkgutil
 import signal
 import subprocess
 import sys
@@ -14,7 +15,9 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 
+import ltau_cli.stages
 from ltau_cli import stop
+from tests.system.privileges import bound_by_modes
 
 HANG = 180.0  # seconds; a machine may be busy with other work
 
@@ -76,14 +79,11 @@ class Process:
 
 def warm_up() -> None:
     """Import all that the commands import, once."""
+    stages = [stage.name for stage in pkgutil.iter_modules(ltau_cli.stages.__path__)]
     for name in (
         "ase.io", "matplotlib.backends.backend_agg", "matplotlib.backends.backend_pdf",
         "matplotlib.backends.backend_svg", "matplotlib.pyplot", "sklearn.neighbors", "yaml",
-        "ltau_cli.core.kernels", "ltau_cli.cli.main", "ltau_cli.stages.calibrate",
-        "ltau_cli.stages.evaluate", "ltau_cli.stages.export", "ltau_cli.stages.fit",
-        "ltau_cli.stages.info", "ltau_cli.stages.ingest",
-        "ltau_cli.stages.plot", "ltau_cli.stages.score", "ltau_cli.stages.select",
-        "ltau_cli.stages.weights",
+        "ltau_cli.cli.main", *(f"ltau_cli.stages.{name}" for name in stages),
     ):  # fmt: skip
         importlib.import_module(name)
 
@@ -133,7 +133,8 @@ def start(
         sys.stderr = _stream(2, stderr, log / "stderr")  # type: ignore[assignment]
         if before is not None:
             before()
-        code = _main()
+        with bound_by_modes():
+            code = _main()
     except BaseException:
         code = 1
         if sys.stderr is not None:

@@ -1,44 +1,46 @@
-"""A table of what should not be done to a command: every case ends in one line or does no harm."""
+"""One table of what should not be done to a command: every case ends in one line or does no harm.
+
+``make faults`` runs many of them, the tests a part.
+"""
 
 from __future__ import annotations
 
 import errno
 import os
 import re
-import socket
-import stat
+import shutil
 from collections import Counter
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, field
 from functools import partial
 from pathlib import Path
 from typing import Any
 
+import click
 import numpy as np
 
-from tests.system.ground import Command, Ground, files_in
-
-Make = Callable[[Path], object]  # makes what stands at a path
-Harm = Callable[[bytes], bytes]  # spoils the content of a file
-
-ERRORS = (
-    errno.ENOSPC, errno.EIO, errno.EDQUOT, errno.EACCES, errno.EPERM, errno.EROFS, errno.EBUSY,
-    errno.ESTALE, errno.EXDEV, errno.ENOLCK,
-)  # fmt: skip
-CALLS = ("open", "pwrite", "write", "fsync", "ftruncate", "link", "replace", "unlink", "fchmod")
+from ltau_cli.cli.main import ltau
+from tests.helpers import ARTIFACT, COMPUTE, INPUT, OUTPUT, USAGE
+from tests.system import bad_files as bad
+from tests.system.ground import COMMANDS, Command, Ground, state
 
 
 @dataclass(frozen=True)
 class Case:
-    """One misuse.
+    """A misuse.
 
     Attributes
     ----------
     name : str
-    words : callable
-        Words of the command, given an empty folder for its targets, which it may fill first.
+        Unique.
+    words : tuple of str
+        The command, in a folder of links to good files; ``BAD`` stands for the bad one.
     codes : tuple of int
         Exit codes that are right.
+    make : callable
+        Makes the bad file at a path.
+    bad : str
+        Name of the bad file.
     line : str
         Pattern of the error line, if the command fails.
     kept : bool
@@ -50,279 +52,389 @@ class Case:
     """
 
     name: str
-    words: Callable[[Path], Sequence[object]]
+    words: tuple[str, ...]
     codes: tuple[int, ...]
+    make: bad.Make = lambda path: None
+    bad: str = "bad"
     line: str = ""
     kept: bool = True
     command: str = ""
-    options: dict[str, object] = field(default_factory=dict)
+    options: Mapping[str, object] = field(default_factory=dict)
 
 
-class Tester:
-    """Runs cases over a ground.
-
-    Parameters
-    ----------
-    ground : Ground
-    folder : Path
-        For the targets.
-    seed : int
-    """
-
-    def __init__(self, ground: Ground, folder: Path, seed: int) -> None:
-        self.ground = ground
-        self.folder = folder
-        self.counts: Counter[str] = Counter()
-        self._random = np.random.default_rng(seed)
-        self._inputs = files_in(ground.folder)
-        self._number = 0
-
-    def run(self, n: int | None) -> Iterator[str]:
-        """Run ``n`` cases chosen by chance, or all; yield what went wrong."""
-        cases = list(all_cases(self.ground, self._random))
-        if n is not None:
-            order = self._random.permutation(len(cases))[:n]
-            cases = [cases[i] for i in order]
-        for case in cases:
-            for wrong in self._check(case):
-                yield f"{case.name}: {wrong}"
-        if files_in(self.ground.folder) != self._inputs:
-            yield "an input was changed"
-
-    def _check(self, case: Case) -> Iterator[str]:
-        self._number += 1
-        folder = self.folder / str(self._number)
-        folder.mkdir(parents=True)
-        words = case.words(folder)
-        before = files_in(folder) | special(folder)
-        done = self.ground.run(list(words), **case.options)
-        self.counts["bad inputs"] += 1
-        self.counts[f"exit code {done.code}"] += 1
-        crash = done.crashed()
-        if crash:
-            yield crash
-        if done.code not in case.codes:
-            yield f"exit code {done.code}, not {case.codes}: {done.err.strip()[-300:]}"
-        lines = [line for line in done.err.splitlines() if line.startswith("error: ")]
-        told = case.options.get("stderr", "file") == "file"
-        if done.code and told and (len(lines) != 1 or not re.search(case.line, lines[0])):
-            yield f"tells {lines or done.err[-200:]}, not {case.line!r}"
-        after = files_in(folder) | special(folder)
-        if case.kept and after != before:
-            changed = sorted(k for k in {*after, *before} if after.get(k) != before.get(k))
-            yield f"changes {changed}"
-        whole = self.ground.whole(case.command)[0] if case.command else {}
-        for target, content in whole.items():
-            if after.get(target) not in (before.get(target), content):
-                yield f"BROKEN {target}"
-            if done.code == 0 and after.get(target) != content:
-                yield f"exit code 0 without {target}"
-        if any(name.endswith(".tmp") for name in after) and "unlink" not in case.name:
-            yield f"leaves {sorted(after)}"
+TOLD = ("error: ", "hint: ", "warning: ", "building an NN-descent", "compiling the neighbor")
 
 
-def special(folder: Path) -> dict[str, bytes]:
-    """Kind of every file under a folder that is not a regular one."""
-    found = {}
-    for path in folder.rglob("*"):
-        if path.is_symlink():
-            found[str(path)] = os.readlink(path).encode()
-        elif not path.is_file() and not path.is_dir():
-            found[str(path)] = str(stat.S_IFMT(path.stat().st_mode)).encode()
-    return found
+def check(case: Case, ground: Ground, folder: Path, counts: Counter[str]) -> Iterator[str]:
+    """Run a case in a new folder; yield what is wrong."""
+    for wrong in _check(case, ground, folder, counts):
+        yield f"{case.name}: {wrong}"
+    for path in folder.iterdir():
+        if path.is_dir() and not path.is_symlink():
+            path.chmod(0o700)
+    shutil.rmtree(folder)
 
 
-def all_cases(ground: Ground, random: np.random.Generator) -> Iterator[Case]:
+def _check(case: Case, ground: Ground, folder: Path, counts: Counter[str]) -> Iterator[str]:
+    ground.link(folder)
+    case.make(folder / case.bad)
+    before = state(folder)
+    words = [word.replace("BAD", case.bad) for word in case.words]
+    done = ground.run(words, folder, **case.options)
+    counts.update(["misuses", f"exit code {done.code}"])
+    if done.crashed():
+        yield str(done.crashed())
+    if done.code not in case.codes:
+        yield f"exit code {done.code}, not {case.codes}: {done.err.strip()[-300:]}"
+    elif done.code and case.options.get("stderr", "file") == "file":
+        lines = [line for line in done.err.splitlines() if line]
+        errors = [line for line in lines if line.startswith("error: ")]
+        if len(errors) != 1 or not re.search(case.line, errors[0]):
+            yield f"tells {errors or done.err[-200:]}, not {case.line!r}"
+        if case.kept and any(not line.startswith(TOLD) for line in lines):
+            yield f"says more than one line: {done.err[:300]}"
+        if done.out and "stdout" not in case.options:
+            yield f"prints {done.out[:80]!r}"
+    after = state(folder)
+    if case.kept and after != before:
+        changed = sorted(k for k in {*after, *before} if after.get(k) != before.get(k))
+        yield f"changes {changed}"
+    whole = ground.whole(case.command)[0] if case.command else {}
+    for target, content in whole.items():
+        if after.get(target) not in (before.get(target), content):
+            yield f"BROKEN {target}"
+        if done.code == 0 and after.get(target) != content:
+            yield f"exit code 0 without {target}"
+    if any(name.endswith(".tmp") for name in after) and "unlink" not in case.name:
+        yield f"leaves {sorted(after)}"
+
+
+def misuses(random: np.random.Generator) -> Iterator[Case]:
     """Every case, in one order for a seed."""
-    for name, command in ground.commands().items():
-        use = Use(ground, name, command)
-        yield from odd_targets(use)
-        yield from inputs_as_targets(use)
-        yield from surroundings(use)
-        yield from failing_disks(use, random)
-        yield from damaged_files(use, random)
+    yield from options()
+    yield from names()
+    yield from files()
+    for name, command in COMMANDS.items():
+        yield from odd_targets(name, command)
+        yield from inputs_as_targets(name, command)
+        yield from surroundings(name, command)
+        yield from failing_disks(name, command, random)
+        yield from damaged_files(name, command, random)
 
 
-@dataclass(frozen=True)
-class Use:
-    """A command as it is used, and ways to spoil it; each gives the words for an empty folder."""
+# Options
 
-    ground: Ground
-    name: str
-    command: Command
 
-    def plain(self, folder: Path) -> list[object]:
-        """As it should be; a command that changes a file gets a copy of it."""
-        name = self.command.grows
-        if name:
-            (folder / name).write_bytes((self.ground.folder / name).read_bytes())
-        return self.command.line(folder)
+NO_NUMBERS = ("nan", "inf", "-inf", "1e999", "NaN")
+LONG = "9" * 5_000
+CONDITIONS = ("x < nan", "x < inf", "x", "x <", "expected_error < 1 < 2", "expected_error < 1e999")
+VALUES: dict[str, tuple[str, ...]] = {  # of options, none of which can be
+    **dict.fromkeys(
+        ("fit --bins", "fit -k", "fit --shards", "fit --burn-in", "fit --threads"),
+        ("nan", "-1", "0.5", "9" * 30, LONG, ""),
+    ),
+    "fit --seed": ("nan", "-1", "0.5", LONG, ""),
+    "score --shard": ("0/0", "2/2", "a/2", "1", LONG + "/3", "0/" + LONG, "0/1e3"),
+    "ingest --epochs": ("a:b", "1", "1:2:0", "1:2:3:4", "nan:", LONG + ":"),
+    "export --where": CONDITIONS,
+    "evaluate --fail-if": CONDITIONS,
+}
+ROWS = ("a", "-1", "9" * 30, LONG, "1,,2", "1.5")
 
-    def over_old_results(self, folder: Path) -> list[object]:
-        """Replace what is there."""
-        line = self.plain(folder)
-        if self.command.grows:
-            return line
-        for target in self.command.targets.values():
-            (folder / target).write_text("old")
-        return [*line, "--force"]
 
-    def onto(self, option: str, place: Path, make: Make | None, folder: Path) -> list[object]:
-        """With another target, by force, which is made first."""
-        place = folder / place
-        if make is not None:
-            make(place)
-        others = {o: name for o, name in self.command.targets.items() if o != option}
-        return Command(self.command.words, others).line(folder, option, place, "--force")
+def takes_fractions(kind: click.ParamType[Any]) -> bool:
+    """Whether an option of this type can be a number that is not whole."""
+    return any(_converts(kind, text) for text in ("0.5", "1.5", "-0.5"))
 
-    def onto_unforced(self, *where: Any) -> list[object]:
-        """With another target, see :meth:`onto`."""
-        return self.onto(*where)[:-1]
 
-    def given(self, number: int, harm: Harm | None, folder: Path) -> list[object]:
-        """With one of its input files spoiled, or not there."""
-        line = self.plain(folder)
-        good = Path(str(line[number]))
-        line[number] = folder / f"bad{good.suffix}"
-        if harm is not None:
-            (folder / f"bad{good.suffix}").write_bytes(harm(good.read_bytes()))
-        return line
+def _converts(kind: click.ParamType[Any], text: str) -> bool:
+    try:
+        return isinstance(kind.convert(text, None, None), float)
+    except click.UsageError:
+        return False
 
-    def input_files(self) -> list[tuple[int, Path]]:
-        """Its input files, each with its place among the words."""
-        return [
-            (number, word)
-            for number, word in enumerate(self.command.words)
-            if isinstance(word, Path) and word.is_file()
-        ]
+
+def number_options() -> Iterator[tuple[str, click.Option]]:
+    """Yield every option of every command that takes fractions, with the command's name."""
+    assert isinstance(ltau, click.Group)
+    for name, command in ltau.commands.items():
+        for parameter in command.params:
+            kinds = getattr(parameter.type, "types", [parameter.type])
+            if isinstance(parameter, click.Option) and any(map(takes_fractions, kinds)):
+                yield name, parameter
+
+
+def options() -> Iterator[Case]:
+    """Values of options that cannot be meant."""
+    for name, option in number_options():
+        flag = max(option.opts, key=len)
+        for text in NO_NUMBERS:
+            words = COMMANDS[name].line(flag, *["0.5"] * (option.nargs - 1), text)
+            yield Case(f"{name} {flag} {text}", words, (USAGE,))
+    for where, texts in VALUES.items():
+        name, flag = where.split()
+        for text in texts:
+            words = COMMANDS[name].line(flag, text)
+            yield Case(f"{where} {text[:40]} {len(text)}", words, (USAGE,))
+    for text in ROWS:
+        words = ("plot", "trajectories", "errors.h5", "--rows", text, "-o", "out.png")
+        yield Case(f"plot --rows {text[:40]} {len(text)}", words, (USAGE,))
+
+
+# Names: what stands where a file is wanted
+
+
+WANTED = {  # argument and ending: the command
+    **{f"log.{ending}": "ingest BAD -o out.h5" for ending in [*bad.LOGS, "csv.gz"]},
+    "describe frames.xyz": "describe BAD --network python:own.py:describe -o out.h5",
+    "describe frames.h5": "describe BAD --network python:own.py:describe -o out.h5",
+    "describe --network.py": "describe frames.xyz --network python:BAD:f -o out.h5",
+    "fit errors.h5": "fit BAD x.npy -o out.h5",
+    "fit descriptors.npy": "fit errors.h5 BAD -o out.h5",
+    "fit descriptors.xyz": "fit errors.h5 BAD -o out.h5",
+    "fit descriptors.h5": "fit errors.h5 BAD:x -o out.h5",
+    "fit --held-out.npy": "fit errors.h5 x.npy -o out.h5 --tune --held-out BAD truth.npy",
+    "score descriptors.npz": "score BAD -m model.h5 -o out.h5",
+    "score --model.h5": "score x.npy -m BAD -o out.h5",
+    "calibrate scores.h5": "calibrate BAD truth.npy -o out.h5",
+    **{
+        f"calibrate truth.{ending}": "calibrate scores.h5 BAD -o out.h5"
+        for ending in ("csv", "xyz", "json", "out")
+    },
+    "evaluate scores.h5": "evaluate BAD truth.npy",
+    "evaluate truth.npy": "evaluate calibrated.h5 BAD",
+    "export scores.h5": "export BAD -o out.csv",
+    "export --frames.xyz": "export scores.h5 -o out.xyz --frames BAD",
+    "select scores.h5": "select BAD -n 3 -o out.txt",
+    "weights model.h5": "weights BAD -o out.npy",
+    "weights --natoms.txt": "weights model.h5 -o out.npy --per structure --natoms BAD",
+    "plot artifact.h5": "plot BAD -o out.png",
+    "plot --true.npy": "plot parity calibrated.h5 --true BAD -o out.png",
+    "plot --ood-labels.npy": "plot ood model.h5 scores.h5 --ood-labels BAD -o out.png",
+    "info artifact.h5": "info BAD",
+    **{  # options beside what their command needs
+        wanted: " ".join(COMMANDS[wanted.split()[0]].line(wanted.split()[1].split(".")[0], "BAD"))
+        for wanted in (
+            "ingest --natoms.npy", "ingest --frames.xyz", "ingest --group.txt",
+            "ingest --sample-id.npy", "ingest --magnitude.txt", "ingest --config.yaml",
+            "score --natoms.npy", "score --group.npy", "score --calibration.h5",
+            "calibrate --group.npy", "evaluate --ood-labels.npy", "select --descriptors.npy",
+            "select --frames.xyz", "plot --style.mplstyle",
+        )
+    },
+}  # fmt: skip
+ARTIFACTS = ("errors", "model", "calibration", "scores", "artifact")
+
+
+def names() -> Iterator[Case]:
+    """Folders, pipes, sockets, ... where a file is wanted."""
+    for wanted, words in WANTED.items():
+        what, _, ending = wanted.partition(".")
+        role = what.rpartition(" ")[2].lstrip("-")
+        for kind, (make, name) in bad.NAMES.items():
+            code = INPUT
+            if role in ARTIFACTS and ending == "h5" and kind not in bad.NOT_THERE:
+                code = ARTIFACT
+            if role == "config":
+                code = USAGE
+            if kind == "an empty file" and role in ("config", "style"):
+                continue  # which is a good one
+            named = name.format("." + ending)
+            yield Case(f"{wanted}: {kind}", tuple(words.split()), (code,), make, named)
+
+
+# Files of other tools
+
+
+WIDE = {name: make for name, make in bad.DESCRIPTORS.items() if name != "another width"}
+USES: dict[str, dict[str, bad.Make]] = {
+    "score BAD -m model.h5 -o out.h5": bad.DESCRIPTORS,
+    "fit errors.h5 BAD -o out.h5": WIDE,
+    "select scores.h5 -n 3 -o out.txt --descriptors BAD": WIDE,
+    "ingest log.npy -o out.h5 --natoms BAD": bad.NATOMS,
+    "score x.npy -m model.h5 -o out.h5 --natoms BAD": bad.NATOMS,
+    "weights model.h5 -o out.npy --per structure --natoms BAD": bad.NATOMS,
+    "ingest log.npy -o out.h5 --group BAD": bad.LABELS,
+    "ingest log.npy -o out.h5 --sample-id BAD": bad.LABELS,
+    "score x.npy -m model.h5 -o out.h5 --group BAD": bad.LABELS,
+    "calibrate scores.h5 truth.npy -o out.h5 --group BAD": bad.LABELS,
+    "evaluate calibrated.h5 truth.npy --ood-labels BAD": bad.LABELS | {
+        "twos": bad.save(np.full(bad.N, 2)), "NaN": bad.save(np.full(bad.N, np.nan))
+    },
+    "ingest log.npy -o out.h5 --magnitude BAD": {
+        name: make for name, make in bad.TRUTHS.items() if name != "negative"
+    },
+    "calibrate scores.h5 BAD -o out.h5": bad.TRUTHS,
+    "evaluate calibrated.h5 BAD": bad.TRUTHS,
+    "plot parity calibrated.h5 -o out.png --true BAD": bad.TRUTHS,
+}  # fmt: skip
+
+
+def files() -> Iterator[Case]:
+    """Files that cannot be what they are given as."""
+    for ending, makes in bad.LOGS.items():
+        for name, make in makes.items():
+            words = ("ingest", "BAD", "-o", "out.h5")
+            yield Case(f"log.{ending}: {name}", words, (INPUT,), make, f"bad.{ending}")
+    for use, makes in USES.items():
+        for name, make in makes.items():
+            yield Case(f"{use}: {name}", tuple(use.split()), (INPUT,), make, "bad.npy")
+    for name, text in bad.CONFIGS.items():
+        words = COMMANDS["fit"].line("--config", "BAD")
+        yield Case(f"config: {name}", words, (USAGE,), bad.text_of(text), "bad.yaml")
+
+
+# Targets
 
 
 NO_FORMAT = "cannot tell the format|are written as"  # found out before the target is looked at
+SPECIAL, NO_FOLDER = "is a device, a pipe or a socket", "there is no folder"
+UNFORCED: dict[str, tuple[bad.Make, str]] = {
+    "a file": (lambda path: path.write_text("mine"), "exists already"),
+    "a link to nothing": (lambda path: path.symlink_to("nothing"), "which is not there"),
+}
+FORCED: dict[str, tuple[bad.Make, str, str]] = {
+    "a folder": (Path.mkdir, "{}", "is a folder"),
+    "a pipe": (os.mkfifo, "{}", SPECIAL),
+    "a socket": (bad.bind_socket, "{}", SPECIAL),
+    "a link to a device": (lambda path: path.symlink_to("/dev/null"), "{}", SPECIAL),
+    "a link to no folder": (lambda path: path.symlink_to("no/where"), "{}", NO_FOLDER),
+    "a link to itself": (lambda path: path.symlink_to(path), "{}", "Too many levels"),
+    "/dev/null": (lambda path: None, "/dev/null", SPECIAL),
+    "in no folder": (lambda path: None, "no/folder/{}", NO_FOLDER),
+    "in a file": (lambda path: None, "log.csv/{}", NO_FOLDER),
+    "too long": (lambda path: None, "x" * 300 + "{}", "File name too long"),
+}
 
 
-def odd_targets(use: Use) -> Iterator[Case]:
+def onto(command: Command, option: str) -> tuple[str, ...]:
+    """Give the words of a command with the bad file as the target of an option."""
+    return Command(command.text, {**command.targets, option: "BAD"}).line()
+
+
+def odd_targets(name: str, command: Command) -> Iterator[Case]:
     """Targets that are no place for a result."""
-    special_file = "is a device, a pipe or a socket"
-    no_folder = "there is no folder"
-    for option, target in use.command.targets.items():
-        name = Path(target)
-        unforced: list[tuple[str, Make, str]] = [
-            ("a file", lambda path: path.write_text("mine"), "exists already"),
-            ("a link to nothing", lambda path: path.symlink_to("nothing"), "which is not there"),
-        ]
-        for what, make, line in unforced if not use.command.grows else ():
-            words = partial(use.onto_unforced, option, name, make)
-            yield Case(f"{use.name}, {option} is {what}", words, (5,), line)
-        forced: list[tuple[str, Path, Make | None, str]] = [
-            ("a folder", name, lambda path: path.mkdir(), "is a folder"),
-            ("a pipe", name, os.mkfifo, special_file),
-            ("a socket", name, bind_socket, special_file),
-            ("a link to a device", name, lambda path: path.symlink_to("/dev/null"), special_file),
-            ("a link to no folder", name, lambda path: path.symlink_to("no/where"), no_folder),
-            ("a link to itself", name, lambda path: path.symlink_to(path), "Too many levels"),
-            ("/dev/null", Path("/dev/null"), None, special_file),
-            ("in no folder", Path("no/folder") / target, None, no_folder),
-            ("in a file", use.ground.folder / "log.csv" / target, None, no_folder),
-            ("too long", Path("x" * 300 + target), None, "File name too long"),
-        ]
-        for what, place, make_or_not, line in forced:
-            words = partial(use.onto, option, place, make_or_not)
-            yield Case(f"{use.name}, {option} is {what}", words, (2, 5), f"{line}|{NO_FORMAT}")
-
-
-def inputs_as_targets(use: Use) -> Iterator[Case]:
-    """Targets that are inputs of the command, also through links."""
-    if use.command.grows:
-        return
-    for option, target in use.command.targets.items():
-        for _, given in use.input_files():
-            hows: list[tuple[str, Path, Make | None]] = [
-                ("itself", given, None),
-                ("through a link", Path(target), partial(link_to, given)),
-                ("under another name", Path(target), partial(os.link, given)),
-            ]
-            for how, place, make in hows:
-                words = partial(use.onto, option, place, make)
-                line = f"is an input of this command|{NO_FORMAT}"
-                name = f"{use.name}, {option} is its input {given.name} {how}"
-                yield Case(name, words, (2, 5), line)
-
-
-def surroundings(use: Use) -> Iterator[Case]:
-    """Environments and streams that no shell gives."""
-    environments: list[tuple[str, str | None, int, str]] = [
-        ("SOURCE_DATE_EPOCH", "x", 2, "SOURCE_DATE_EPOCH=x is not a number"),
-        ("SOURCE_DATE_EPOCH", "-1", 2, "SOURCE_DATE_EPOCH=-1 is not a number"),
-        ("SOURCE_DATE_EPOCH", "9" * 30, 2, "SOURCE_DATE_EPOCH=9+ is not a number"),
-        ("SLURM_CPUS_PER_TASK", "9999999", 0, ""),
-        ("SLURM_CPUS_PER_TASK", "²", 0, ""),
-        ("HOME", None, 0, ""),
-        ("HOME", "/no/such/home", 0, ""),
-        ("TMPDIR", "/no/such/folder", 0, ""),
-        ("LC_ALL", "C", 0, ""),
-        ("COLUMNS", "0", 0, ""),
-    ]
-    for variable, value, code, line in environments:
-        name = f"{use.name}, {variable}={value}"
-        options: dict[str, object] = {"environment": {variable: value}}
-        yield Case(name, use.plain, (code,), line, kept=code != 0, options=options)
-    streams: list[tuple[str, str | None, int]] = [
-        ("stdout", None, 0), ("stdout", "/dev/full", 5), ("stderr", None, 0),
-        ("stderr", "/dev/full", 0),
-    ]  # fmt: skip
-    for stream, where, code in streams:
-        name, line = f"{use.name}, {stream} is {where or 'closed'}", "cannot write standard output"
-        yield Case(name, use.plain, (code,), line, kept=False, options={stream: where})
-        number = use.input_files()[0][0] if use.input_files() else 1
-        words = partial(use.given, number, None)
-        yield Case(f"{name}, no such input", words, (3,), "no such file", options={stream: where})
-
-
-def failing_disks(use: Use, random: np.random.Generator) -> Iterator[Case]:
-    """A file system that fails one call; then the old result is there, or the new one."""
-    for call in CALLS if use.command.targets else ():
-        for error in random.choice(ERRORS, 3, replace=False).tolist():
-            n = int(random.integers(0, 3))
-            words = use.plain if random.random() < 0.5 else use.over_old_results
+    for option, target in command.targets.items():
+        words = onto(command, option)
+        for what, (make, line) in UNFORCED.items():
+            yield Case(f"{name}, {option} is {what}", words, (OUTPUT,), make, target, line)
+        for what, (make, place, line) in FORCED.items():
             yield Case(
-                f"{use.name}, {call} fails with {errno.errorcode[error]} after {n} calls",
-                words, (0, 5), "cannot write|is being written|appeared", kept=False,
-                command=use.name, options={"before": partial(break_call, call, error, n)},
+                f"{name}, {option} is {what} by force", (*words, "--force"), (USAGE, OUTPUT), make,
+                place.format(target), f"{line}|{NO_FORMAT}",
             )  # fmt: skip
 
 
-def damaged_files(use: Use, random: np.random.Generator) -> Iterator[Case]:
+def inputs_as_targets(name: str, command: Command) -> Iterator[Case]:
+    """Targets that are inputs of the command, also through links."""
+
+    def other_name(given: str, path: Path) -> None:
+        path.hardlink_to((path.parent / given).resolve())
+
+    def link(given: str, path: Path) -> None:
+        path.symlink_to(given)
+
+    for option, target in command.targets.items():
+        for given in command.inputs:
+            hows: list[tuple[str, str, bad.Make]] = [
+                ("itself", given, lambda path: None),
+                ("through a link", target, partial(link, given)),
+                ("under another name", target, partial(other_name, given)),
+            ]
+            for how, place, make in hows:
+                yield Case(
+                    f"{name}, {option} is its input {given} {how}",
+                    (*onto(command, option), "--force"), (USAGE, OUTPUT), make, place,
+                    f"is an input of this command|{NO_FORMAT}",
+                )  # fmt: skip
+
+
+# Surroundings
+
+
+ENVIRONMENTS: list[tuple[str, str | None, int, str]] = [
+    ("SOURCE_DATE_EPOCH", "x", USAGE, "SOURCE_DATE_EPOCH=x is not a number"),
+    ("SOURCE_DATE_EPOCH", "-1", USAGE, "SOURCE_DATE_EPOCH=-1 is not a number"),
+    ("SOURCE_DATE_EPOCH", "9" * 30, USAGE, "SOURCE_DATE_EPOCH=9+ is not a number"),
+    ("SLURM_CPUS_PER_TASK", "9999999", 0, ""),
+    ("SLURM_CPUS_PER_TASK", "²", 0, ""),
+    ("HOME", None, 0, ""),
+    ("HOME", "/no/such/home", 0, ""),
+    ("TMPDIR", "/no/such/folder", 0, ""),
+    ("LC_ALL", "C", 0, ""),
+    ("COLUMNS", "0", 0, ""),
+]
+STREAMS = [("stdout", None, 0), ("stdout", "/dev/full", OUTPUT), ("stderr", None, 0),
+           ("stderr", "/dev/full", 0)]  # fmt: skip
+ERRORS = (
+    errno.ENOSPC, errno.EIO, errno.EDQUOT, errno.EACCES, errno.EPERM, errno.EROFS, errno.EBUSY,
+    errno.ESTALE, errno.EXDEV, errno.ENOLCK,
+)  # fmt: skip
+CALLS = ("open", "pwrite", "write", "fsync", "ftruncate", "link", "replace", "unlink", "fchmod")
+
+
+def surroundings(name: str, command: Command) -> Iterator[Case]:
+    """Environments and streams that no shell gives."""
+    for variable, value, code, line in ENVIRONMENTS:
+        options = {"environment": {variable: value}}
+        yield Case(f"{name}, {variable}={value}", command.line(), (code,), line=line,
+                   kept=code != 0, options=options)  # fmt: skip
+    for stream, where, code in STREAMS:
+        what, options = f"{name}, {stream} is {where or 'closed'}", {stream: where}
+        yield Case(what, command.line(), (code,), line="cannot write standard output", kept=False,
+                   options=options)  # fmt: skip
+        words, bad_name = given(command, command.inputs[0])
+        yield Case(f"{what}, no such input", words, (INPUT,), bad=bad_name, line="no such file",
+                   options=options)  # fmt: skip
+
+
+def given(command: Command, name: str) -> tuple[tuple[str, ...], str]:
+    """Words with the bad file in place of an input, and the name of the bad file."""
+    return tuple("BAD" if w == name else w for w in command.line()), f"bad{Path(name).suffix}"
+
+
+def failing_disks(name: str, command: Command, random: np.random.Generator) -> Iterator[Case]:
+    """A file system that fails one call; then the old result is there, or the new one."""
+
+    def old_results(path: Path) -> None:
+        for target in command.targets.values():
+            (path.parent / target).write_text("old")
+
+    for call in CALLS if command.targets else ():
+        for error in random.choice(ERRORS, 3, replace=False).tolist():
+            n, old = int(random.integers(0, 3)), random.random() < 0.5
+            yield Case(
+                f"{name}, {call} fails with {errno.errorcode[error]} after {n} calls",
+                command.line(*["--force"] * old), (0, OUTPUT),
+                old_results if old else lambda path: None,
+                line="cannot write|is being written|appeared", kept=False, command=name,
+                options={"before": partial(break_call, call, error, n)},
+            )  # fmt: skip
+
+
+def damaged_files(name: str, command: Command, random: np.random.Generator) -> Iterator[Case]:
     """Inputs cut short, of another kind, empty, or not there."""
     noise = random.bytes(3000)
-    harms: dict[str, Harm] = {
+    harms: dict[str, Callable[[bytes], bytes]] = {
         "is empty": lambda content: b"",
         "is cut to a half": lambda content: content[: len(content) // 2],
         "is noise": lambda content: noise,
         "is text": lambda content: b"not what you think\n" * 40,
         "is zeros": lambda content: bytes(len(content)),
     }
-    for number, given in use.input_files():
-        text = given.suffix in (".csv", ".xyz")
+
+    def make(good: str, harm: Callable[[bytes], bytes], path: Path) -> None:
+        path.write_bytes(harm((path.parent / good).read_bytes()))
+
+    for good in command.inputs:
+        words, bad_name = given(command, good)
+        text = Path(good).suffix in (".csv", ".xyz")
+        codes = (USAGE, INPUT, ARTIFACT, COMPUTE, *([0] if text else []))
         for what, harm in harms.items():
-            codes = (2, 3, 4, 6, 0) if text else (2, 3, 4, 6)
-            words, name = partial(use.given, number, harm), f"{use.name}, {given.name} {what}"
-            yield Case(name, words, codes, "bad", kept=not text)
-        words, name = partial(use.given, number, None), f"{use.name}, {given.name} is not there"
-        yield Case(name, words, (2, 3), "no such file|cannot read")
-
-
-def bind_socket(path: Path) -> None:
-    """Make a socket; its address may have no more than 107 bytes."""
-    here = os.getcwd()
-    os.chdir(path.parent)
-    with socket.socket(socket.AF_UNIX) as server:
-        server.bind(path.name)
-    os.chdir(here)
-
-
-def link_to(given: Path, path: Path) -> None:
-    """Make a symbolic link."""
-    path.symlink_to(given)
+            yield Case(f"{name}, {good} {what}", words, codes, partial(make, good, harm), bad_name,
+                       "bad", kept=not text)  # fmt: skip
+        yield Case(f"{name}, {good} is not there", words, (USAGE, INPUT), bad=bad_name,
+                   line="no such file|cannot read")  # fmt: skip
 
 
 def _is_stream(descriptor: int) -> bool:
