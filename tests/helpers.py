@@ -21,10 +21,9 @@ import pytest
 from ase import Atoms
 from ase.calculators.singlepoint import SinglePointCalculator
 
-from ltau_cli.readers import hdf5, npy, scratch
+from ltau_cli.readers import hdf5, npy, scratch, tables
 from ltau_cli.readers.logs import arrays as log_arrays
 from ltau_cli.readers.logs import long_rows as long_tables
-from ltau_cli.readers.logs import tables as log_tables
 
 SAMPLE = Path(__file__).parent.parent / "sample_data"
 
@@ -280,7 +279,7 @@ def tiny_blocks():
         patch.setattr(scratch, "IN_MEMORY", 0)
         patch.setattr(scratch, "WINDOW", 4)
         patch.setattr(long_tables, "_BLOCK", 3)
-        patch.setattr(log_tables, "_BATCH", 2)
+        patch.setattr(tables, "_BATCH", 2)
         patch.setattr(log_arrays, "TABLE_BLOCK", 2)
         patch.setattr(hdf5, "CHUNK_CACHE", 0)
         patch.setattr(hdf5, "UNPACKED_BYTES", 7)

@@ -106,8 +106,6 @@ def _check_usage(
         )
     if output == STDOUT and settings.resume:
         raise UsageError("-o - cannot be resumed", hint="name a file with -o")
-    if settings.frames is not None and settings.natoms is not None:
-        raise UsageError("--frames and --natoms both say what a structure is", hint="give one")
     if len(descriptors) == 1:
         return
     for name in ("natoms", "group", "frames"):

@@ -207,11 +207,21 @@ def read_structure(
     InputError
         If a file cannot be read, or there are other rows than it says.
     """
-    if natoms is not None and frames is not None:
-        raise UsageError("--frames and --natoms both say what a structure is", hint="give one")
+    check_one_says(natoms, frames)
     if frames is not None:
         return spread(read_natoms(frames), n, str(frames))
     return None if natoms is None else spread(read_counts(natoms), n, str(natoms))
+
+
+def check_one_says(natoms: object, frames: object) -> None:
+    """Refuse both, the numbers of atoms of the frames and the frames.
+
+    Raises
+    ------
+    UsageError
+    """
+    if natoms is not None and frames is not None:
+        raise UsageError("--frames and --natoms both say what a structure is", hint="give one")
 
 
 def spread(natoms: npt.NDArray[np.int64], n: int, name: str) -> npt.NDArray[np.int64]:

@@ -9,7 +9,7 @@ import json
 import math
 from collections.abc import Iterable, Iterator, Sequence
 from pathlib import Path
-from typing import Any, TextIO, cast
+from typing import Any, TextIO, TypeVar, cast
 
 import numpy as np
 import numpy.typing as npt
@@ -23,6 +23,7 @@ _JSON_ENDINGS = {".jsonl", ".ndjson", ".json"}
 _MISSING_WORDS = {"", "nan", "na", "n/a", "none", "null"}
 _BATCH = 1 << 12  # lines that are parsed together
 
+T = TypeVar("T")
 Row = list[Any]  # cells in the order of the header
 
 
@@ -89,7 +90,7 @@ class Table:
         with damage_named(self.path, "a table"), self._open() as file:
             rows: Iterator[Row]
             rows = (row for _, row in self._json_rows(file)) if self.is_json else self._reader(file)
-            while batch := list(itertools.islice(filter(None, rows), _BATCH)):
+            for batch in batched(filter(None, rows)):
                 if len(batch[0]) != len(self.header):
                     raise ValueError
                 yield list(zip(*batch, strict=True))
@@ -152,6 +153,13 @@ class Table:
         if self.named:
             next(reader)
         return reader
+
+
+def batched(rows: Iterable[T]) -> Iterator[list[T]]:
+    """Yield some rows at a time."""
+    rows = iter(rows)
+    while batch := list(itertools.islice(rows, _BATCH)):
+        yield batch
 
 
 def is_number(cell: str) -> bool:

@@ -7,7 +7,6 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
-from ltau_cli.errors import UsageError
 from ltau_cli.readers.column import (
     GROUPS,
     check_count,
@@ -15,7 +14,7 @@ from ltau_cli.readers.column import (
     read_labels,
     read_magnitudes,
 )
-from ltau_cli.readers.descriptors import spread
+from ltau_cli.readers.descriptors import check_one_says, spread
 from ltau_cli.readers.frames import REFERENCES, read_frame_labels
 from ltau_cli.readers.logs.run import LoggedRun
 from ltau_cli.readers.place import Place
@@ -46,8 +45,7 @@ def read_all_labels(settings: IngestSettings, log: LoggedRun) -> dict[str, npt.N
     columns = dict(log.labels)
     places = label_places(settings)
     name = log.names[0]
-    if {"frames", "natoms"} <= places.keys():
-        raise UsageError("--frames and --natoms both say what a structure is", hint="give one")
+    check_one_says(places.get("natoms"), places.get("frames"))
     if "frames" in places:
         columns |= read_frame_labels(places["frames"].path).as_dict()
     if "natoms" in places:

@@ -25,7 +25,7 @@ from ltau_cli.readers.logs.run import (
     still_written,
 )
 from ltau_cli.readers.scratch import Cells
-from ltau_cli.readers.tables import Row, Table, to_number, to_numbers
+from ltau_cli.readers.tables import Row, Table, batched, to_number, to_numbers
 from ltau_cli.settings import LogOptions
 
 KNOWN_COLUMNS: Mapping[str, tuple[str, ...]] = {
@@ -34,7 +34,6 @@ KNOWN_COLUMNS: Mapping[str, tuple[str, ...]] = {
     "error": ("error", "errors", "err", "force_error", "energy_error", "abs_error", "loss"),
     "run": ("run", "seed", "member"),
 }
-_BATCH = 1 << 12  # lines that are parsed together
 
 
 ReadRows = Callable[[Path, int | None, LogOptions], LongRows]
@@ -193,8 +192,7 @@ class _LogTable(Table):
     def _read_line_by_line(self, *, words: bool) -> LongRows:
         """Read rows that may be wrong, to name the line of the first that is."""
         long = LongRows(self._options, words=words)
-        rows = self.rows()
-        while batch := list(itertools.starmap(self._parts, itertools.islice(rows, _BATCH))):
+        for batch in batched(itertools.starmap(self._parts, self.rows())):
             runs, epochs, samples, errors = map(list, zip(*batch, strict=True))
             long.add(runs, epochs, samples, errors)
         return long
