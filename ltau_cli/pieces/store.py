@@ -151,6 +151,10 @@ class Store:
             return False
         return True
 
+    def remove(self, what: str, start: int, end: int) -> None:
+        """Remove a piece, whose place on the disk is needed."""
+        self._path(what, start, end).unlink(missing_ok=True)
+
     def ranges(self, what: str) -> list[Range]:
         """Ranges of the pieces that are there, in order."""
         found = (_PIECE.fullmatch(path.name) for path in self.folder.iterdir())
@@ -161,7 +165,7 @@ class Store:
         there = [own for own in self.ranges(what) if own[1] > start and own[0] < end]
         whole = [own for own in there if self.has(what, *own)]
         for damaged in set(there) - set(whole):
-            self._path(what, *damaged).unlink(missing_ok=True)
+            self.remove(what, *damaged)
         todo: list[Range] = []
         for first, last in [*whole, (end, end)]:
             if start < first:

@@ -32,7 +32,7 @@ from ltau_cli.artifacts.read import damaged, open_artifact
 from ltau_cli.artifacts.write import ArtifactWriter, create_artifact, to_json
 from ltau_cli.core.calibration.metrics import rank_correlation
 from ltau_cli.core.histogram import default_range, last_errors, make_edges, summarize_samples
-from ltau_cli.core.search.loo import GroupLeftOut, LeaveOneOut, LeaveOneOutSearch
+from ltau_cli.core.search.loo import GroupLeftOut, LeaveOneOutSearch
 from ltau_cli.core.search.shards import OneShard
 from ltau_cli.core.threads import available_threads
 from ltau_cli.errors import InputError, UsageError
@@ -174,8 +174,10 @@ def _fit(
                 workers, store, task, training.count, 1, opened=training, read=[place.path],
                 advance=advance,
             )  # fmt: skip
+        found = _leave_one_out(training, search, store, task, workers, threads, progress)
+        # From here on pieces make room for what is written, so that the disk holds nothing twice.
         index = _write_index(artifact, training, store)
-        loo = _leave_one_out(training, search, store, task, workers, threads, progress)
+        loo = search.to_samples(found)
         distance, expected, share = (
             training.of_all(values, np.nan)
             for values in (loo.distance, loo.expected_error, loo.share)
@@ -385,6 +387,7 @@ def _write_index(artifact: ArtifactWriter, training: TrainingSet, store: Store) 
         names = [name for name in piece.names if name != "descriptors"]
         write_index(artifact, {n: piece.read(n) for n in names}, number if many else None)
         summaries.append(piece["summary"])
+        store.remove(BuildShards.what, number, number + 1)
     return join_summaries(summaries) if many else summaries[0]
 
 
@@ -396,7 +399,8 @@ def _leave_one_out(
     workers: Workers,
     threads: int,
     progress: Progress,
-) -> LeaveOneOut:
+) -> npt.NDArray[Any]:
+    """Search for all pairs; return what is found for them."""
     task = SearchPairs(built, isinstance(search.left_out, GroupLeftOut))
     size = OneShard.rows if training.count == 1 else int(max(np.diff(training.point_start)))
     opened = None if workers.elsewhere else (open_shards(store, training), search, threads)
@@ -411,4 +415,6 @@ def _leave_one_out(
     for block in store.blocks(task.what, size):
         found[done : done + len(block)] = block
         done += len(block)
-    return search.to_samples(found)
+    for start, end in store.ranges(task.what):
+        store.remove(task.what, start, end)
+    return found

@@ -201,13 +201,13 @@ def test_a_fit_with_other_options_begins_anew(tmp_path, ltau, monkeypatch):
     make(tmp_path, ltau, duplicates=True, n=900)
     words = ("fit", tmp_path / "e.h5", tmp_path / "x.npy", "-o", tmp_path / "m.h5")
     with monkeypatch.context() as patch:
-        patch.setattr("ltau_cli.stages.fit.write_leave_one_out", stop)
+        patch.setattr("ltau_cli.core.search.loo.LeaveOneOutSearch.find", stop)
         assert ltau(*words).code == 143
-    assert in_pieces(tmp_path / "m.h5", "pairs") > 0
+    assert in_pieces(tmp_path / "m.h5", "shards") == 1
     result = ltau(*words, "-k", 7)
     assert (result.code, result.err) == (0, "")
     assert not list(tmp_path.glob(".*"))
 
 
-def stop(*_):
+def stop(*_, **__):
     raise Stopped(15)
