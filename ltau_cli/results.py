@@ -170,6 +170,8 @@ class FitResult(ArtifactResult):
         neighbors'.
     index : dict
         Kind of the search structure and what was measured of it.
+    trials : list of dict
+        What was compared to choose the settings, the best first; it is not stored.
     """
 
     n_samples: Count
@@ -185,6 +187,7 @@ class FitResult(ArtifactResult):
     loo_distance: float
     loo_rank_correlation: float | None
     index: dict[str, Any]
+    trials: list[dict[str, Any]] = field(default_factory=list)
 
 
 @dataclass(frozen=True, repr=False, kw_only=True)

@@ -302,8 +302,28 @@ class DescribeSettings(Resumable):
 
 
 @dataclass(frozen=True)
-class FitSettings(Settings):
-    """How to fit; all of it is recorded in the model."""
+class Tuning(Settings):
+    """How to choose some of the settings of ``fit``."""
+
+    tune: bool = option(
+        False, "Compare k, --weighting, --burn-in and --scale by cross-validation and take the "
+        "best.", group="Tuning",
+    )
+    held_out: tuple[str, str] | None = option(
+        None, "Rows that were not trained on, for --tune.", metavar="DESCRIPTORS TRUE_ERRORS",
+        group="Tuning", told="the training samples, each predicted by those of other structures",
+    )
+    held_out_natoms: str | None = option(
+        None, "Number of atoms of each frame of --held-out.", metavar="FILE", group="Tuning"
+    )
+    held_out_frames: Path | None = option(
+        None, "The frames of --held-out, instead.", group="Tuning"
+    )
+
+
+@dataclass(frozen=True)
+class FitSettings(Tuning):
+    """How to fit; all of it is recorded in the model, but how it was chosen."""
 
     thresholds: tuple[float, ...] = option(
         (), "Error you can live with, in error units; repeatable.", "--threshold", above=0,

@@ -2,62 +2,28 @@
 
 from __future__ import annotations
 
-from dataclasses import asdict
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import click
 
 from ltau_cli.cli import options
 from ltau_cli.cli.console import Console, number, percent, quantity, table
-from ltau_cli.errors import UsageError
-from ltau_cli.output import check_target
 from ltau_cli.settings import FitSettings
+
+if TYPE_CHECKING:
+    from ltau_cli.results import FitResult
 
 
 @options.command("fit", FitSettings, threads=True)
 @click.argument("errors", type=options.FILE)
 @click.argument("descriptors")
 @options.output("model.h5")
-@options.add(
-    "--tune",
-    "tuned",
-    is_flag=True,
-    group="Tuning",
-    help="Compare k, --weighting, --burn-in and --scale by cross-validation and take the best.",
-)
-@options.add(
-    "--held-out",
-    nargs=2,
-    metavar="DESCRIPTORS TRUE_ERRORS",
-    group="Tuning",
-    help="Rows that were not trained on, for --tune.  [default: the training samples, each "
-    "predicted by those of other structures]",
-)
-@options.add(
-    "--held-out-natoms",
-    metavar="FILE",
-    group="Tuning",
-    help="Number of atoms of each frame of --held-out.",
-)
-@options.add(
-    "--held-out-frames", metavar="FILE", group="Tuning", help="The frames of --held-out, instead."
-)
 @options.workers
 def command(
-    errors: Path,
-    descriptors: str,
-    output: Path,
-    force: bool,
-    threads: int | None,
-    workers: str | None,
-    console: Console,
-    tuned: bool,
-    held_out: tuple[str, str] | None,
-    held_out_natoms: str | None,
-    held_out_frames: str | None,
-    settings: FitSettings,
-) -> None:
+    errors: Path, descriptors: str, output: Path, settings: FitSettings, console: Console,
+    **asked: Any,
+) -> None:  # fmt: skip
     """Fit the errors of the training set and index its descriptors.
 
     ERRORS is the artifact of ltau ingest; DESCRIPTORS are the training samples' latent vectors,
@@ -69,42 +35,20 @@ def command(
       ltau fit errors.h5 train_descriptors.npy -o model.h5 --threshold 0.1
       ltau fit errors.h5 train_descriptors.npy --tune --held-out val.npy val_errors.npy
     """
-    from ltau_cli.stages import fit, tune
+    from ltau_cli.stages import fit
 
-    chosen, trials = settings, []
-    if held_out is not None and not tuned:
-        raise UsageError("--held-out is for --tune", hint="add --tune")
-    if tuned:
-        structures = (held_out_natoms, held_out_frames)
-        check_target(output, force=force, inputs=[*(held_out or ()), *structures])
-        rows = None if held_out is None else tune.ValidationRows(*held_out, *structures)
-        trials = tune.run(
-            errors, descriptors, settings=chosen, held_out=rows, threads=threads,
-            progress=console.progress,
-        )  # fmt: skip
-        chosen = tune.apply_best(chosen, trials[0])
-        if not console.as_json:
-            console.summary(_trial_lines(trials))
-    summary = fit.run(
-        errors,
-        descriptors,
-        output,
-        settings=chosen,
-        threads=threads,
-        workers=workers,
-        force=force,
-        progress=console.progress,
+    fitted = fit.run(
+        errors, descriptors, output, settings=settings, progress=console.progress, **asked
     )
-    if console.as_json:
-        console.json(
-            summary.to_dict() | ({"trials": [asdict(trial) for trial in trials]} if tuned else {})
-        )
-        return
+    console.result(fitted, [*_trial_lines(fitted.trials), *_lines(fitted)])
+
+
+def _lines(summary: FitResult) -> list[str]:
     units, index = summary.units, summary.index
     never = summary.n_never_logged
     n_shards = len(index.get("shards", ()))
     lines = [
-        f"{output}: {summary.n_samples:,} samples at {summary.n_points:,} distinct points, "
+        f"{summary.output}: {summary.n_samples:,} samples at {summary.n_points:,} distinct points, "
         f"{summary.width} columns, {index['kind'] if 'in_domain' in index else 'exact'} index"
         + (f" in {n_shards:,} shards" if n_shards else "")
         + f", k = {summary.k}",
@@ -120,12 +64,11 @@ def command(
         "below the bins": summary.underflow_share,
         "above the bins: consider --range": summary.overflow_share,
     }
-    lines += [
+    return lines + [
         f"  {percent(share)} of the errors lie {side}"
         for side, share in outside.items()
         if share > 0.01
     ]
-    console.summary(lines)
 
 
 def _search_lines(index: dict[str, Any]) -> list[str]:
@@ -147,20 +90,22 @@ def _search_lines(index: dict[str, Any]) -> list[str]:
     return lines
 
 
-def _trial_lines(trials: list[Any]) -> list[str]:
+def _trial_lines(trials: list[dict[str, Any]]) -> list[str]:
     """Return the table of the best choices, and of the best with each scaling."""
+    if not trials:
+        return []
     best = trials[:SHOWN_TRIALS]
     for trial in trials:
-        if all(trial.choice.scale != other.choice.scale for other in best):
+        if all(trial["choice"]["scale"] != other["choice"]["scale"] for other in best):
             best.append(trial)
     rows = [
         [
-            trial.choice.scale,
-            str(trial.choice.k),
-            trial.choice.weighting,
-            str(trial.choice.burn_in),
-            number(trial.crps, 4),
-            number(trial.rank_correlation),
+            trial["choice"]["scale"],
+            str(trial["choice"]["k"]),
+            trial["choice"]["weighting"],
+            str(trial["choice"]["burn_in"]),
+            number(trial["crps"], 4),
+            number(trial["rank_correlation"]),
         ]
         for trial in best
     ]

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import click
 
@@ -40,16 +40,9 @@ if TYPE_CHECKING:
 )
 @options.workers
 def command(
-    descriptors: tuple[str, ...],
-    model: Path,
-    output: Path | None,
-    folder: Path | None,
-    threads: int | None,
-    workers: str | None,
-    force: bool,
-    console: Console,
-    settings: ScoreSettings,
-) -> None:
+    descriptors: tuple[str, ...], model: Path, output: Path | None, folder: Path | None,
+    settings: ScoreSettings, console: Console, **asked: Any,
+) -> None:  # fmt: skip
     """Score new descriptors: expected error, uncertainty, bounds.
 
     Also quantiles of the error, and how far out of domain a row is. DESCRIPTORS are latent vectors
@@ -76,10 +69,7 @@ def command(
         jobs = score.jobs_in_folder(descriptors, folder, settings)
     else:
         jobs = [score.job_of(descriptors[0], output or Path("scores.h5"), settings)]
-    results = score.run_many(
-        jobs, model, settings=settings, threads=threads, workers=workers, force=force,
-        progress=console.progress,
-    )  # fmt: skip
+    results = score.run_many(jobs, model, settings=settings, progress=console.progress, **asked)
     if folder is not None:
         _report_many(results, console)
         return

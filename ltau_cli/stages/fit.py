@@ -44,6 +44,7 @@ from ltau_cli.readers.descriptors import Descriptors, open_descriptors
 from ltau_cli.readers.place import Place
 from ltau_cli.results import FitResult
 from ltau_cli.settings import DEFAULT_K, FitSettings
+from ltau_cli.stages import tune
 from ltau_cli.stages.shards import (
     BuildShards,
     SearchPairs,
@@ -107,7 +108,15 @@ def run(
     """
     settings = FitSettings.of(settings, options)
     errors, output = Path(errors), Path(output)
-    check_target(output, force=force, inputs=[errors, descriptors])
+    held_out = [*(settings.held_out or ()), settings.held_out_natoms, settings.held_out_frames]
+    if any(held_out) and not settings.tune:
+        raise UsageError("--held-out is for --tune", hint="add --tune")
+    check_target(output, force=force, inputs=[errors, descriptors, *held_out])
+    trials = []
+    if settings.tune:
+        found = tune.run(errors, descriptors, settings, threads=threads, progress=progress)
+        trials = [asdict(trial) for trial in found]
+        settings = replace(settings, **asdict(found[0].choice))
     place = Place.parse(os.fspath(descriptors))
     origin = find_origin(place)
     with (
@@ -118,10 +127,11 @@ def run(
     ):
         hasher.add("errors", errors, "errors")
         hasher.add("descriptors", place.path, "descriptors", key=place.key)
-        return _fit(
+        fitted = _fit(
             log, source, origin, output, settings, hasher, pool,
             threads=threads or available_threads(), force=force, progress=progress,
         )  # fmt: skip
+        return replace(fitted, trials=trials)
 
 
 def _fit(
@@ -153,7 +163,7 @@ def _fit(
     )  # fmt: skip
     files = stamps_of([Place(log.path), source.source.place])
     with (
-        open_store(output, {"files": files, "settings": asdict(chosen)}) as store,
+        open_store(output, {"files": files, "settings": chosen.recorded()}) as store,
         create_artifact(output, "model", units=log.units, force=force) as artifact,
     ):
         write_grid(artifact, edges, limits)
@@ -184,7 +194,7 @@ def _fit(
         )
         write_leave_one_out(artifact, distance, expected, share, group)
         parameters = (
-            asdict(chosen)
+            chosen.recorded()
             | {
                 "thresholds": limits,
                 "error_range": [edges[0], edges[-1]],

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import logging
 import os
-from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 
 import numpy as np
@@ -28,36 +27,17 @@ BURN_INS = (0.0, 0.25, 0.5, 0.75)  # shares of the epochs
 log = logging.getLogger("ltau")
 
 
-@dataclass(frozen=True)
-class ValidationRows:
-    """Rows of known error that were not trained on.
-
-    Attributes
-    ----------
-    descriptors, true_errors : str
-        (n, d), and (n,) or (n, 3).
-    natoms, frames : str or None
-        Atoms per structure, or the frames themselves.
-    """
-
-    descriptors: str
-    true_errors: str
-    natoms: str | None = None
-    frames: str | None = None
-
-
 def run(
     errors: str | os.PathLike[str],
     descriptors: str | os.PathLike[str],
-    *,
     settings: FitSettings,
-    held_out: ValidationRows | None = None,
+    *,
     threads: int | None = None,
     progress: Progress = silent,
 ) -> list[Trial]:
     """Compare scalings, k, weightings and burn-ins by cross-validated CRPS.
 
-    The errors to predict are those of ``held_out``, else the last logged error of each training
+    The errors to predict are those of rows held out, else the last logged error of each training
     sample, predicted by the samples of other structures.
 
     Parameters
@@ -67,9 +47,8 @@ def run(
     descriptors : path
         Training descriptors.
     settings : FitSettings
-        Metric and seed are taken from here.
-    held_out : ValidationRows, optional
-        Better than the training samples, whose errors were trained down.
+        Metric and seed are taken from here, and the rows that were held out: they are better than
+        the training samples, whose errors were trained down.
     threads : int
     progress : Progress
 
@@ -83,7 +62,7 @@ def run(
     InputError
         If the descriptors or errors cannot be used or do not match.
     """
-    errors = Path(errors)
+    errors, held_out = Path(errors), settings.held_out
     with (
         open_artifact(errors, ErrorsFile) as artifact,
         open_descriptors(Place.parse(os.fspath(descriptors))) as source,
@@ -108,7 +87,7 @@ def run(
         group = np.arange(len(rows)) if structure is None else _numbered(structure[rows])
         queries = Queries(None, last, group if structure is not None else None)
         if held_out is not None:
-            queries = _read_held_out(held_out, source)
+            queries = _read_held_out(held_out, settings, source)
         with progress("comparing scalings", len(SCALES)) as advance:
             return tune(
                 source.take(rows, 0, source.n), group, means, queries, metric=settings.metric,
@@ -164,23 +143,20 @@ def _mean_logged(
     return np.asarray(np.where(n > 0, mean, np.nanmean(whole, axis=0)))
 
 
-def _read_held_out(held_out: ValidationRows, training: Descriptors) -> Queries:
-    place = Place.parse(held_out.descriptors)
-    natoms = None if held_out.natoms is None else Place.parse(held_out.natoms)
-    frames = None if held_out.frames is None else Path(held_out.frames)
+def _read_held_out(
+    held_out: tuple[str, str], settings: FitSettings, training: Descriptors
+) -> Queries:
+    place, errors = map(Place.parse, held_out)
+    named = settings.held_out_natoms
+    natoms = None if named is None else Place.parse(named)
     with open_descriptors(place) as source:
         if source.width != training.width:
             raise InputError(
                 f"{place} has {source.width} columns, {training.source.place} has {training.width}",
                 hint="compute the descriptors with the same layer of the same trained network",
             )
-        truth = read_true_errors(Place.parse(held_out.true_errors))
+        truth = read_true_errors(errors)
         true_error = truth.of(source.n, place, source.labels("sample_id")).values
-        structure = read_structure(natoms, frames, source.n)
+        structure = read_structure(natoms, settings.held_out_frames, source.n)
         structure = source.structure() if structure is None else structure
         return Queries(source.take(np.arange(source.n), 0, source.n), true_error, structure)
-
-
-def apply_best(settings: FitSettings, best: Trial) -> FitSettings:
-    """Return the settings with the knobs of the best trial."""
-    return replace(settings, **asdict(best.choice))
