@@ -447,6 +447,7 @@ class CalibrateSettings(FrameKeys):
         None, "How to map expected to true errors.",
         told="distance; with several sets the best by cross-validation over the structures",
     )
+    compare: bool = option(False, "Show the cross-validation of all methods.")
     levels: tuple[float, ...] = option(
         (0.5, 0.8, 0.9, 0.95), "Coverage of an error bound; repeatable.", "--level", above=0,
         below=1,

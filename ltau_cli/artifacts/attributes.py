@@ -8,8 +8,7 @@ from __future__ import annotations
 from typing import Annotated, Literal, TypedDict
 
 from ltau_cli.plain import Between, Count, Positive
-
-Method = Literal["distance", "scale", "isotonic", "threshold"]
+from ltau_cli.settings import Method
 
 
 class InputRecord(TypedDict):

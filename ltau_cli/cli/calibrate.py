@@ -20,10 +20,9 @@ if TYPE_CHECKING:
 @options.command("calibrate", CalibrateSettings)
 @click.argument("sets", nargs=-1, required=True, metavar="SCORES TRUE_ERRORS ...")
 @options.output("calibration.h5")
-@options.add("--compare", is_flag=True, help="Show the cross-validation of all methods.")
 @fail_if
 def command(
-    sets: tuple[str, ...], output: Path, compare: bool, gates: tuple[str, ...],
+    sets: tuple[str, ...], output: Path, gates: tuple[str, ...],
     settings: CalibrateSettings, console: Console, **asked: Any,
 ) -> None:  # fmt: skip
     """Calibrate scores against the true errors of the same rows.
@@ -49,7 +48,7 @@ def command(
     conditions = parse_gates(gates)
     (scores, truth), *more = pairs(sets)
     summary = calibrate.run(scores, truth, output, more=more, settings=settings, **asked)
-    console.result(summary, _lines(summary, compare))
+    console.result(summary, _lines(summary, settings.compare))
     measured = summary.heldout.own.headline()
     check_gates(conditions, [(f"held-out rows of {' and '.join(sets[::2])}", measured)])
 

@@ -34,7 +34,7 @@ from ltau_cli.core.calibration.threshold import StoredCdf, calibrated_uncertaint
 from ltau_cli.errors import ComputeError, InputError, LtauWarning, UsageError
 from ltau_cli.output import check_target
 from ltau_cli.results import CalibrateResult, HeldOut, QuantileCoverage, ThresholdCheck
-from ltau_cli.settings import CalibrateSettings
+from ltau_cli.settings import CalibrateSettings, Method
 from ltau_cli.stages.true_errors import STORED_LABELS, Truth, read_rows
 
 
@@ -99,7 +99,7 @@ def run(
         fitted = fit_calibration(
             used.rows,
             used.true_error,
-            methods=TRIED if settings.method is None else [settings.method],
+            methods=_methods(settings, len(sets)),
             levels=np.array(sorted(set(settings.levels)), dtype=np.float64),
             thresholds=known.thresholds,
             cdf=used.cdf,
@@ -206,6 +206,13 @@ class _Known:
             row_hash=self.row_hash[rows],
             in_training=self.in_training[rows],
         )
+
+
+def _methods(settings: CalibrateSettings, n_sets: int) -> Sequence[Method]:
+    """Methods to compare; of a single set the first is taken, so that only it is needed."""
+    if settings.method is not None:
+        return [settings.method]
+    return TRIED if settings.compare or n_sets > 1 else TRIED[:1]
 
 
 def _check_labels(settings: CalibrateSettings, n_sets: int) -> None:

@@ -57,6 +57,7 @@ def test_methods_are_compared(pipeline, ltau, tmp_path):
     at = next(i for i, line in enumerate(lines) if "CRPS, cross-validated" in line)
     names = [line.split()[0] for line in lines[at + 1 : at + 4]]
     assert names == ["distance", "scale", "isotonic"]
+    assert list(json.loads(ltau(*words, "--json").out)["compared"]) == ["distance"]  # is taken
     for method in [*names, "threshold"]:
         words = (*words[:1], pipeline.calibrated, *words[2:])  # with CDFs
         found = json.loads(ltau(*words, "--method", method, "--json").out)
