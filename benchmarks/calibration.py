@@ -28,7 +28,6 @@ import warnings
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import Any
 
 parser = argparse.ArgumentParser(description=__doc__)
 parser.add_argument("folder", type=Path)
@@ -305,7 +304,7 @@ def draw(
         GREEN,
         GREY,
         ORANGE,
-        Data,
+        Chart,
         Panel,
         draw_page,
         looks,
@@ -314,7 +313,8 @@ def draw(
 
     shown = {"published": ORANGE, "neighbor distance": GREEN, "ltau": BLUE}
 
-    def by_method(axes: Any) -> Data:
+    def by_method(chart: Chart) -> None:
+        axes = chart.axes
         for i, (method, color) in enumerate(shown.items()):
             covered = [100 * np.mean([row[2] for row in results[method][s]]) for s in sets]
             axes.bar(
@@ -325,9 +325,9 @@ def draw(
                  ylabel="90 % bound covers (%)", title="In and out of domain")  # fmt: skip
         axes.set_yticks([0, 30, 60, 90])
         axes.legend(loc="upper center", ncols=3, fontsize=6.5, columnspacing=1, handlelength=1)
-        return []
 
-    def by_structures(axes: Any) -> Data:
+    def by_structures(chart: Chart) -> None:
+        axes = chart.axes
         styles = zip(sets, (BLUE, ORANGE, GREEN), "os^", (0.96, 1.04, 1.0), strict=False)
         for s, color, marker, shift in styles:
             values = np.array([100 * learning[n][s] for n in learning])
@@ -343,7 +343,6 @@ def draw(
                  title="More structures, no shorter bars")  # fmt: skip
         axes.minorticks_off()
         axes.legend(fontsize=7)
-        return []
 
     panels = [Panel("methods", by_method), Panel("structures", by_structures)]
     with looks({}):

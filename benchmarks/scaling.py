@@ -140,21 +140,21 @@ def draw(rows: list[dict[str, float]], path: Path) -> None:
         BLUE,
         GREEN,
         ORANGE,
-        Data,
+        Chart,
         Panel,
         draw_page,
         looks,
         save_figure,
     )
 
-    def lines(axes: Any) -> Data:
+    def lines(chart: Chart) -> None:
+        axes = chart.axes
         sizes = [row["samples"] for row in rows]
         for name, color in (("ingest s", GREEN), ("fit s", ORANGE), ("score s", BLUE)):
             label = {"score s": "score 100,000"}.get(name, name.removesuffix(" s"))
             axes.loglog(sizes, [row[name] for row in rows], "o-", color=color, label=label)
         axes.set(xlabel="training samples", ylabel="processor time (s)", title="whole commands")
         axes.legend(fontsize=7)
-        return []
 
     with looks({}):
         save_figure(draw_page([Panel("scaling", lines)]).figure, path, path.suffix[1:])

@@ -275,7 +275,7 @@ def draw(records: Sequence[Record], path: Path) -> None:
 
     Of the first model.
     """
-    from ltau_cli.figures.style import GREY, Data, Panel, draw_page, looks, save_figure
+    from ltau_cli.figures.style import GREY, Chart, Panel, draw_page, looks, save_figure
 
     records = [r for r in records if r["model"] == records[0]["model"]]
     if any("by_distance_n" not in r for r in records):
@@ -283,7 +283,8 @@ def draw(records: Sequence[Record], path: Path) -> None:
     edges = [f"{low:g}–{high:g}" for low, high in itertools.pairwise(DISTANCES[1:-1])]
     names = [f"below {DISTANCES[1]:g}", *edges, f"above {DISTANCES[-2]:g}"]
 
-    def lines(axes: Any) -> Data:
+    def lines(chart: Chart) -> None:
+        axes = chart.axes
         for way in dict.fromkeys(r["way"] for r in records):
             covered = 100 * by_distance(records, way)
             axes.plot(np.arange(len(names)), covered, label=way, **SHOWN[way])
@@ -293,7 +294,6 @@ def draw(records: Sequence[Record], path: Path) -> None:
                  xlabel="distance of the frame from the training set (1: like the training set)",
                  title="Does a 90 % bar hold away from the training set?")  # fmt: skip
         axes.legend(loc="center left", bbox_to_anchor=(1.0, 0.5), fontsize=7, handlelength=2.6)
-        return []
 
     with looks({"figure.figsize": (7.0, 3.2)}):
         save_figure(draw_page([Panel("coverage", lines)]).figure, path, "svg")

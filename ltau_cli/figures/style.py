@@ -16,7 +16,6 @@ from ltau_cli.errors import InputError
 
 Floats = npt.NDArray[np.float64]
 Data = list[dict[str, npt.NDArray[Any]]]
-Draw = Callable[[Any], Data]  # of a panel, given its axes
 
 COLUMN_INCHES = 3.4  # 8.6 cm
 PANEL_INCHES = 2.9  # height
@@ -24,6 +23,7 @@ PANEL_INCHES = 2.9  # height
 BLUE, ORANGE, GREEN, RED, GREY = "#0072B2", "#E69F00", "#009E73", "#D55E00", "#777777"
 PURPLE, SKY = "#CC79A7", "#56B4E9"
 SERIES = (BLUE, ORANGE, GREEN, PURPLE, SKY, RED)
+CHOSEN = (BLUE, GREEN, ORANGE, PURPLE)  # samples or rows that the user picks
 _DIGITS = {0.6: range(1, 10), 1.4: (1, 2, 5), 2.3: (1, 3)}  # that are labeled, by decades
 MANY = 5_000  # points of a line or markers from which on they are drawn as pixels
 GLUE = "\N{NO-BREAK SPACE}"
@@ -56,11 +56,65 @@ class Panel:
     name : str
         Names its rows in the drawn data.
     draw : callable
-        Draws on matplotlib axes and returns what it drew: blocks of columns, see :func:`series`.
+        Draws on a :class:`Chart`.
     """
 
     name: str
-    draw: Draw
+    draw: Callable[[Chart], None]
+
+
+class Chart:
+    """Axes that keep what is drawn on them.
+
+    Attributes
+    ----------
+    axes : matplotlib.axes.Axes
+    data : list of dict of str to (n,) arrays
+        Blocks of equally long columns, the first of which names the curve or cloud.
+    """
+
+    def __init__(self, axes: Any) -> None:
+        self.axes = axes
+        self.data: Data = []
+
+    def keep(self, name: str, columns: Mapping[str, npt.ArrayLike]) -> None:
+        """Keep the drawn data of one curve or cloud; single numbers are repeated."""
+        arrays = {key: np.atleast_1d(np.asarray(values)) for key, values in columns.items()}
+        n = max(len(values) for values in arrays.values())
+        block = {"series": np.full(n, name)}
+        self.data.append(block | {k: np.broadcast_to(v, n) for k, v in arrays.items()})
+
+    def curve(
+        self, name: str, columns: Mapping[str, npt.ArrayLike], line: str = "-", **look: Any
+    ) -> None:
+        """Draw the second column against the first, with a legend of its name, and keep all."""
+        x, y = list(columns.values())[:2]
+        self.axes.plot(x, y, line, **{"label": name} | look)
+        self.keep(name, columns)
+
+    def cells(
+        self,
+        x: npt.NDArray[np.floating],
+        y: npt.NDArray[np.floating],
+        label: str,
+        **look: Any,
+    ) -> tuple[Any, Floats]:
+        """Draw a log-log density of hexagons with a color bar; return it and the centers (n, 2)."""
+        drawn = self.axes.hexbin(x, y, xscale="log", yscale="log", gridsize=40, lw=0.1, **look)
+        bar = self.axes.figure.colorbar(drawn, ax=self.axes, label=label, pad=0.02)
+        corners = np.stack([path.vertices[:6] for path in drawn.get_paths()])
+        # Depending on the version of matplotlib, the paths are in place or one path is shifted.
+        centers: Floats = 10 ** (np.log10(corners).mean(axis=1) + drawn.get_offsets())
+        return bar, centers
+
+    def finish(self, **properties: Any) -> None:
+        """Set the labels and limits, label logarithmic axes in plain numbers, add the legend."""
+        self.axes.set(**properties)
+        for axis in (self.axes.xaxis, self.axes.yaxis):
+            if axis.get_scale() == "log":
+                _log_ticks(axis)
+        if self.axes.get_legend_handles_labels()[0]:
+            _legend_below(self.axes)
 
 
 @dataclass(frozen=True)
@@ -138,13 +192,14 @@ def draw_page(panels: Sequence[Panel], *, columns: int = 1) -> Page:
     several = len(panels) > 1
     for i, (panel, place) in enumerate(zip(panels, places, strict=False)):
         axes = place.add_subplot()
-        blocks = panel.draw(axes)
+        chart = Chart(axes)
+        panel.draw(chart)
         title = axes.get_title(loc="left")
         titles.append(title.replace(GLUE, " "))
         axes.set_title("", loc="left")
         lettered = f"({chr(ord('a') + i)}) {title}" if several else title
         place.suptitle(_wrap(place, lettered), x=MARGIN, ha="left", size="medium")
-        for block in blocks:
+        for block in chart.data:
             n = len(next(iter(block.values())))
             data.append(({"panel": np.full(n, panel.name)} if several else {}) | block)
     return Page(figure, titles, data)
@@ -194,21 +249,6 @@ def save_figure(figure: Any, file: Path | BinaryIO, file_format: str) -> None:
         file.write(drawn.getvalue())
 
 
-def series(name: str, **columns: npt.ArrayLike) -> dict[str, npt.NDArray[Any]]:
-    """Return the drawn data of one curve or cloud: equally long columns with its name."""
-    arrays = {key: np.atleast_1d(np.asarray(values)) for key, values in columns.items()}
-    n = max(len(values) for values in arrays.values())
-    return {"series": np.full(n, name)} | {k: np.broadcast_to(v, n) for k, v in arrays.items()}
-
-
-def hexagon_centers(cells: Any) -> Floats:
-    """Return the centers (n, 2) of the cells of a log-log hexbin."""
-    corners = np.stack([path.vertices[:6] for path in cells.get_paths()])
-    # Depending on the version of matplotlib, the paths are in place or one path is shifted.
-    centers: Floats = 10 ** (np.log10(corners).mean(axis=1) + cells.get_offsets())
-    return centers
-
-
 def with_units(label: str, units: str) -> str:
     """``error (eV/Å)``, or ``error`` where the units are not known."""
     return f"{label} ({units})" if units else label
@@ -235,7 +275,7 @@ def shorten(name: str, most: int = 28) -> str:
     return name if len(name) <= most else f"{name[:half]}…{name[-half:]}"
 
 
-def legend_below(axes: Any) -> None:
+def _legend_below(axes: Any) -> None:
     """Put the legend under the axis label, where it hides nothing, in the columns that fit."""
     import matplotlib as mpl
 
@@ -259,7 +299,7 @@ def _columns_that_fit(widths: Sequence[float]) -> int:
     return 1
 
 
-def log_ticks(axis: Any) -> None:
+def _log_ticks(axis: Any) -> None:
     """Label a logarithmic axis in plain numbers, about as many as there is room for.
 
     Call it when the limits are final.

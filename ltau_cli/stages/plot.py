@@ -23,7 +23,7 @@ from ltau_cli.progress import Progress, silent
 from ltau_cli.readers.place import check_file
 from ltau_cli.results import Result
 from ltau_cli.settings import PlotSettings
-from ltau_cli.stages.panels import accuracy, cdf, dynamics, scored
+from ltau_cli.stages.panels import accuracy, scored, training
 from ltau_cli.stages.panels.sources import NotGivenError, Sources
 from ltau_cli.stages.true_errors import Truth
 from ltau_cli.writers.tables import write_table
@@ -58,9 +58,9 @@ _JUDGED = ("calibration", "scores")
 FIGURES: dict[str, Figure] = {
     "reliability": Figure(accuracy.reliability_panels, _JUDGED, ("--true", "--group")),
     "parity": Figure(accuracy.parity_panels, _JUDGED, ("--true",)),
-    "cdf": Figure(cdf.cdf_panels, ("model", "scores"), ("--rows",), at_most=2),
-    "trajectories": Figure(dynamics.trajectories_panels, ("errors",), ("--rows",)),
-    "map": Figure(dynamics.map_panels, ("errors",)),
+    "cdf": Figure(training.cdf_panels, ("model", "scores"), ("--rows",), at_most=2),
+    "trajectories": Figure(training.trajectories_panels, ("errors",), ("--rows",)),
+    "map": Figure(training.map_panels, ("errors",)),
     "ood": Figure(scored.ood_panels, ("model", "scores"), ("--ood-labels",), at_most=None),
     "sparsification": Figure(accuracy.sparsification_panels, _JUDGED, ("--true",)),
     "trace": Figure(scored.trace_panels, ("scores",), at_most=None),

@@ -6,6 +6,7 @@ import csv
 import itertools
 import json
 import shutil
+from functools import partial
 
 import h5py
 import numpy as np
@@ -14,11 +15,10 @@ from scipy.stats import norm, spearmanr
 from sklearn.metrics import auc, roc_auc_score
 
 from ltau_cli.cli.main import run
-from ltau_cli.figures import map as map_figure
-from ltau_cli.figures import parity, trace
+from ltau_cli.figures import accuracy, scored, training
 from ltau_cli.figures.style import Panel, draw_page, looks, save_figure
-from ltau_cli.stages.panels import dynamics as dynamics_panels
 from ltau_cli.stages.panels import sources
+from ltau_cli.stages.panels import training as training_panels
 from ltau_cli.stages.plot import KINDS
 from tests.helpers import ARTIFACT, INPUT, SAMPLE, USAGE, check, save
 
@@ -375,7 +375,7 @@ def test_trace(pipeline, more, drawn):
 
 
 def test_crossings():
-    own = trace.Trace("a", np.array([0, 1, 2, 4]), np.zeros(4), np.array([1.0, 3.0, 3.0, 1.0]))
+    own = scored.Trace("a", np.array([0, 1, 2, 4]), np.zeros(4), np.array([1.0, 3.0, 3.0, 1.0]))
     assert own.crossings(2.0).tolist() == [0.5, 3.0]
     assert own.crossings(5.0).tolist() == []
 
@@ -468,7 +468,7 @@ def test_large_logs_are_read_in_blocks_and_sampled(pipeline, drawn, log, tmp_pat
     whole = drawn("map", pipeline.errors)
     assert drawn("map", path)[0] == whole[0]
     monkeypatch.setattr(sources, "FAN_SAMPLES", 500)
-    monkeypatch.setattr(dynamics_panels, "MAP_SAMPLES", 1000)
+    monkeypatch.setattr(training_panels, "MAP_SAMPLES", 1000)
     titles, data = drawn("trajectories", path)
     assert "fan of 500 of 3,960 samples" in titles[0]
     chosen = np.sort(np.random.default_rng(0).choice(3960, 500, replace=False))
@@ -487,15 +487,18 @@ def draw_large(kind):
     x = rng.lognormal(-3, 0.5, n)
     if kind == "parity":
         y = x * rng.lognormal(0, 0.7, n)
-        return lambda axes: parity.draw(axes, x, y, plain=2 * x, rank_correlation=0.5, units="eV/Å")
+        return partial(
+            accuracy.draw_parity, expected=x, true=y, plain=2 * x, rank_correlation=0.5, units=""
+        )
     if kind == "map":
         y, every = x * rng.lognormal(0, 0.7, n), np.arange(n)
-        return lambda axes: map_figure.draw(
-            axes, x, y, np.full(n, 0.5), every[::10], every[:100_000], n=n, threshold=0.1, units=""
-        )
-    traces = [trace.Trace(str(i), np.arange(n), x, x * 2) for i in range(2)]
-    return lambda axes: trace.draw(
-        axes, traces, threshold=0.1, label="expected error", unit="frame", units="eV/Å"
+        return partial(
+            training.draw_map, mean=x, deviation=y, share=np.full(n, 0.5), hard=every[::10],
+            drawn=every[:100_000], n=n, threshold=0.1, units="",
+        )  # fmt: skip
+    traces = [scored.Trace(str(i), np.arange(n), x, x * 2) for i in range(2)]
+    return partial(
+        scored.draw_traces, traces=traces, threshold=0.1, label="error", unit="frame", units=""
     )
 
 

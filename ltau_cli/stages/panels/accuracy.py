@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections import Counter
+from functools import partial
 from typing import Any
 
 import numpy as np
@@ -20,10 +21,7 @@ from ltau_cli.core.calibration.metrics import (
     sparsification,
 )
 from ltau_cli.core.calibration.model import RATIO_LEVELS
-from ltau_cli.figures import coverage as coverage_figure
-from ltau_cli.figures import parity as parity_figure
-from ltau_cli.figures import reliability as reliability_figure
-from ltau_cli.figures import sparsification as sparsification_figure
+from ltau_cli.figures import accuracy as figures
 from ltau_cli.figures.style import Panel
 from ltau_cli.results import BinMetrics, Evaluation, Metrics
 from ltau_cli.stages.panels.sources import Judged, NotGivenError, Sources
@@ -35,50 +33,38 @@ MOST_GROUPS = 8  # of a coverage figure: the largest ones
 def reliability_panels(sources: Sources) -> list[Panel]:
     """Prepare predicted against observed probability, of thresholds and of intervals."""
     judged = sources.judged
-    names = _largest(judged.group, reliability_figure.MOST_GROUPS)
-    whole = np.ones(len(judged.true), dtype=bool)
-    before, after = _curves(judged, whole)
-    groups = {}
-    for name in names:
-        own_before, own_after = _curves(judged, judged.group == name)
-        groups[_label(name)] = _plain(own_after or own_before)
-    threshold = float(judged.artifact.read("thresholds")[0])
-    panels = [
-        Panel(
-            "reliability",
-            lambda axes: reliability_figure.draw_thresholds(
-                axes, _plain(before), None if after is None else _plain(after), groups,
-                threshold=threshold,
-                errors=(before.error, None if after is None else after.error),
-                units=judged.artifact.units,
-            ),
-        )
-    ]  # fmt: skip
-    calibrated = judged.predicted
-    own = None if calibrated is None else observed_shares(judged.true, calibrated)
-    areas = (
-        miscalibration_area(*judged.plain),
-        None if own is None else miscalibration_area(RATIO_LEVELS, own),
-    )
-    of_groups = {}
+    names = _largest(judged.group, figures.MOST_GROUPS)
+    parts = {_label(name): judged.group == name for name in names}
+    before, after = _curves(judged, np.ones(len(judged.true), dtype=bool))
+    of_groups = {label: _curves(judged, part) for label, part in parts.items()}
+    own, shares, calibrated = None, {}, judged.predicted
     if calibrated is not None:
-        of_groups = {
-            _label(name): (
-                RATIO_LEVELS,
-                observed_shares(judged.true, calibrated, judged.group == name),
-            )
-            for name in names
+        own = (RATIO_LEVELS, observed_shares(judged.true, calibrated))
+        shares = {
+            label: (RATIO_LEVELS, observed_shares(judged.true, calibrated, part))
+            for label, part in parts.items()
         }
-    panels.append(
-        Panel(
-            "interval coverage",
-            lambda axes: reliability_figure.draw_intervals(
-                axes, judged.plain, None if own is None else (RATIO_LEVELS, own), of_groups,
-                n=len(judged.true), areas=areas,
-            ),
-        )
-    )  # fmt: skip
-    return panels
+    thresholds = partial(
+        figures.draw_thresholds,
+        before=_plain(before),
+        after=None if after is None else _plain(after),
+        groups={label: _plain(b if a is None else a) for label, (b, a) in of_groups.items()},
+        threshold=float(judged.artifact.read("thresholds")[0]),
+        errors=(before.error, None if after is None else after.error),
+        units=judged.artifact.units,
+    )
+    intervals = partial(
+        figures.draw_intervals,
+        plain=judged.plain,
+        after=own,
+        groups=shares,
+        n=len(judged.true),
+        areas=(
+            miscalibration_area(*judged.plain),
+            None if own is None else miscalibration_area(*own),
+        ),
+    )
+    return [Panel("reliability", thresholds), Panel("interval coverage", intervals)]
 
 
 def _curves(judged: Judged, rows: npt.NDArray[np.bool_]) -> tuple[Reliability, Reliability | None]:
@@ -91,44 +77,36 @@ def _curves(judged: Judged, rows: npt.NDArray[np.bool_]) -> tuple[Reliability, R
     return before, reliability(judged.calibrated_uncertainty[rows, 0], true > threshold)
 
 
-def _plain(curve: Reliability) -> reliability_figure.Curve:
+def _plain(curve: Reliability) -> figures.Curve:
     return curve.predicted, curve.observed, curve.n
 
 
 def parity_panels(sources: Sources) -> list[Panel]:
     """Prepare expected against true error."""
     judged = sources.judged
-    best = judged.best
-    return [
-        Panel(
-            "parity",
-            lambda axes: parity_figure.draw(
-                axes, best, judged.true,
-                plain=None if judged.predicted is None else judged.expected,
-                rank_correlation=rank_correlation(best, judged.true),
-                units=judged.artifact.units,
-            ),
-        )
-    ]  # fmt: skip
+    draw = partial(
+        figures.draw_parity,
+        expected=judged.best,
+        true=judged.true,
+        plain=None if judged.predicted is None else judged.expected,
+        rank_correlation=rank_correlation(judged.best, judged.true),
+        units=judged.artifact.units,
+    )
+    return [Panel("parity", draw)]
 
 
 def sparsification_panels(sources: Sources) -> list[Panel]:
     """Prepare the error of what remains without the most uncertain rows."""
     judged = sources.judged
-    label = "expected error" if judged.predicted is None else "calibrated error"
-    return [
-        Panel(
-            "sparsification",
-            lambda axes: sparsification_figure.draw(
-                axes,
-                sparsification(judged.true, judged.best),
-                sparsification(judged.true, judged.true),
-                ause=ause(judged.true, judged.best),
-                label=label,
-                units=judged.artifact.units,
-            ),
-        )
-    ]
+    draw = partial(
+        figures.draw_sparsification,
+        own=sparsification(judged.true, judged.best),
+        oracle=sparsification(judged.true, judged.true),
+        ause=ause(judged.true, judged.best),
+        label="expected error" if judged.predicted is None else "calibrated error",
+        units=judged.artifact.units,
+    )
+    return [Panel("sparsification", draw)]
 
 
 def coverage_panels(sources: Sources) -> list[Panel]:
@@ -154,8 +132,8 @@ def coverage_panels(sources: Sources) -> list[Panel]:
     levels = [f"{level:g}" for level in judged.calibration.levels]
     units = judged.artifact.units
     return [
-        Panel("coverage", lambda axes: coverage_figure.draw(axes, parts, levels)),
-        Panel("width", lambda axes: coverage_figure.draw_width(axes, parts, levels, units=units)),
+        Panel("coverage", partial(figures.draw_coverage, parts=parts, levels=levels)),
+        Panel("width", partial(figures.draw_width, parts=parts, levels=levels, units=units)),
     ]
 
 

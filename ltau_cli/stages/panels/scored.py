@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from functools import partial
+
 import numpy as np
 import numpy.typing as npt
 
@@ -10,8 +12,7 @@ from ltau_cli.artifacts.scores import ScoresFile
 from ltau_cli.core.selection import summarize
 from ltau_cli.core.summary import FLAGGED_BELOW
 from ltau_cli.errors import UsageError
-from ltau_cli.figures import ood as ood_figure
-from ltau_cli.figures import trace as trace_figure
+from ltau_cli.figures import scored as figures
 from ltau_cli.figures.style import Panel, shorten
 from ltau_cli.stages.panels.sources import NotGivenError, Sources
 from ltau_cli.stages.true_errors import read_ood_labels
@@ -47,14 +48,15 @@ def ood_panels(sources: Sources) -> list[Panel]:
         name: float((artifact.read("ood_pvalue") < FLAGGED_BELOW).mean())
         for name, artifact in zip(names, scores, strict=True)
     }
-    panels = [
-        Panel(
-            "ood",
-            lambda axes: ood_figure.draw(
-                axes, training, files, shares, line=_line(training), pvalue=FLAGGED_BELOW
-            ),
-        )
-    ]
+    draw = partial(
+        figures.draw_distances,
+        training=training,
+        files=files,
+        shares=shares,
+        line=_line(training),
+        pvalue=FLAGGED_BELOW,
+    )
+    panels = [Panel("ood", draw)]
     if sources.ood_labels is not None:
         panels.append(_roc_panel(scores[0], sources.ood_labels))
     return panels
@@ -74,9 +76,7 @@ def _roc_panel(scores: ScoresFile, labels_place: str) -> Panel:
     labels = read_ood_labels(labels_place, scores, rest)
     false, true, _ = roc_curve(labels, -scores.read("ood_pvalue")[rest])
     area = float(auc(false, true))
-    return Panel(
-        "roc", lambda axes: ood_figure.draw_roc(axes, false, true, auc=area, n=len(labels))
-    )
+    return Panel("roc", partial(figures.draw_roc, false=false, true=true, auc=area, n=len(labels)))
 
 
 def trace_panels(sources: Sources) -> list[Panel]:
@@ -99,25 +99,25 @@ def trace_panels(sources: Sources) -> list[Panel]:
     traces = [_trace(name, a, column) for name, a in zip(names, scores, strict=True)]
     threshold = float(scores[0].read("thresholds")[0])
     framed = any(artifact.has("structure") for artifact in scores)
-    return [
-        Panel(
-            "trace",
-            lambda axes: trace_figure.draw(
-                axes, traces, threshold=threshold, label=column.replace("_", " "),
-                unit="frame" if framed else "row", units=scores[0].units,
-            ),
-        )
-    ]  # fmt: skip
+    draw = partial(
+        figures.draw_traces,
+        traces=traces,
+        threshold=threshold,
+        label=column.replace("_", " "),
+        unit="frame" if framed else "row",
+        units=scores[0].units,
+    )
+    return [Panel("trace", draw)]
 
 
-def _trace(name: str, artifact: ScoresFile, column: str) -> trace_figure.Trace:
+def _trace(name: str, artifact: ScoresFile, column: str) -> figures.Trace:
     values = artifact.read(column)
     if not artifact.has("structure"):
         rows = values.astype(np.float64)
-        return trace_figure.Trace(name, np.arange(len(rows)), rows, rows)
+        return figures.Trace(name, np.arange(len(rows)), rows, rows)
     frame, place = np.unique(artifact.read("structure"), return_inverse=True)
     median, worst = (summarize(place, values, len(frame), by) for by in (0.5, "max"))
-    return trace_figure.Trace(name, frame, median, worst)
+    return figures.Trace(name, frame, median, worst)
 
 
 def name_files(artifacts: list[ScoresFile]) -> list[str]:
