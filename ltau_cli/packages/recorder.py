@@ -24,7 +24,7 @@ class Recorder:
     """Writes the error of each training sample, epoch by epoch.
 
     One file per epoch, ``FOLDER/errors_epoch_0.npy`` and so on, each (n,) float32, NaN where a
-    sample was not seen. A file appears when it is complete, so that ``ltau ingest FOLDER --append``
+    sample was not seen. A file appears when it is complete, so that ``ltau ingest FOLDER --force``
     can run meanwhile. In a folder that holds epochs already, as after a restart, numbering goes on;
     nothing is ever overwritten.
 

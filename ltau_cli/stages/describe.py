@@ -84,9 +84,9 @@ def run(
     Raises
     ------
     InputError
-        If frames or model cannot be used.
+        If frames or network cannot be used.
     UsageError
-        If the model or layer cannot be meant.
+        If the network or layer cannot be meant.
     OutputError
         If the result may not or cannot be written.
     """

@@ -30,18 +30,18 @@ def load(file: str, device: str | None, layer: int | None) -> Network:
         (path,) = folder.glob("*.pth.tar")
     else:
         path = need_file(name)
-    model = CHGNet.from_file(path).to(choose_device(device)).eval()
-    features = find_features(model, layer)
+    network = CHGNet.from_file(path).to(choose_device(device)).eval()
+    features = find_features(network, layer)
 
     def predict(frames: Sequence[Any]) -> tuple[Any, Any, Any]:
         structures = [AseAtomsAdaptor.get_structure(_in_a_box(frame)) for frame in frames]
         with features.listen() as heard:
-            told = model.predict_structure(structures, task="ef", batch_size=len(frames))
+            told = network.predict_structure(structures, task="ef", batch_size=len(frames))
         told = told if isinstance(told, list) else [told]
         (own,) = heard
         per_atom = [float(one["e"]) for one in told]
         n_atoms = [len(frame) for frame in frames]
-        energy = np.multiply(per_atom, n_atoms if model.is_intensive else 1)
+        energy = np.multiply(per_atom, n_atoms if network.is_intensive else 1)
         return own, [one["f"] for one in told], energy
 
     torch.set_grad_enabled(True)  # forces are gradients

@@ -1,4 +1,4 @@
-"""MACE: a ``.model`` file, or a checkpoint ``.pt`` with the model of its run beside it.
+"""MACE: a ``.model`` file, or a checkpoint ``.pt`` with the network of its run beside it.
 
 Tested with mace-torch 0.3.16.
 """
@@ -29,31 +29,31 @@ def load(file: str, device: str | None, layer: int | None) -> Network:
     Raises
     ------
     InputError
-        If there is no such file, or a checkpoint lacks the model of its run.
+        If there is no such file, or a checkpoint lacks the network of its run.
     """
     from ase.data import chemical_symbols
     from mace import data
     from mace.tools import AtomicNumberTable, torch_geometric, torch_tools
 
     path, device = need_file(file), choose_device(device)
-    model = _load(path, device).eval()
-    dtype = {2: "float16", 4: "float32", 8: "float64"}[next(model.parameters()).element_size()]
-    numbers = [int(z) for z in model.atomic_numbers]
+    network = _load(path, device).eval()
+    dtype = {2: "float16", 4: "float32", 8: "float64"}[next(network.parameters()).element_size()]
+    numbers = [int(z) for z in network.atomic_numbers]
     table = AtomicNumberTable(numbers)
-    heads = getattr(model, "heads", None) or ["Default"]
-    features = find_features(model, layer)
+    heads = getattr(network, "heads", None) or ["Default"]
+    features = find_features(network, layer)
 
     def graph(frame: Any) -> Any:
         config = data.config_from_atoms(frame, head_name=heads[-1])
         return data.AtomicData.from_config(
-            config, z_table=table, cutoff=float(model.r_max), heads=heads
+            config, z_table=table, cutoff=float(network.r_max), heads=heads
         )
 
     def predict(frames: Sequence[Any]) -> tuple[Any, Any, Any]:
         with torch_tools.default_dtype(dtype):
             graphs = [graph(frame) for frame in frames]
             batch = torch_geometric.Batch.from_data_list(graphs).to(device)
-            told = model(batch.to_dict(), compute_force=True)
+            told = network(batch.to_dict(), compute_force=True)
         return features.read(told), told["forces"], told["energy"]
 
     known = frozenset(chemical_symbols[z] for z in numbers)
@@ -76,9 +76,9 @@ def _irreps_of(product: Any) -> Any:
 
 
 def _load(path: Path, device: str) -> Any:
-    """Load a model, or the weights of a checkpoint into the model of the same run.
+    """Load a network, or the weights of a checkpoint into the network of the same run.
 
-    A checkpoint of a run with ``--ema`` holds the averaged weights, as the deployed model does.
+    A checkpoint of a run with ``--ema`` holds the averaged weights, as the deployed network does.
     """
     import torch
 
@@ -86,15 +86,15 @@ def _load(path: Path, device: str) -> Any:
     if isinstance(found, torch.nn.Module):
         return found
     if not isinstance(found, dict) or "model" not in found:
-        raise InputError(f"{path} is neither a model nor a checkpoint of MACE")
+        raise InputError(f"{path} is neither a network nor a checkpoint of MACE")
     run = _EPOCH.sub("", path.stem)
     beside = [path.with_name(f"{run}{ending}") for ending in (".model", "_stagetwo.model")]
     whole = next((other for other in beside if other.is_file()), None)
     if whole is None:
         raise InputError(
-            f"{path} holds weights only; the model they belong to is not there: {beside[0]}",
+            f"{path} holds weights only; the network they belong to is not there: {beside[0]}",
             hint="MACE writes it there when the training ends; copy the .model of this run there",
         )
-    model = torch.load(whole, map_location=device, weights_only=False)
-    model.load_state_dict(found["model"])
-    return model
+    network = torch.load(whole, map_location=device, weights_only=False)
+    network.load_state_dict(found["model"])
+    return network

@@ -1,1 +1,1 @@
-"""Metatomic: models that metatrain and others export."""
+"""Metatomic: networks that metatrain and others export."""

@@ -1,4 +1,4 @@
-"""Metatomic: any exported model ``.pt`` that gives features of atoms, as metatrain's do.
+"""Metatomic: any exported network ``.pt`` that gives features of atoms, as metatrain's do.
 
 Tested with metatomic-torch 0.1.19 and metatomic-ase 0.1.4.
 """
@@ -13,7 +13,7 @@ import numpy as np
 from ltau_cli.errors import InputError
 from ltau_cli.packages.network import Network, choose_device, choose_layer, need_file
 
-_EXTENSIONS = "extensions"  # where metatrain puts what a model is compiled with
+_EXTENSIONS = "extensions"  # where metatrain puts what a network is compiled with
 _FEATURES = "feature"
 _LAST = "mtt::aux::energy_last_layer_features"  # metatrain's name of them
 
@@ -21,7 +21,7 @@ _LAST = "mtt::aux::energy_last_layer_features"  # metatrain's name of them
 def load(file: str, device: str | None, layer: int | None) -> Network:
     """Load a network; its descriptors are its last-layer features, or its ``feature``.
 
-    Where it gives both, ``feature`` is layer 1. They are as invariant as the model makes them.
+    Where it gives both, ``feature`` is layer 1. They are as invariant as the network makes them.
 
     Raises
     ------
@@ -48,7 +48,7 @@ def load(file: str, device: str | None, layer: int | None) -> Network:
     if not layers:
         raise InputError(
             f"{path} gives no features of atoms; it gives: " + ", ".join(sorted(told.outputs)),
-            hint="export a model whose outputs hold feature, as metatrain's architectures do",
+            hint="export a network whose outputs hold feature, as metatrain's architectures do",
         )
     number = choose_layer(layer, len(layers))
     name = layers[number - 1]

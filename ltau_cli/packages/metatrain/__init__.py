@@ -1,4 +1,4 @@
-"""Metatrain: its trainings; the models that it exports are metatomic's."""
+"""Metatrain: its trainings; the networks that it exports are metatomic's."""
 
 TITLE, DISTRIBUTION = "metatrain", "metatrain"
 TESTED = ("2026.4.1",)

@@ -1,4 +1,4 @@
-"""NequIP: a checkpoint ``.ckpt`` or a package ``.nequip.zip``; a compiled model hides its features.
+"""NequIP: a checkpoint ``.ckpt`` or a package ``.nequip.zip``; compiled networks hide features.
 
 Tested with nequip 0.19.1.
 """
@@ -36,8 +36,8 @@ def load(file: str, device: str | None, layer: int | None) -> Network:
     loaded = NequIPCalculator._from_saved_model(
         path, device=choose_device(device), chemical_species_to_atom_type_map=True
     )
-    model = loaded.model
-    features = find_features(model, layer)
+    network = loaded.model
+    features = find_features(network, layer)
 
     def prepare(frame: Any) -> Any:
         data = from_ase(frame)
@@ -48,12 +48,12 @@ def load(file: str, device: str | None, layer: int | None) -> Network:
     def predict(frames: Sequence[Any]) -> tuple[Any, Any, Any]:
         batch = AtomicDataDict.batched_from_list([prepare(frame) for frame in frames])
         with features.listen() as heard:
-            told = model(AtomicDataDict.to_(batch, loaded.device))
+            told = network(AtomicDataDict.to_(batch, loaded.device))
         energy = told.get(AtomicDataDict.TOTAL_ENERGY_KEY)
         forces = told.get(AtomicDataDict.FORCE_KEY)
         return heard[-1], forces, None if energy is None else energy.reshape(-1)
 
-    names = frozenset(model.metadata["type_names"].split())
+    names = frozenset(network.metadata["type_names"].split())
     return Network(predict, path, features.layer, names)
 
 

@@ -40,13 +40,13 @@ def load(file: str, device: str | None, layer: int | None) -> Network:
     need_file(path)
     device = choose_device(device)
     stored = load_checkpoint(path)
-    model = stored.build_model().to(device).eval()
-    model.set_is_batch_data(True)
-    features = find_features(model, layer)
-    modal = next(iter(model.modal_map), None) if model.modal_map else None
+    network = stored.build_model().to(device).eval()
+    network.set_is_batch_data(True)
+    features = find_features(network, layer)
+    modal = next(iter(network.modal_map), None) if network.modal_map else None
 
     def graph(frame: Any) -> Any:
-        data = AtomGraphData.from_numpy_dict(unlabeled_atoms_to_graph(frame, model.cutoff))
+        data = AtomGraphData.from_numpy_dict(unlabeled_atoms_to_graph(frame, network.cutoff))
         if modal is not None:
             data[keys.DATA_MODALITY] = modal
         return data
@@ -54,7 +54,7 @@ def load(file: str, device: str | None, layer: int | None) -> Network:
     def predict(frames: Sequence[Any]) -> tuple[Any, Any, Any]:
         batch = Batch.from_data_list([graph(frame) for frame in frames]).to(device)
         with features.listen() as heard:
-            told = model(batch)
+            told = network(batch)
         return heard[-1], told[keys.PRED_FORCE], told[keys.PRED_TOTAL_ENERGY].reshape(-1)
 
     known = frozenset(chemical_symbols[z] for z in stored.config[keys.TYPE_MAP])
