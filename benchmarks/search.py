@@ -100,10 +100,6 @@ def compare(
         seconds, true = timed(partial(exact.candidates, threads=threads), rows, k)
         check(points, rows, true)
         report("ltau", len(rows) / seconds, points, rows, true, true)
-        for factor in (1.1, 1.2):
-            loose = CellSearcher(points, cells, factor=factor)
-            seconds, found = timed(partial(loose.candidates, threads=threads), rows, k)
-            report(f"ltau, factor {factor}", len(rows) / seconds, points, rows, found, true)
         for n_read in (4, 8, 16, 32, 64, 128, 256):
             ivf.nprobe = n_read
             seconds, (_, found) = timed(ivf.search, rows, k)

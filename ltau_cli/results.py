@@ -62,7 +62,7 @@ class ArtifactResult(Result):
     def stored(self) -> dict[str, Any]:
         """Return what the summary in the artifact holds: all but what the file says by itself."""
         told = self.to_dict()
-        return {name: told[name] for name in told if name not in ("output", "units", "n_new")}
+        return {name: told[name] for name in told if name not in ("output", "units")}
 
 
 @dataclass(frozen=True, repr=False, kw_only=True)
@@ -108,13 +108,10 @@ class IngestResult(CheckUp, ArtifactResult):
         What the log was taken for.
     notes : dict of str to int
         What the readers counted.
-    n_new : int
-        Epochs that were not there before.
     """
 
     format: str
     notes: dict[str, Count]
-    n_new: Count = 0
 
 
 @dataclass(frozen=True, repr=False, kw_only=True)

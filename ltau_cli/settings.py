@@ -7,10 +7,12 @@ these classes. Nothing heavy is imported, as help texts show them.
 from __future__ import annotations
 
 import os
-from collections.abc import Callable, Collection, Mapping, Sequence
+from collections.abc import Callable, Mapping
 from dataclasses import Field, dataclass, field, fields, replace
 from pathlib import Path
 from typing import Any, Literal, TypeVar
+
+from ltau_cli.epochs import ALL_EPOCHS, EpochRange, parse_epochs
 
 Grid = Literal["log", "linear"]
 Scale = Literal["none", "standard", "whiten"]
@@ -18,11 +20,10 @@ Metric = Literal["euclidean", "cosine"]
 Weighting = Literal["uniform", "inverse-distance"]
 Index = Literal["auto", "cells", "exact", "nndescent"]
 LeftOut = Literal["sample", "structure"]
-Method = Literal["distance", "scale", "isotonic", "threshold"]
+Method = Literal["distance", "scale", "threshold"]
 Emphasis = Literal["hard", "easy"]
 Quantity = Literal["forces", "energy"]
 Norm = Literal["l2", "l1", "max", "rms"]
-EpochRange = tuple[int | None, int | None, int | None]
 ExportFormat = Literal["csv", "tsv", "jsonl", "npz", "extxyz", "model-devi"]
 
 QUANTILES = (0.5, 0.9, 0.95)  # error quantiles that are predicted by default
@@ -157,50 +158,12 @@ class FrameKeys(Settings):
     )
 
 
-def _epochs(text: str) -> EpochRange:
-    try:
-        parts = [int(part) if part.strip() else None for part in text.split(":")]
-    except ValueError:
-        parts = []
-    if not 2 <= len(parts) <= 3 or (len(parts) == 3 and parts[2] is not None and parts[2] < 1):
-        raise ValueError(f"{text!r} is not START:STOP:STEP, such as 10: or 10:200:2")
-    start, stop, step = [*parts, None][:3]
-    return start, stop, step
-
-
-def _within(epochs: Sequence[int], bounds: EpochRange) -> list[int]:
-    """Positions of the epochs within START:STOP:STEP; a negative bound counts from the end."""
-    if not epochs:
-        return []
-    start, stop, step = bounds
-    end = epochs[-1] + 1
-    low = epochs[0] if start is None else start + (end if start < 0 else 0)
-    high = end if stop is None else stop + (end if stop < 0 else 0)
-    return [i for i, e in enumerate(epochs) if low <= e < high and (e - low) % (step or 1) == 0]
-
-
 def _column(text: str) -> tuple[str, str]:
     roles = ("epoch", "sample", "error", "run")
     role, equals, name = text.partition("=")
     if not equals or role not in roles or not name:
         raise ValueError(f"{text!r} is not ROLE=NAME with a role of {', '.join(roles)}")
     return role, name
-
-
-@dataclass(frozen=True)
-class Stored:
-    """What of a log is stored already, where epochs are added to it.
-
-    Attributes
-    ----------
-    epochs : collection of (int, int)
-        (run, epoch) pairs that are not read again.
-    n_samples : int
-        Samples of a complete epoch; 0 where that is not known yet.
-    """
-
-    epochs: Collection[tuple[int, int]] = ()
-    n_samples: int = 0
 
 
 @dataclass(frozen=True)
@@ -216,37 +179,17 @@ class LogOptions(FrameKeys):
         metavar="ROLE=NAME", parse=_column, group="Log",
     )
     epochs: EpochRange = option(
-        (None, None, None), "Epoch numbers to keep, as in a slice: 10: leaves out a burn-in of "
-        "ten, -50: keeps the last fifty.", metavar="START:STOP:STEP", parse=_epochs, told="all",
-        group="Log",
+        ALL_EPOCHS, "Epochs to keep of each run, by number: 10: leaves out a burn-in of ten, -50: "
+        "keeps the last fifty, ::5 every fifth.", metavar="START:STOP:STEP", parse=parse_epochs,
+        told="all", group="Log",
     )
-    every: int = option(1, "Of these, keep each N-th.", low=1, group="Log")
     norm: Norm = option("l2", "Norm of error vectors.", group="Log")
     missing: tuple[float, ...] = option(
         (), "Value that stands for 'not logged', besides NaN and infinity; repeatable.", group="Log"
     )
-    stored: Stored | None = None
-
-    @property
-    def growing(self) -> bool:
-        """Whether the log may still be written."""
-        return self.stored is not None
-
-    @property
-    def expected(self) -> int:
-        """Samples of a complete epoch; 0 where that is not known."""
-        return 0 if self.stored is None else self.stored.n_samples
-
-    def select(self, run: int, epochs: Sequence[int]) -> list[int]:
-        """Return the positions of the epochs to read, of the increasing numbers ``epochs``."""
-        known = () if self.stored is None else self.stored.epochs
-        kept = _within(epochs, self.epochs)[:: self.every]
-        return [i for i in kept if (run, epochs[i]) not in known]
-
     def parameters(self) -> dict[str, Any]:
         """Return what an artifact records of them."""
-        names = [one.name for one in fields(LogOptions) if "option" in one.metadata]
-        return {name: getattr(self, name) for name in names}
+        return {one.name: getattr(self, one.name) for one in fields(LogOptions)}
 
 
 @dataclass(frozen=True)
@@ -298,7 +241,10 @@ class DescribeSettings(Resumable):
     )
     batch_size: int = option(16, "Frames that the network gets at a time.", low=1)
     isolated: bool = option(False, "Keep frames of single atoms with config_type=IsolatedAtom.")
-    every: int = option(1, "Evaluate every N-th checkpoint, the last one included.", low=1)
+    epochs: EpochRange = option(
+        ALL_EPOCHS, "Evaluate only checkpoints of these epochs, by number, and the last of them: "
+        "::10 is every tenth epoch.", metavar="START:STOP:STEP", parse=parse_epochs, told="all",
+    )
 
 
 @dataclass(frozen=True)
@@ -306,7 +252,7 @@ class Tuning(Settings):
     """How to choose some of the settings of ``fit``."""
 
     tune: bool = option(
-        False, "Compare k, --weighting, --burn-in and --scale by cross-validation and take the "
+        False, "Compare k, --weighting, --epochs and --scale by cross-validation and take the "
         "best.", group="Tuning",
     )
     held_out: tuple[str, str] | None = option(
@@ -329,14 +275,15 @@ class FitSettings(Tuning):
         (), "Error you can live with, in error units; repeatable.", "--threshold", above=0,
         told="the mean error of the last epoch",
     )
+    epochs: EpochRange = option(
+        ALL_EPOCHS, "Epochs of each run to fit on, by number: 10: leaves out a burn-in of ten.",
+        metavar="START:STOP:STEP", parse=parse_epochs, told="all",
+    )
     bins: int = option(100, "Bins of the error grid.", low=1, high=100_000, group="Error grid")
     grid: Grid = option("log", "Spacing of the bins.", group="Error grid")
     error_range: tuple[float, float] | None = option(
         None, "Range of the bins.", "--range", metavar="LOW HIGH", told="from the data",
         group="Error grid",
-    )
-    burn_in: int = option(
-        0, "Epochs to leave out at the start of each run.", low=0, group="Error grid"
     )
     k: int | None = option(
         None, "Nearest training samples to average over.", "-k", low=1, told=f"{DEFAULT_K}",
@@ -358,10 +305,6 @@ class FitSettings(Tuning):
     index: Index = option(
         "auto", "Search structure; auto takes cells, which find the very neighbors that exact "
         "finds by reading every point.", group="Search",
-    )
-    search_factor: float = option(
-        1.0, "Let cells find neighbors that are up to this many times too far away, for speed far "
-        "from the training set; 1 is exact.", low=1, group="Search",
     )
     recall: float = option(
         0.99, "Share of the true neighbors that NN-descent has to find.", above=0, high=1,

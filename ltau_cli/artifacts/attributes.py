@@ -21,18 +21,7 @@ class InputRecord(TypedDict):
 
 
 class ErrorsParameters(TypedDict):
-    """How a log was read; ``ltau ingest --append`` keeps to it."""
-
-    format: str | None
-    quantity: Literal["forces", "energy"] | None
-    norm: Literal["l2", "l1", "max", "rms"]
-    missing: list[float]
-    columns: dict[str, str]
-    reference: str | None
-    prediction: str | None
-    epochs: tuple[int | None, int | None, int | None]
-    every: Positive
-    allow_missing: bool
+    """How a log was read."""
 
 
 class Origin(TypedDict):
@@ -79,7 +68,6 @@ class CellIndex(TypedDict):
     """Cells of points."""
 
     kind: Literal["cells"]
-    factor: Annotated[float, Between(1)]
 
 
 Index = ExactIndex | CellIndex | GraphIndex

@@ -108,7 +108,6 @@ def to_datasets(calibration: Calibration, prefix: str = "") -> dict[str, npt.NDA
     baselines = list(calibration.baselines.values())
     found = {
         "coefficients": own.map.coefficients,
-        "knots": own.map.knots,
         "feature_floors": own.map.floors,
         "exponent_center": own.map.center,
         "exponent_covariance": own.map.covariance,
@@ -161,7 +160,7 @@ def read_calibration(artifact: Artifact, prefix: str = "") -> Calibration:
     bounds, quantiles = read("baselines/bound_ratio"), read("baselines/ratio_quantiles")
     baselines = {
         name: Predictor(
-            ErrorMap(coefficients[i], np.zeros((2, 0)), floors, center[i], doubt[i], features),
+            ErrorMap(coefficients[i], floors, center[i], doubt[i], features),
             bounds[i : i + 1], quantiles[i : i + 1],
         )
         for i, name in enumerate(read("baselines/names").tolist())
@@ -184,7 +183,6 @@ def read_calibration(artifact: Artifact, prefix: str = "") -> Calibration:
         predictor=Predictor(
             ErrorMap(
                 read("coefficients"),
-                read("knots", np.zeros((2, 0))),
                 floors,
                 read("exponent_center"),
                 read("exponent_covariance"),

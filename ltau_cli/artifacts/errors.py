@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Any
@@ -13,17 +13,15 @@ import numpy.typing as npt
 
 from ltau_cli.artifacts.read import Artifact
 from ltau_cli.artifacts.write import ArtifactWriter, BlockWriter
-from ltau_cli.core.checkup import COMPARED_SAMPLES, Survey, check_up, join_datasets, rows_of_runs
+from ltau_cli.core.checkup import COMPARED_SAMPLES, Survey, check_up, rows_of_runs
+from ltau_cli.epochs import ALL_EPOCHS, EpochRange, choose_epochs, format_epochs
 from ltau_cli.errors import InputError, UsageError
 from ltau_cli.progress import Progress
 from ltau_cli.readers.logs.run import ErrorLog
 from ltau_cli.results import IngestResult
 
-PER_EPOCH = ("epoch", "run", "epoch_mean", "epoch_min", "epoch_max", "epoch_missing", "epoch_zeros")
-PER_SAMPLE = ("n_logged", "sample_min", "sample_max")
-# `fit` reads all epochs of a block of samples, `--append` adds rows: so chunks are wide in samples
-# and low in epochs, a block of samples is whole chunks, and each chunk is read exactly once. A
-# block of all epochs stays under 64 MB, whatever the size of the log.
+# `fit` reads all epochs of a block of samples: it is whole chunks, each of which is read exactly
+# once, and stays under 64 MB, whatever the size of the log.
 BLOCK_BYTES = 64 << 20
 CHUNK_SAMPLES = 16_384
 CHUNK_EPOCHS = 16
@@ -64,31 +62,30 @@ class ErrorsFile(Artifact):
             last.append(above[-1] if len(above) else logged[-1])
         return float(np.mean(last))
 
-    def after(self, burn_in: int = 0) -> LateEpochs:
-        """Leave out the first ``burn_in`` epochs of each run.
+    def choose(self, epochs: EpochRange = ALL_EPOCHS) -> ChosenEpochs:
+        """Choose epochs of each run; see :func:`ltau_cli.epochs.choose_epochs`.
 
         Raises
         ------
         UsageError
             If no epoch of a run is left.
         """
-        return LateEpochs(self, burn_in)
+        return ChosenEpochs(self, epochs)
 
 
-class LateEpochs:
-    """A log without the first epochs of each run: what a model is fitted on.
+class ChosenEpochs:
+    """Some epochs of each run of a log: what a model is fitted on.
 
     Parameters
     ----------
     log : ErrorsFile
-    burn_in : int
-        Epochs to leave out of each run.
+    epochs : EpochRange
 
     Attributes
     ----------
-    rows : (n_kept,) int64
-        Rows of the log that are kept, increasing.
-    runs : list of (n_kept_of_run,) int64
+    rows : (n_chosen,) int64
+        Their rows of the log, increasing.
+    runs : list of (n_chosen_of_run,) int64
         Places among these of the epochs of each run, in order.
 
     Raises
@@ -97,17 +94,19 @@ class LateEpochs:
         If no epoch of a run is left.
     """
 
-    def __init__(self, log: ErrorsFile, burn_in: int = 0) -> None:
+    def __init__(self, log: ErrorsFile, epochs: EpochRange = ALL_EPOCHS) -> None:
         self.log = log
-        runs = log.runs()
-        shortest = min(map(len, runs))
-        if burn_in >= shortest:
-            raise UsageError(
-                f"--burn-in {burn_in} leaves no epoch; {log.path} has {shortest} epochs",
-                hint=f"use --burn-in {shortest - 1} or less",
-            )
-        self.rows = np.sort(np.concatenate([own[burn_in:] for own in runs]))
-        self.runs = [np.searchsorted(self.rows, own[burn_in:]) for own in runs]
+        numbers, chosen = log.read("epoch"), []
+        for run, own in enumerate(log.runs()):
+            places = choose_epochs(numbers[own].tolist(), epochs)
+            if not places:
+                raise UsageError(
+                    f"--epochs {format_epochs(epochs)} leaves no epoch of run {run} of {log.path}",
+                    hint=f"it has the epochs {numbers[own[0]]} to {numbers[own[-1]]}",
+                )
+            chosen.append(own[places])
+        self.rows = np.sort(np.concatenate(chosen))
+        self.runs = [np.searchsorted(self.rows, own) for own in chosen]
         self._dataset = log.dataset("errors")
         self._contiguous = len(self.rows) == int(self.rows[-1]) + 1 - int(self.rows[0])
 
@@ -117,7 +116,7 @@ class LateEpochs:
         return int(self._dataset.shape[1])
 
     def read(self, start: int, stop: int) -> npt.NDArray[np.float32]:
-        """Errors of samples ``start..stop``, (n_kept, stop - start) float32."""
+        """Errors of samples ``start..stop``, (n_chosen, stop - start) float32."""
         if self._contiguous:
             block = self._dataset[int(self.rows[0]) : int(self.rows[-1]) + 1, start:stop]
         else:
@@ -134,7 +133,7 @@ class LateEpochs:
             start = stop
 
     def n_logged(self) -> npt.NDArray[np.int32]:
-        """Errors kept of each sample, (n_samples,); reads the log only if some are missing."""
+        """Errors chosen of each sample, (n_samples,); reads the log only if some are missing."""
         if len(self.rows) == self._dataset.shape[0]:
             return self.log.read("n_logged")
         if not self.log.read("epoch_missing").any():
@@ -145,16 +144,16 @@ class LateEpochs:
         return counts
 
     def per_epoch(self, name: str) -> npt.NDArray[Any]:
-        """Return one of the datasets per epoch, of the kept epochs."""
+        """Return one of the datasets per epoch, of the chosen epochs."""
         values: npt.NDArray[Any] = self.log.read(name)[self.rows]
         return values
 
 
 def create_errors(artifact: ArtifactWriter, n_epochs: int, n_samples: int) -> BlockWriter:
-    """Create the errors, (n_epochs, n_samples) float32, to which epochs may be added later."""
+    """Create the errors, (n_epochs, n_samples) float32."""
     epochs = -(-n_epochs // -(-n_epochs // CHUNK_EPOCHS))  # so that the last chunk is nearly full
     samples = max(1, min(CHUNK_SAMPLES, BLOCK_BYTES // (4 * n_epochs), n_samples))
-    return artifact.create("errors", (n_epochs, n_samples), chunks=(epochs, samples), growing=True)
+    return artifact.create("errors", (n_epochs, n_samples), chunks=(epochs, samples))
 
 
 def write_log(
@@ -162,25 +161,19 @@ def write_log(
     errors: BlockWriter,
     log: ErrorLog,
     *,
-    before: Mapping[str, npt.NDArray[Any]] | None = None,
-    notes: Counter[str],
     allow_missing: bool,
     output: Path,
     progress: Progress,
 ) -> IngestResult:
-    """Write the rows of a log, below those that are there, and what is stored of each row.
+    """Write the rows of a log, and what is stored of each row and each sample.
 
     Parameters
     ----------
     artifact : ArtifactWriter
     errors : BlockWriter
-        Of all epochs, (n_epochs, n_samples); the last rows are filled.
+        (n_epochs, n_samples).
     log : ErrorLog
         Samples beyond its end are missing.
-    before : mapping, optional
-        The datasets :data:`PER_EPOCH` and :data:`PER_SAMPLE` of the rows that are there.
-    notes : Counter
-        Findings of the readers, in all.
     allow_missing : bool
         Accept samples that were never logged.
     output : Path
@@ -190,7 +183,7 @@ def write_log(
     Returns
     -------
     IngestResult
-        The check-up of all epochs.
+        The check-up.
 
     Raises
     ------
@@ -203,9 +196,8 @@ def write_log(
         "run": np.array(log.runs, dtype=np.int32),
         **survey.datasets(),
     }
-    if before is not None:
-        data = join_datasets(before, data)
     _refuse_never_logged(data["n_logged"], log, allow_missing)
+    notes = Counter(log.notes)
     notes["infinite"] += int(survey.infinite.sum())
     report = check_up(
         data,
@@ -213,21 +205,18 @@ def write_log(
         some_errors=errors[:, :COMPARED_SAMPLES],
         knows_held_out=log.knows_held_out,
     )
-    for name in PER_EPOCH:
-        artifact.put(name, data[name], growing=True)
-    for name in PER_SAMPLE:
-        artifact.put(name, data[name])
+    for name, values in data.items():
+        artifact.put(name, values)
     return IngestResult(
         output=output, units=artifact.units, format=log.format, notes=dict(notes),
-        n_new=len(log.epochs), **vars(report),
+        **vars(report),
     )  # fmt: skip
 
 
 def _copy(log: ErrorLog, errors: BlockWriter, progress: Progress) -> Survey:
-    """Copy the log into the last rows, block by block; the next is read while one is written."""
+    """Copy the log block by block; the next is read while one is written."""
     (n_epochs, n), (_, chunk) = errors.shape, errors.chunks
-    row = n_epochs - len(log.epochs)
-    survey = Survey.empty(len(log.epochs), n)
+    survey = Survey.empty(n_epochs, n)
 
     def read(start: int) -> npt.NDArray[np.float32]:
         block = _read_block(log, start, min(start + chunk, n))
@@ -248,7 +237,7 @@ def _copy(log: ErrorLog, errors: BlockWriter, progress: Progress) -> Survey:
             block = coming.result()
             if start + chunk < n:
                 coming = reader.submit(read, start + chunk)
-            errors[row : row + len(block), start : start + block.shape[1]] = block
+            errors[:, start : start + block.shape[1]] = block
             advance(block.shape[1])
     return survey
 

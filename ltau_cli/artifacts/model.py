@@ -297,7 +297,7 @@ def _wake_searcher(
         return ExactSearcher(descriptors)
     if index["kind"] == "cells":
         arrays = {name: read(_index_folder(shard) + name, None, None) for name in CELL_ARRAYS}
-        searcher = CellSearcher(descriptors, arrays, factor=float(index["factor"]))
+        searcher = CellSearcher(descriptors, arrays)
         searcher.check()
         return searcher
     arrays = {name: read(_index_folder(shard) + name, None, None) for name in graph.GRAPH_ARRAYS}

@@ -141,17 +141,6 @@ class Hasher:
         return result
 
 
-def extend_record(old: dict[str, Any], new: dict[str, Any]) -> dict[str, Any]:
-    """Record of an input that more files were read of; the hash is that of both hashes."""
-    joined = hashlib.sha256((old["sha256"] + new["sha256"]).encode())
-    n_files = int(old.get("n_files", 1)) + int(new.get("n_files", 1))
-    return old | {
-        "n_files": n_files,
-        "size": old["size"] + new["size"],
-        "sha256": joined.hexdigest(),
-    }
-
-
 def hash_rows(block: npt.NDArray[np.float32]) -> npt.NDArray[np.int64]:
     """Hash each row of descriptors (n, d), so that it is known again in any file.
 

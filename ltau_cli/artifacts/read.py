@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import contextlib
 import json
-import os
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any, TypeVar
@@ -14,7 +13,6 @@ import numpy as np
 import numpy.typing as npt
 
 from ltau_cli.artifacts.attributes import InputRecord
-from ltau_cli.artifacts.provenance import stamp
 from ltau_cli.artifacts.schema import FORMAT, SPECS, ArtifactSpec, DatasetSpec, split_dim
 from ltau_cli.errors import ArtifactError, InputError, LtauError
 from ltau_cli.plain import from_plain, load_json
@@ -60,11 +58,6 @@ class Artifact:
         self.summary: Any = self._json("summary", spec.summary, output=str(path), units=self.units)
         self.model_fingerprint = self._text("model_fingerprint") if spec.fingerprint else None
         self.sizes: dict[str, int] = {}
-        self._stamp = stamp(os.fstat(file.id.get_vfd_handle()))
-
-    def is_unchanged(self) -> bool:
-        """Whether the file is still the one that was opened."""
-        return stamp(self.path.stat()) == self._stamp
 
     def __repr__(self) -> str:
         shapes = (f"  {spec.name} {self.dataset(spec.name).shape}" for spec in self.present())

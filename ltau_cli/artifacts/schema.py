@@ -384,11 +384,6 @@ _MAPS = (
         "and of the expected error, largest relative distance, and how many of them this one "
         "stands for", rules=(Above(0),),
     ),
-    _optional(
-        "knots", ("two", "n_knots"), "float64", ERROR_UNITS,
-        "expected and calibrated errors of --method isotonic, linear in between",
-        rules=(Within(0), Growing(strictly=False)),
-    ),
     DatasetSpec(
         "bound_ratio", ("n_cells", "n_levels"), "float64", ONE,
         "conformal bound at level p over calibrated error times exp(z(p) s), z the normal's "

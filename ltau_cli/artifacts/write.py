@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import contextlib
 import json
-import shutil
 from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
@@ -15,15 +14,12 @@ import numpy.typing as npt
 
 from ltau_cli import __version__, stop
 from ltau_cli.artifacts.provenance import created_now
-from ltau_cli.artifacts.read import Artifact
 from ltau_cli.artifacts.schema import ERROR_UNITS, FORMAT, SPECS, DatasetSpec
 from ltau_cli.artifacts.sink import FileSink
-from ltau_cli.errors import OutputError, writing
 from ltau_cli.output import replace_atomically
 from ltau_cli.plain import to_plain
 
 COMPRESS_FROM = 1 << 16  # bytes; smaller datasets stay contiguous
-GROWING_CHUNK = 1024  # rows of a dataset that grows by a row per epoch
 
 
 class BlockWriter:
@@ -65,41 +61,15 @@ class ArtifactWriter:
         self._spec = SPECS[kind]
         self.units = units
 
-    def put(
-        self, name: str, values: npt.ArrayLike, *, compress: bool = False, growing: bool = False
-    ) -> None:
-        """Write a whole dataset, cast to the dtype of the schema; replace one that is there."""
+    def put(self, name: str, values: npt.ArrayLike, *, compress: bool = False) -> None:
+        """Write a whole dataset, cast to the dtype of the schema."""
         spec = self._spec.of(name)
         array = np.asarray(values)
         if spec.dtype == "label":
             array = as_stored(array)
         elif spec.dtype != "unsigned":
             array = array.astype(spec.dtype)
-        if name in self._file:
-            self.open(name, array.shape)[...] = array
-            return
-        chunks = (GROWING_CHUNK, *array.shape[1:]) if growing else None
-        self.create(
-            name, array.shape, dtype=array.dtype, chunks=chunks, growing=growing, compress=compress
-        )[...] = array
-
-    def open(self, name: str, shape: tuple[int, ...]) -> BlockWriter:
-        """Open a dataset that is there, grown to ``shape``."""
-        dataset = self._file[name]
-        if dataset.shape != shape:
-            if dataset.chunks is None:  # as h5repack leaves it
-                self._rebuild(name)
-                dataset = self._file[name]
-            dataset.resize(shape)
-        return BlockWriter(dataset, self._sink)
-
-    def _rebuild(self, name: str) -> None:
-        """Copy a dataset, row by row, to one that can grow."""
-        old = self._file[name]
-        del self._file[name]
-        new = self.create(name, old.shape, dtype=old.dtype, growing=True)
-        for row in range(len(old)):
-            new[row] = old[row]
+        self.create(name, array.shape, dtype=array.dtype, compress=compress)[...] = array
 
     def has(self, name: str) -> bool:
         """Whether the dataset is there."""
@@ -119,10 +89,9 @@ class ArtifactWriter:
         *,
         dtype: npt.DTypeLike | None = None,
         chunks: tuple[int, ...] | None = None,
-        growing: bool = False,
         compress: bool = False,
     ) -> BlockWriter:
-        """Create a dataset to be filled block by block; ``growing`` along its first dimension."""
+        """Create a dataset to be filled block by block."""
         spec = self._spec.of(name)
         dtype = np.dtype(spec.dtype if dtype is None else dtype)
         options: dict[str, Any] = {}
@@ -134,7 +103,6 @@ class ArtifactWriter:
             shape,
             dtype,
             chunks=chunks,
-            maxshape=(None, *shape[1:]) if growing else None,
             **options,
         )
         _describe(dataset, spec, self.units)
@@ -179,41 +147,15 @@ def create_artifact(path: Path, kind: str, *, units: str, force: bool) -> Iterat
     """
     with (
         replace_atomically(path, force=force) as temporary,
-        _open_hdf5(temporary, path, "w") as (file, sink),
+        _open_hdf5(temporary, path) as (file, sink),
     ):
         yield ArtifactWriter(file, sink, kind, units)
 
 
 @contextlib.contextmanager
-def extend_artifact(old: Artifact) -> Iterator[ArtifactWriter]:
-    """Open a copy of an artifact for more rows; it takes the place of the old one at the end.
-
-    Parameters
-    ----------
-    old : Artifact
-        As it was when it was read.
-
-    Raises
-    ------
-    OutputError
-        If it cannot be written, or another process has changed it since; it is then untouched.
-    """
-    path = old.path
-    with replace_atomically(path, force=True) as temporary:
-        with writing(path):
-            if not old.is_unchanged():
-                raise OutputError(
-                    f"{path} was changed by another process meanwhile", hint="try again"
-                )
-            shutil.copyfile(path, temporary)
-        with _open_hdf5(temporary, path, "r+") as (file, sink):
-            yield ArtifactWriter(file, sink, old.kind, old.units)
-
-
-@contextlib.contextmanager
-def _open_hdf5(temporary: Path, target: Path, mode: str) -> Iterator[tuple[h5py.File, FileSink]]:
+def _open_hdf5(temporary: Path, target: Path) -> Iterator[tuple[h5py.File, FileSink]]:
     sink = FileSink(temporary, target)
-    with contextlib.closing(sink), h5py.File(sink, mode, libver="v110") as file:
+    with contextlib.closing(sink), h5py.File(sink, "w", libver="v110") as file:
         yield file, sink
     sink.check()
 

@@ -116,12 +116,9 @@ def _method_lines(summary: CalibrateResult) -> list[str]:
         + beyond.get(name, "")
         for name in dict.fromkeys(SOURCE.get(name, name) for name in exponents)
     ]
-    form = "any growing function of the expected error"
-    if summary.method != "isotonic":
-        form = "error ~ " + " x ".join(powers)
     own, units = held.own, summary.units
     return [
-        f"  method {summary.method}: {form}",
+        f"  method {summary.method}: error ~ " + " x ".join(powers),
         f"  mean error {quantity(held.mean_expected_error, units)} before, "
         f"{quantity(own.mean_predicted_error, units)} after; true "
         f"{quantity(own.mean_true_error, units)}",

@@ -44,7 +44,7 @@ def command(
     Examples:
       ltau describe train.xyz --network mace:my.model -o train.h5
       ltau describe pool_*.xyz --network chgnet:0.3.0 -o pool.h5 --device cuda
-      ltau describe train.xyz --network 'mace:checkpoints/run_*.pt' --every 5 -o eval/
+      ltau describe train.xyz --network 'mace:checkpoints/run_*.pt' --epochs ::50 -o eval/
     """
     from ltau_cli.results import CheckpointsResult
     from ltau_cli.stages import describe

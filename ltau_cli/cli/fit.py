@@ -9,6 +9,7 @@ import click
 
 from ltau_cli.cli import options
 from ltau_cli.cli.console import Console, number, percent, quantity, table
+from ltau_cli.epochs import format_epochs
 from ltau_cli.settings import FitSettings
 
 if TYPE_CHECKING:
@@ -76,10 +77,7 @@ def _search_lines(index: dict[str, Any]) -> list[str]:
     if "in_domain" not in index:
         return []
     place = " in the worst shard" if "shards" in index else ""
-    if "factor" in index:
-        lines = [f"  no neighbor distance is more than {index['factor']:g} times the true one"]
-    else:
-        lines = []
+    lines = []
     for name, where in (("in_domain", "on the edge"), ("out_of_domain", "far out")):
         found = index[name]
         lines.append(
@@ -103,13 +101,13 @@ def _trial_lines(trials: list[dict[str, Any]]) -> list[str]:
             trial["choice"]["scale"],
             str(trial["choice"]["k"]),
             trial["choice"]["weighting"],
-            str(trial["choice"]["burn_in"]),
+            format_epochs(trial["choice"]["epochs"]),
             number(trial["crps"], 4),
             number(trial["rank_correlation"]),
         ]
         for trial in best
     ]
-    header = ["scale", "k", "weighting", "burn-in", "CRPS", "rank correlation"]
+    header = ["scale", "k", "weighting", "epochs", "CRPS", "rank correlation"]
     return [
         f"compared {len(trials)} choices by cross-validation over structures; the first is taken",
         *("  " + line for line in table(header, rows)),

@@ -28,11 +28,6 @@ def _list_formats(context: click.Context, _parameter: click.Parameter, wanted: b
 @click.argument("logs", nargs=-1, required=True, metavar="LOG...")
 @options.output("errors.h5")
 @options.add(
-    "--append",
-    is_flag=True,
-    help="Add new epochs to an existing result; only their files are read.",
-)
-@options.add(
     "--list-formats",
     is_flag=True,
     is_eager=True,
@@ -45,7 +40,6 @@ def command(
     logs: tuple[str, ...],
     output: Path,
     force: bool,
-    append: bool,
     workers: str | None,
     console: Console,
     settings: IngestSettings,
@@ -60,7 +54,7 @@ def command(
     Examples:
       ltau ingest logs/ --units eV/Å
       ltau ingest seed1/logs seed2/logs -o errors.h5 --epochs 10:
-      ltau ingest logs/ --append          # again and again while a training runs
+      ltau ingest logs/ --force           # again and again while a training runs
     """
     from ltau_cli.readers.logs.open import FORMATS
     from ltau_cli.stages import ingest
@@ -71,8 +65,7 @@ def command(
         )
     units = os.fsencode(settings.units).decode("utf-8", "replace")  # whatever the locale
     result = ingest.run(
-        logs, output, settings=settings, units=units, append=append, workers=workers, force=force,
+        logs, output, settings=settings, units=units, workers=workers, force=force,
         progress=console.progress,
     )  # fmt: skip
-    new = f", {result.n_new} of them new" if append else ""
-    console.result(result, log_lines(result, f"{output}: ", new))
+    console.result(result, log_lines(result, f"{output}: "))

@@ -16,13 +16,13 @@ _BARS = "▁▂▃▄▅▆▇█"
 _WIDTH = 60
 
 
-def log_lines(report: IngestResult, prefix: str = "", new: str = "") -> list[str]:
+def log_lines(report: IngestResult, prefix: str = "") -> list[str]:
     """Lines of the summary that ``ltau ingest`` and ``ltau info`` print."""
     n_runs = report.n_runs
     epochs = f"{report.n_epochs:,} epochs" + (f" of {n_runs} runs" if n_runs > 1 else "")
     never = report.n_never_logged
     lines = [
-        f"{prefix}{report.n_samples:,} samples, {epochs}{new} (read as {report.format})",
+        f"{prefix}{report.n_samples:,} samples, {epochs} (read as {report.format})",
         *(_run_line(i, run) for i, run in enumerate(report.runs) if n_runs > 1 or run.gaps),
         f"  {_missing(report)}, {report.n_zero:,} zeros"
         + (f", {never:,} samples never logged" if never else ""),

@@ -90,19 +90,6 @@ class Survey:
         }
 
 
-def join_datasets(
-    old: Mapping[str, npt.NDArray[Any]], new: Mapping[str, npt.NDArray[Any]]
-) -> dict[str, npt.NDArray[Any]]:
-    """Return the statistics of a log that has grown by some epochs."""
-    per_sample = {"n_logged": np.add, "sample_min": np.fmin, "sample_max": np.fmax}
-    return {
-        name: per_sample[name](old[name], values)
-        if name in per_sample
-        else np.concatenate([old[name], values])
-        for name, values in new.items()
-    }
-
-
 def rows_of_runs(
     epoch: npt.NDArray[np.int32], run: npt.NDArray[np.int32]
 ) -> list[npt.NDArray[np.int64]]:

@@ -1,4 +1,4 @@
-"""Compare the knobs of the method: scaling, neighbors, their weighting, burn-in."""
+"""Compare the knobs of the method: scaling, neighbors, their weighting, epochs."""
 
 from __future__ import annotations
 
@@ -19,6 +19,7 @@ from ltau_cli.core.search.neighbors import Neighbors, find_neighbors
 from ltau_cli.core.search.points import find_points
 from ltau_cli.core.search.scaling import fit_scaling
 from ltau_cli.core.structures import log_structure_distance
+from ltau_cli.epochs import EpochRange
 from ltau_cli.settings import Metric, Scale, Weighting
 
 Integers = npt.NDArray[np.int64]
@@ -29,12 +30,12 @@ WEIGHTINGS: tuple[Weighting, ...] = ("uniform", "inverse-distance")
 
 @dataclass(frozen=True)
 class Choice:
-    """One setting of the knobs; ``burn_in`` in epochs left out of each run."""
+    """One setting of the knobs."""
 
     scale: Scale
     k: int
     weighting: Weighting
-    burn_in: int
+    epochs: EpochRange
 
 
 @dataclass(frozen=True)
@@ -68,7 +69,7 @@ class Queries:
 def tune(
     descriptors: npt.NDArray[np.float32],
     group: Integers,
-    mean_error: dict[int, Floats],
+    mean_error: dict[EpochRange, Floats],
     queries: Queries,
     *,
     metric: Metric,
@@ -84,8 +85,8 @@ def tune(
         Of the training samples.
     group : (n_samples,) int64
         Samples left out together: their structures, or each by itself.
-    mean_error : dict of int to (n_samples,) float64
-        Mean error of each training sample after each burn-in (error units).
+    mean_error : dict of EpochRange to (n_samples,) float64
+        Mean error of each training sample over each choice of epochs (error units).
     queries : Queries
     metric : {"euclidean", "cosine"}
     scales : sequence of str
@@ -126,7 +127,7 @@ def _with_structures(rows: Rows, structure: Integers | None) -> Rows:
 def _score(
     descriptors: npt.NDArray[np.float32],
     group: Integers,
-    mean_error: dict[int, Floats],
+    mean_error: dict[EpochRange, Floats],
     queries: Queries,
     scale: Scale,
     metric: Metric,
@@ -166,7 +167,7 @@ def _score(
         near = near.weigh(weighting)
         place = np.maximum(near.point, 0)
         relative = relative_distance(distance, near.mean(of_point[place]), floor)
-        for burn_in, errors in mean_error.items():
+        for epochs, errors in mean_error.items():
             pooled = np.bincount(points.of_sample, weights=errors) / points.multiplicity
             expected = near.mean(pooled[place])
             if found is own:
@@ -174,7 +175,7 @@ def _score(
                 rows = Rows(expected, pairs.to_samples(relative), pairs.to_samples(distance))
             else:
                 rows = Rows(expected, relative, distance)
-            results.append((Choice(scale, k, weighting, burn_in), rows))
+            results.append((Choice(scale, k, weighting, epochs), rows))
     return results
 
 

@@ -33,8 +33,6 @@ class Table:
     Parameters
     ----------
     path : Path
-    growing : bool
-        The file may still be written: leave out a last line that is not finished.
 
     Attributes
     ----------
@@ -50,11 +48,10 @@ class Table:
         If it is empty, cannot be read or is not text.
     """
 
-    def __init__(self, path: Path, *, growing: bool = False) -> None:
+    def __init__(self, path: Path) -> None:
         check_file(path)
         self.path = path
         self.is_json = not _JSON_ENDINGS.isdisjoint(map(str.lower, path.suffixes))
-        self._growing = growing
         self.header = self._first_row()
         self.named = self.is_json or not all(map(is_number, self.header))
 
@@ -128,10 +125,6 @@ class Table:
             return cast(TextIO, gzip.open(self.path, "rt", encoding="utf-8-sig", newline=""))
         return self.path.open(encoding="utf-8-sig", newline="")
 
-    def _lines(self, file: TextIO) -> Iterable[str]:
-        """Lines; without a last one that lacks its end, if the file may still be written."""
-        return (line for line in file if line.endswith("\n")) if self._growing else file
-
     def _parse(self, line: str, number: int) -> dict[str, Any]:
         try:
             value = json.loads(line)
@@ -142,14 +135,13 @@ class Table:
         return value
 
     def _json_rows(self, file: TextIO) -> Iterator[tuple[int, Row]]:
-        for number, line in enumerate(self._lines(file), 1):
+        for number, line in enumerate(file, 1):
             if line.strip():
                 entry = self._parse(line, number)
                 yield number, [entry.get(name) for name in self.header]
 
     def _reader(self, file: TextIO) -> Any:
-        lines = self._lines(file)
-        reader = csv.reader(lines, delimiter=self._delimiter(), skipinitialspace=True)
+        reader = csv.reader(file, delimiter=self._delimiter(), skipinitialspace=True)
         if self.named:
             next(reader)
         return reader

@@ -10,6 +10,7 @@ from pathlib import Path
 import numpy as np
 import numpy.typing as npt
 
+from ltau_cli.epochs import choose_epochs, format_epochs
 from ltau_cli.errors import InputError, OutputError
 from ltau_cli.output import check_target, open_binary
 from ltau_cli.packages.network import NetworkName
@@ -65,7 +66,16 @@ def evaluate_checkpoints(
             hint="name them: --reference-key NAME",
         )
     files = _by_epoch(checkpoints)
-    chosen = list(zip(files.epochs, files.files, strict=True))[::-1][:: settings.every][::-1]
+    start, stop, _ = settings.epochs
+    within = choose_epochs(files.epochs, (start, stop, None))
+    if not within:
+        raise InputError(
+            f"--epochs {format_epochs(settings.epochs)} leaves no checkpoint of "
+            f"{files.files[0].parent}",
+            hint=f"they are of the epochs {files.epochs[0]} to {files.epochs[-1]}",
+        )
+    places = sorted({*choose_epochs(files.epochs, settings.epochs), within[-1]})
+    chosen = [(files.epochs[i], files.files[i]) for i in places]
     targets = {epoch: folder / f"force_errors_epoch_{epoch}.npy" for epoch, _ in chosen}
     try:
         folder.mkdir(parents=True, exist_ok=True)

@@ -15,7 +15,7 @@ import numpy.typing as npt
 
 from ltau_cli.artifacts.attributes import Origin
 from ltau_cli.artifacts.described import find_origin
-from ltau_cli.artifacts.errors import ErrorsFile, LateEpochs
+from ltau_cli.artifacts.errors import ChosenEpochs, ErrorsFile
 from ltau_cli.artifacts.model import (
     NEVER_LOGGED,
     PooledPoints,
@@ -148,7 +148,7 @@ def _fit(
     progress: Progress,
 ) -> FitResult:
     announce_compilation()
-    epochs = log.after(asked.burn_in)
+    epochs = log.choose(asked.epochs)
     n_logged = epochs.n_logged()
     check_samples(source, len(n_logged), log.path)
     n = int(np.count_nonzero(n_logged))
@@ -277,7 +277,7 @@ def _loo_group(
 
 
 def _grid(
-    epochs: LateEpochs, settings: FitSettings
+    epochs: ChosenEpochs, settings: FitSettings
 ) -> tuple[npt.NDArray[np.float64], npt.NDArray[np.float64]]:
     """Thresholds and bin edges."""
     limits = np.array(
@@ -320,7 +320,7 @@ class _Statistics:
 
 
 def _count(
-    epochs: LateEpochs,
+    epochs: ChosenEpochs,
     artifact: ArtifactWriter,
     edges: npt.NDArray[np.float64],
     limits: npt.NDArray[np.float64],

@@ -5,14 +5,13 @@ from __future__ import annotations
 import os
 import warnings
 from collections.abc import Sequence
-from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 from ltau_cli.artifacts.errors import create_errors, write_log
 from ltau_cli.artifacts.provenance import Hasher
 from ltau_cli.artifacts.write import create_artifact
-from ltau_cli.errors import ComputeError, LtauWarning, UsageError
+from ltau_cli.errors import ComputeError, LtauWarning
 from ltau_cli.output import check_target
 from ltau_cli.progress import Progress, silent
 from ltau_cli.readers.logs.labels import label_places, read_all_labels
@@ -20,8 +19,7 @@ from ltau_cli.readers.logs.open import open_log
 from ltau_cli.readers.logs.run import ErrorLog
 from ltau_cli.readers.place import Place
 from ltau_cli.results import IngestResult
-from ltau_cli.settings import IngestSettings, Stored
-from ltau_cli.stages.append import append_epochs, note_inputs
+from ltau_cli.settings import IngestSettings
 from ltau_cli.stages.read_ahead import read_ahead
 
 
@@ -30,7 +28,6 @@ def run(
     output: str | os.PathLike[str] = "errors.h5",
     *,
     settings: IngestSettings | None = None,
-    append: bool = False,
     workers: str | int | None = None,
     force: bool = False,
     progress: Progress = silent,
@@ -46,8 +43,6 @@ def run(
         The errors artifact.
     settings : IngestSettings
         How to read the log, and the labels to attach; single ones may be given by name.
-    append : bool
-        Add epochs that the artifact does not have yet; only their files are read.
     workers : str or int
         Read the files of a log on these workers, where a log is many text files; see
         :func:`ltau_cli.pieces.workers.open_workers`.
@@ -72,28 +67,14 @@ def run(
     output, settings = Path(output), IngestSettings.of(settings, options)
     several = [logs] if isinstance(logs, str | os.PathLike) else logs
     places = [Place.parse(os.fspath(log)) for log in several]
-    if append and os.path.exists(output):
-        if label_places(settings):
-            raise UsageError(
-                f"labels cannot be added to {output} with --append",
-                hint="leave them out, or ingest the whole log with --force",
-            )
-        check_target(output, force=True, inputs=[place.path for place in places])
-        result, log = append_epochs(
-            places, output, settings, workers=workers, progress=progress,
-        )  # fmt: skip
-    else:
-        check_target(output, force=force)
-        first = replace(settings, stored=Stored()) if append else settings
-        with (
-            Hasher([place.path for place in places]) as hasher,
-            read_ahead(places, first, output, workers, progress) as readers,
-            open_log(places, first, readers) as log,
-        ):
-            result = _write(
-                log, places, output, settings, hasher, force=force, progress=progress,
-            )  # fmt: skip
-    for line in [*log.warnings, *result.warnings]:
+    check_target(output, force=force)
+    with (
+        Hasher([place.path for place in places]) as hasher,
+        read_ahead(places, settings, output, workers, progress) as readers,
+        open_log(places, settings, readers) as log,
+    ):
+        result = _write(log, places, output, settings, hasher, force=force, progress=progress)
+    for line in result.warnings:
         warnings.warn(line, LtauWarning, stacklevel=2)
     return result
 
@@ -109,13 +90,14 @@ def _write(
     progress: Progress,
 ) -> IngestResult:
     if len(log.epochs) == 0:
-        raise ComputeError(
-            f"{places[0]}: no epoch is left to read", hint="check --epochs and --every"
-        )
+        raise ComputeError(f"{places[0]}: no epoch is left to read", hint="check --epochs")
     labels = label_places(settings)
     named = [place.path for place in labels.values()]
     check_target(output, force=force, inputs=[*log.files, *named])
-    note_inputs(hasher, places, log)
+    for place in places:
+        files = [path for path in log.files if path == place.path or place.path in path.parents]
+        if files:  # else none of its epochs was chosen
+            hasher.add("log", place.path, "error log", files, key=place.key)
     for role, place in labels.items():
         hasher.add(role, place.path, "labels", key=place.key)
     columns = read_all_labels(settings, log)
@@ -123,8 +105,8 @@ def _write(
     with create_artifact(output, "errors", units=settings.units, force=force) as artifact:
         errors = create_errors(artifact, len(log.epochs), n_samples)
         result = write_log(
-            artifact, errors, log, notes=log.notes, allow_missing=settings.allow_missing,
-            output=output, progress=progress,
+            artifact, errors, log, allow_missing=settings.allow_missing, output=output,
+            progress=progress,
         )  # fmt: skip
         for name, values in columns.items():
             artifact.put(name, values, compress=True)

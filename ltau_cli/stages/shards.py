@@ -159,7 +159,7 @@ def join_summaries(indexes: list[dict[str, Any]]) -> dict[str, Any]:
     """Summary of the indexes of all shards; of what was measured, the worst."""
     first = indexes[0]
     joined: dict[str, Any] = {"kind": first["kind"], "shards": indexes}
-    joined |= {name: first[name] for name in ("factor", "trials_k") if name in first}
+    joined |= {name: first[name] for name in ("trials_k",) if name in first}
     for where in ("in_domain", "out_of_domain"):
         measured = [index[where] for index in indexes if where in index]
         if measured:
@@ -182,14 +182,7 @@ def _build_index(
         exact = CellSearcher(unique, arrays)
         trials = make_trials(unique, exact, k, seed=settings.seed, threads=threads)
         return _build_graph(unique, trials, settings, threads)
-    factor = settings.search_factor
-    summary = {"kind": "cells", "factor": factor, "n_cells": len(arrays["cell_center"])}
-    if factor == 1:
-        return arrays, summary
-    exact = CellSearcher(unique, arrays)
-    trials = make_trials(unique, exact, k, seed=settings.seed, threads=threads)
-    searcher = CellSearcher(unique, arrays, factor=factor)
-    return arrays, summary | trials.measure(searcher, threads=threads) | {"trials_k": k}
+    return arrays, {"kind": "cells", "n_cells": len(arrays["cell_center"])}
 
 
 def _build_graph(

@@ -9,10 +9,11 @@ from pathlib import Path
 import numpy as np
 import numpy.typing as npt
 
-from ltau_cli.artifacts.errors import ErrorsFile, LateEpochs
+from ltau_cli.artifacts.errors import ChosenEpochs, ErrorsFile
 from ltau_cli.artifacts.read import open_artifact
 from ltau_cli.core.threads import available_threads
 from ltau_cli.core.tuning import SCALES, Queries, Trial, tune
+from ltau_cli.epochs import ALL_EPOCHS, EpochRange
 from ltau_cli.errors import ComputeError, InputError
 from ltau_cli.progress import Progress, silent
 from ltau_cli.readers.descriptors import Descriptors, open_descriptors, read_structure
@@ -22,7 +23,7 @@ from ltau_cli.settings import FitSettings
 from ltau_cli.stages.training_set import check_samples
 
 LARGEST = 50_000  # training samples that are compared, in whole structures
-BURN_INS = (0.0, 0.25, 0.5, 0.75)  # shares of the epochs
+BURN_INS = (0.25, 0.5, 0.75)  # shares of the epochs
 
 log = logging.getLogger("ltau")
 
@@ -35,7 +36,7 @@ def run(
     threads: int | None = None,
     progress: Progress = silent,
 ) -> list[Trial]:
-    """Compare scalings, k, weightings and burn-ins by cross-validated CRPS.
+    """Compare scalings, k, weightings and first epochs by cross-validated CRPS.
 
     The errors to predict are those of rows held out, else the last logged error of each training
     sample, predicted by the samples of other structures.
@@ -67,7 +68,7 @@ def run(
         open_artifact(errors, ErrorsFile) as artifact,
         open_descriptors(Place.parse(os.fspath(descriptors))) as source,
     ):
-        epochs = artifact.after()
+        epochs = artifact.choose()
         check_samples(source, epochs.n_samples, errors)
         structure = artifact.read("structure") if artifact.has("structure") else None
         if structure is None and held_out is None:
@@ -81,9 +82,7 @@ def run(
                 f"{errors} has a single structure, so none is left to predict it by",
                 hint="give rows that were not trained on: --held-out DESCRIPTORS TRUE_ERRORS",
             )
-        n_epochs = len(epochs.rows)
-        burn_ins = sorted({int(share * n_epochs) for share in BURN_INS})
-        means, last = _read_errors(epochs, rows, burn_ins)
+        means, last = _read_errors(epochs, rows, _late_epochs(artifact))
         group = np.arange(len(rows)) if structure is None else _numbered(structure[rows])
         queries = Queries(None, last, group if structure is not None else None)
         if held_out is not None:
@@ -117,18 +116,26 @@ def _numbered(labels: npt.NDArray[np.int64]) -> npt.NDArray[np.int64]:
     return np.unique(labels, return_inverse=True)[1].astype(np.int64)
 
 
+def _late_epochs(log: ErrorsFile) -> list[EpochRange]:
+    """All epochs, and what is left of them after each burn-in; of the run that ends first."""
+    epoch = log.read("epoch")
+    numbers = min((epoch[own].tolist() for own in log.runs()), key=lambda own: int(own[-1]))
+    first = sorted({int(numbers[int(share * len(numbers))]) for share in BURN_INS})
+    return [ALL_EPOCHS, *((start, None, None) for start in first if start > numbers[0])]
+
+
 def _read_errors(
-    epochs: LateEpochs, rows: npt.NDArray[np.int64], burn_ins: list[int]
-) -> tuple[dict[int, npt.NDArray[np.float64]], npt.NDArray[np.float64]]:
-    """Mean error of the samples after each burn-in, and their errors in the last epoch."""
-    means = {burn_in: np.empty(len(rows)) for burn_in in burn_ins}
-    parts = {burn_in: epochs.log.after(burn_in).rows for burn_in in burn_ins}
+    epochs: ChosenEpochs, rows: npt.NDArray[np.int64], late: list[EpochRange]
+) -> tuple[dict[EpochRange, npt.NDArray[np.float64]], npt.NDArray[np.float64]]:
+    """Mean error of the samples over each choice of epochs, and their errors in the last epoch."""
+    means = {chosen: np.empty(len(rows)) for chosen in late}
+    parts = {chosen: epochs.log.choose(chosen).rows for chosen in late}
     last = np.empty(len(rows))
     for start, stop in epochs.blocks(0, epochs.n_samples):
         part = slice(*np.searchsorted(rows, [start, stop]))
         block = epochs.read(start, stop)[:, rows[part] - start].astype(np.float64)
-        for burn_in, late in parts.items():
-            means[burn_in][part] = _mean_logged(block[late], block)
+        for chosen, kept in parts.items():
+            means[chosen][part] = _mean_logged(block[kept], block)
         last[part] = block[-1]
     return means, last
 

@@ -24,8 +24,7 @@ SCORE = ("score", "x.npy", "-m", "model.h5", *OUT)
 USES: dict[str, tuple[tuple[str, ...], ...]] = {  # commands that read an artifact of a kind
     "errors": (
         ("fit", "BAD", "x.npy", "-k", "5", *OUT),
-        ("fit", "BAD", "x.npy", "-k", "5", "--loo", "structure", "--burn-in", "2", *OUT),
-        ("ingest", "log.npy", "--append", "-o", "BAD", "-q"),
+        ("fit", "BAD", "x.npy", "-k", "5", "--loo", "structure", "--epochs", "2:", *OUT),
         ("plot", "trajectories", "BAD", "-o", "out.png", "--force", "-q"),
     ),
     "model": (

@@ -3,16 +3,12 @@
 from __future__ import annotations
 
 import os
-import shutil
 
 import numpy as np
 import pytest
 
-from ltau_cli.artifacts.errors import ErrorsFile
 from ltau_cli.artifacts.provenance import Hasher, created_now
-from ltau_cli.artifacts.read import open_artifact
-from ltau_cli.artifacts.write import extend_artifact
-from ltau_cli.errors import InputError, OutputError, UsageError
+from ltau_cli.errors import InputError, UsageError
 from tests.helpers import SAMPLE, in_pieces
 
 
@@ -37,18 +33,6 @@ def test_a_watched_file_counts_from_the_beginning(tmp_path, watched):
         hasher.add("log", path, "error log")
         with pytest.raises(InputError, match="was changed"):
             hasher.records()
-
-
-def test_an_artifact_that_another_process_has_changed_is_not_extended(pipeline, tmp_path):
-    path = tmp_path / "errors.h5"
-    shutil.copy(pipeline.errors, path)
-    with open_artifact(path, ErrorsFile) as old:
-        pass
-    shutil.copy(pipeline.errors, tmp_path / "newer.h5")
-    os.replace(tmp_path / "newer.h5", path)
-    with pytest.raises(OutputError, match="changed by another process"), extend_artifact(old):
-        pass
-    assert path.read_bytes() == pipeline.errors.read_bytes()
 
 
 def test_a_killed_job_is_not_continued_with_another_file_of_the_same_name(pipeline, ltau, tmp_path):

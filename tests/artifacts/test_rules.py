@@ -97,15 +97,6 @@ def test_how_values_are_stored_makes_no_difference(options, small, tmp_path, lta
             )
 
 
-def test_a_log_that_was_repacked_can_grow(small, tmp_path, ltau):
-    errors = repacked(small["errors"], tmp_path / "copy.h5")
-    more = tmp_path / "more.npy"
-    np.save(more, np.vstack([np.load(small["log"]), np.ones((2, 20))]))
-    assert ltau("ingest", more, "--append", "-o", errors).code == 0
-    with h5py.File(errors) as file:
-        np.testing.assert_array_equal(file["errors"][...], np.load(more).astype(np.float32))
-
-
 @pytest.mark.parametrize("version", [0, -1])
 def test_no_version_is_below_1(version, small, tmp_path, ltau):
     path = tmp_path / "copy.h5"

@@ -65,13 +65,3 @@ def test_damaged_cells_are_named(pipeline, tmp_path, ltau):
     result = ltau("score", pipeline.descriptors, "-m", path, "-o", tmp_path / "s.h5")
     assert result.code == 4
     assert "cell_point holds other values than each of 0 to n_points-1 once" in result.err
-
-
-def test_a_factor_is_measured_in_and_out_of_domain(fit, pipeline, ltau):
-    path = fit("m.h5", "-k", 10, "--search-factor", 1.2)
-    index = json.loads(ltau("info", path, "--json").out)["summary"]["index"]
-    assert index["factor"] == 1.2
-    for where in ("in_domain", "out_of_domain"):
-        assert 0 <= index[where]["too_long"] <= 0.2
-        assert 0.5 < index[where]["recall"] <= 1
-    assert "out_of_domain" in ltau("info", path).out

@@ -339,7 +339,7 @@ def checkpoints(place, monkeypatch):
 
 
 def test_checkpoints_become_a_log(checkpoints, ltau):
-    done = ltau("describe", "frames.xyz", "--network", checkpoints, "--every", 3, "-o", "eval")
+    done = ltau("describe", "frames.xyz", "--network", checkpoints, "--epochs", "::3", "-o", "eval")
     assert done.code == 0, done.err
     assert "3 of 7 checkpoints (3 new)" in done.out
     assert ltau("ingest", "eval", "-o", "errors.h5").code == 0
@@ -352,18 +352,28 @@ def test_checkpoints_become_a_log(checkpoints, ltau):
 def test_checkpoints_are_ordered_by_the_number_in_their_ending(checkpoints, ltau):
     for path in Path("checkpoints").iterdir():  # as DeePMD-kit names them
         path.rename(path.with_name("model.ckpt-1" + path.stem.rpartition("-")[2] + "00.pt"))
-    done = ltau("describe", "frames.xyz", "--network", checkpoints, "--every", 3, "-o", "eval")
+    done = ltau(
+        "describe", "frames.xyz", "--network", checkpoints, "--epochs", "::300", "-o", "eval"
+    )
     assert done.code == 0, done.err
     assert sorted(path.name for path in Path("eval").iterdir()) == [
         f"force_errors_epoch_{step}.npy" for step in (1000, 1300, 1600)
     ]
 
 
-def test_the_last_checkpoint_is_always_in(checkpoints, ltau):
-    ltau("describe", "frames.xyz", "--network", checkpoints, "--every", 5, "-o", "eval")
+@pytest.mark.parametrize(
+    ("epochs", "kept"), [("::5", [0, 5, 6]), (":4:2", [0, 2, 3]), ("-2:", [5, 6])]
+)
+def test_the_last_checkpoint_is_always_in(epochs, kept, checkpoints, ltau):
+    ltau("describe", "frames.xyz", "--network", checkpoints, "--epochs", epochs, "-o", "eval")
     assert sorted(path.name for path in Path("eval").iterdir()) == [
-        "force_errors_epoch_1.npy", "force_errors_epoch_6.npy",
-    ]  # fmt: skip
+        f"force_errors_epoch_{epoch}.npy" for epoch in kept
+    ]
+
+
+def test_epochs_that_leave_no_checkpoint(checkpoints, ltau):
+    words = ("describe", "frames.xyz", "--network", checkpoints, "--epochs", "7:", "-o", "eval")
+    check(ltau(*words), INPUT, "--epochs 7: leaves no checkpoint of checkpoints", hint=True)
 
 
 def test_more_checkpoints_are_added_to_a_log(checkpoints, ltau):

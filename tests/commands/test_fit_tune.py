@@ -1,4 +1,4 @@
-"""``ltau fit``: weighting of neighbors, burn-in, and the choice of the knobs."""
+"""``ltau fit``: weighting of neighbors, choice of epochs, and the choice of the knobs."""
 
 from __future__ import annotations
 
@@ -37,11 +37,11 @@ def test_inverse_distance_gives_the_weighted_mean(pipeline, tmp_path, ltau):
         np.testing.assert_allclose(file["neighbor_distance"][:20], plain, rtol=1e-5)
 
 
-def test_burn_in_is_as_if_the_epochs_had_not_been_ingested(pipeline, tmp_path, ltau):
+def test_epochs_are_as_if_the_others_had_not_been_ingested(pipeline, tmp_path, ltau):
     late, one, other = (tmp_path / name for name in ("late.h5", "one.h5", "other.h5"))
     assert ltau("ingest", pipeline.logs, "--epochs", "20:", "-o", late).code == 0
     assert ltau("fit", late, pipeline.train, "-o", one).code == 0
-    done = ltau("fit", pipeline.errors, pipeline.train, "--burn-in", 20, "-o", other)
+    done = ltau("fit", pipeline.errors, pipeline.train, "--epochs", "20:", "-o", other)
     assert done.code == 0
     same(one, other, ("counts", "mean_error", "uncertainty", "bin_edges", "loo_expected_error"))
 
@@ -55,27 +55,29 @@ def write_log(folder, runs, ltau, *options):
     return folder / "errors.h5"
 
 
-def test_burn_in_of_each_run_and_of_missing_values(tmp_path, ltau):
+def test_epochs_of_each_run_and_of_missing_values(tmp_path, ltau):
     rng = np.random.default_rng(0)
     first, second = rng.random((6, 40)), rng.random((5, 40))
     first[2:, 3], second[2:, 3] = np.nan, np.nan  # logged in the first two epochs only
     second[4, 5] = np.nan
     errors = write_log(tmp_path, (first, second), ltau)
     with open_artifact(errors, ErrorsFile) as artifact:
-        kept = artifact.after(2)
+        kept = artifact.choose((2, None, None))
         assert kept.rows.tolist() == [2, 3, 4, 5, 8, 9, 10]
         rest = np.concatenate([first[2:], second[2:]]).astype(np.float32)
         np.testing.assert_array_equal(kept.read(0, 40), rest)
         np.testing.assert_array_equal(kept.n_logged(), np.isfinite(rest).sum(axis=0))
         np.testing.assert_array_equal(kept.n_logged()[[3, 5, 0]], [0, 6, 7])
-        assert len(artifact.after().rows) == 11
+        assert len(artifact.choose().rows) == 11
+        assert artifact.choose((-3, -1, 2)).rows.tolist() == [3, 8]
+        assert [own.tolist() for own in artifact.choose((None, None, 3)).runs] == [[0, 1], [2, 3]]
 
 
-def test_burn_in_that_leaves_nothing(pipeline, tmp_path, ltau):
-    done = ltau("fit", pipeline.errors, pipeline.train, "--burn-in", 60, "-o", tmp_path / "m.h5")
+def test_epochs_that_leave_nothing(pipeline, tmp_path, ltau):
+    done = ltau("fit", pipeline.errors, pipeline.train, "--epochs", "60:", "-o", tmp_path / "m.h5")
     assert done.code == 2
-    assert f"--burn-in 60 leaves no epoch; {pipeline.errors} has 60 epochs" in done.err
-    assert "hint: use --burn-in 59 or less" in done.err
+    assert f"--epochs 60: leaves no epoch of run 0 of {pipeline.errors}" in done.err
+    assert "hint: it has the epochs 0 to 59" in done.err
 
 
 @pytest.mark.slow

@@ -121,16 +121,6 @@ def test_epochs(bounds, kept, tmp_path, ingest):
     assert ingest(table, f"--epochs={bounds}")["epoch"].tolist() == kept
 
 
-def test_every(tmp_path, ingest):
-    log = random_log(10, 4, holes=0)
-    folder = write_folder(tmp_path / "logs", log)
-    got = ingest(folder, "--every", 3)
-    assert got["epoch"].tolist() == [0, 3, 6, 9]
-    same(got["errors"], stored(log[::3]))
-    got = ingest(save(tmp_path / "log.npy", log), "--epochs", "1:", "--every", 4)
-    assert got["epoch"].tolist() == [1, 5, 9]
-
-
 def test_epochs_of_each_run(tmp_path, ingest):
     np.savez(tmp_path / "log.npz", a=np.ones((4, 3)), b=np.ones((6, 3)))
     got = ingest(tmp_path / "log.npz", "--epochs", "-2:")

@@ -130,12 +130,15 @@ LONG = "9" * 5_000
 CONDITIONS = ("x < nan", "x < inf", "x", "x <", "expected_error < 1 < 2", "expected_error < 1e999")
 VALUES: dict[str, tuple[str, ...]] = {  # of options, none of which can be
     **dict.fromkeys(
-        ("fit --bins", "fit -k", "fit --shards", "fit --burn-in", "fit --threads"),
+        ("fit --bins", "fit -k", "fit --shards", "fit --threads"),
         ("nan", "-1", "0.5", "9" * 30, LONG, ""),
     ),
     "fit --seed": ("nan", "-1", "0.5", LONG, ""),
     "score --shard": ("0/0", "2/2", "a/2", "1", LONG + "/3", "0/" + LONG, "0/1e3"),
-    "ingest --epochs": ("a:b", "1", "1:2:0", "1:2:3:4", "nan:", LONG + ":"),
+    **dict.fromkeys(
+        ("ingest --epochs", "fit --epochs", "describe --epochs"),
+        ("a:b", "1", "1:2:0", "1:2:3:4", "nan:", LONG + ":"),
+    ),
     "export --where": CONDITIONS,
     "evaluate --fail-if": CONDITIONS,
 }

@@ -147,7 +147,7 @@ def test_score_of_shards_and_of_many_files(cluster, pipeline, ltau, tmp_path):
     [
         (),
         ("--shards", 3, "--loo", "structure", "--scale", "none"),
-        ("--search-factor", 1.3, "--metric", "cosine", "--burn-in", 2),
+        ("--metric", "cosine", "--epochs", "2:"),
     ],
 )
 def test_fit(options, cluster, pipeline, ltau, tmp_path):
@@ -193,23 +193,6 @@ def test_ingest(kind, cluster, ltau, tmp_path):
     assert "read here" not in result.err
     assert (tmp_path / "two.h5").read_bytes() == (tmp_path / "one.h5").read_bytes()
     assert not (tmp_path / ".two.h5.ltau-pieces").exists()
-
-
-def test_ingest_appends(cluster, ltau, tmp_path):
-    """All but the last file, which may still be written, are read by the workers."""
-    write_tables(tmp_path, range(6))
-    paths = {epoch: tmp_path / f"errors_epoch_{epoch}.csv" for epoch in range(4)}
-    texts = {epoch: path.read_text() for epoch, path in paths.items()}
-    for name, more in {"one": (), "two": ("--workers", cluster.address)}.items():
-        for path in paths.values():
-            path.unlink(missing_ok=True)
-        for epochs in ((0,), (1, 2, 3)):
-            for epoch in epochs:
-                paths[epoch].write_text(texts[epoch])
-            words = ("ingest", tmp_path, "-o", tmp_path / f"{name}.h5", "--append", *more)
-            result = ltau(*words)
-            assert result.code == 0, result.err
-    assert (tmp_path / "two.h5").read_bytes() == (tmp_path / "one.h5").read_bytes()
 
 
 def test_a_file_that_cannot_be_read_is_told_as_ever(cluster, ltau, tmp_path):

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import os
 import resource
-import shutil
 import signal
 import time
 
@@ -14,7 +13,7 @@ import pytest
 
 from ltau_cli.artifacts.views import open_artifact
 from ltau_cli.stop import GRACE
-from tests.helpers import SAMPLE, finish, in_pieces, names, start, wait_until, write_folder
+from tests.helpers import SAMPLE, finish, in_pieces, names, start, wait_until
 
 pytestmark = pytest.mark.slow
 
@@ -172,42 +171,6 @@ def test_finished_artifacts_are_whole(pipeline):
             assert file.attrs["created"] == "2023-11-14T22:13:20Z"
 
 
-# While appending
-
-
-@pytest.fixture(scope="module")
-def large(tmp_path_factory):
-    """An artifact of some size, its log with one epoch more, and the result of appending it."""
-    folder = tmp_path_factory.mktemp("large")
-    log = np.random.default_rng(0).random((9, 400_000), dtype=np.float32)
-    write_folder(folder / "logs", log[:8])
-    result = finish(start("ingest", folder / "logs", "-o", folder / "errors.h5"))
-    assert result.code == 0, result.err
-    write_folder(folder / "logs", log[8:], epochs=[8])
-    return folder
-
-
-def append_to(large, target, *more, **options):
-    shutil.copy(large / "errors.h5", target)
-    return start("ingest", large / "logs", "-o", target, "--append", *more, **options)
-
-
-def test_sigkill_at_any_moment_of_an_append(large, tmp_path):
-    target = tmp_path / "errors.h5"
-    began = time.perf_counter()
-    result = finish(append_to(large, target))
-    whole = time.perf_counter() - began
-    assert result.code == 0, result.err
-    old, complete = (large / "errors.h5").read_bytes(), target.read_bytes()
-    assert old != complete
-    for moment in whole * np.random.default_rng(0).uniform(0.4, 1.0, 5):
-        process = append_to(large, target)
-        time.sleep(moment)
-        process.kill()
-        finish(process)
-        assert target.read_bytes() in (old, complete)
-
-
 WAIT_AFTER_A_BLOCK = """
 import pathlib, sys, time
 from ltau_cli.artifacts.write import BlockWriter
@@ -222,9 +185,11 @@ BlockWriter.__setitem__ = write_and_wait
 """
 
 
-def test_sigterm_during_an_append(large, tmp_path):
+def test_sigterm_within_a_dataset(pipeline, tmp_path):
     target, reached = tmp_path / "errors.h5", tmp_path / "reached"
-    process = append_to(large, target, reached, before=WAIT_AFTER_A_BLOCK)
+    target.write_bytes(b"an older result")
+    words = ("ingest", pipeline.logs, "-o", target, "--force", reached)
+    process = start(*words, before=WAIT_AFTER_A_BLOCK)
     wait_until(reached.exists, process)
     assert any(path.name.endswith(".tmp") for path in tmp_path.iterdir())
     process.terminate()
@@ -232,20 +197,5 @@ def test_sigterm_during_an_append(large, tmp_path):
     result = finish(process)
     assert result.code == 143, result.err
     assert result.err.startswith("error: terminated")
-    assert target.read_bytes() == (large / "errors.h5").read_bytes()
-    assert [path.name for path in tmp_path.iterdir()] == ["errors.h5"]
-
-
-def test_a_file_that_may_not_grow_during_an_append(large, tmp_path):
-    size = (large / "errors.h5").stat().st_size + 100_000
-
-    def limit():
-        resource.setrlimit(resource.RLIMIT_FSIZE, (size, size))
-
-    target = tmp_path / "errors.h5"
-    environment = os.environ | {"PYTHONDONTWRITEBYTECODE": "1"}
-    result = finish(append_to(large, target, preexec_fn=limit, env=environment))
-    assert result.code == 5, (result.code, result.err)
-    assert result.err.startswith(f"error: cannot write {target}: File too large")
-    assert target.read_bytes() == (large / "errors.h5").read_bytes()
+    assert target.read_bytes() == b"an older result"
     assert [path.name for path in tmp_path.iterdir()] == ["errors.h5"]

@@ -33,10 +33,9 @@ from ltau_cli.settings import Method
 METHODS: Mapping[Method, Callable[[Rows, Floats], ErrorMap]] = {
     "distance": maps.fit_distance,
     "scale": maps.fit_scale,
-    "isotonic": maps.fit_isotonic,
     "threshold": maps.fit_scale,
 }
-TRIED: tuple[Method, ...] = ("distance", "scale", "isotonic")  # where the user names none
+TRIED: tuple[Method, ...] = ("distance", "scale")  # where the user names none
 NEARLY = 0.05
 FOLDS = 10
 SMALLEST_CELL = 50  # rows of a group or distance bin that has bounds of its own

@@ -200,14 +200,12 @@ def join_rows(sets: Sequence[Rows]) -> Rows:
 
 @dataclass(frozen=True)
 class ErrorMap:
-    """log E = coefficients[0] + sum_f coefficients[1 + f] log(feature f); or a table.
+    """log E = coefficients[0] + sum_f coefficients[1 + f] log(feature f).
 
     Attributes
     ----------
     coefficients : (1 + n_features,) float64
         The constant, then the exponents of :data:`FEATURES`.
-    knots : (2, n_knots) float64
-        Expected errors and calibrated errors, linear in between; empty for a power law.
     floors : (n_features,) float64
         Features below these count as these.
     center : (n_features,) float64
@@ -219,7 +217,6 @@ class ErrorMap:
     """
 
     coefficients: Floats
-    knots: Floats
     floors: Floats
     center: Floats
     covariance: Floats
@@ -243,8 +240,6 @@ class ErrorMap:
 
     def apply(self, rows: Rows) -> Floats:
         """Calibrated mean error of each row, (n,) in error units."""
-        if self.knots.size:
-            return np.asarray(np.interp(rows.expected_error, self.knots[0], self.knots[1]))
         used = np.flatnonzero(self.coefficients[1:])
         total = self.coefficients[0] + self._logs(rows, used) @ self.coefficients[1 + used]
         return np.asarray(np.exp(total))
@@ -265,9 +260,7 @@ def power_law(rows: Rows, **exponents: float) -> ErrorMap:
     """Return the map E = prod_f feature_f ** exponent_f, with the floors of some rows."""
     names, floors = rows.features, rows.floors()
     values, n = [0.0, *(exponents.get(feature, 0.0) for feature in names)], len(names)
-    return ErrorMap(
-        np.array(values), np.zeros((2, 0)), floors, np.zeros(n), np.zeros((n, n)), names
-    )
+    return ErrorMap(np.array(values), floors, np.zeros(n), np.zeros((n, n)), names)
 
 
 def fit_scale(rows: Rows, true_error: Floats) -> ErrorMap:
@@ -310,18 +303,6 @@ def fit_distance(rows: Rows, true_error: Floats, *, error: str = "expected_error
 def fit_last_epoch(rows: Rows, true_error: Floats) -> ErrorMap:
     """Fit as :func:`fit_distance`, with the expected error of the last epoch alone: a baseline."""
     return fit_distance(rows, true_error, error="last_epoch_error")
-
-
-def fit_isotonic(rows: Rows, true_error: Floats) -> ErrorMap:
-    """E as any function that grows with the expected error (scikit-learn's isotonic regression)."""
-    from sklearn.isotonic import IsotonicRegression
-
-    fitted = IsotonicRegression(out_of_bounds="clip").fit(
-        rows.expected_error, true_error, sample_weight=rows.weight
-    )
-    lowest = float(true_error[true_error > 0].min())
-    knots = np.array([fitted.X_thresholds_, np.maximum(fitted.y_thresholds_, lowest)])
-    return replace(power_law(rows), knots=knots)
 
 
 def fit_power_law(

@@ -485,15 +485,15 @@ def _pop(key, item, n):
 
 @compiled
 def search_cells(
-    queries, products, half, factor, slack, found,
+    queries, products, half, slack, found,
     rows, point, start, center, axes, low, high, rest, radius, flat_rest, sketch,
 ):  # fmt: skip
-    """Find the nearest rows of each query, (n, d) float32; none is proven more than ``factor`` off.
+    """Find the nearest rows of each query, (n, d) float32.
 
     ``products`` (n, n_cells or more) are those of :func:`multiply_tiles`.
     First the cell with the nearest center is read (and more, until there are enough rows); then, of
     the cells whose ball is near enough, those whose box is, the nearest first, until the bound of
-    the next one times ``factor`` exceeds the last distance found. Of these cells, only the rows are
+    the next one exceeds the last distance found. Of these cells, only the rows are
     compared that may be near enough by their ``sketch``, in single precision; those that this
     cannot rule out are measured in double in the end. A comparison with NaN skips nothing.
     ``found`` (n, width) gets the points, width being at most their number. ``sketch`` and
@@ -516,7 +516,6 @@ def search_cells(
     low_of, place_of = np.empty(LANES, dtype=np.float32), np.empty(LANES, dtype=np.int32)
     bits = np.empty(1, dtype=np.int32)
     value = bits.view(np.float32)
-    stretch = factor * factor
     for i in range(queries.shape[0]):
         query, near = queries[i], products[i]
         length = _square_length(query)
@@ -543,7 +542,7 @@ def search_cells(
             for other in range(n_cells):
                 if not read[other] and (c < 0 or near[other] < near[c]):
                     c = other
-        reach, enough = np.float32(np.sqrt(last) / factor), np.float32(last / stretch)
+        reach, enough = np.float32(np.sqrt(last)), np.float32(last)
         n_near = _find_near(near, half, radius, length, reach, slack, read, flag, in_reach)
         for first, stop, thickness in ((0, n_flat, flat_rest), (n_flat, n_axes, rest)):
             n_near = _bound_cells(
@@ -553,7 +552,7 @@ def search_cells(
         waiting = 0
         for j in range(n_near):
             waiting = _push(bound, cell, waiting, least[j], in_reach[j])
-        while waiting > 0 and not np.float64(bound[0]) * stretch > last:
+        while waiting > 0 and not np.float64(bound[0]) > last:
             c = cell[0]
             n = _choose_rows(
                 query, c, start, center, axes, radius, sketch, np.float32(np.sqrt(last)), slack,

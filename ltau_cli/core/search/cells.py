@@ -38,9 +38,9 @@ class CellSearcher:
     Every cell is enclosed by a ball and, inside it, by a box along its own principal axes with
     some thickness beside them. Latent spaces are islands of few dimensions, so the box is thin and
     its distance from a query close to that of its points, even for a query far away. A cell is
-    left out once the bound of its distance, times ``factor``, exceeds the last distance found. So
-    the j-th distance found is at most ``factor`` times the true one, for every query and every j:
-    otherwise one of the j nearest points was left out, whose distance is at least that bound.
+    left out once the bound of its distance exceeds the last distance found. So the nearest points
+    are found, for every query: otherwise one of them was left out, whose distance is at least that
+    bound.
     Of a cell that is read, points whose places along its axes are too far away are not compared.
 
     Parameters
@@ -48,8 +48,6 @@ class CellSearcher:
     points : (n_points, d) float32
     arrays : mapping
         What :func:`build_cells` gives.
-    factor : float
-        At least 1; with 1, the nearest points are found exactly.
 
     Raises
     ------
@@ -59,9 +57,7 @@ class CellSearcher:
 
     spare = 2  # a sample that is left out of its own neighbors, and whether a tie goes on
 
-    def __init__(
-        self, points: Floats, arrays: Mapping[str, npt.NDArray[Any]], *, factor: float = 1.0
-    ) -> None:
+    def __init__(self, points: Floats, arrays: Mapping[str, npt.NDArray[Any]]) -> None:
         start, point = arrays["cell_start"], arrays["cell_point"]
         if start[0] != 0 or start[-1] != len(points) or (np.diff(start) < 1).any():
             raise ValueError("cell_start does not fit the points")
@@ -71,7 +67,6 @@ class CellSearcher:
         self._rows = points[arrays["cell_point"]]
         self._centers = _Centers(arrays["cell_center"])
         self._landmarks = _Centers(arrays["cell_center"][::LANDMARKS])
-        self._factor = factor
         self._slack = np.float32(slack(points.shape[1]))
         n_axes = arrays["cell_axes"].shape[1]
         flat_rest = np.empty(len(start) - 1, dtype=np.float32)
@@ -119,7 +114,7 @@ class CellSearcher:
                 rows = slice(first, min(first + ROWS, stop))
                 centers.compare(queries[rows], products)
                 kernels.search_cells(
-                    queries[rows], products, centers.half, self._factor, self._slack, found[rows],
+                    queries[rows], products, centers.half, self._slack, found[rows],
                     self._rows, *self._cells,
                 )  # fmt: skip
 

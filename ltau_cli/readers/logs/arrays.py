@@ -12,6 +12,7 @@ from typing import Any
 
 import numpy as np
 
+from ltau_cli.epochs import choose_epochs
 from ltau_cli.errors import InputError
 from ltau_cli.readers.arrays import as_labels, open_array, open_members
 from ltau_cli.readers.column import check_count
@@ -21,7 +22,6 @@ from ltau_cli.readers.logs.run import (
     LoggedRun,
     check_lengths,
     empty_run,
-    left_for_next_time,
     magnitudes,
 )
 from ltau_cli.readers.place import Place
@@ -39,7 +39,7 @@ NEW_NEQUIP = re.compile(r"(train|val|test)?_?(force|energy)(s|ies)?_errors_epoch
 
 
 def open_epoch_arrays(
-    numbered: NumberedFiles, run: int, options: LogOptions, stack: contextlib.ExitStack
+    numbered: NumberedFiles, options: LogOptions, stack: contextlib.ExitStack
 ) -> LoggedRun:
     """Open per-epoch .npy files: (n,), (n, 3) error vectors, or (n, 2) of [id, error].
 
@@ -50,18 +50,11 @@ def open_epoch_arrays(
     """
     if OLD_NEQUIP.fullmatch(numbered.pattern):
         options = replace(options, missing=(*options.missing, *OLD_NEQUIP_MISSING))
-    rows = options.select(run, numbered.epochs)
     result = empty_run()
     sources: list[ArraySource] = []
-    for row in rows:
+    for row in choose_epochs(numbered.epochs, options.epochs):
         path = numbered.files[row]
-        try:
-            source = stack.enter_context(open_array(Place(path)))
-        except InputError:
-            if options.growing and row == len(numbered.files) - 1:
-                result.warnings.append(left_for_next_time(path))
-                continue
-            raise
+        source = stack.enter_context(open_array(Place(path)))
         _check_epoch_shape(source)
         sources.append(source)
         result.epochs.append(numbered.epochs[row])
@@ -155,9 +148,7 @@ def _scatter(
     return start, n
 
 
-def open_arrays(
-    place: Place, run: int, options: LogOptions, stack: contextlib.ExitStack
-) -> list[LoggedRun]:
+def open_arrays(place: Place, options: LogOptions, stack: contextlib.ExitStack) -> list[LoggedRun]:
     """Open arrays of all epochs: (n_epochs, n) or (n_epochs, n, 3); in an .npz one per run.
 
     Raises
@@ -172,14 +163,14 @@ def open_arrays(
         sources = [members[name] for name in sorted(members, key=_natural)]
     else:
         sources = [stack.enter_context(open_array(place, names=("errors",)))]
-    return [_one_array(source, run + i, options) for i, source in enumerate(sources)]
+    return [_one_array(source, options) for source in sources]
 
 
 def _natural(name: str) -> list[Any]:
     return [int(part) if part.isdigit() else part for part in re.split(r"(\d+)", name)]
 
 
-def _one_array(source: ArraySource, run: int, options: LogOptions) -> LoggedRun:
+def _one_array(source: ArraySource, options: LogOptions) -> LoggedRun:
     shape = source.shape
     if len(shape) not in (2, 3) or (len(shape) == 3 and shape[2] not in (1, 2, 3)):
         raise InputError(
@@ -189,7 +180,7 @@ def _one_array(source: ArraySource, run: int, options: LogOptions) -> LoggedRun:
         )
     if 0 in shape:
         raise InputError(f"{source.place} is empty: its shape is {shape}")
-    rows = options.select(run, range(shape[0]))
+    rows = choose_epochs(range(shape[0]), options.epochs)
 
     def read(start: int, stop: int) -> Errors:
         values = source.columns(start, stop)[rows]

@@ -11,6 +11,7 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
+from ltau_cli.epochs import choose_epochs
 from ltau_cli.errors import InputError
 from ltau_cli.readers.frames import (
     PREDICTIONS,
@@ -26,9 +27,7 @@ from ltau_cli.readers.logs.run import (
     LoggedRun,
     check_lengths,
     empty_run,
-    left_for_next_time,
     magnitudes,
-    still_written,
 )
 from ltau_cli.readers.scratch import Cells
 from ltau_cli.settings import LogOptions
@@ -38,7 +37,6 @@ FrameErrors = tuple[npt.NDArray[np.float32], FrameLabels]
 
 def open_evaluated(
     numbered: NumberedFiles,
-    run: int,
     options: LogOptions,
     read: Callable[[Path, LogOptions], FrameErrors],
 ) -> LoggedRun:
@@ -52,23 +50,12 @@ def open_evaluated(
     InputError
         If a file cannot be read or lacks the keys, or the frames of two epochs differ.
     """
-    rows = options.select(run, numbered.epochs)
     result = empty_run()
     cells, lengths = Cells(), []
     before: FrameLabels | None = None
-    for row in rows:
+    for row in choose_epochs(numbered.epochs, options.epochs):
         path = numbered.files[row]
-        try:
-            errors, labels = read(path, options)
-        except InputError:
-            if options.growing and row == len(numbered.files) - 1:
-                result.warnings.append(left_for_next_time(path))
-                continue
-            raise
-        last = options.growing and row == len(numbered.files) - 1
-        if last and len(errors) < options.expected and still_written(path):
-            result.warnings.append(left_for_next_time(path))
-            continue
+        errors, labels = read(path, options)
         if before is not None and not _same_frames(before, labels):
             raise InputError(
                 f"{path} holds other atoms than {result.files[0]}",

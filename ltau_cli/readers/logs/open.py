@@ -11,6 +11,7 @@ from typing import Any, Literal
 import numpy as np
 import numpy.typing as npt
 
+from ltau_cli.epochs import choose_epochs
 from ltau_cli.errors import InputError
 from ltau_cli.readers.arrays import HDF5_ENDINGS
 from ltau_cli.readers.frames import holds_frames
@@ -57,7 +58,7 @@ def open_log(
         for group in _as_runs(places, options):
             kind = options.format or detect(group)
             kinds.append(kind)
-            runs += _open(group, kind, len(runs), options, readers or Readers(), stack)
+            runs += _open(group, kind, options, readers or Readers(), stack)
         yield _join(runs, places[0], kinds[0])
 
 
@@ -70,16 +71,13 @@ def find_files(places: Sequence[Place], options: LogOptions) -> list[LogFile]:
         As :func:`open_log`.
     """
     found: list[LogFile] = []
-    for run, group in enumerate(_as_runs(places, options)):
+    for group in _as_runs(places, options):
         kind = options.format or detect(group)
         if kind == "long-table" and len(group) == 1 and group[0].path.is_file():
-            if not options.growing:
-                found.append(LogFile(group[0].path, "table", None))
+            found.append(LogFile(group[0].path, "table", None))
         elif kind in ("frames", "long-table"):
             numbered = _numbered(group, kind, options)
-            rows = options.select(run, numbered.epochs)
-            if options.growing and rows and rows[-1] == len(numbered.files) - 1:
-                rows = rows[:-1]  # it may still be written
+            rows = choose_epochs(numbered.epochs, options.epochs)
             what: Literal["frames", "table"] = "frames" if kind == "frames" else "table"
             found += [LogFile(numbered.files[row], what, numbered.epochs[row]) for row in rows]
     return found
@@ -145,22 +143,21 @@ def _as_runs(places: Sequence[Place], options: LogOptions) -> list[list[Place]]:
 def _open(
     group: Sequence[Place],
     kind: str,
-    run: int,
     options: LogOptions,
     readers: Readers,
     stack: contextlib.ExitStack,
 ) -> list[LoggedRun]:
     place = group[0]
     if kind == "array":
-        return open_arrays(place, run, options, stack)
+        return open_arrays(place, options, stack)
     if kind.endswith("table") and len(group) == 1 and place.path.is_file():
-        return open_table(place.path, run, options, readers.table)
+        return open_table(place.path, options, readers.table)
     numbered = _numbered(group, kind, options)
     if kind == "epoch-arrays":
-        return [open_epoch_arrays(numbered, run, options, stack)]
+        return [open_epoch_arrays(numbered, options, stack)]
     if kind == "frames":
-        return [open_evaluated(numbered, run, options, readers.frames)]
-    return [open_epoch_tables(numbered, run, options, readers.table)]
+        return [open_evaluated(numbered, options, readers.frames)]
+    return [open_epoch_tables(numbered, options, readers.table)]
 
 
 def _numbered(group: Sequence[Place], kind: str, options: LogOptions) -> NumberedFiles:
@@ -219,5 +216,4 @@ def _join(runs: list[LoggedRun], place: Place, kind: str) -> ErrorLog:
         labels=labels,
         knows_held_out=all(run.knows_held_out for run in filled),
         notes=sum((run.notes for run in runs), Counter()),
-        warnings=[warning for run in runs for warning in run.warnings],
     )

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import time
 from collections import Counter
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
@@ -51,8 +50,6 @@ class LoggedRun:
         one is missing in every epoch.
     notes : Counter
         Findings of the reader, such as ``duplicated ids``.
-    warnings : list of str
-        What the user should know.
     """
 
     epochs: list[int]
@@ -64,7 +61,6 @@ class LoggedRun:
     labels: dict[str, npt.NDArray[Any]] = field(default_factory=dict)
     knows_held_out: bool = False
     notes: Counter[str] = field(default_factory=Counter)
-    warnings: list[str] = field(default_factory=list)
 
 
 @dataclass
@@ -104,16 +100,6 @@ def magnitudes(values: npt.NDArray[Any], options: LogOptions, *, vectors: bool) 
     if options.missing:
         errors[missing] = np.nan
     return errors
-
-
-def still_written(path: Path) -> bool:
-    """Whether a file was changed within the last minute."""
-    return time.time() - path.stat().st_mtime < 60
-
-
-def left_for_next_time(path: Path) -> str:
-    """Return the warning about a file that is not complete yet."""
-    return f"{path} is still being written; its last epoch is left for next time"
 
 
 def check_lengths(lengths: Sequence[int], names: Sequence[str], *, may_be_short: bool) -> int:

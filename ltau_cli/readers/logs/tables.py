@@ -13,17 +13,12 @@ from typing import Any
 
 import numpy as np
 
+from ltau_cli.epochs import ALL_EPOCHS, choose_epochs
 from ltau_cli.errors import InputError
 from ltau_cli.readers.arrays import is_utf8
 from ltau_cli.readers.logs.long_rows import LongRows, WordsError, counts_from_zero
 from ltau_cli.readers.logs.numbered import NumberedFiles
-from ltau_cli.readers.logs.run import (
-    LoggedRun,
-    empty_run,
-    left_for_next_time,
-    magnitudes,
-    still_written,
-)
+from ltau_cli.readers.logs.run import LoggedRun, empty_run, magnitudes
 from ltau_cli.readers.scratch import Cells
 from ltau_cli.readers.tables import Row, Table, batched, to_number, to_numbers
 from ltau_cli.settings import LogOptions
@@ -39,7 +34,7 @@ KNOWN_COLUMNS: Mapping[str, tuple[str, ...]] = {
 ReadRows = Callable[[Path, int | None, LogOptions], LongRows]
 
 
-def open_table(path: Path, run: int, options: LogOptions, read: ReadRows) -> list[LoggedRun]:
+def open_table(path: Path, options: LogOptions, read: ReadRows) -> list[LoggedRun]:
     """Read one CSV, TSV or JSON-lines file of all epochs, and runs if it has such a column.
 
     Raises
@@ -47,15 +42,14 @@ def open_table(path: Path, run: int, options: LogOptions, read: ReadRows) -> lis
     InputError
         Naming the file, the line and the column.
     """
-    table = _LogTable(path, options, growing=options.growing)
+    table = _LogTable(path, options)
     if table.is_wide:
-        return [_wide(table, run, options)]
-    long = table.read_long() if options.growing else read(path, None, options)
-    return _pivot(long, [path], run, options, where=str(path))
+        return [_wide(table, options)]
+    return _pivot(read(path, None, options), [path], options, where=str(path))
 
 
 def read_rows(path: Path, epoch: int | None, options: LogOptions) -> LongRows:
-    """Read a long table that is complete; ``epoch`` is that of all its rows, if not None.
+    """Read a long table; ``epoch`` is that of all its rows, if not None.
 
     Raises
     ------
@@ -65,9 +59,7 @@ def read_rows(path: Path, epoch: int | None, options: LogOptions) -> LongRows:
     return _LogTable(path, options, epoch=epoch).read_long_only()
 
 
-def open_epoch_tables(
-    numbered: NumberedFiles, run: int, options: LogOptions, read: ReadRows
-) -> LoggedRun:
+def open_epoch_tables(numbered: NumberedFiles, options: LogOptions, read: ReadRows) -> LoggedRun:
     """Read one CSV, TSV or JSON-lines file per epoch.
 
     Raises
@@ -76,40 +68,25 @@ def open_epoch_tables(
         Naming the file, the line and the column.
     """
     with contextlib.suppress(WordsError):
-        return _epoch_tables(numbered, run, options, read, words=False)
-    return _epoch_tables(numbered, run, options, read, words=True)
+        return _epoch_tables(numbered, options, read, words=False)
+    return _epoch_tables(numbered, options, read, words=True)
 
 
 def _epoch_tables(
-    numbered: NumberedFiles, run: int, options: LogOptions, read: ReadRows, *, words: bool
+    numbered: NumberedFiles, options: LogOptions, read: ReadRows, *, words: bool
 ) -> LoggedRun:
-    rows = options.select(run, numbered.epochs)
-    long, left = LongRows(options, words=words), []
-    for row in rows:
-        path = numbered.files[row]
-        maybe_growing = options.growing and row == len(numbered.files) - 1
-        own = None
-        try:
-            if words or maybe_growing:
-                table = _LogTable(path, options, epoch=numbered.epochs[row], growing=maybe_growing)
-                own = table.read_long_only(words=words)
-            else:
-                own = read(path, numbered.epochs[row], options)
-        except InputError:
-            if not maybe_growing:
-                raise
-        n = 0 if own is None else own.counts.total()
-        short = n < options.expected and still_written(path)
-        if own is None or (maybe_growing and (short or n == 0)):
-            left.append(left_for_next_time(path))
+    rows = choose_epochs(numbered.epochs, options.epochs)
+    if not rows:
+        return empty_run()
+    files, long = [numbered.files[row] for row in rows], LongRows(options, words=words)
+    for row, path in zip(rows, files, strict=True):
+        epoch = numbered.epochs[row]
+        if words:
+            long.extend(_LogTable(path, options, epoch=epoch).read_long_only(words=True))
         else:
-            long.extend(own)
-    files = [numbered.files[row] for row in rows][: len(rows) - len(left)]
-    if not files:
-        return replace(empty_run(), warnings=left)
-    known = replace(options, epochs=LogOptions.epochs, every=1, stored=None)
-    (result,) = _pivot(long, files, run, known, where=str(files[0].parent))
-    result.warnings += left
+            long.extend(read(path, epoch, options))
+    chosen = replace(options, epochs=ALL_EPOCHS)
+    (result,) = _pivot(long, files, chosen, where=str(files[0].parent))
     return result
 
 
@@ -128,19 +105,10 @@ class _LogTable(Table):
     options : LogOptions
     epoch : int, optional
         Epoch of every row of a per-epoch file.
-    growing : bool
-        The file may still be written: leave out a last line that is not finished.
     """
 
-    def __init__(
-        self,
-        path: Path,
-        options: LogOptions,
-        *,
-        epoch: int | None = None,
-        growing: bool = False,
-    ) -> None:
-        super().__init__(path, growing=growing)
+    def __init__(self, path: Path, options: LogOptions, *, epoch: int | None = None) -> None:
+        super().__init__(path)
         self.epoch = epoch
         self._options = options
         self.columns = _find_columns(self.header, options.columns, path)
@@ -243,7 +211,7 @@ class _LogTable(Table):
 
 
 def _pivot(
-    long: LongRows, files: list[Path], run: int, options: LogOptions, *, where: str
+    long: LongRows, files: list[Path], options: LogOptions, *, where: str
 ) -> list[LoggedRun]:
     """Spread a long table over epochs and samples; of a repeated cell the last row counts."""
     if not long.counts:
@@ -252,20 +220,9 @@ def _pivot(
     cells = Cells()
     starts: dict[tuple[int, int], int] = {}  # first cell of each (run, epoch) that is read
     results = []
-    for number, own in enumerate(sorted({own for own, _ in long.counts})):
+    for own in sorted({own for own, _ in long.counts}):
         epochs = sorted(epoch for which, epoch in long.counts if which == own)
-        counts = [long.counts[own, epoch] for epoch in epochs]
-        chosen = options.select(run + number, epochs)
-        left = []
-        if (
-            options.growing
-            and chosen
-            and chosen[-1] == len(epochs) - 1
-            and still_written(files[-1])
-            and counts[-1] < max(options.expected, *counts[:-1], 0)
-        ):
-            chosen = chosen[:-1]
-            left = [left_for_next_time(files[-1])]
+        chosen = choose_epochs(epochs, options.epochs)
         rows = [cells.extend_unset(len(ids)) for _ in chosen]
         starts |= {(own, epochs[i]): start for i, start in zip(chosen, rows, strict=True)}
         result = LoggedRun(
@@ -274,7 +231,6 @@ def _pivot(
             files=files,
             n_samples=len(ids),
             read=partial(cells.columns, rows),
-            warnings=left,
         )
         if not counts_from_zero(ids):
             result.labels["sample_id"] = ids
@@ -283,7 +239,7 @@ def _pivot(
     return results
 
 
-def _wide(table: _LogTable, run: int, options: LogOptions) -> LoggedRun:
+def _wide(table: _LogTable, options: LogOptions) -> LoggedRun:
     path = table.path
     epoch_at = table.header.index(table.columns["epoch"]) if "epoch" in table.columns else -1
     cells = Cells()
@@ -307,7 +263,7 @@ def _wide(table: _LogTable, run: int, options: LogOptions) -> LoggedRun:
     if n == 0:
         raise InputError(f"{path} is empty: it holds no errors")
     order = sorted(range(len(epochs)), key=lambda i: epochs[i])
-    chosen = [order[i] for i in options.select(run, [epochs[i] for i in order])]
+    chosen = [order[i] for i in choose_epochs([epochs[i] for i in order], options.epochs)]
     return LoggedRun(
         epochs=[epochs[i] for i in chosen],
         names=[f"{path}, epoch {epochs[i]}" for i in chosen],

@@ -160,7 +160,7 @@ class Sources:
             chosen = np.sort(generator.choice(n, FAN_SAMPLES, replace=False))
         errors = np.empty((n_epochs, len(chosen)), dtype=np.float32)
         parts: list[Dynamics] = []
-        epochs = log.after()
+        epochs = log.choose()
         with self.progress("reading errors", n) as advance:
             for start, stop in epochs.blocks(0, n):
                 values = epochs.read(start, stop)

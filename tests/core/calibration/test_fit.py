@@ -271,9 +271,9 @@ def test_distance_bins_hold_near_and_far():
 @pytest.mark.parametrize(
     ("scores", "chosen"),
     [
-        ({"distance": 1.04, "scale": 1.0, "isotonic": 1.0}, "distance"),
-        ({"distance": 1.06, "scale": 1.04, "isotonic": 1.0}, "scale"),
-        ({"distance": 1.06, "scale": 1.06, "isotonic": 1.0}, "isotonic"),
+        ({"distance": 1.04, "scale": 1.0, "threshold": 1.0}, "distance"),
+        ({"distance": 1.06, "scale": 1.04, "threshold": 1.0}, "scale"),
+        ({"distance": 1.06, "scale": 1.06, "threshold": 1.0}, "threshold"),
         ({"threshold": 1.0, "scale": 1.0}, "scale"),
         ({"threshold": 1.0}, "threshold"),
     ],
@@ -295,16 +295,16 @@ def test_no_method_wins_by_chance():
 
 @pytest.mark.slow
 def test_the_method_of_the_lowest_cross_validated_crps_is_taken():
-    def law(rows, rng):  # no power of the expected error
-        return np.where(rows.expected_error > 1, 20.0, 1.0) * rng.gamma(20.0, 0.05, len(rows))
+    def law(rows, rng):
+        return np.where(rows.relative_distance > 1, 20.0, 1.0) * rng.gamma(20.0, 0.05, len(rows))
 
     one_set, truth = make(2000, law=law)
     assert fit(one_set, truth, methods=list(cal.TRIED)).calibration.method == "distance"
     rows = replace(one_set, dataset=np.arange(2000) // 1000)
     found = fit(rows, truth, methods=list(cal.TRIED))
-    assert found.calibration.method == "isotonic"
+    assert found.calibration.method == "distance"
     assert list(found.compared) == list(cal.TRIED)
-    assert found.compared["isotonic"].crps < 0.9 * found.compared["scale"].crps
+    assert found.compared["distance"].crps < 0.9 * found.compared["scale"].crps
     assert all(entry.standard_error > 0 for entry in found.compared.values())
 
 

@@ -10,8 +10,7 @@ import pytest
 from ltau_cli.core.calibration import maps
 from ltau_cli.core.calibration.maps import FEATURES, PRIOR_WITH_STRUCTURES, Rows
 
-FITS = (maps.fit_scale, maps.fit_constant, maps.fit_neighbor_distance, maps.fit_distance,
-        maps.fit_isotonic)  # fmt: skip
+FITS = (maps.fit_scale, maps.fit_constant, maps.fit_neighbor_distance, maps.fit_distance)
 
 
 def make_rows(n_structures, *, spread=1.0, per_structure=10, seed=0):
@@ -205,23 +204,11 @@ def test_scale_and_constant_by_hand():
     np.testing.assert_allclose(maps.fit_constant(rows, truth).apply(rows), 2.0)
 
 
-@pytest.mark.parametrize("fit", [f for f in FITS if f is not maps.fit_isotonic])
+@pytest.mark.parametrize("fit", FITS)
 def test_true_over_predicted_error_is_one_on_average(fit):
     rows = make_rows(50)
     truth = errors_of(rows, b=0.9, c=0.5, g=1.0)
     assert np.mean(truth / fit(rows, truth).apply(rows)) == pytest.approx(1)
-
-
-def test_isotonic_grows_and_goes_through_the_pooled_means():
-    rows = Rows(np.array([1.0, 2.0, 3.0, 4.0]), np.ones(4), np.ones(4))
-    fitted = maps.fit_isotonic(rows, np.array([1.0, 3.0, 2.0, 6.0]))
-    np.testing.assert_allclose(fitted.apply(rows), [1, 2.5, 2.5, 6])
-    outside = Rows(np.array([0.0, 1.5, 9.0]), np.ones(3), np.ones(3))
-    np.testing.assert_allclose(fitted.apply(outside), [1, 1.75, 6])
-    rows = make_rows(100)
-    fitted = maps.fit_isotonic(rows, errors_of(rows, b=1.0, c=0.5))
-    order = np.argsort(rows.expected_error)
-    assert (np.diff(fitted.apply(rows)[order]) >= 0).all()
 
 
 @pytest.mark.parametrize("fit", FITS)

@@ -62,18 +62,6 @@ def test_cells_find_the_nearest_points(table, n_cells, width):
     np.testing.assert_array_equal(ExactSearcher(points).candidates(queries, width), wanted)
 
 
-@given(tables(), st.integers(1, 40), st.floats(1, 3))
-def test_no_distance_is_longer_than_the_factor_allows(table, n_cells, factor):
-    points, queries, _ = table
-    width = min(10, len(points))
-    cells = build_cells(points, n_cells=min(n_cells, len(points)))
-    found = CellSearcher(points, cells, factor=factor).candidates(queries, width)
-    exact = np.sort(distances(points, queries), axis=1)[:, :width]
-    got = np.take_along_axis(distances(points, queries), found, axis=1)
-    assert (got <= exact * factor * (1 + 1e-12)).all()
-    assert all(len(set(row)) == width for row in found.tolist())
-
-
 def bounds(query, cells, slack, *, rest=None, n_axes=None, enough=np.inf):
     """Bound of the squared distance of every cell by its first axes; infinite where dropped."""
     n = len(cells["cell_center"])
@@ -274,7 +262,7 @@ def test_neither_threads_nor_blocks_change_anything(train):
     for name in CELL_ARRAYS:
         np.testing.assert_array_equal(one[name], other[name])
         assert one[name].dtype == other[name].dtype
-    searcher = CellSearcher(train, one, factor=1.3)
+    searcher = CellSearcher(train, one)
     queries = train[:700] * np.float32(1.1)
     whole = searcher.candidates(queries, 12, threads=3)
     parts = [searcher.candidates(queries[i : i + 37], 12) for i in range(0, 700, 37)]

@@ -169,7 +169,7 @@ def test_more_checkpoints_with_resume(place, tmp_path):
     package, file = pattern.split(":", 1)
     words = ["describe", place / "train.xyz", "--network", f"{package}:{place / file}", "-o"]
     words += [tmp_path / "eval", "-q"]
-    assert run([str(word) for word in [*words, "--every", 5]]) == 0
+    assert run([str(word) for word in [*words, "--epochs", "::1000000"]]) == 0
     assert len(list((tmp_path / "eval").iterdir())) == 2
     assert run([str(word) for word in [*words, "--resume"]]) == 0
     there = {path.name for path in (tmp_path / "eval").iterdir()}
