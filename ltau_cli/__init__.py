@@ -35,7 +35,6 @@ if TYPE_CHECKING:
     from ltau_cli.stages.plot import run as plot
     from ltau_cli.stages.score import run as score
     from ltau_cli.stages.select import run as select
-    from ltau_cli.stages.true_errors import Truth as Truth
     from ltau_cli.stages.weights import run as weights
     from ltau_cli.watch import Watch as Watch
 
@@ -43,7 +42,7 @@ if TYPE_CHECKING:
 __all__ = [
     "CalibrateSettings", "DescribeSettings", "ExportSettings", "FitSettings", "IngestSettings",
     "PlotSettings", "Recorder", "ScoreSettings", "Scorer",
-    "SelectSettings", "Truth", "WeightSettings",
+    "SelectSettings", "WeightSettings",
     "calibrate", "describe", "evaluate", "export", "fit", "info", "ingest", "load_model",
     "open_artifact", "plot", "score", "select", "weights",
 ]  # fmt: skip
@@ -51,7 +50,6 @@ _HOME = {
     "Live": "live",
     "Recorder": "packages.recorder",
     "Scorer": "core.scoring",
-    "Truth": "stages.true_errors",
     "Watch": "watch",
     "load_model": "artifacts.model",
     "open_artifact": "artifacts.views",

@@ -40,10 +40,10 @@ from ltau_cli.stages.true_errors import STORED_LABELS, Truth, read_rows
 
 def run(
     scores: str | os.PathLike[str],
-    truth: Truth | str | os.PathLike[str],
+    truth: str | os.PathLike[str],
     output: str | os.PathLike[str] = "calibration.h5",
     *,
-    more: Sequence[tuple[str | os.PathLike[str], Truth | str | os.PathLike[str]]] = (),
+    more: Sequence[tuple[str | os.PathLike[str], str | os.PathLike[str]]] = (),
     settings: CalibrateSettings | None = None,
     force: bool = False,
     **options: Any,
@@ -54,11 +54,11 @@ def run(
     ----------
     scores : path
         Scores artifact, made without a calibration or with one (its plain values are used).
-    truth : Truth or path
+    truth : path
         True errors of the scored rows.
     output : path
         The calibration artifact.
-    more : sequence of (path, Truth or path)
+    more : sequence of (path, path)
         Further sets, such as a few labeled structures far away. Every set is split, and weighs the
         same.
     settings : CalibrateSettings

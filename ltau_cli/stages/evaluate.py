@@ -21,7 +21,7 @@ from ltau_cli.stages.true_errors import Truth, read_judged_rows, read_ood_labels
 
 def run(
     scores: str | os.PathLike[str],
-    truth: Truth | str | os.PathLike[str],
+    truth: str | os.PathLike[str],
     *,
     settings: EvaluateSettings | None = None,
     **options: Any,
@@ -34,7 +34,7 @@ def run(
     ----------
     scores : path
         Scores artifact.
-    truth : Truth or path
+    truth : path
         True errors of the scored rows.
     settings : EvaluateSettings
         What to compare; single ones may be given by name.
@@ -51,9 +51,9 @@ def run(
         If no row is left.
     """
     settings = EvaluateSettings.of(settings, options)
-    scores, truth = Path(scores), Truth.at(truth, settings)
+    scores, known = Path(scores), Truth.at(truth, settings)
     with open_artifact(scores, ScoresFile) as artifact, Hasher() as hasher:
-        judged = read_judged_rows(artifact, truth, settings.group, settings.draws, hasher)
+        judged = read_judged_rows(artifact, known, settings.group, settings.draws, hasher)
         pvalue = artifact.read("ood_pvalue")[judged.rest]
         area = None
         if settings.ood_labels is not None:

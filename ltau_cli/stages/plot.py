@@ -99,7 +99,7 @@ def run(
     output: str | os.PathLike[str] | None = None,
     *,
     kind: str | None = None,
-    truth: Truth | str | os.PathLike[str] | None = None,
+    truth: str | os.PathLike[str] | None = None,
     settings: PlotSettings | None = None,
     force: bool = False,
     progress: Progress = silent,
@@ -115,7 +115,7 @@ def run(
         Figure file; its ending sets the format. None only returns the figure.
     kind : str, optional
         One of :data:`KINDS`; None takes what fits the artifacts.
-    truth : Truth or path, optional
+    truth : path, optional
         True errors of the rows of the scores artifact.
     settings : PlotSettings
         What to draw, and how; single ones may be given by name.
@@ -142,9 +142,7 @@ def run(
     data = settings.data
     if settings.style is not None:
         check_file(settings.style)
-    truth = None if truth is None else Truth.at(truth, settings)
-    place = None if truth is None else truth.place
-    inputs = [*several, place, settings.group, settings.ood_labels, settings.style]
+    inputs = [*several, truth, settings.group, settings.ood_labels, settings.style]
     target = None if output is None else Path(output)
     for path in (target, data):
         if path is not None:
@@ -154,7 +152,7 @@ def run(
     with contextlib.ExitStack() as stack:
         sources = Sources(
             [stack.enter_context(open_artifact(Path(path), *VIEWS)) for path in several],
-            truth,
+            None if truth is None else Truth.at(truth, settings),
             settings.group,
             settings.ood_labels,
             settings.rows,

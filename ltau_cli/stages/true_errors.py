@@ -41,10 +41,8 @@ class Truth:
     prediction: str | None = None
 
     @classmethod
-    def at(cls, given: Truth | str | os.PathLike[str], keys: FrameKeys) -> Truth:
-        """Return what is given, or the true errors at a path, whose frames have these names."""
-        if isinstance(given, Truth):
-            return given
+    def at(cls, given: str | os.PathLike[str], keys: FrameKeys) -> Truth:
+        """Return the true errors at a path, whose frames have these names."""
         return cls(os.fspath(given), keys.reference, keys.prediction)
 
     def read(self, scores: ScoresFile, hasher: Hasher) -> Column:

@@ -16,7 +16,7 @@ from ltau_cli.errors import ArtifactError
 NAMES = [
     "CalibrateSettings", "DescribeSettings", "ExportSettings", "FitSettings", "IngestSettings",
     "PlotSettings", "Recorder", "ScoreSettings", "Scorer",
-    "SelectSettings", "Truth", "WeightSettings",
+    "SelectSettings", "WeightSettings",
     "calibrate", "describe", "evaluate", "export", "fit", "info", "ingest", "load_model",
     "open_artifact", "plot", "score", "select", "weights",
 ]  # fmt: skip
