@@ -55,7 +55,7 @@ from ltau_cli.results import CALIBRATED, Metrics
 from ltau_cli.settings import FitSettings, Method, ScoreSettings
 from ltau_cli.stages import fit, ingest, score
 from ltau_cli.stages.scoring.rows import Job
-from ltau_cli.stages.true_errors import read_rows
+from ltau_cli.stages.true_errors import read_known_rows
 
 LEVELS = (np.arange(100) + 0.5) / 100
 STRUCTURES = (5, 10, 20, 50, 100, 200, 500, 1000)
@@ -137,7 +137,7 @@ def read_set(folder: Path, name: str, path: Path) -> Scored:
     true_error = read_errors(folder, name)
     with open_artifact(path, ScoresFile) as artifact, Hasher() as hasher:
         return Scored(
-            read_rows(artifact, Column(Place(folder), true_error), None, None, hasher),
+            read_known_rows(artifact, Column(Place(folder), true_error), None, None, hasher),
             true_error,
             artifact.read("uncertainty").astype(np.float64),
             artifact.read("quantiles").astype(np.float64),

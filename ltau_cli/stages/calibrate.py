@@ -35,7 +35,7 @@ from ltau_cli.errors import ComputeError, InputError, LtauWarning, UsageError
 from ltau_cli.output import check_target
 from ltau_cli.results import CalibrateResult, HeldOut, QuantileCoverage, ThresholdCheck
 from ltau_cli.settings import CalibrateSettings, Method
-from ltau_cli.stages.true_errors import STORED_LABELS, Truth, read_rows
+from ltau_cli.stages.true_errors import STORED_LABELS, Truth, read_known_rows
 
 
 def run(
@@ -239,7 +239,7 @@ def _read_set(
     """Read one set, whole."""
     hasher.add("scores", artifact.path, "scores")
     true_errors = truth.read(artifact, hasher)
-    rows = read_rows(artifact, true_errors, settings.group, draws, hasher)
+    rows = read_known_rows(artifact, true_errors, settings.group, draws, hasher)
     if not (true_errors.values > 0).any():
         raise ComputeError(
             f"{truth.place}: every true error is 0; there is nothing to calibrate on"

@@ -85,7 +85,7 @@ class JudgedRows:
 def read_judged_rows(
     scores: ScoresFile, truth: Truth, group: str | None, draws: str | None, hasher: Hasher
 ) -> JudgedRows:
-    """Put the rows to judge and their true errors together; see :func:`read_rows`.
+    """Put the rows to judge and their true errors together; see :func:`read_known_rows`.
 
     Raises
     ------
@@ -102,7 +102,7 @@ def read_judged_rows(
     return JudgedRows(rest, rows.take(rest), true_errors.values[rest], labels)
 
 
-def read_rows(
+def read_known_rows(
     scores: ScoresFile, truth: Column, group: str | None, draws: str | None, hasher: Hasher
 ) -> Rows:
     """Read what a calibration needs to know of all rows of a scores artifact.
