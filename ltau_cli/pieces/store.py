@@ -76,11 +76,14 @@ class Piece:
         offset, shape, dtype = self._arrays[name]
         start, end, _ = slice(start, end).indices(shape[0])
         width = math.prod(shape[1:])
-        values = np.fromfile(
-            self._path, dtype, max(0, end - start) * width,
-            offset=offset + start * width * dtype.itemsize,
-        )  # fmt: skip
-        return values.reshape(-1, *shape[1:])
+        try:
+            values = np.fromfile(
+                self._path, dtype, max(0, end - start) * width,
+                offset=offset + start * width * dtype.itemsize,
+            )  # fmt: skip
+            return values.reshape(max(0, end - start), *shape[1:])
+        except (OSError, ValueError) as error:
+            raise _damaged(self._path, error) from error
 
 
 @dataclass(frozen=True)
@@ -117,7 +120,10 @@ class Store:
             try:
                 with os.fdopen(descriptor, "wb") as file:
                     for array in (np.frombuffer(head, np.uint8), *arrays.values()):
-                        np.lib.format.write_array(file, array, version=(1, 0), allow_pickle=False)
+                        np.lib.format.write_array_header_1_0(
+                            file, np.lib.format.header_data_from_array_1_0(array)
+                        )
+                        file.write(array.reshape(-1).view(np.uint8).data)  # tells why it cannot
                     file.flush()
                     os.fsync(descriptor)
                 os.replace(temporary, self._path(what, start, end))
@@ -138,10 +144,7 @@ class Store:
         try:
             return Piece(path)
         except (OSError, ValueError, KeyError) as error:
-            raise OutputError(
-                f"{path} is damaged or gone: {error}",
-                hint=f"give the command again after: rm -r {self.folder.parent}",
-            ) from error
+            raise _damaged(path, error) from error
 
     def has(self, what: str, start: int, end: int) -> bool:
         """Whether a piece is there, whole."""
@@ -153,11 +156,13 @@ class Store:
 
     def remove(self, what: str, start: int, end: int) -> None:
         """Remove a piece, whose place on the disk is needed."""
-        self._path(what, start, end).unlink(missing_ok=True)
+        with contextlib.suppress(OSError):
+            self._path(what, start, end).unlink()
 
     def ranges(self, what: str) -> list[Range]:
         """Ranges of the pieces that are there, in order."""
-        found = (_PIECE.fullmatch(path.name) for path in self.folder.iterdir())
+        with writing(self.target):
+            found = list(map(_PIECE.fullmatch, os.listdir(self.folder)))
         return sorted((int(m[2]), int(m[3])) for m in found if m is not None and m[1] == what)
 
     def missing(self, what: str, start: int, end: int, size: int) -> list[Range]:
@@ -283,6 +288,13 @@ def _remove_jobs(above: Path, but: Path | None = None) -> None:
             away = job.with_suffix(".gone")  # where nobody comes too late and writes into it
             os.rename(job, away)
             shutil.rmtree(away, ignore_errors=True)
+
+
+def _damaged(path: Path, error: Exception) -> OutputError:
+    return OutputError(
+        f"{path} is damaged or gone: {error}",
+        hint=f"give the command again after: rm -r {path.parent.parent}",
+    )
 
 
 def stamps_of(places: Sequence[Place]) -> list[Any]:

@@ -411,7 +411,7 @@ Scorer.score = fail
 def test_without_dask(pipeline, ltau, tmp_path, monkeypatch):
     monkeypatch.setitem(sys.modules, "dask", None)
     result = ltau(*score_words(pipeline, "-o", tmp_path / "s.h5", "--workers", 2))
-    check(result, USAGE, "Dask is not installed")
+    check(result, USAGE, "--workers needs Dask, which is not installed")
     assert "hint: pip install 'ltau[dask]'" in result.err
 
 
