@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 from pathlib import Path
+from typing import Any
 
 import click
 
@@ -37,12 +38,7 @@ def _list_formats(context: click.Context, _parameter: click.Parameter, wanted: b
 )
 @options.workers
 def command(
-    logs: tuple[str, ...],
-    output: Path,
-    force: bool,
-    workers: str | None,
-    console: Console,
-    settings: IngestSettings,
+    logs: tuple[str, ...], output: Path, settings: IngestSettings, console: Console, **asked: Any
 ) -> None:
     """Read the error log of a training run, and check it.
 
@@ -65,7 +61,6 @@ def command(
         )
     units = os.fsencode(settings.units).decode("utf-8", "replace")  # whatever the locale
     result = ingest.run(
-        logs, output, settings=settings, units=units, workers=workers, force=force,
-        progress=console.progress,
-    )  # fmt: skip
+        logs, output, settings=settings, units=units, progress=console.progress, **asked
+    )
     console.result(result, log_lines(result, f"{output}: "))

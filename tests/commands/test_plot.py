@@ -707,10 +707,6 @@ def test_other_bad_inputs(pipeline, ltau, tmp_path):
     check(ltau(*words, short, "-o", figure), INPUT, "3 labels")
     same = save(tmp_path / "same.npy", np.ones(1375))
     check(ltau(*words, same, "-o", figure), INPUT, "must be 0 and 1")
-    shard = tmp_path / "shard.h5"
-    words = ("score", pipeline.descriptors, "-m", pipeline.model, "--shard", "0/2", "-o", shard)
-    assert ltau(*words).code == 0
-    check(ltau("plot", "trace", shard, "-o", figure), ARTIFACT, "shard 0 of 2")
 
 
 def test_a_sample_that_was_never_logged(tmp_path, ltau):

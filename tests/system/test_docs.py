@@ -182,7 +182,8 @@ def test_shown_flags_exist() -> None:
     """Every long flag that a page names belongs to some ltau command, or is in the list here."""
     slurm = {"--array", "--cpus-per-task", "--dependency", "--job-name", "--mem", "--mem-per-cpu",
              "--ntasks", "--overlap", "--parsable", "--requeue", "--time", "--wrap"}  # fmt: skip
-    dask = {"--local-directory", "--memory-limit", "--no-dashboard", "--no-nanny", "--nthreads"}
+    dask = {"--local-directory", "--memory-limit", "--no-dashboard", "--no-nanny", "--nthreads",
+            "--scheduler-file"}  # fmt: skip
     ours = {"--columns", "--configs", "--development", "--draws", "--epochs", "--inputs", "--kills",
             "--plot", "--queries", "--samples", "--seeds", "--sizes", "--splits",
             "--starts"}  # fmt: skip
