@@ -156,13 +156,13 @@ def _of_table(place: Place, names: Sequence[str], text: bool) -> Column:
             hint=f"name the column: {place.path}:COLUMN",
         )
     with_ids = ID in table.header and name != ID
-    lines, (cells, *ids) = table.cells_of(name, *[ID] * with_ids)
+    lines, (entries, *ids) = table.entries_of(name, *[ID] * with_ids)
     if not text:
-        values = to_numbers(cells, name, place.path, lines)
-    elif all(isinstance(cell, int) for cell in cells):
-        values = np.array(cells)
+        values = to_numbers(entries, name, place.path, lines)
+    elif all(isinstance(entry, int) for entry in entries):
+        values = np.array(entries)
     else:
-        values = np.array(list(map(str, cells)))
+        values = np.array(list(map(str, entries)))
     return Column(place, values, np.array(ids[0], dtype=np.str_) if ids else None)
 
 

@@ -17,7 +17,7 @@ import numpy.typing as npt
 from ltau_cli.errors import OutputError
 
 IN_MEMORY = 16 << 20  # bytes that are kept in memory; with more, all go to a temporary file
-WINDOW = 1 << 20  # cells that are changed together
+WINDOW = 1 << 20  # slots that are changed together
 _UNSET = 0x7FC00001  # bits of a NaN that no computation gives
 
 
@@ -68,8 +68,8 @@ class Scratch:
         self._memory = bytearray()
 
 
-class Cells:
-    """A growing row of float32 cells, of which some may not be set.
+class Slots:
+    """A growing row of float32 slots, of which some may not be set.
 
     Attributes
     ----------
@@ -81,14 +81,14 @@ class Cells:
         self._scratch = Scratch()
 
     def extend(self, values: npt.NDArray[np.float32]) -> int:
-        """Append cells and return the place of the first."""
+        """Append slots and return the place of the first."""
         start = self.size
         self._scratch.write(np.ascontiguousarray(values), 4 * start)
         self.size += len(values)
         return start
 
     def extend_unset(self, n: int) -> int:
-        """Append ``n`` cells that are not set, which are read as NaN; see :meth:`extend`."""
+        """Append ``n`` slots that are not set, which are read as NaN; see :meth:`extend`."""
         start = self.size
         for first in range(0, n, WINDOW):
             empty = np.full(min(WINDOW, n - first), _UNSET, dtype=np.uint32)
@@ -96,15 +96,15 @@ class Cells:
         return start
 
     def put(self, places: npt.NDArray[np.int64], values: npt.NDArray[np.float32]) -> int:
-        """Set cells; of a repeated place the last value counts.
+        """Set slots; of a repeated place the last value counts.
 
-        Cells that lie near each other are changed by one read and one write, so that any order of
+        Slots that lie near each other are changed by one read and one write, so that any order of
         the places is fast.
 
         Returns
         -------
         int
-            How many of the cells were not set before.
+            How many of the slots were not set before.
         """
         if len(places) == 0:
             return 0
@@ -127,7 +127,7 @@ class Cells:
         return n_new
 
     def columns(self, starts: Sequence[int], start: int, stop: int) -> npt.NDArray[np.float32]:
-        """Read cells ``start..stop`` of the rows that begin at ``starts``."""
+        """Read slots ``start..stop`` of the rows that begin at ``starts``."""
         out = np.empty((len(starts), stop - start), dtype=np.float32)
         for row, first in zip(out, starts, strict=True):
             self._scratch.read(row, 4 * (first + start))
@@ -162,8 +162,8 @@ def bytes_of(values: npt.NDArray[Any] | bytes) -> memoryview:
     return memoryview(values.reshape(-1).view(np.uint8).data)
 
 
-def _count_unset(cells: npt.NDArray[np.float32]) -> int:
-    return int(np.count_nonzero(cells.view(np.uint32) == _UNSET))
+def _count_unset(slots: npt.NDArray[np.float32]) -> int:
+    return int(np.count_nonzero(slots.view(np.uint32) == _UNSET))
 
 
 @contextlib.contextmanager

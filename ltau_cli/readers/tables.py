@@ -24,7 +24,7 @@ _MISSING_WORDS = {"", "nan", "na", "n/a", "none", "null"}
 _BATCH = 1 << 12  # lines that are parsed together
 
 T = TypeVar("T")
-Row = list[Any]  # cells in the order of the header
+Row = list[Any]  # entries in the order of the header
 
 
 class Table:
@@ -56,7 +56,7 @@ class Table:
         self.named = self.is_json or not all(map(is_number, self.header))
 
     def rows(self) -> Iterator[tuple[int, Row]]:
-        """Yield (line number, cells); the header is left out.
+        """Yield (line number, entries); the header is left out.
 
         Raises
         ------
@@ -92,15 +92,15 @@ class Table:
                     raise ValueError
                 yield list(zip(*batch, strict=True))
 
-    def cells_of(self, *names: str) -> tuple[list[int], list[Row]]:
-        """Return the line numbers, and the cells of each column."""
+    def entries_of(self, *names: str) -> tuple[list[int], list[Row]]:
+        """Return the line numbers, and the entries of each column."""
         places = [self.header.index(name) for name in names]
-        lines, cells = [], [[] for _ in names]  # type: tuple[list[int], list[Row]]
+        lines, entries = [], [[] for _ in names]  # type: tuple[list[int], list[Row]]
         for number, row in self.rows():
             lines.append(number)
-            for own, at in zip(cells, places, strict=True):
+            for own, at in zip(entries, places, strict=True):
                 own.append(row[at])
-        return lines, cells
+        return lines, entries
 
     def _first_row(self) -> list[str]:
         with damage_named(self.path, "a table"), self._open() as file:
@@ -112,7 +112,7 @@ class Table:
                 header = next(csv.reader(file, delimiter=self._delimiter()), [])
         if not header:
             raise InputError(f"{self.path} is empty")
-        return [cell.strip() for cell in header]
+        return [entry.strip() for entry in header]
 
     def _delimiter(self) -> str:
         with self._open() as file:
@@ -154,43 +154,45 @@ def batched(rows: Iterable[T]) -> Iterator[list[T]]:
         yield batch
 
 
-def is_number(cell: str) -> bool:
-    """Whether a cell reads as a number."""
+def is_number(entry: str) -> bool:
+    """Whether an entry reads as a number."""
     try:
-        float(cell)
+        float(entry)
     except ValueError:
         return False
     return True
 
 
-def to_number(cell: Any, column: str, path: Path, line: int) -> float:
-    """Read a cell, NaN where it is missing.
+def to_number(entry: Any, column: str, path: Path, line: int) -> float:
+    """Read an entry, NaN where it is missing.
 
     Raises
     ------
     InputError
         If it is no number.
     """
-    if cell is None or (isinstance(cell, str) and cell.strip().lower() in _MISSING_WORDS):
+    if entry is None or (isinstance(entry, str) and entry.strip().lower() in _MISSING_WORDS):
         return math.nan
     try:
-        if isinstance(cell, bool):
+        if isinstance(entry, bool):
             raise TypeError
-        return float(cell)
+        return float(entry)
     except (TypeError, ValueError, OverflowError) as error:
         raise InputError(
-            f"{path}, line {line}: the {column} is {cell!r:.40}, not a number"
+            f"{path}, line {line}: the {column} is {entry!r:.40}, not a number"
         ) from error
 
 
 def to_numbers(
-    cells: Sequence[Any], column: str, path: Path, lines: Sequence[int]
+    entries: Sequence[Any], column: str, path: Path, lines: Sequence[int]
 ) -> npt.NDArray[np.float64]:
-    """Read cells, each on a line of its own; see :func:`to_number`."""
+    """Read entries, each on a line of its own; see :func:`to_number`."""
     try:
-        if bool in set(map(type, cells)):
+        if bool in set(map(type, entries)):
             raise TypeError
-        return np.fromiter(map(float, cells), np.float64, len(cells))
+        return np.fromiter(map(float, entries), np.float64, len(entries))
     except (TypeError, ValueError, OverflowError):  # a missing or a wrong one
-        numbers = (to_number(cell, column, path, i) for cell, i in zip(cells, lines, strict=False))
-        return np.fromiter(numbers, np.float64, len(cells))
+        numbers = (
+            to_number(entry, column, path, i) for entry, i in zip(entries, lines, strict=False)
+        )
+        return np.fromiter(numbers, np.float64, len(entries))

@@ -88,9 +88,9 @@ def _norm(
 
 
 def _read_sevennet(place: Place, table: Table) -> Column:
-    lines, cells = table.cells_of(*SEVENN)
+    lines, entries = table.entries_of(*SEVENN)
     columns = [
-        to_numbers(own, name, place.path, lines) for own, name in zip(cells, SEVENN, strict=True)
+        to_numbers(own, name, place.path, lines) for own, name in zip(entries, SEVENN, strict=True)
     ]
     return Column(place, _norm(place, *np.split(np.stack(columns, axis=1), 2, axis=1)))
 

@@ -25,7 +25,7 @@ from ltau_cli.readers.logs.run import (
     magnitudes,
 )
 from ltau_cli.readers.place import Place
-from ltau_cli.readers.scratch import Cells
+from ltau_cli.readers.scratch import Slots
 from ltau_cli.readers.source import ArraySource
 from ltau_cli.settings import LogOptions
 
@@ -63,8 +63,8 @@ def open_epoch_arrays(
     if not sources:
         return result
     tables = {i for i, source in enumerate(sources) if _is_id_table(source)}
-    cells = Cells()
-    by_id = {i: _scatter(sources[i], cells, options, result.notes) for i in tables}
+    slots = Slots()
+    by_id = {i: _scatter(sources[i], slots, options, result.notes) for i in tables}
     lengths = [by_id[i][1] if i in tables else s.shape[0] for i, s in enumerate(sources)]
     result.ends_early = bool(tables) or bool(NEW_NEQUIP.fullmatch(numbered.pattern))
     result.n_samples = check_lengths(lengths, result.names, may_be_short=result.ends_early)
@@ -77,7 +77,7 @@ def open_epoch_arrays(
             if end <= start:
                 continue
             if i in by_id:
-                row[: end - start] = cells.columns([by_id[i][0]], start, end)[0]
+                row[: end - start] = slots.columns([by_id[i][0]], start, end)[0]
             else:
                 values = source.read(start, end)
                 row[: end - start] = magnitudes(values, options, vectors=values.ndim == 2)
@@ -113,14 +113,14 @@ def _is_id_table(source: ArraySource) -> bool:
 
 
 def _scatter(
-    source: ArraySource, cells: Cells, options: LogOptions, notes: Counter[str]
+    source: ArraySource, slots: Slots, options: LogOptions, notes: Counter[str]
 ) -> tuple[int, int]:
     """Put [id, error] rows, in any order, at their places; of a repeated id the last row counts.
 
     Returns
     -------
     (start, n) : tuple of int
-        First cell, and the number of cells.
+        First slot, and the number of slots.
     """
     n_rows = source.shape[0]
     blocks = [slice(i, min(i + TABLE_BLOCK, n_rows)) for i in range(0, n_rows, TABLE_BLOCK)]
@@ -139,12 +139,12 @@ def _scatter(
             f"{source.place}: id {n - 1:,} is far above the {n_rows:,} rows",
             hint="the first column holds the sample's number, from 0; the second its error",
         )
-    start = cells.extend_unset(n)
+    start = slots.extend_unset(n)
     notes["duplicated ids"] += n_rows
     for block in blocks:
         table = source.read(block.start, block.stop)
         errors = magnitudes(table[:, 1], options, vectors=False)
-        notes["duplicated ids"] -= cells.put(start + table[:, 0].astype(np.int64), errors)
+        notes["duplicated ids"] -= slots.put(start + table[:, 0].astype(np.int64), errors)
     return start, n
 
 

@@ -29,7 +29,7 @@ from ltau_cli.readers.logs.run import (
     empty_run,
     magnitudes,
 )
-from ltau_cli.readers.scratch import Cells
+from ltau_cli.readers.scratch import Slots
 from ltau_cli.settings import LogOptions
 
 FrameErrors = tuple[npt.NDArray[np.float32], FrameLabels]
@@ -51,7 +51,7 @@ def open_evaluated(
         If a file cannot be read or lacks the keys, or the frames of two epochs differ.
     """
     result = empty_run()
-    cells, lengths = Cells(), []
+    slots, lengths = Slots(), []
     before: FrameLabels | None = None
     for row in choose_epochs(numbered.epochs, options.epochs):
         path = numbered.files[row]
@@ -62,7 +62,7 @@ def open_evaluated(
                 hint="evaluate the same frames, in the same order, at every epoch",
             )
         before = labels
-        cells.extend(errors)
+        slots.extend(errors)
         lengths.append(len(errors))
         result.epochs.append(numbered.epochs[row])
         result.files.append(path)
@@ -72,7 +72,7 @@ def open_evaluated(
         return result
     n = check_lengths(lengths, result.names, may_be_short=False)
     result.n_samples = n
-    result.read = partial(cells.columns, range(0, cells.size, n))
+    result.read = partial(slots.columns, range(0, slots.size, n))
     return result
 
 

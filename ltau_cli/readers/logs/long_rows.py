@@ -1,4 +1,4 @@
-"""Rows of a long table, (run, epoch, sample, error), on their way to their cells."""
+"""Rows of a long table, (run, epoch, sample, error), on their way to their slots."""
 
 from __future__ import annotations
 
@@ -10,10 +10,10 @@ import numpy as np
 import numpy.typing as npt
 
 from ltau_cli.readers.logs.run import magnitudes
-from ltau_cli.readers.scratch import Cells, Scratch
+from ltau_cli.readers.scratch import Scratch, Slots
 from ltau_cli.settings import LogOptions
 
-_BLOCK = 1 << 20  # rows that are put in their cells together
+_BLOCK = 1 << 20  # rows that are put in their slots together
 _ROW = np.dtype([("run", "i4"), ("epoch", "i4"), ("sample", "i8"), ("error", "f4")])
 _RUN_KEY = 1 << 32  # times a run, plus an epoch: sorts by both
 
@@ -110,22 +110,22 @@ class LongRows:
         return np.array(list(self._words))
 
     def put(
-        self, cells: Cells, starts: Mapping[tuple[int, int], int], ids: npt.NDArray[Any]
+        self, slots: Slots, starts: Mapping[tuple[int, int], int], ids: npt.NDArray[Any]
     ) -> int:
-        """Put the errors in their cells.
+        """Put the errors in their slots.
 
         Parameters
         ----------
-        cells : Cells
+        slots : Slots
         starts : mapping
-            The first cell of each (run, epoch) that is wanted; it has one for each sample.
+            The first slot of each (run, epoch) that is wanted; it has one for each sample.
         ids : (n_samples,) int64 or str
             What :meth:`ids` gave.
 
         Returns
         -------
         int
-            How many rows found their cell filled by an earlier one.
+            How many rows found their slot filled by an earlier one.
         """
         known = sorted(self.counts)
         keys = np.array([run * _RUN_KEY + epoch for run, epoch in known])
@@ -136,7 +136,7 @@ class LongRows:
             start = start_of[np.searchsorted(keys, _keys_of(rows))]
             rows, start = rows[start >= 0], start[start >= 0]
             place = rows["sample"] if places_known else np.searchsorted(ids, rows["sample"])
-            n_repeated += len(rows) - cells.put(start + place, rows["error"])
+            n_repeated += len(rows) - slots.put(start + place, rows["error"])
         return n_repeated
 
     def _blocks(self) -> Iterator[npt.NDArray[Any]]:

@@ -19,7 +19,7 @@ from ltau_cli.readers.arrays import is_utf8
 from ltau_cli.readers.logs.long_rows import LongRows, WordsError, counts_from_zero
 from ltau_cli.readers.logs.numbered import NumberedFiles
 from ltau_cli.readers.logs.run import LoggedRun, empty_run, magnitudes
-from ltau_cli.readers.scratch import Cells
+from ltau_cli.readers.scratch import Slots
 from ltau_cli.readers.tables import Row, Table, batched, to_number, to_numbers
 from ltau_cli.settings import LogOptions
 
@@ -193,14 +193,14 @@ class _LogTable(Table):
         """Read rows that are right, many at once; raises what it may if one is not."""
         long, at = LongRows(self._options, words=words), self._at
 
-        def integers(cells: tuple[Any, ...], role: str) -> list[int]:
-            known = {cell: _integer(cell, role, self.path, 0) for cell in set(cells)}
-            return [known[cell] for cell in cells]
+        def integers(entries: tuple[Any, ...], role: str) -> list[int]:
+            known = {entry: _integer(entry, role, self.path, 0) for entry in set(entries)}
+            return [known[entry] for entry in entries]
 
         for columns in self.batches():
-            cells, n = columns[at["sample"]], len(columns[0])
-            samples = list(map(str, cells))
-            if None in cells or not all(map(str.strip, samples)) or not is_utf8("".join(samples)):
+            entries, n = columns[at["sample"]], len(columns[0])
+            samples = list(map(str, entries))
+            if None in entries or not all(map(str.strip, samples)) or not is_utf8("".join(samples)):
                 raise ValueError
             runs = integers(columns[at["run"]], "run") if "run" in at else [0] * n
             fixed = self.epoch
@@ -213,36 +213,36 @@ class _LogTable(Table):
 def _pivot(
     long: LongRows, files: list[Path], options: LogOptions, *, where: str
 ) -> list[LoggedRun]:
-    """Spread a long table over epochs and samples; of a repeated cell the last row counts."""
+    """Spread a long table over epochs and samples; of a repeated slot the last row counts."""
     if not long.counts:
         raise InputError(f"{where} is empty: it holds no rows")
     ids = long.ids()
-    cells = Cells()
-    starts: dict[tuple[int, int], int] = {}  # first cell of each (run, epoch) that is read
+    slots = Slots()
+    starts: dict[tuple[int, int], int] = {}  # first slot of each (run, epoch) that is read
     results = []
     for own in sorted({own for own, _ in long.counts}):
         epochs = sorted(epoch for which, epoch in long.counts if which == own)
         chosen = choose_epochs(epochs, options.epochs)
-        rows = [cells.extend_unset(len(ids)) for _ in chosen]
+        rows = [slots.extend_unset(len(ids)) for _ in chosen]
         starts |= {(own, epochs[i]): start for i, start in zip(chosen, rows, strict=True)}
         result = LoggedRun(
             epochs=[epochs[i] for i in chosen],
             names=[f"{where}, epoch {epochs[i]}" for i in chosen],
             files=files,
             n_samples=len(ids),
-            read=partial(cells.columns, rows),
+            read=partial(slots.columns, rows),
         )
         if not counts_from_zero(ids):
             result.labels["sample_id"] = ids
         results.append(result)
-    results[0].notes["duplicated ids"] += long.put(cells, starts, ids)
+    results[0].notes["duplicated ids"] += long.put(slots, starts, ids)
     return results
 
 
 def _wide(table: _LogTable, options: LogOptions) -> LoggedRun:
     path = table.path
     epoch_at = table.header.index(table.columns["epoch"]) if "epoch" in table.columns else -1
-    cells = Cells()
+    slots = Slots()
     epochs: list[int] = []
     n = 0
     for line, row in table.rows():
@@ -259,7 +259,7 @@ def _wide(table: _LogTable, options: LogOptions) -> LoggedRun:
         n = len(errors) if len(epochs) == 1 else n
         if len(errors) != n:
             raise InputError(f"{path}, line {line}: {len(errors)} errors, the first epoch has {n}")
-        cells.extend(magnitudes(errors, options, vectors=False))
+        slots.extend(magnitudes(errors, options, vectors=False))
     if n == 0:
         raise InputError(f"{path} is empty: it holds no errors")
     order = sorted(range(len(epochs)), key=lambda i: epochs[i])
@@ -269,7 +269,7 @@ def _wide(table: _LogTable, options: LogOptions) -> LoggedRun:
         names=[f"{path}, epoch {epochs[i]}" for i in chosen],
         files=[path],
         n_samples=n,
-        read=partial(cells.columns, [i * n for i in chosen]),
+        read=partial(slots.columns, [i * n for i in chosen]),
     )
 
 
@@ -291,8 +291,8 @@ def _find_columns(header: Sequence[str], named: Mapping[str, str], path: Path) -
     return columns
 
 
-def _integer(cell: Any, column: str, path: Path, line: int) -> int:
-    number = to_number(cell, column, path, line)
+def _integer(entry: Any, column: str, path: Path, line: int) -> int:
+    number = to_number(entry, column, path, line)
     if not (math.isfinite(number) and number == int(number) and abs(number) < 2**31):
-        raise InputError(f"{path}, line {line}: the {column} is {cell!r:.40}, not a whole number")
+        raise InputError(f"{path}, line {line}: the {column} is {entry!r:.40}, not a whole number")
     return int(number)
