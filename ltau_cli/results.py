@@ -232,7 +232,7 @@ class ScoreResult(ArtifactResult):
 
     Attributes
     ----------
-    n_queries, n_structures, k : int
+    n_rows, n_structures, k : int
     thresholds, mean_uncertainty : list of float
         Error units, and the mean probability of an error above.
     levels, mean_bound : list of float
@@ -252,7 +252,7 @@ class ScoreResult(ArtifactResult):
         Whether there was nothing to do.
     """
 
-    n_queries: Count
+    n_rows: Count
     n_structures: Count
     k: Positive
     thresholds: list[float]

@@ -23,7 +23,7 @@ def statistics(errors, edges, thresholds):
 
 
 def neighbor_weights(queries, samples, k, left_out=None):
-    """(n_queries, n_samples) weights: the k nearest, ties at the k-th place sharing the rest.
+    """(n_rows, n_samples) weights: the k nearest, ties at the k-th place sharing the rest.
 
     Samples at one distance fill at most half of the places.
     """

@@ -11,7 +11,7 @@ import numpy.typing as npt
 from ltau_cli.artifacts.read import Artifact, damaged
 from ltau_cli.artifacts.write import ArtifactWriter
 from ltau_cli.core.calibration.maps import FEATURES, ErrorMap, Floats, Rows
-from ltau_cli.core.calibration.model import RATIO_LEVELS, Calibration, Cells, Predictor
+from ltau_cli.core.calibration.model import RATIO_LEVELS, Calibration, Predictor, Strata
 from ltau_cli.core.calibration.predicted import Predicted
 from ltau_cli.results import CalibrateResult
 
@@ -39,7 +39,7 @@ class CalibrationFile(Artifact):
         return Predicted(
             self.read("heldout_calibrated_error").astype(np.float64),
             self.read("heldout_spread").astype(np.float64),
-            self.read("heldout_cell"),
+            self.read("heldout_stratum"),
             own.ratio_quantiles, RATIO_LEVELS, own.bound_ratio, calibration.levels,
         )  # fmt: skip
 
@@ -97,14 +97,14 @@ def write_calibration(
     writer.put("heldout_relative_distance", checked.rows.relative_distance)
     if checked.rows.group is not None:
         writer.put("heldout_group", checked.rows.group, compress=True)
-    writer.put("heldout_cell", checked.predicted.cell, compress=True)
+    writer.put("heldout_stratum", checked.predicted.stratum, compress=True)
     writer.put("heldout_uncertainty", checked.uncertainty)
     writer.put("heldout_calibrated_uncertainty", checked.calibrated_uncertainty)
 
 
 def to_datasets(calibration: Calibration, prefix: str = "") -> dict[str, npt.NDArray[Any]]:
     """Return what :func:`read_calibration` needs, by dataset name."""
-    own, cells = calibration.predictor, calibration.cells
+    own, strata = calibration.predictor, calibration.strata
     baselines = list(calibration.baselines.values())
     found = {
         "coefficients": own.map.coefficients,
@@ -115,8 +115,8 @@ def to_datasets(calibration: Calibration, prefix: str = "") -> dict[str, npt.NDA
         "bound_ratio": own.bound_ratio,
         "ratio_quantiles": own.ratio_quantiles,
         "draws": calibration.draws,
-        "bound_groups": cells.groups,
-        "distance_edges": cells.distance_edges,
+        "bound_groups": strata.groups,
+        "distance_edges": strata.distance_edges,
         "groups": calibration.groups,
         "group_error": calibration.group_error,
         "baselines/names": np.array(list(calibration.baselines)),
@@ -147,11 +147,11 @@ def read_calibration(artifact: Artifact, prefix: str = "") -> Calibration:
     coefficients = read("baselines/coefficients")
     center, doubt = read("baselines/exponent_center"), read("baselines/exponent_covariance")
     plain = prefix == ""
-    cells = Cells(read("bound_groups"), read("distance_edges"))
+    strata = Strata(read("bound_groups"), read("distance_edges"))
     sizes = {
         "feature_floors": len(features),
         "coefficients": len(features) + 1,
-        "bound_ratio": (len(cells.groups) + 1) * cells.n_bins,
+        "bound_ratio": (len(strata.groups) + 1) * strata.n_bins,
         "group_error": len(read("groups")) + 1,
     }
     for name, size in sizes.items():
@@ -178,7 +178,7 @@ def read_calibration(artifact: Artifact, prefix: str = "") -> Calibration:
     return Calibration(
         method=artifact.parameters["method" if plain else "calibration_method"],
         levels=levels,
-        cells=cells,
+        strata=strata,
         draws=draws,
         predictor=Predictor(
             ErrorMap(

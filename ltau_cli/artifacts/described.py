@@ -95,7 +95,7 @@ def check_origin(place: Place, origin: Origin | None, fitted: Mapping[str, objec
         )
 
 
-def row_dtype(told: Prediction) -> np.dtype[Any]:
+def atom_dtype(told: Prediction) -> np.dtype[Any]:
     """Return what is stored of each atom: also the energy of its frame."""
     fields: list[Any] = [("descriptors", "f4", told.descriptors.shape[1:])]
     fields += [("forces", "f8", (3,))] if told.forces is not None else []
@@ -113,7 +113,7 @@ def to_rows(
     InputError
         If the network gives other things than for the batch before.
     """
-    if row_dtype(told) != dtype:
+    if atom_dtype(told) != dtype:
         raise InputError("the network gives other descriptors for these frames than for the first")
     rows = np.empty(len(told.descriptors), dtype)
     rows["descriptors"] = told.descriptors

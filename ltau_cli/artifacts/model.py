@@ -239,7 +239,7 @@ class StoredShards:
         self._indexes = indexes
         self.width = width
         self.count = len(indexes)
-        # A shard and as many queries take about the same memory.
+        # A shard and as many rows take about the same memory.
         self.rows = max(b - a for a, b in itertools.pairwise(point_start))
 
     def load(self, number: int) -> Shard:

@@ -192,9 +192,27 @@ def _index(folder: str, points: str, nodes: str, edges: str) -> tuple[DatasetSpe
     )  # fmt: skip
 
 
+def _mean_and_max(
+    name: str,
+    dims: tuple[str, ...],
+    units: str,
+    what: str,
+    rules: tuple[Rule, ...],
+    beside: str = "structures/n_samples",
+) -> tuple[DatasetSpec, ...]:
+    """Return the mean and the largest value of the rows of each structure."""
+    return tuple(
+        _optional(
+            f"structures/{name}_{short}", dims, "float32", units,
+            f"{word} {what} of the rows of the structure", rules=rules, beside=beside,
+        )
+        for short, word in (("mean", "mean"), ("max", "largest"))
+    )  # fmt: skip
+
+
 FROM_0, SHARES = (Within(0),), (Within(0, 1),)
 SORTED, SORTED_SHARES = (Within(0), Growing()), (Within(0, 1), Growing())
-_EPOCH, _SAMPLE, _POINT, _QUERY = ("n_epochs",), ("n_samples",), ("n_points",), ("n_queries",)
+_EPOCH, _SAMPLE, _POINT, _ROW = ("n_epochs",), ("n_samples",), ("n_points",), ("n_rows",)
 _STRUCTURE, _HELD = ("n_structures",), ("n_heldout",)
 
 ERRORS = ArtifactSpec(
@@ -385,13 +403,13 @@ _MAPS = (
         "stands for", rules=(Above(0),),
     ),
     DatasetSpec(
-        "bound_ratio", ("n_cells", "n_levels"), "float64", ONE,
+        "bound_ratio", ("n_strata", "n_levels"), "float64", ONE,
         "conformal bound at level p over calibrated error times exp(z(p) s), z the normal's "
-        "quantile and s the spread; a cell is a group and a bin of relative distance, the last "
+        "quantile and s the spread; a stratum is a group and a bin of relative distance, the last "
         "ones are of rows in no known group", rules=FROM_0,
     ),
     DatasetSpec(
-        "ratio_quantiles", ("n_cells", "n_ratio_levels"), "float64", ONE,
+        "ratio_quantiles", ("n_strata", "n_ratio_levels"), "float64", ONE,
         "the same for quantiles at equally spaced levels", rules=FROM_0,
     ),
     _optional(
@@ -444,11 +462,11 @@ SCORES = ArtifactSpec(
     summary=results.ScoreResult,
     datasets=(
         DatasetSpec(
-            "expected_error", _QUERY, "float32", ERROR_UNITS,
+            "expected_error", _ROW, "float32", ERROR_UNITS,
             "mean logged error of the k nearest training samples", rules=FROM_0,
         ),
         DatasetSpec(
-            "uncertainty", ("n_queries", "n_thresholds"), "float32", ONE,
+            "uncertainty", ("n_rows", "n_thresholds"), "float32", ONE,
             "probability that the error exceeds each threshold", rules=SHARES,
         ),
         DatasetSpec(
@@ -456,7 +474,7 @@ SCORES = ArtifactSpec(
             rules=SORTED,
         ),
         DatasetSpec(
-            "quantiles", ("n_queries", "n_quantiles"), "float32", ERROR_UNITS,
+            "quantiles", ("n_rows", "n_quantiles"), "float32", ERROR_UNITS,
             "error quantiles of the mixed CDF", rules=(Within(0), Growing(strictly=False)),
         ),
         DatasetSpec(
@@ -464,37 +482,37 @@ SCORES = ArtifactSpec(
             rules=SORTED_SHARES,
         ),
         DatasetSpec(
-            "neighbor_distance", _QUERY, "float32", DESCRIPTOR_UNITS,
+            "neighbor_distance", _ROW, "float32", DESCRIPTOR_UNITS,
             "mean distance to the k nearest training samples", rules=FROM_0,
         ),
         DatasetSpec(
-            "relative_distance", _QUERY, "float32", ONE,
+            "relative_distance", _ROW, "float32", ONE,
             "neighbor distance over the mean leave-one-out distance of the neighbors", rules=FROM_0,
         ),
         DatasetSpec(
-            "ood_pvalue", _QUERY, "float64", ONE,
+            "ood_pvalue", _ROW, "float64", ONE,
             "share of training samples at least as far from their neighbors; small: out of domain",
             rules=SHARES,
         ),
         DatasetSpec(
-            "in_training", _QUERY, "bool", ONE,
+            "in_training", _ROW, "bool", ONE,
             "rows whose descriptors are those of a training sample",
         ),
         DatasetSpec(
-            "row_hash", _QUERY, "int64", ONE,
+            "row_hash", _ROW, "int64", ONE,
             "hash of the row's descriptors, which are known again in any file by it", rules=FROM_0,
         ),
         DatasetSpec(
-            "last_epoch_error", _QUERY, "float32", ERROR_UNITS,
+            "last_epoch_error", _ROW, "float32", ERROR_UNITS,
             "mean of the last logged errors of the k nearest training samples", rules=FROM_0,
         ),
         _optional(
-            "local_distance", _QUERY, "float32", ONE,
+            "local_distance", _ROW, "float32", ONE,
             "geometric mean of the relative distances of the atom and its spatial neighbors, with "
             "--frames", rules=FROM_0,
         ),
         _optional(
-            "features", ("n_queries", "n_own_features"), "float32", ONE,
+            "features", ("n_rows", "n_own_features"), "float32", ONE,
             "the user's own features, with --feature", rules=FROM_0, beside="feature_names",
         ),
         _optional(
@@ -502,17 +520,17 @@ SCORES = ArtifactSpec(
             beside="features",
         ),
         _optional(
-            "calibrated_error", _QUERY, "float32", ERROR_UNITS, "calibrated expected error",
+            "calibrated_error", _ROW, "float32", ERROR_UNITS, "calibrated expected error",
             rules=FROM_0,
             beside="calibration/coefficients",
         ),
         _optional(
-            "error_bound", ("n_queries", "n_levels"), "float32", ERROR_UNITS,
+            "error_bound", ("n_rows", "n_levels"), "float32", ERROR_UNITS,
             "bound that the error stays under with each probability of `levels`", rules=FROM_0,
             beside="calibrated_error",
         ),
         _optional(
-            "calibrated_uncertainty", ("n_queries", "n_thresholds"), "float32", ONE,
+            "calibrated_uncertainty", ("n_rows", "n_thresholds"), "float32", ONE,
             "calibrated probability that the error exceeds each threshold", rules=SHARES,
             beside="calibrated_error",
         ),
@@ -522,45 +540,27 @@ SCORES = ArtifactSpec(
             beside="calibrated_error",
         ),
         _optional(
-            "in_calibration", _QUERY, "bool", ONE,
+            "in_calibration", _ROW, "bool", ONE,
             "rows that the calibration was fitted on: leave them out of any evaluation",
             beside="calibrated_error",
         ),
         _optional(
-            "structure", _QUERY, "int64", ONE, "structure of each row, from 0",
-            rules=(Number("n_queries"),),
+            "structure", _ROW, "int64", ONE, "structure of each row, from 0",
+            rules=(Number("n_rows"),),
             beside="structures/n_samples",
         ),
-        _optional("group", _QUERY, "label", ONE, "the user's group of each row, such as species"),
-        _optional("sample_id", _QUERY, "label", ONE, "the user's own name of each row"),
+        _optional("group", _ROW, "label", ONE, "the user's group of each row, such as species"),
+        _optional("sample_id", _ROW, "label", ONE, "the user's own name of each row"),
         _optional(
             "structures/n_samples", _STRUCTURE, "int64", ONE, "rows of each structure",
-            rules=(Within(1, "n_queries"),),
+            rules=(Within(1, "n_rows"),),
             beside="structures/expected_error_mean",
         ),
-        _optional(
-            "structures/expected_error_mean", _STRUCTURE, "float32", ERROR_UNITS,
-            "mean expected error of the structure", rules=FROM_0,
-            beside="structures/n_samples",
-        ),
-        _optional(
-            "structures/expected_error_max", _STRUCTURE, "float32", ERROR_UNITS,
-            "largest expected error of the structure", rules=FROM_0,
-            beside="structures/n_samples",
-        ),
-        _optional(
-            "structures/uncertainty_mean", ("n_structures", "n_thresholds"), "float32", ONE,
-            "mean uncertainty of the structure", rules=SHARES,
-            beside="structures/n_samples",
-        ),
-        _optional(
-            "structures/uncertainty_max", ("n_structures", "n_thresholds"), "float32", ONE,
-            "largest uncertainty of the structure", rules=SHARES,
-            beside="structures/n_samples",
-        ),
+        *_mean_and_max("expected_error", _STRUCTURE, ERROR_UNITS, "expected error", FROM_0),
+        *_mean_and_max("uncertainty", ("n_structures", "n_thresholds"), ONE, "uncertainty", SHARES),
         _optional(
             "structures/relative_distance_mean", _STRUCTURE, "float32", ONE,
-            "mean relative neighbor distance of the structure", rules=FROM_0,
+            "mean relative neighbor distance of the rows of the structure", rules=FROM_0,
             beside="structures/n_samples",
         ),
         _optional(
@@ -568,29 +568,19 @@ SCORES = ArtifactSpec(
             "share of the structure's rows with ood_pvalue below 0.01", rules=SHARES,
             beside="structures/n_samples",
         ),
-        *(
-            _optional(
-                f"structures/{name}_{short}", dims, "float32", units, f"{word} {what}",
-                rules=SHARES if name == "calibrated_uncertainty" else FROM_0,
-            )
-            for name, dims, units, what in (
-                (
-                    "calibrated_error", _STRUCTURE, ERROR_UNITS,
-                    "calibrated error of the structure",
-                ),
-                (
-                    "error_bound", ("n_structures", "n_levels"), ERROR_UNITS,
-                    "error bound of the structure's rows at each level",
-                ),
-                (
-                    "calibrated_uncertainty", ("n_structures", "n_thresholds"), ONE,
-                    "calibrated uncertainty of the structure",
-                ),
-            )
-            for short, word in (("mean", "mean"), ("max", "largest"))
+        *_mean_and_max(
+            "calibrated_error", _STRUCTURE, ERROR_UNITS, "calibrated error", FROM_0, beside=""
+        ),
+        *_mean_and_max(
+            "error_bound", ("n_structures", "n_levels"), ERROR_UNITS, "error bound at each level",
+            FROM_0, beside="",
+        ),
+        *_mean_and_max(
+            "calibrated_uncertainty", ("n_structures", "n_thresholds"), ONE,
+            "calibrated uncertainty", SHARES, beside="",
         ),
         _optional(
-            "cdf", ("n_queries", "n_edges"), "float32", ONE, "P(error <= cdf_edges), with --cdf",
+            "cdf", ("n_rows", "n_edges"), "float32", ONE, "P(error <= cdf_edges), with --cdf",
             rules=(Within(0, 1), Growing(strictly=False)),
             beside="cdf_edges",
         ),
@@ -664,8 +654,8 @@ CALIBRATION = ArtifactSpec(
             "standard deviation of the logarithms of their calibrated errors", rules=FROM_0,
         ),
         DatasetSpec(
-            "heldout_cell", _HELD, "int64", ONE, "row of `bound_ratio` of each of them",
-            rules=(Number("n_cells"),),
+            "heldout_stratum", _HELD, "int64", ONE, "row of `bound_ratio` of each of them",
+            rules=(Number("n_strata"),),
         ),
         DatasetSpec(
             "heldout_uncertainty", ("n_heldout", "n_thresholds"), "float32", ONE,

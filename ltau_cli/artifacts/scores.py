@@ -22,7 +22,7 @@ from ltau_cli.core.summary import Summary
 from ltau_cli.errors import ComputeError
 from ltau_cli.results import ScoreResult
 
-ROW_DIM = "n_queries"
+ROW_DIM = "n_rows"
 WRITE_ROWS = 16_384  # rows written at a time: the layout of the file depends on it
 PER_ROW = tuple(spec.name for spec in SCORES.datasets if spec.dims[0] == ROW_DIM)
 _COMPRESSED = ("structure", "in_training", "in_calibration", "group", "sample_id")
@@ -218,20 +218,12 @@ def write_scores(
 
 
 def _write_structures(writer: ArtifactWriter, summary: Summary) -> None:
-    n_samples, totals = summary.n_samples, summary.per_structure
+    n_samples = summary.n_samples
     writer.put("structures/n_samples", n_samples)
-    writer.put("structures/expected_error_mean", totals["expected_error"].total[:, 0] / n_samples)
-    writer.put("structures/expected_error_max", totals["expected_error"].largest[:, 0])
-    writer.put("structures/uncertainty_mean", totals["uncertainty"].total / n_samples[:, None])
-    writer.put("structures/uncertainty_max", totals["uncertainty"].largest)
-    writer.put(
-        "structures/relative_distance_mean", totals["relative_distance"].total[:, 0] / n_samples
-    )
-    writer.put("structures/out_of_domain_share", totals["out_of_domain"].total[:, 0] / n_samples)
-    for name in ("calibrated_error", "error_bound", "calibrated_uncertainty"):
-        if name in totals:
-            wide = name != "calibrated_error"
-            mean = totals[name].total / n_samples[:, None]
-            largest = totals[name].largest
-            writer.put(f"structures/{name}_mean", mean if wide else mean[:, 0])
-            writer.put(f"structures/{name}_max", largest if wide else largest[:, 0])
+    for name, totals in summary.per_structure.items():
+        mean = totals.total / n_samples[:, None]
+        found = {f"{name}_mean": mean, f"{name}_max": totals.largest, f"{name}_share": mean}
+        for dataset, values in found.items():
+            spec = SCORES.by_name.get(f"structures/{dataset}")
+            if spec is not None:
+                writer.put(spec.name, values if len(spec.dims) > 1 else values[:, 0])

@@ -46,7 +46,7 @@ def command(
     """Score new descriptors: expected error, uncertainty, bounds.
 
     Also quantiles of the error, and how far out of domain a row is. DESCRIPTORS are latent vectors
-    (n_queries, width) of the same network layer as in ltau fit. A file that also holds natoms or
+    (n_rows, width) of the same network layer as in ltau fit. A file that also holds natoms or
     structure gets per-structure aggregates. With -o - the scores go to standard output as CSV.
     Several files need a folder for the results (-O).
 
@@ -153,7 +153,7 @@ def _line(summary: ScoreResult) -> str:
 
 def _extent(summary: ScoreResult) -> str:
     structures = f" in {summary.n_structures:,} structures" if summary.n_structures else ""
-    return f"{summary.output}: {summary.n_queries:,} rows{structures}"
+    return f"{summary.output}: {summary.n_rows:,} rows{structures}"
 
 
 def warn_of_flagged(summary: ScoreResult, console: Console) -> None:

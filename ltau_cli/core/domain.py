@@ -72,14 +72,14 @@ def ood_pvalue(distance: Floats, reference: npt.NDArray[np.float32]) -> Floats:
 
     Parameters
     ----------
-    distance : (n_queries,) float64
+    distance : (n_rows,) float64
         Neighbor distances; compared in float32, as the reference is stored.
     reference : (n_samples,) float32
         Leave-one-out neighbor distances of the training samples, increasing.
 
     Returns
     -------
-    (n_queries,) float64
+    (n_rows,) float64
         In (0, 1]; small means far from anything seen in training.
     """
     below = np.searchsorted(reference, distance.astype(np.float32), side="left")

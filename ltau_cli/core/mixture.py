@@ -1,4 +1,4 @@
-"""The predicted error distribution of a query: the mean of its neighbors' CDFs."""
+"""The predicted error distribution of a row: the mean of its neighbors' CDFs."""
 
 from __future__ import annotations
 
@@ -17,12 +17,12 @@ from ltau_cli.core.threads import share_rows
 def average_values(
     neighbors: Neighbors, values: npt.NDArray[np.float32], *, threads: int = 1
 ) -> npt.NDArray[np.float64]:
-    """Mean over each query's k nearest samples.
+    """Mean over each row's k nearest samples.
 
     Parameters
     ----------
     neighbors : Neighbors
-        Of n queries.
+        Of n rows.
     values : (n_points, m) float32
         One row per training point, such as its mean error or its uncertainties.
     threads : int
@@ -46,12 +46,12 @@ def average_values(
 def gather_rows(
     neighbors: Neighbors, read: Callable[[npt.NDArray[np.int64]], npt.NDArray[Any]]
 ) -> tuple[Neighbors, npt.NDArray[np.int64], npt.NDArray[Any]]:
-    """Read what is known of the neighbors of some queries, and of no other points.
+    """Read what is known of the neighbors of some rows, and of no other points.
 
     Parameters
     ----------
     neighbors : Neighbors
-        Of n queries.
+        Of n rows.
     read : callable
         ``read(points)`` gives one row for each of the points, whose numbers increase.
 
@@ -105,7 +105,7 @@ def average_cdfs(
     Parameters
     ----------
     neighbors : Neighbors
-        Of n queries.
+        Of n rows.
     counts : (n_points, n_edges + 1) unsigned int
         Underflow, the bins, overflow.
     max_error : (n_points,) float32

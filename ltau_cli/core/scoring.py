@@ -42,7 +42,7 @@ class Model:
     shards : Shards
         The points, scaled, and the search for the nearest.
     scaling : Scaling
-        Applied to queries.
+        Applied to the rows that are scored.
     points : Points
         Which sample belongs to which point.
     loo_distance : (n_samples,) float32
@@ -170,9 +170,9 @@ class Scorer:
         """
         model = self.model
         block = np.asarray(block, dtype=np.float32)
-        queries = model.scaling.apply(block, threads=self.threads)
+        scaled = model.scaling.apply(block, threads=self.threads)
         found = find_in_shards(
-            model.shards, queries, model.multiplicity, self.k, threads=self.threads
+            model.shards, scaled, model.multiplicity, self.k, threads=self.threads
         )
         parts = [self._average(neighbors) for _, neighbors in found]
         if len(parts) == 1:

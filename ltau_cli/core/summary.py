@@ -117,7 +117,7 @@ class Summary:
         return ScoreResult(
             output=output,
             units=units,
-            n_queries=self.n,
+            n_rows=self.n,
             n_structures=self.n_structures,
             k=self.k,
             thresholds=self.thresholds.tolist(),

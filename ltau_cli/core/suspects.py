@@ -136,9 +136,9 @@ def explain(
         return points.multiplicity[candidates] - left_out.find(candidates, pair[rows])[0]
 
     own_points = points.of_sample[suspects].tolist()
-    queries = np.concatenate([shards.descriptors(p, p + 1) for p in own_points])
+    chosen = np.concatenate([shards.descriptors(p, p + 1) for p in own_points])
     result = []
-    for part, found in find_in_shards(shards, queries, offered, k):
+    for part, found in find_in_shards(shards, chosen, offered, k):
         for row, suspect in enumerate(suspects[part].tolist()):
             used = found.weight[row] > 0
             near, distance = found.point[row][used], found.distance[row][used]

@@ -48,7 +48,7 @@ class Trial:
 
 
 @dataclass(frozen=True)
-class Queries:
+class ComparedRows:
     """Rows of known error that the knobs are compared on.
 
     Attributes
@@ -70,7 +70,7 @@ def tune(
     descriptors: npt.NDArray[np.float32],
     group: Integers,
     mean_error: dict[EpochRange, Floats],
-    queries: Queries,
+    compared: ComparedRows,
     *,
     metric: Metric,
     scales: Sequence[Scale] = SCALES,
@@ -87,7 +87,7 @@ def tune(
         Samples left out together: their structures, or each by itself.
     mean_error : dict of EpochRange to (n_samples,) float64
         Mean error of each training sample over each choice of epochs (error units).
-    queries : Queries
+    compared : ComparedRows
     metric : {"euclidean", "cosine"}
     scales : sequence of str
         Scalings to compare.
@@ -100,12 +100,14 @@ def tune(
     list of Trial
         The best first.
     """
-    known = np.isfinite(queries.true_error)
-    truth = queries.true_error[known]
-    structure = None if queries.structure is None else queries.structure[known]
+    known = np.isfinite(compared.true_error)
+    truth = compared.true_error[known]
+    structure = None if compared.structure is None else compared.structure[known]
     trials = []
     for scale in scales:
-        for choice, rows in _score(descriptors, group, mean_error, queries, scale, metric, threads):
+        for choice, rows in _score(
+            descriptors, group, mean_error, compared, scale, metric, threads
+        ):
             part = _with_structures(rows.take(known), structure)
             predicted, _, scores = cross_validate("distance", part, truth)
             trials.append(Trial(choice, float(scores.mean()), rank_correlation(predicted, truth)))
@@ -128,12 +130,12 @@ def _score(
     descriptors: npt.NDArray[np.float32],
     group: Integers,
     mean_error: dict[EpochRange, Floats],
-    queries: Queries,
+    compared: ComparedRows,
     scale: Scale,
     metric: Metric,
     threads: int,
 ) -> list[tuple[Choice, Rows]]:
-    """Score the queries under each choice with this scaling."""
+    """Score the rows under each choice with this scaling."""
     n, width = descriptors.shape
     scaling = fit_scaling(lambda: iter([descriptors]), width, scale=scale, metric=metric)
     scaled = scaling.apply(descriptors, threads=threads)
@@ -152,9 +154,9 @@ def _score(
         searcher, unique[pairs.point], unique, offered, neighbors[-1], threads=threads
     )
     found = own
-    if queries.descriptors is not None:
+    if compared.descriptors is not None:
         found = find_neighbors(
-            searcher, scaling.apply(queries.descriptors, threads=threads), unique,
+            searcher, scaling.apply(compared.descriptors, threads=threads), unique,
             points.multiplicity, neighbors[-1], threads=threads,
         )  # fmt: skip
     results = []

@@ -76,7 +76,7 @@ def effective_size(weights: Floats) -> float:
     return float(weights.sum() ** 2 / (weights**2).sum())
 
 
-def keep(
+def choose_kept(
     uncertainty: npt.NDArray[np.floating], n: int, *, emphasis: Emphasis
 ) -> npt.NDArray[np.int64]:
     """Return the ``n`` hardest or easiest samples in increasing order; of equal ones the first.

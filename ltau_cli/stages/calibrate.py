@@ -20,7 +20,7 @@ from ltau_cli.artifacts.scores import ScoresFile
 from ltau_cli.artifacts.write import create_artifact
 from ltau_cli.core.calibration.evaluation import evaluate
 from ltau_cli.core.calibration.fit import (
-    SMALLEST_CELL,
+    SMALLEST_STRATUM,
     TRIED,
     Fitted,
     fit_calibration,
@@ -138,7 +138,7 @@ def run(
             cutoff=first.parameters.get("cutoff"),
             exponents=calibration.predictor.map.exponents(),
             levels=calibration.levels.tolist(),
-            bound_groups=calibration.cells.groups.tolist(),
+            bound_groups=calibration.strata.groups.tolist(),
             heldout=_check(calibration, checked, rest),
         )
         descriptors = [
@@ -396,7 +396,7 @@ def _warn(fitted: Fitted, settings: CalibrateSettings, rows: Rows) -> None:
     if None in merged:
         said.append(
             f"of {settings.distance_bins} distance bins, {merged[None]} are left: those with fewer "
-            f"than {SMALLEST_CELL} rows, or of too few structures, were merged with the next"
+            f"than {SMALLEST_STRATUM} rows, or of too few structures, were merged with the next"
         )
     of_groups = [f"{name} ({n})" for name, n in merged.items() if name is not None]
     if of_groups:

@@ -21,9 +21,9 @@ from ltau_cli import stop
 from ltau_cli.artifacts.described import (
     WRITE_ATOMS,
     DescribedFile,
+    atom_dtype,
     find_origin,
     mean_errors,
-    row_dtype,
     to_rows,
     write_frames,
     write_predictions,
@@ -177,7 +177,7 @@ def _describe(work: _Work, *, force: bool, progress: Progress) -> DescribeResult
         log.warning("%s is out of date; describing again", output)
         force = True
     first = work.network(next(given.batches(work.settings.batch_size)))
-    dtype = row_dtype(first)
+    dtype = atom_dtype(first)
     with open_store(output, work.identify() | {"row": dtype.descr}) as store:
         _fill(store, work, first, progress)
         with create_artifact(output, "described", units=UNITS, force=force) as artifact:
@@ -225,7 +225,7 @@ def _describe_atoms(
     store: Store, work: _Work, told: Prediction, start: int, end: int, advance: Advance
 ) -> None:
     """Describe atoms ``start..end``, of whole batches, and store them now and then."""
-    given, dtype = work.given, row_dtype(told)
+    given, dtype = work.given, atom_dtype(told)
     held: list[npt.NDArray[Any]] = []
     at, frame = start, int(np.searchsorted(given.ends, start, side="right"))
     stored = time.monotonic()

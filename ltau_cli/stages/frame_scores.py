@@ -91,7 +91,7 @@ class FrameScorer:
                 f"{self.calibration_path} uses the feature {lacking[0]}, which no frame tells",
                 hint="calibrate again on scores without --feature",
             )
-        groups = calibration.cells.groups.astype(np.str_).tolist()
+        groups = calibration.strata.groups.astype(np.str_).tolist()
         if groups and not atomic_numbers.keys() & set(groups):
             raise InputError(
                 f"{self.calibration_path} has bounds for groups that are no chemical elements, "

@@ -12,7 +12,7 @@ import numpy.typing as npt
 from ltau_cli.artifacts.errors import ChosenEpochs, ErrorsFile
 from ltau_cli.artifacts.read import open_artifact
 from ltau_cli.core.threads import available_threads
-from ltau_cli.core.tuning import SCALES, Queries, Trial, tune
+from ltau_cli.core.tuning import SCALES, ComparedRows, Trial, tune
 from ltau_cli.epochs import ALL_EPOCHS, EpochRange
 from ltau_cli.errors import ComputeError, InputError
 from ltau_cli.progress import Progress, silent
@@ -84,12 +84,12 @@ def run(
             )
         means, last = _read_errors(epochs, rows, _late_epochs(artifact))
         group = np.arange(len(rows)) if structure is None else _numbered(structure[rows])
-        queries = Queries(None, last, group if structure is not None else None)
+        compared = ComparedRows(None, last, group if structure is not None else None)
         if held_out is not None:
-            queries = _read_held_out(held_out, settings, source)
+            compared = _read_held_out(held_out, settings, source)
         with progress("comparing scalings", len(SCALES)) as advance:
             return tune(
-                source.take(rows, 0, source.n), group, means, queries, metric=settings.metric,
+                source.take(rows, 0, source.n), group, means, compared, metric=settings.metric,
                 threads=threads or available_threads(), advance=advance,
             )  # fmt: skip
 
@@ -152,7 +152,7 @@ def _mean_logged(
 
 def _read_held_out(
     held_out: tuple[str, str], settings: FitSettings, training: Descriptors
-) -> Queries:
+) -> ComparedRows:
     place, errors = map(Place.parse, held_out)
     named = settings.held_out_natoms
     natoms = None if named is None else Place.parse(named)
@@ -166,4 +166,4 @@ def _read_held_out(
         true_error = truth.of(source.n, place, source.labels("sample_id")).values
         structure = read_structure(natoms, settings.held_out_frames, source.n)
         structure = source.structure() if structure is None else structure
-        return Queries(source.take(np.arange(source.n), 0, source.n), true_error, structure)
+        return ComparedRows(source.take(np.arange(source.n), 0, source.n), true_error, structure)

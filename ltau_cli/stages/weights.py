@@ -16,7 +16,7 @@ from ltau_cli.core.scoring import Model
 from ltau_cli.core.search.loo import leave_one_out
 from ltau_cli.core.suspects import OUTLIER, explain, own_quartile, robust_score
 from ltau_cli.core.threads import available_threads
-from ltau_cli.core.weights import effective_size, keep, weigh
+from ltau_cli.core.weights import choose_kept, effective_size, weigh
 from ltau_cli.errors import InputError, UsageError
 from ltau_cli.output import check_target, open_binary, open_text
 from ltau_cli.progress import Progress, silent
@@ -143,7 +143,7 @@ def _keep_list(
     """Return the samples or structures to keep, increasing, and tell of them."""
     assert settings.keep is not None, "checked by the caller"
     n = max(1, round(settings.keep * len(known)))
-    kept = known[keep(uncertainty[known], n, emphasis=settings.emphasis)]
+    kept = known[choose_kept(uncertainty[known], n, emphasis=settings.emphasis)]
     values = np.union1d(kept, np.flatnonzero(np.isnan(uncertainty)))
     return values, replace(
         result,

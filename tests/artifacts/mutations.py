@@ -29,8 +29,8 @@ SHARES = {
     "structures/out_of_domain_share",
 }  # fmt: skip
 NUMBERS = {  # of something else, below how many there are
-    "point", "loo_group", "structure", "heldout_cell", "multiplicity", "n_logged", "epoch_missing",
-    "epoch_zeros", "shard_start", "structures/n_samples", "index/graph_indptr",
+    "point", "loo_group", "structure", "heldout_stratum", "multiplicity", "n_logged",
+    "epoch_missing", "epoch_zeros", "shard_start", "structures/n_samples", "index/graph_indptr",
     "index/graph_indices", "index/tree_children", "index/tree_indices", "index/vertex_order",
 }  # fmt: skip
 GROWING = {

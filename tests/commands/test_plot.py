@@ -107,9 +107,9 @@ def load(path, *names):
 
 def test_reliability(more, drawn):
     titles, data = drawn("reliability", more["calibration"])
-    truth, plain, mean, cell, groups = load(
+    truth, plain, mean, stratum, groups = load(
         more["calibration"], "heldout_true_error", "heldout_uncertainty",
-        "heldout_calibrated_error", "heldout_cell", "heldout_group",
+        "heldout_calibrated_error", "heldout_stratum", "heldout_group",
     )  # fmt: skip
     threshold, ratios, levels, spread = load(
         more["calibration"], "thresholds", "ratio_quantiles", "levels", "heldout_spread"
@@ -124,7 +124,7 @@ def test_reliability(more, drawn):
     after = np.empty(len(truth))
     grid = np.concatenate([[0], (np.arange(100) + 0.5) / 100, [1]])
     for i in range(len(truth)):
-        own = ratios[cell[i]] * widened[i]
+        own = ratios[stratum[i]] * widened[i]
         knots = np.concatenate([[0], own, [1.5 * own[-1]]]) * mean[i]
         after[i] = 1 - np.interp(threshold[0], knots, grid)
     everything = np.ones(len(truth), bool)
@@ -143,7 +143,7 @@ def test_reliability(more, drawn):
     assert titles[0] == (
         f"Calibration error of P(error > {threshold[0]:.3g} eV/Å): {ece[0]:.3f} → {ece[1]:.3f}"
     )
-    quantiles = mean[:, None].astype(float) * ratios[cell] * widened
+    quantiles = mean[:, None].astype(float) * ratios[stratum] * widened
     for name, rows in [("after calibration", everything), ("Cu", groups == b"Cu")]:
         shares = (truth[rows, None] <= quantiles[rows]).mean(axis=0)
         close(data["interval coverage", name]["observed"], shares)
@@ -390,13 +390,13 @@ def test_trace_of_rows_without_structures(pipeline, drawn, ltau, tmp_path):
 
 def test_coverage(more, drawn):
     titles, data = drawn("coverage", more["calibration"])
-    truth, mean, cell, r, groups = load(
-        more["calibration"], "heldout_true_error", "heldout_calibrated_error", "heldout_cell",
+    truth, mean, stratum, r, groups = load(
+        more["calibration"], "heldout_true_error", "heldout_calibrated_error", "heldout_stratum",
         "heldout_relative_distance", "heldout_group",
     )  # fmt: skip
     ratio, levels, spread = load(more["calibration"], "bound_ratio", "levels", "heldout_spread")
     widened = np.exp(spread[:, None].astype(float) * norm.ppf(levels))
-    bounds = mean[:, None].astype(float) * ratio[cell] * widened
+    bounds = mean[:, None].astype(float) * ratio[stratum] * widened
     everything = np.ones(len(truth), bool)
     parts = {"all": everything, "Au": groups == b"Au", "Cu": groups == b"Cu"}
     edges = (0, 1.25, 1.5, 2, 3, np.inf)

@@ -324,7 +324,7 @@ def test_resume_makes_only_what_is_missing_or_out_of_date(many, tmp_path):
     assert (folder / "md_0.scores.h5").stat().st_mtime_ns == old[0]
     listed = json.loads(many("--resume", "--json").out)
     assert [entry["up_to_date"] for entry in listed] == [True] * 3
-    assert [entry["n_queries"] for entry in listed] == [20] * 3
+    assert [entry["n_rows"] for entry in listed] == [20] * 3
 
 
 @pytest.mark.parametrize("words", [["-k", "3"], ["--threshold", "0.25"], ["--quantile", "0.5"],

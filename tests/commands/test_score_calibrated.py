@@ -141,7 +141,7 @@ def test_scores_follow_the_stored_numbers(made):
     )  # fmt: skip
     np.testing.assert_allclose(read(made / "whole.h5", "calibrated_error"), mean, rtol=1e-5)
     assert maps["bound_groups"].tolist() == [b"Cu", b"O"]
-    cell = 3 * (group == b"O") + np.digitize(r, maps["distance_edges"])
+    stratum = 3 * (group == b"O") + np.digitize(r, maps["distance_edges"])
     logs = np.log(
         [m, r, of_structure, np.ones(len(m)), np.maximum(of_structure, 1.5),
          *np.full((2, len(m)), 2)]
@@ -151,7 +151,7 @@ def test_scores_follow_the_stored_numbers(made):
     widened = np.exp(spread[:, None] * norm.ppf(maps["levels"]))
     np.testing.assert_allclose(
         read(made / "whole.h5", "error_bound"),
-        mean[:, None] * widened * maps["bound_ratio"][cell], rtol=1e-5,
+        mean[:, None] * widened * maps["bound_ratio"][stratum], rtol=1e-5,
     )  # fmt: skip
 
 
@@ -302,7 +302,7 @@ def resized(name, size):
     [
         (resized("coefficients", 3), "coefficients"),
         (resized("feature_floors", 3), "n_features"),
-        (resized("bound_ratio", 2), "along n_cells"),
+        (resized("bound_ratio", 2), "along n_strata"),
         (resized("distance_edges", 1), "bound_ratio has size"),
         (resized("bound_groups", 1), "bound_ratio has size"),
         (resized("group_error", 9), "group_error"),

@@ -7,10 +7,10 @@ import pytest
 
 from ltau_cli.core.calibration.fit import cross_validate
 from ltau_cli.core.calibration.maps import Rows
-from ltau_cli.core.tuning import NEIGHBORS, Queries, tune
+from ltau_cli.core.tuning import NEIGHBORS, ComparedRows, tune
 
 
-def slow_trial(train, mean, queries, truth, structure, k):
+def slow_trial(train, mean, compared, truth, structure, k):
     """What one choice gives, pair by pair."""
 
     def nearest(x, points, errors):
@@ -21,7 +21,7 @@ def slow_trial(train, mean, queries, truth, structure, k):
     own = np.array([
         nearest(x, np.delete(train, i, 0), np.delete(mean, i))[0] for i, x in enumerate(train)
     ])  # fmt: skip
-    found = [nearest(x, train, mean) for x in queries]
+    found = [nearest(x, train, mean) for x in compared]
     distance = np.array([d for d, _, _ in found])
     relative = distance / np.array([own[order].mean() for _, _, order in found])
     logs = np.log(relative)
@@ -32,18 +32,18 @@ def slow_trial(train, mean, queries, truth, structure, k):
 
 def test_trials_are_those_of_a_slow_loop():
     rng = np.random.default_rng(1)
-    train, queries = (rng.normal(size=(n, 3)).astype(np.float32) for n in (80, 60))
+    train, compared = (rng.normal(size=(n, 3)).astype(np.float32) for n in (80, 60))
     mean = rng.gamma(4.0, 0.25, 80) * (1 + np.abs(train[:, 0]))
     truth, structure = rng.gamma(4.0, 0.25, 60), np.repeat(np.arange(12), 5)
     trials = tune(
-        train, np.arange(80), {0: mean}, Queries(queries, truth, structure), metric="euclidean",
-        scales=["none"],
+        train, np.arange(80), {0: mean}, ComparedRows(compared, truth, structure),
+        metric="euclidean", scales=["none"],
     )  # fmt: skip
     assert [t.crps for t in trials] == sorted(t.crps for t in trials)
     assert {t.choice.k for t in trials} == set(NEIGHBORS)
     for k in (5, 10):
         (own,) = [t for t in trials if t.choice.k == k and t.choice.weighting == "uniform"]
-        slow = slow_trial(train.astype(float), mean, queries, truth, structure, k)
+        slow = slow_trial(train.astype(float), mean, compared, truth, structure, k)
         assert own.crps == pytest.approx(slow, rel=1e-5)
 
 
@@ -55,8 +55,8 @@ def test_without_held_out_rows_a_structure_does_not_see_itself():
     error = rng.permutation(np.geomspace(0.01, 10, 30))[group]
 
     def best(groups):
-        queries = Queries(None, error, group)
-        return tune(train, groups, {0: error}, queries, metric="euclidean", scales=["none"])[0]
+        compared = ComparedRows(None, error, group)
+        return tune(train, groups, {0: error}, compared, metric="euclidean", scales=["none"])[0]
 
     assert best(np.arange(180)).rank_correlation > 0.9
     assert best(group).rank_correlation < 0.5

@@ -7,7 +7,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from ltau_cli.core.weights import effective_size, keep, weigh
+from ltau_cli.core.weights import choose_kept, effective_size, weigh
 
 FREE = {"floor": 0.0, "ceiling": 1e9}
 
@@ -78,5 +78,5 @@ def test_effective_size_by_hand():
 
 def test_keep_by_hand():
     u = np.array([0.5, 0.1, 0.9, 0.5, 0.2])
-    assert keep(u, 2, emphasis="hard").tolist() == [0, 2]
-    assert keep(u, 3, emphasis="easy").tolist() == [0, 1, 4]
+    assert choose_kept(u, 2, emphasis="hard").tolist() == [0, 2]
+    assert choose_kept(u, 3, emphasis="easy").tolist() == [0, 1, 4]

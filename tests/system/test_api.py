@@ -80,7 +80,7 @@ def test_artifacts_tell_what_they_are(pipeline):
 def test_results_are_readable_and_typed(pipeline, tmp_path):
     settings = ltau.ScoreSettings(k=5, calibration=None)
     result = ltau.score(pipeline.descriptors, pipeline.model, tmp_path / "s.h5", settings=settings)
-    assert result.n_queries == len(np.load(pipeline.descriptors))
+    assert result.n_rows == len(np.load(pipeline.descriptors))
     assert result.k == 5
     text = repr(result)
     assert text.startswith("ScoreResult\n  output ")

@@ -17,8 +17,8 @@ from ltau_cli.core.calibration.model import (
     LAST_EPOCH,
     RATIO_LEVELS,
     Calibration,
-    Cells,
     Predictor,
+    Strata,
 )
 from ltau_cli.core.calibration.predicted import widening
 from ltau_cli.core.calibration.support import describe_draws, draws_needed
@@ -38,7 +38,7 @@ METHODS: Mapping[Method, Callable[[Rows, Floats], ErrorMap]] = {
 TRIED: tuple[Method, ...] = ("distance", "scale")  # where the user names none
 NEARLY = 0.05
 FOLDS = 10
-SMALLEST_CELL = 50  # rows of a group or distance bin that has bounds of its own
+SMALLEST_STRATUM = 50  # rows of a group or distance bin that has bounds of its own
 
 
 @dataclass(frozen=True)
@@ -126,7 +126,7 @@ def fit_calibration(
     method = _choose(compared, several_sets=several_sets)
     n_draws = int(rows.draw.max()) + 1
     needed = [draws_needed(level) for level in levels]
-    cells, parts, small, merged = _make_cells(
+    strata, parts, small, merged = _make_strata(
         rows, by_group, distance_bins, min(max(needed), n_draws)
     )
     mean, spread, _ = tried[method]
@@ -138,7 +138,7 @@ def fit_calibration(
         Calibration(
             method=method,
             levels=levels,
-            cells=cells,
+            strata=strata,
             draws=describe_draws(rows, predictor.map.floors),
             predictor=predictor,
             baselines=_fit_baselines(rows, true_error, groups, group_error, fold, levels),
@@ -248,28 +248,28 @@ def _standard_error(values: Floats) -> float:
     return float(values.std(ddof=1) / np.sqrt(len(values))) if len(values) > 1 else 0.0
 
 
-def _make_cells(
+def _make_strata(
     rows: Rows, by_group: bool, distance_bins: int, n_draws: int
-) -> tuple[Cells, list[npt.NDArray[np.bool_]], list[Any], dict[Any, int]]:
-    """Find the cells and the rows of each, the groups that are too small, and the bins left.
+) -> tuple[Strata, list[npt.NDArray[np.bool_]], list[Any], dict[Any, int]]:
+    """Find the strata and the rows of each, the groups that are too small, and the bins left.
 
-    A part is large enough with :data:`SMALLEST_CELL` rows of ``n_draws`` draws.
+    A part is large enough with :data:`SMALLEST_STRATUM` rows of ``n_draws`` draws.
     """
     draw = rows.draw
 
     def enough(part: npt.NDArray[np.bool_]) -> bool:
-        return int(part.sum()) >= SMALLEST_CELL and len(np.unique(draw[part])) >= n_draws
+        return int(part.sum()) >= SMALLEST_STRATUM and len(np.unique(draw[part])) >= n_draws
 
     everywhere = np.ones(len(rows), dtype=bool)
     shares = np.arange(1, distance_bins) / distance_bins
-    cells = Cells(np.zeros(0, np.int64), np.unique(np.quantile(rows.relative_distance, shares)))
-    block = _merge_bins(cells.bins(rows), cells.n_bins, everywhere, enough)
-    cells = Cells(cells.groups, cells.distance_edges[np.diff(block) > 0])
-    bins = cells.bins(rows)
-    of_all = [bins == number for number in range(cells.n_bins)]
-    merged = {None: cells.n_bins} if cells.n_bins < distance_bins else {}
+    strata = Strata(np.zeros(0, np.int64), np.unique(np.quantile(rows.relative_distance, shares)))
+    block = _merge_bins(strata.bins(rows), strata.n_bins, everywhere, enough)
+    strata = Strata(strata.groups, strata.distance_edges[np.diff(block) > 0])
+    bins = strata.bins(rows)
+    of_all = [bins == number for number in range(strata.n_bins)]
+    merged = {None: strata.n_bins} if strata.n_bins < distance_bins else {}
     if rows.group is None or not by_group:
-        return cells, of_all, [], merged
+        return strata, of_all, [], merged
     parts, large, small = [], [], []
     for name in np.unique(rows.group):
         own = rows.group == name
@@ -277,12 +277,12 @@ def _make_cells(
             small.append(name.item())
             continue
         large.append(name)
-        block = _merge_bins(bins, cells.n_bins, own, enough)
+        block = _merge_bins(bins, strata.n_bins, own, enough)
         parts += [own & (block[bins] == number) for number in block]
-        if block[-1] + 1 < cells.n_bins:
+        if block[-1] + 1 < strata.n_bins:
             merged[name.item()] = int(block[-1]) + 1
     groups = np.array(large, dtype=rows.group.dtype)
-    return Cells(groups, cells.distance_edges), parts + of_all, small, merged
+    return Strata(groups, strata.distance_edges), parts + of_all, small, merged
 
 
 def _merge_bins(
@@ -337,7 +337,7 @@ class Ratios:
 def _fit_predictor(
     error_map: ErrorMap, ratios: Ratios, parts: Sequence[npt.NDArray[np.bool_]], levels: Floats
 ) -> Predictor:
-    """Find the bounds of each cell from its rows ``parts``."""
+    """Find the bounds of each stratum from its rows ``parts``."""
     return Predictor(
         error_map,
         np.array([ratios.quantiles(levels, part, conformal=True) for part in parts]),
@@ -368,14 +368,14 @@ def _fit_baselines(
         for name, fit in fits.items()
     }
     if len(groups):
-        mean = group_error[Cells(groups, np.zeros(0)).of(rows)]
+        mean = group_error[Strata(groups, np.zeros(0)).of(rows)]
         found[GROUP_MEAN] = predictor(maps.power_law(rows), mean, np.zeros(len(rows)))
     return found
 
 
 def _group_means(groups: npt.NDArray[Any], rows: Rows, true_error: Floats) -> Floats:
-    cell = Cells(groups, np.zeros(0)).of(rows)
-    means = [true_error[cell == i].mean() for i in range(len(groups))]
+    stratum = Strata(groups, np.zeros(0)).of(rows)
+    means = [true_error[stratum == i].mean() for i in range(len(groups))]
     return np.maximum([*means, true_error.mean()], float(np.finfo(np.float32).tiny))
 
 

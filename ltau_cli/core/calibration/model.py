@@ -17,7 +17,7 @@ RATIO_LEVELS: Floats = (np.arange(100) + 0.5) / 100
 
 
 @dataclass(frozen=True)
-class Cells:
+class Strata:
     """Which rows share their bounds: groups of the user, and bins of the relative distance.
 
     Attributes
@@ -32,7 +32,7 @@ class Cells:
     distance_edges: Floats
 
     def of(self, rows: Rows) -> npt.NDArray[np.int64]:
-        """Cell of each row, (n,) int64: each group's bins, then the bins of no known group."""
+        """Stratum of each row, (n,) int64: each group's bins, then the bins of no known group."""
         group = np.full(len(rows), len(self.groups))
         if len(self.groups) and rows.group is not None:
             names, wanted = self.groups.astype(np.str_), rows.group.astype(np.str_)  # 8 is "8"
@@ -59,9 +59,9 @@ class Predictor:
     ----------
     map : ErrorMap
         Gives the mean, and how far it is in doubt.
-    bound_ratio : (n_cells, n_levels) float64
+    bound_ratio : (n_strata, n_levels) float64
         Conformal bounds of true over mean error.
-    ratio_quantiles : (n_cells, 100) float64
+    ratio_quantiles : (n_strata, 100) float64
         Quantiles of true over mean error at :data:`RATIO_LEVELS`.
     """
 
@@ -80,14 +80,14 @@ class Calibration:
         A key of :data:`METHODS`.
     levels : (n_levels,) float64
         Coverage levels of the bounds.
-    cells : Cells
+    strata : Strata
     draws : (n, 4) float64
         What was fitted on, see :func:`ltau_cli.core.calibration.support.describe_draws`.
     predictor : Predictor
     baselines : dict of str to Predictor
         ``constant``, ``neighbor distance`` and, with groups, ``group mean``, which the method must
         beat; where the scores know it, ``last epoch``: the method without the rest of the
-        trajectory. They have no cells.
+        trajectory. They have no strata.
     groups : (n_groups,) labels
         Groups of the calibration rows, increasing; empty without groups.
     group_error : (n_groups + 1,) float64
@@ -98,7 +98,7 @@ class Calibration:
 
     method: Method
     levels: Floats
-    cells: Cells
+    strata: Strata
     draws: Floats
     predictor: Predictor
     baselines: Mapping[str, Predictor]
@@ -116,12 +116,12 @@ class Calibration:
         """Predict the error distribution of each row, after a baseline if one is named."""
         own = self.predictor if baseline is None else self.baselines[baseline]
         if baseline == GROUP_MEAN:
-            mean = self.group_error[Cells(self.groups, np.zeros(0)).of(rows)]
+            mean = self.group_error[Strata(self.groups, np.zeros(0)).of(rows)]
         else:
             mean = own.map.apply(rows)
-        cell = self.cells.of(rows) if baseline is None else np.zeros(len(rows), dtype=np.int64)
+        stratum = self.strata.of(rows) if baseline is None else np.zeros(len(rows), dtype=np.int64)
         return Predicted(
-            mean, own.map.spread(rows), cell, own.ratio_quantiles, RATIO_LEVELS, own.bound_ratio,
+            mean, own.map.spread(rows), stratum, own.ratio_quantiles, RATIO_LEVELS, own.bound_ratio,
             self.levels,
         )  # fmt: skip
 

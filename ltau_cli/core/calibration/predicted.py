@@ -35,17 +35,17 @@ class Predicted:
         Error units.
     spread : (n,) float64
         Standard deviation of the logarithm of the mean.
-    cell : (n,) int64
+    stratum : (n,) int64
         Row of the tables below.
-    ratio_quantiles : (n_cells, n_ratio_levels) float64
+    ratio_quantiles : (n_strata, n_ratio_levels) float64
     ratio_levels : (n_ratio_levels,) float64
-    bound_ratio : (n_cells, n_levels) float64
+    bound_ratio : (n_strata, n_levels) float64
     levels : (n_levels,) float64
     """
 
     mean: Floats
     spread: Floats
-    cell: npt.NDArray[np.int64]
+    stratum: npt.NDArray[np.int64]
     ratio_quantiles: Floats
     ratio_levels: Floats
     bound_ratio: Floats
@@ -57,7 +57,7 @@ class Predicted:
     def take(self, rows: npt.NDArray[np.bool_] | slice) -> Predicted:
         """Return some of the rows."""
         return Predicted(
-            self.mean[rows], self.spread[rows], self.cell[rows], self.ratio_quantiles,
+            self.mean[rows], self.spread[rows], self.stratum[rows], self.ratio_quantiles,
             self.ratio_levels, self.bound_ratio, self.levels,
         )  # fmt: skip
 
@@ -104,5 +104,5 @@ class Predicted:
         return out
 
     def _times(self, ratio: Floats, levels: Floats) -> Floats:
-        table = ratio[self.cell] * np.exp(self.spread[:, None] * widening(levels))
+        table = ratio[self.stratum] * np.exp(self.spread[:, None] * widening(levels))
         return self.mean[:, None] * np.maximum.accumulate(table, axis=1)

@@ -35,7 +35,7 @@ class Job:
     Attributes
     ----------
     descriptors : str
-        Descriptors (n_queries, d), or a described artifact.
+        Descriptors (n_rows, d), or a described artifact.
     output : Path
         The scores artifact, or ``-`` for CSV on standard output.
     natoms : str, optional
@@ -45,7 +45,7 @@ class Job:
     frames : str, optional
         The frames whose atoms the rows are, instead of ``natoms``.
     features : dict of str to str, optional
-        Features of the user's own by name: (n_queries,) numbers, at least 0, in an array file or an
+        Features of the user's own by name: (n_rows,) numbers, at least 0, in an array file or an
         extxyz column; an empty place is the array of that name beside the descriptors.
     """
 
@@ -250,7 +250,7 @@ def _check_calibration(rows: Rows) -> None:
             f"{path} uses the feature {lacking[0]} of each row, which {place} comes without",
             hint=f"give it: --feature {lacking[0]}=FILE, made as for the calibration",
         )
-    known = calibration.cells.groups.astype(np.str_)
+    known = calibration.strata.groups.astype(np.str_)
     if not len(known):
         return
     if "group" not in rows.labels:

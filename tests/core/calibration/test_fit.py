@@ -159,7 +159,7 @@ def test_groups_get_bounds_that_hold_in_each():
     rows, truth = make(4000, law=law)
     new, new_truth = make(20_000, seed=1, law=law)
     pooled, by_group = fit(rows, truth), fit(rows, truth, by_group=True)
-    assert by_group.calibration.cells.groups.tolist() == ["C", "H"]
+    assert by_group.calibration.strata.groups.tolist() == ["C", "H"]
     assert by_group.small_groups == []
     for name in ("C", "H"):
         own = new.group == name
@@ -176,15 +176,15 @@ def test_small_and_unknown_groups_share_the_bounds_of_all():
     group[:49], group[49:90] = "Xe", "Rn"
     found = fit(replace(rows, group=group), truth * np.where(group == "C", 1, 3), by_group=True)
     assert found.small_groups == ["Rn", "Xe"]
-    cells, bounds = found.calibration.cells, found.calibration.predictor.bound_ratio
-    assert cells.groups.tolist() == ["C", "H"]
+    strata, bounds = found.calibration.strata, found.calibration.predictor.bound_ratio
+    assert strata.groups.tolist() == ["C", "H"]
     of_all = fit(rows, truth * np.where(group == "C", 1, 3)).calibration.predictor.bound_ratio[0]
     some = replace(rows.take(np.arange(4)), group=np.array(["Xe", "Rn", "U", "H"]))
-    got = bounds[cells.of(some)]
+    got = bounds[strata.of(some)]
     np.testing.assert_array_equal(got[:3], np.tile(of_all, (3, 1)))
     assert (got[3] != of_all).all()
     nobody_says = replace(some, group=None)
-    np.testing.assert_array_equal(bounds[cells.of(nobody_says)], np.tile(of_all, (4, 1)))
+    np.testing.assert_array_equal(bounds[strata.of(nobody_says)], np.tile(of_all, (4, 1)))
 
 
 @pytest.mark.slow
@@ -203,7 +203,7 @@ def test_a_group_of_one_structure_has_no_bounds_of_its_own():
     group = np.where(rows.structure == 0, "Xe", rows.group)
     found = fit(replace(rows, group=group), truth, by_group=True)
     assert found.small_groups == ["Xe"]  # 60 rows, but 9 structures are needed
-    assert found.calibration.cells.groups.tolist() == ["C", "H"]
+    assert found.calibration.strata.groups.tolist() == ["C", "H"]
 
 
 def test_small_distance_bins_are_merged_and_told():
@@ -213,8 +213,8 @@ def test_small_distance_bins_are_merged_and_told():
     rows, truth = make(400, law=law)
     found = fit(rows, truth, distance_bins=20)  # 20 rows each
     assert found.merged == {None: 6}
-    cells = found.calibration.cells
-    assert np.bincount(cells.bins(rows)).min() >= cal.SMALLEST_CELL
+    strata = found.calibration.strata
+    assert np.bincount(strata.bins(rows)).min() >= cal.SMALLEST_STRATUM
     assert len(np.unique(found.calibration.predictor.bound_ratio[:, 0])) == 6
     assert fit(rows, truth, distance_bins=4).merged == {}
 
@@ -228,17 +228,17 @@ def test_a_small_bin_of_a_group_is_merged_within_the_group():
     truth = np.where(group == "O", 0.3, 1.3) * rng.gamma(50.0, 0.02, 802)
     found = fit(rows, truth, distance_bins=3, by_group=True)
     assert found.merged == {"O": 2}
-    cells, bounds = found.calibration.cells, found.calibration.predictor.bound_ratio[:, 2]
-    own = {name: bounds[2 - np.arange(3)[::-1] + 3 * i] for i, name in enumerate(cells.groups)}
+    strata, bounds = found.calibration.strata, found.calibration.predictor.bound_ratio[:, 2]
+    own = {name: bounds[2 - np.arange(3)[::-1] + 3 * i] for i, name in enumerate(strata.groups)}
     assert own["O"][1] == own["O"][2] < 0.5 * own["C"].min()
     assert own["O"][0] != own["O"][1]
 
 
 def test_labels_match_though_one_file_has_numbers_and_the_other_text():
-    numbers = cal.Cells(np.array([1, 8, 29]), np.zeros(0))
+    numbers = cal.Strata(np.array([1, 8, 29]), np.zeros(0))
     rows = replace(make(4)[0], group=np.array(["29", "8", "C", "1"]))
     assert numbers.of(rows).tolist() == [2, 1, 3, 0]
-    text = cal.Cells(np.array(["1", "29", "8"]), np.zeros(0))
+    text = cal.Strata(np.array(["1", "29", "8"]), np.zeros(0))
     rows = replace(rows, group=np.array([29, 8, 7, 1]))
     assert text.of(rows).tolist() == [1, 2, 3, 0]
 
@@ -252,7 +252,7 @@ def test_distance_bins_hold_near_and_far():
     rows, truth = make(6000, law=law)
     new, new_truth = make(20_000, seed=1, law=law)
     found = fit(rows, truth, distance_bins=4).calibration
-    edges = found.cells.distance_edges
+    edges = found.strata.distance_edges
     np.testing.assert_allclose(edges, np.quantile(rows.relative_distance, [0.25, 0.5, 0.75]))
     assert found.predictor.bound_ratio.shape == (4, 3)
     far = new.relative_distance > edges[-1]
@@ -262,10 +262,10 @@ def test_distance_bins_hold_near_and_far():
     assert pooled[2] < 0.8
     both = fit(rows, truth, distance_bins=4, by_group=True).calibration
     assert both.predictor.bound_ratio.shape == (12, 3)
-    cell = both.cells.of(new)
-    assert sorted(set(cell)) == list(range(8))
-    np.testing.assert_array_equal(cell // 4, new.group == "H")
-    np.testing.assert_array_equal(cell % 4, found.cells.of(new))
+    stratum = both.strata.of(new)
+    assert sorted(set(stratum)) == list(range(8))
+    np.testing.assert_array_equal(stratum // 4, new.group == "H")
+    np.testing.assert_array_equal(stratum % 4, found.strata.of(new))
 
 
 @pytest.mark.parametrize(
@@ -375,17 +375,17 @@ def test_exceedance_is_a_probability_that_falls(ratios, means, thresholds):
     assert (np.diff(got, axis=1) <= 1e-12).all()
 
 
-def predict(mean, quantiles, *, spread=0.0, cell=None, bound=1.0, level=0.9):
+def predict(mean, quantiles, *, spread=0.0, stratum=None, bound=1.0, level=0.9):
     mean = np.array(mean, dtype=np.float64)
     return Predicted(
-        mean, np.full(len(mean), spread), np.zeros(len(mean), int) if cell is None else cell,
+        mean, np.full(len(mean), spread), np.zeros(len(mean), int) if stratum is None else stratum,
         quantiles, cal.RATIO_LEVELS, np.full((len(quantiles), 1), bound), np.array([level]),
     )  # fmt: skip
 
 
 def test_exceedance_by_hand():
     quantiles = np.tile(cal.RATIO_LEVELS, (2, 1)) * [[1.0], [2.0]]  # uniform in 0..1 and 0..2
-    predicted = predict([1.0, 1.0, 4.0], quantiles, cell=np.array([0, 1, 0]))
+    predicted = predict([1.0, 1.0, 4.0], quantiles, stratum=np.array([0, 1, 0]))
     got = predicted.exceedance(np.array([0.25]))
     np.testing.assert_allclose(got, [[0.75], [0.875], [0.9375]], atol=1e-12)
 

@@ -16,12 +16,12 @@ from ltau_cli.core.calibration.predicted import Predicted
 LEVELS = (np.arange(100) + 0.5) / 100
 
 
-def make_predicted(n, *, seed=0, n_cells=2):
-    """Predicted distributions of n rows in two cells, and true errors."""
+def make_predicted(n, *, seed=0, n_strata=2):
+    """Predicted distributions of n rows in two strata, and true errors."""
     rng = np.random.default_rng(seed)
-    quantiles = np.sort(rng.gamma(2.0, 0.5, (n_cells, 100)), axis=1)
+    quantiles = np.sort(rng.gamma(2.0, 0.5, (n_strata, 100)), axis=1)
     predicted = Predicted(
-        mean=rng.lognormal(size=n), spread=np.zeros(n), cell=rng.integers(0, n_cells, n),
+        mean=rng.lognormal(size=n), spread=np.zeros(n), stratum=rng.integers(0, n_strata, n),
         ratio_quantiles=quantiles,
         ratio_levels=LEVELS, bound_ratio=quantiles[:, [49, 79, 89]],
         levels=np.array([0.5, 0.8, 0.9]),
@@ -160,8 +160,8 @@ def test_measure_by_the_plain_definitions():
     structure = np.arange(500) // 10
     group = np.random.default_rng(2).integers(0, 3, 500)
     got = measure(truth, predicted, draw=structure, group=group)
-    quantiles = predicted.mean[:, None] * predicted.ratio_quantiles[predicted.cell]
-    bounds = predicted.mean[:, None] * predicted.bound_ratio[predicted.cell]
+    quantiles = predicted.mean[:, None] * predicted.ratio_quantiles[predicted.stratum]
+    bounds = predicted.mean[:, None] * predicted.bound_ratio[predicted.stratum]
     assert got.n_rows == 500
     assert got.mean_true_error == pytest.approx(truth.mean())
     assert got.error_ratio == pytest.approx(predicted.mean.mean() / truth.mean())
@@ -194,7 +194,7 @@ def test_some_rows_are_measured_as_if_they_were_alone():
     predicted, truth = make_predicted(300)
     chosen = np.random.default_rng(3).random(300) < 0.4
     alone = Predicted(
-        predicted.mean[chosen], predicted.spread[chosen], predicted.cell[chosen],
+        predicted.mean[chosen], predicted.spread[chosen], predicted.stratum[chosen],
         predicted.ratio_quantiles, LEVELS, predicted.bound_ratio, predicted.levels,
     )  # fmt: skip
     structure = np.arange(300) // 5

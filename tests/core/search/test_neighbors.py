@@ -19,7 +19,7 @@ from tests import oracles
 
 
 def as_sample_weights(neighbors, points):
-    """Spread the weights of points over their samples, (n_queries, n_samples)."""
+    """Spread the weights of points over their samples, (n_rows, n_samples)."""
     result = np.zeros((len(neighbors.point), len(points.of_sample)))
     for i, (found, weight) in enumerate(zip(neighbors.point, neighbors.weight, strict=True)):
         for p, w in zip(found, weight, strict=True):

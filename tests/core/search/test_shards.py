@@ -43,7 +43,7 @@ class InMemory:
 
 
 def sample_weights(shards, queries, k, block):
-    """Weights of all samples for each query, (n_queries, n_samples)."""
+    """Weights of all samples for each query, (n_rows, n_samples)."""
     result = np.zeros((len(queries), len(shards.points.of_sample)))
     for part, found in find_in_shards(
         shards, queries, shards.points.multiplicity, k, block=block, threads=2
