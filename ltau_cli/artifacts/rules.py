@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass, fields, replace
-from typing import Any, ClassVar, Protocol
+from typing import Any, ClassVar
 
 import numpy as np
 import numpy.typing as npt
@@ -12,7 +12,7 @@ import numpy.typing as npt
 Sizes = Mapping[str, int]
 
 
-class Rule(Protocol):
+class Rule:
     """A property of values; ``str(rule)`` names it in messages and in the docs.
 
     Attributes
@@ -21,10 +21,11 @@ class Rule(Protocol):
         Whether it can be seen only where all rows are read.
     """
 
-    of_all: ClassVar[bool]
+    of_all: ClassVar[bool] = False
 
     def holds(self, values: npt.NDArray[Any], sizes: Sizes) -> bool:
         """Whether it holds; ``sizes`` are those of the named dimensions. NaN breaks no rule."""
+        raise NotImplementedError
 
 
 def numbered(rule: Any, number: int) -> Any:
@@ -37,10 +38,8 @@ def numbered(rule: Any, number: int) -> Any:
 
 
 @dataclass(frozen=True)
-class Within:
+class Within(Rule):
     """Values from ``low`` to ``high``; a name stands for the size of that dimension."""
-
-    of_all: ClassVar[bool] = False
 
     low: float
     high: float | str | None = None
@@ -55,10 +54,8 @@ class Within:
 
 
 @dataclass(frozen=True)
-class Above:
+class Above(Rule):
     """Values greater than ``low``."""
-
-    of_all: ClassVar[bool] = False
 
     low: float
 
@@ -71,10 +68,8 @@ class Above:
 
 
 @dataclass(frozen=True)
-class Number:
+class Number(Rule):
     """Numbers of what a dimension counts, from 0; with ``none``, -1 stands for none of them."""
-
-    of_all: ClassVar[bool] = False
 
     of: str
     none: bool = False
@@ -88,10 +83,8 @@ class Number:
 
 
 @dataclass(frozen=True)
-class Growing:
+class Growing(Rule):
     """Values that increase along the last dimension; with ``strictly``, none twice."""
-
-    of_all: ClassVar[bool] = False
 
     strictly: bool = True
 
@@ -105,10 +98,10 @@ class Growing:
 
 
 @dataclass(frozen=True)
-class Offsets:
+class Offsets(Rule):
     """Where each part begins, then where the last one ends: from 0 to the size of ``of``."""
 
-    of_all: ClassVar[bool] = True
+    of_all = True
 
     of: str
     strictly: bool = False
@@ -123,10 +116,10 @@ class Offsets:
 
 
 @dataclass(frozen=True)
-class Permutation:
+class Permutation(Rule):
     """Each number from 0 to the size of ``of``, less one, once."""
 
-    of_all: ClassVar[bool] = True
+    of_all = True
 
     of: str
 
@@ -141,10 +134,10 @@ class Permutation:
 
 
 @dataclass(frozen=True)
-class Covariance:
+class Covariance(Rule):
     """Symmetric matrices without a negative eigenvalue, in the last two dimensions."""
 
-    of_all: ClassVar[bool] = True
+    of_all = True
 
     def holds(self, values: npt.NDArray[Any], sizes: Sizes) -> bool:
         """See :class:`Rule`."""
@@ -159,10 +152,8 @@ class Covariance:
 
 
 @dataclass(frozen=True)
-class SomeInEachRow:
+class SomeInEachRow(Rule):
     """Rows of which none is all 0."""
-
-    of_all: ClassVar[bool] = False
 
     def holds(self, values: npt.NDArray[Any], sizes: Sizes) -> bool:
         """See :class:`Rule`."""
@@ -173,7 +164,7 @@ class SomeInEachRow:
 
 
 @dataclass(frozen=True)
-class Tree:
+class Tree(Rule):
     """Two children of each node: later nodes of their own, or of a leaf minus its range of entries.
 
     So a search comes to an end, visits a node once, and finds the entries of a leaf. The first
@@ -185,7 +176,7 @@ class Tree:
         What the leaves hold, by the name of its dimension.
     """
 
-    of_all: ClassVar[bool] = True
+    of_all = True
 
     entries: str
 
