@@ -52,9 +52,8 @@ from ltau_cli.core.calibration.model import Calibration
 from ltau_cli.readers.column import Column
 from ltau_cli.readers.place import Place
 from ltau_cli.results import CALIBRATED, Metrics
-from ltau_cli.settings import FitSettings, Method, ScoreSettings
+from ltau_cli.settings import FitSettings, Method
 from ltau_cli.stages import fit, ingest, score
-from ltau_cli.stages.scoring.rows import Job
 from ltau_cli.stages.true_errors import read_known_rows
 
 LEVELS = (np.arange(100) + 0.5) / 100
@@ -118,18 +117,17 @@ def prepare(
     if not errors.exists():
         ingest.run([str(folder / "logs")], errors, natoms=str(folder / "train_natoms.npy"))
     fit.run(errors, str(folder / "train_descriptors.npy"), model, settings=settings)
-    jobs = [
-        Job(
-            str(folder / f"test_{s}_descriptors.npy"),
-            work / f"{name}_{s}.h5",
-            str(folder / f"test_{s}_natoms.npy"),
-            str(folder / f"test_{s}_species.npy"),
-            {p.stem.split("_")[-1]: str(p) for p in folder.glob(f"test_{s}_spread.npy")},
-        )
-        for s in sets
-    ]
-    list(score.run_many(jobs, model, settings=ScoreSettings(quantiles=tuple(LEVELS))))
-    return {s: read_set(folder, s, job.output) for s, job in zip(sets, jobs, strict=True)}
+    scored = {}
+    for s in sets:
+        output, spread = work / f"{name}_{s}.h5", folder / f"test_{s}_spread.npy"
+        score.run(
+            folder / f"test_{s}_descriptors.npy", model, output, quantiles=tuple(LEVELS),
+            natoms=str(folder / f"test_{s}_natoms.npy"),
+            group=str(folder / f"test_{s}_species.npy"),
+            features={"spread": str(spread)} if spread.exists() else {},
+        )  # fmt: skip
+        scored[s] = read_set(folder, s, output)
+    return scored
 
 
 def read_set(folder: Path, name: str, path: Path) -> Scored:

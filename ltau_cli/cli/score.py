@@ -66,9 +66,9 @@ def command(
 
     _check_usage(descriptors, output, folder, settings)
     if folder is not None:
-        jobs = score.jobs_in_folder(descriptors, folder, settings)
+        jobs = score.name_in_folder(descriptors, folder)
     else:
-        jobs = [score.job_of(descriptors[0], output or Path("scores.h5"), settings)]
+        jobs = {output or Path("scores.h5"): descriptors[0]}
     results = score.run_many(jobs, model, settings=settings, progress=console.progress, **asked)
     if folder is not None:
         _report_many(results, console)

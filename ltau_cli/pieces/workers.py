@@ -19,7 +19,6 @@ import uuid
 import warnings
 from collections.abc import Callable, Generator, Iterator, Mapping, Sequence
 from contextlib import ExitStack
-from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, ClassVar, Protocol, TypeVar
 
@@ -59,23 +58,6 @@ class Task(Protocol):
 
     def make(self, opened: Any, start: int, end: int) -> Mapping[str, Any] | None:
         """Make the piece ``start..end``; None leaves it out."""
-
-
-class Workers(Protocol):
-    """Those who make pieces.
-
-    Attributes
-    ----------
-    elsewhere : bool
-        Whether they are other processes.
-    """
-
-    elsewhere: bool
-
-    def make(
-        self, store: Store, task: Task, todo: Sequence[Range], opened: Any, read: Sequence[Path]
-    ) -> Generator[Range, None, None]:
-        """Make the pieces ``todo``, in any order; yield each when it is stored."""
 
 
 def make_pieces(
@@ -125,22 +107,15 @@ def make_pieces(
             advance(last - first)
 
 
-@dataclass(frozen=True)
 class Here:
-    """A loop in this process.
+    """A loop in this process."""
 
-    Attributes
-    ----------
-    threads : int
-    """
-
-    threads: int
     elsewhere = False
 
     def make(
         self, store: Store, task: Task, todo: Sequence[Range], opened: Any, read: Sequence[Path]
     ) -> Generator[Range, None, None]:
-        """See :class:`Workers`."""
+        """Make the pieces ``todo``; yield each when it is stored."""
         for start, end in todo:
             stop.look()
             _make_one(store, task, opened, start, end)
@@ -173,7 +148,7 @@ class Cluster:
     def make(
         self, store: Store, task: Task, todo: Sequence[Range], opened: Any, read: Sequence[Path]
     ) -> Generator[Range, None, None]:
-        """See :class:`Workers`; each piece is tried at most :data:`TRIES` times."""
+        """Make the pieces ``todo``, in any order, each in at most :data:`TRIES` tries."""
         self._seen = time.monotonic()
         done: queue.SimpleQueue[Any] = queue.SimpleQueue()
         waiting: dict[Any, Range] = {}
@@ -284,7 +259,7 @@ def open_workers(
         not see the same files.
     """
     if asked is None:
-        yield Here(threads or available_threads())
+        yield Here()
         return
     found = parse_workers(str(asked))
     distributed = _load_distributed()
@@ -512,6 +487,9 @@ def _check_file(file: File, seen: tuple[int, int] | str, worker: str) -> None:
             f"worker {worker} sees another {path}: of another size or time",
             hint="inputs have to be in a folder that all nodes share",
         )
+
+
+Workers = Here | Cluster
 
 
 # On the workers

@@ -37,13 +37,13 @@ from ltau_cli.results import ScoreResult, ShardResult
 from ltau_cli.settings import ScoreSettings
 from ltau_cli.stages.scoring.blocks import ReadBlocks, ScoreRows, finished_blocks, needs_all_rows
 from ltau_cli.stages.scoring.loaded import Loaded
-from ltau_cli.stages.scoring.rows import Job, Rows, check_input, open_rows
+from ltau_cli.stages.scoring.rows import Rows, check_input, open_rows
 from ltau_cli.writers.tables import write_table
 
 log = logging.getLogger("ltau")
 
 
-def jobs_in_folder(descriptors: Sequence[str], folder: Path, settings: ScoreSettings) -> list[Job]:
+def name_in_folder(descriptors: Sequence[str], folder: Path) -> dict[Path, str]:
     """Name a result in ``folder`` after the stem of each input, and make the folder.
 
     Raises
@@ -55,29 +55,22 @@ def jobs_in_folder(descriptors: Sequence[str], folder: Path, settings: ScoreSett
     OutputError
         If the folder is a file or cannot be made.
     """
-    jobs: dict[Path, Job] = {}
+    jobs: dict[Path, str] = {}
     for text in descriptors:
         output = folder / f"{Place.parse(text).path.stem}.scores.h5"
         if output in jobs:
             raise UsageError(
-                f"{jobs[output].descriptors} and {text} would both be scored to {output}",
+                f"{jobs[output]} and {text} would both be scored to {output}",
                 hint="score them into two folders, or one by one with -o",
             )
-        jobs[output] = job_of(text, output, settings)
+        jobs[output] = text
     try:
         folder.mkdir(parents=True, exist_ok=True)
     except FileExistsError as error:
         raise OutputError(f"{folder} is not a folder", hint="name a folder with -O") from error
     except OSError as error:
         raise OutputError(f"cannot make the folder {folder}: {error.strerror}") from error
-    return list(jobs.values())
-
-
-def job_of(descriptors: str, output: Path, settings: ScoreSettings) -> Job:
-    """Put an input together with what belongs to its rows."""
-    return Job(
-        descriptors, output, settings.natoms, settings.group, settings.features, settings.frames
-    )
+    return jobs
 
 
 def run(
@@ -93,17 +86,16 @@ def run(
     **options: Any,
 ) -> ScoreResult | ShardResult:
     """Score one descriptor file; see :func:`run_many`. Single settings may be given by name."""
-    asked = ScoreSettings.of(settings, options)
-    job = job_of(os.fspath(descriptors), Path(output), asked)
     (result,) = run_many(
-        [job], Path(model), settings=asked, threads=threads, workers=workers, force=force,
-        progress=progress,
+        {Path(output): os.fspath(descriptors)}, Path(model),
+        settings=ScoreSettings.of(settings, options), threads=threads, workers=workers,
+        force=force, progress=progress,
     )  # fmt: skip
     return result
 
 
 def run_many(
-    jobs: Sequence[Job],
+    jobs: Mapping[Path, str],
     model: Path,
     *,
     settings: ScoreSettings | None = None,
@@ -116,8 +108,9 @@ def run_many(
 
     Parameters
     ----------
-    jobs : sequence of Job
-        What to score.
+    jobs : dict of Path to str
+        The descriptors (n_rows, d), or a described artifact, for each scores artifact; ``-`` is CSV
+        on standard output.
     model : Path
         Model artifact.
     settings : ScoreSettings
@@ -147,26 +140,26 @@ def run_many(
     """
     settings = settings or ScoreSettings()
     beside = list(filter(None, [settings.calibration]))
-    for job in jobs:
-        if job.output == STDOUT and (workers is not None or settings.shard is not None):
+    for output in jobs:
+        if output == STDOUT and (workers is not None or settings.shard is not None):
             raise UsageError(
                 "workers and shards make pieces of a file, not of standard output",
                 hint="name a file with -o",
             )
-        inputs = [model, *beside, *(other.descriptors for other in jobs), job.natoms, job.group]
-        inputs += [job.frames, *filter(None, job.features.values())]
-        check_target(job.output, force=force or settings.resume, inputs=inputs)
+        inputs = [model, *beside, *jobs.values(), settings.natoms, settings.group]
+        inputs += [settings.frames, *filter(None, settings.features.values())]
+        check_target(output, force=force or settings.resume, inputs=inputs)
     with open_artifact(model, ModelFile) as artifact, Hasher() as hasher:
-        for job in jobs:
-            check_input(job, artifact, 0 if settings.shard is None else settings.shard[1])
+        for descriptors in jobs.values():
+            check_input(descriptors, artifact, 0 if settings.shard is None else settings.shard[1])
         hasher.add("model", model, "model")
         for calibration in beside:
             hasher.add("calibration", calibration, "calibration")
-        read = [model, *beside, *(Place.parse(job.descriptors).path for job in jobs)]
-        with open_workers(workers, threads, read=read, write=[job.output for job in jobs]) as pool:
+        read = [model, *beside, *(Place.parse(text).path for text in jobs.values())]
+        with open_workers(workers, threads, read=read, write=list(jobs)) as pool:
             loaded = Loaded.of(artifact, settings, threads or available_threads())
-            for job in jobs:
-                with open_rows(job, loaded) as rows:
+            for output, descriptors in jobs.items():
+                with open_rows(descriptors, output, loaded) as rows:
                     yield _Scoring(rows, hasher, pool, progress).run(force=force)
 
 
@@ -180,7 +173,7 @@ class _Scoring:
     progress: Progress
 
     def run(self, *, force: bool) -> ScoreResult | ShardResult:
-        output, settings = self.rows.job.output, self.rows.loaded.settings
+        output, settings = self.rows.output, self.rows.loaded.settings
         if output == STDOUT:
             return self._to_csv()
         if settings.resume and output.exists():
@@ -205,7 +198,7 @@ class _Scoring:
 
     def _to_file(self, *, force: bool) -> ScoreResult:
         """Make the pieces that are missing, and the artifact of all."""
-        rows, output = self.rows, self.rows.job.output
+        rows, output = self.rows, self.rows.output
         with open_store(output, rows.identify()) as store:
             self._make(store, 0, rows.source.n)
             blocks = finished_blocks(lambda: store.blocks("rows", WRITE_ROWS), rows)
@@ -215,11 +208,11 @@ class _Scoring:
         """Make pieces only, for the call that makes the artifact."""
         rows, n = self.rows, self.rows.source.n
         first, last = n * index // count, n * (index + 1) // count
-        with open_store(rows.job.output, rows.identify(), shared=True) as store:
+        with open_store(rows.output, rows.identify(), shared=True) as store:
             self._make(store, first, last)
         self.hasher.stop()
         rows.hasher.stop()
-        return ShardResult(output=rows.job.output, first=first, last=last, n_rows=n)
+        return ShardResult(output=rows.output, first=first, last=last, n_rows=n)
 
     def _make(self, store: Store, first: int, last: int) -> None:
         rows = self.rows
@@ -273,7 +266,7 @@ class _Scoring:
         """
         header = self.rows.header()
         try:
-            with open_artifact(self.rows.job.output, ScoresFile) as old:
+            with open_artifact(self.rows.output, ScoresFile) as old:
                 same = (
                     old.model_fingerprint == header.model_fingerprint
                     and to_json(old.parameters) == to_json(header.parameters)

@@ -5,8 +5,8 @@ from __future__ import annotations
 import contextlib
 import re
 import warnings
-from collections.abc import Iterator, Mapping
-from dataclasses import dataclass, field
+from collections.abc import Iterator
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -25,41 +25,13 @@ from ltau_cli.readers.column import GROUPS, read_labels, read_magnitudes
 from ltau_cli.readers.descriptors import Descriptors, open_descriptors, read_structure
 from ltau_cli.readers.frames import holds_frames
 from ltau_cli.readers.place import Place
+from ltau_cli.settings import ScoreSettings
 from ltau_cli.stages.scoring.loaded import Loaded
 
 
-@dataclass(frozen=True)
-class Job:
-    """One descriptor file to score.
-
-    Attributes
-    ----------
-    descriptors : str
-        Descriptors (n_rows, d), or a described artifact.
-    output : Path
-        The scores artifact, or ``-`` for CSV on standard output.
-    natoms : str, optional
-        Atoms per structure.
-    group : str, optional
-        Label of each row, such as its species.
-    frames : str, optional
-        The frames whose atoms the rows are, instead of ``natoms``.
-    features : dict of str to str, optional
-        Features of the user's own by name: (n_rows,) numbers, at least 0, in an array file or an
-        extxyz column; an empty place is the array of that name beside the descriptors.
-    """
-
-    descriptors: str
-    output: Path
-    natoms: str | None = None
-    group: str | None = None
-    features: Mapping[str, str] = field(default_factory=dict)
-    frames: str | None = None
-
-
-def check_input(job: Job, model: ModelFile, shards: int) -> None:
+def check_input(descriptors: str, model: ModelFile, shards: int) -> None:
     """Refuse early what could not be scored."""
-    place = Place.parse(job.descriptors)
+    place = Place.parse(descriptors)
     check_origin(place, find_origin(place), model.parameters)
     with open_descriptors(place) as source:
         width = model.sizes["d"]
@@ -82,7 +54,8 @@ class Rows:
 
     Attributes
     ----------
-    job : Job
+    output : Path
+        Of the scores; ``-`` for CSV on standard output.
     loaded : Loaded
     source : Descriptors
     structure : (n,) int64 or None
@@ -96,7 +69,7 @@ class Rows:
         Of the descriptors and what belongs to them.
     """
 
-    job: Job
+    output: Path
     loaded: Loaded
     source: Descriptors
     structure: npt.NDArray[np.int64] | None
@@ -153,7 +126,7 @@ class Rows:
 
 
 @contextlib.contextmanager
-def open_rows(job: Job, loaded: Loaded) -> Iterator[Rows]:
+def open_rows(descriptors: str, output: Path, loaded: Loaded) -> Iterator[Rows]:
     """Open the descriptors and read what belongs to them.
 
     Raises
@@ -161,24 +134,24 @@ def open_rows(job: Job, loaded: Loaded) -> Iterator[Rows]:
     InputError
         If anything does not fit, or the calibration needs to know more.
     """
-    place = Place.parse(job.descriptors)
+    place = Place.parse(descriptors)
     with Hasher([place.path]) as hasher, open_descriptors(place) as source:
         place = source.source.place
         hasher.add("descriptors", place.path, "descriptors", key=place.key, rows=source.n)
-        structure, frames = _read_structure(job, source, hasher)
-        labels = _read_labels(job, source, hasher)
-        features = _read_features(job, source, labels.get("sample_id"), hasher)
-        rows = Rows(job, loaded, source, structure, frames, labels, features, hasher)
+        structure, frames = _read_structure(loaded.settings, source, hasher)
+        labels = _read_labels(loaded.settings, source, hasher)
+        features = _read_features(loaded.settings, source, labels.get("sample_id"), hasher)
+        rows = Rows(output, loaded, source, structure, frames, labels, features, hasher)
         _check_calibration(rows)
         yield rows
 
 
 def _read_structure(
-    job: Job, source: Descriptors, hasher: Hasher
+    asked: ScoreSettings, source: Descriptors, hasher: Hasher
 ) -> tuple[npt.NDArray[np.int64] | None, Path | None]:
     """Structure of each row, and where its atoms stand, each where that is known."""
-    counts = None if job.natoms is None else Place.parse(job.natoms)
-    frames = None if job.frames is None else Path(job.frames)
+    counts = None if asked.natoms is None else Place.parse(asked.natoms)
+    frames = None if asked.frames is None else Path(asked.frames)
     if frames is not None:
         hasher.add("frames", frames, "frames")
     if counts is not None:
@@ -191,12 +164,14 @@ def _read_structure(
     return structure, frames
 
 
-def _read_labels(job: Job, source: Descriptors, hasher: Hasher) -> dict[str, npt.NDArray[Any]]:
+def _read_labels(
+    asked: ScoreSettings, source: Descriptors, hasher: Hasher
+) -> dict[str, npt.NDArray[Any]]:
     ids = source.labels("sample_id")
-    if job.group is None:
+    if asked.group is None:
         group = source.labels(*GROUPS)
     else:
-        given = Place.parse(job.group)
+        given = Place.parse(asked.group)
         hasher.add("group", given.path, "labels", key=given.key)
         group = read_labels(given, GROUPS).of(source.n, source.source.place, ids).values
     found = {"group": group, "sample_id": ids}
@@ -204,11 +179,11 @@ def _read_labels(job: Job, source: Descriptors, hasher: Hasher) -> dict[str, npt
 
 
 def _read_features(
-    job: Job, source: Descriptors, ids: npt.NDArray[Any] | None, hasher: Hasher
+    asked: ScoreSettings, source: Descriptors, ids: npt.NDArray[Any] | None, hasher: Hasher
 ) -> dict[str, npt.NDArray[np.float32]]:
     """Read the user's own features, by name."""
     found = {}
-    for name, given in sorted(job.features.items()):
+    for name, given in sorted(asked.features.items()):
         if not re.fullmatch(r"[A-Za-z]\w*", name, re.ASCII) or name in FEATURES:
             raise UsageError(
                 f"{name!r} cannot be the name of a feature",
