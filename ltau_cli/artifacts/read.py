@@ -67,19 +67,6 @@ class Artifact:
         """Whether the dataset is there."""
         return name in self._file
 
-    def input(self, role: str) -> dict[str, Any]:
-        """Return the record of an input.
-
-        Raises
-        ------
-        ArtifactError
-            If there is none.
-        """
-        for record in self.inputs:
-            if record["role"] == role:
-                return record
-        raise damaged(self.path, f"attribute inputs names no {role}")
-
     def dataset(self, name: str) -> Values:
         """Open a dataset for reading block by block."""
         with _damage_named(self.path, f"dataset {name} cannot be read"):
