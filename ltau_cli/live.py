@@ -12,10 +12,9 @@ import numpy as np
 import numpy.typing as npt
 
 from ltau_cli.errors import InputError, UsageError
-from ltau_cli.stages.export import PREFIX, property_name, to_plain
 from ltau_cli.stages.frame_descriptors import Function, open_descriptors_of
 from ltau_cli.stages.frame_scores import FrameScorer
-from ltau_cli.writers.frames import annotate
+from ltau_cli.writers.frames import PREFIX, annotate, property_name
 
 PVALUE = "ood_pvalue"
 
@@ -201,11 +200,7 @@ class Live(Calculator):
         }
         if self.bound:
             info[_of_level("error_bound_max", self.level)] = arrays[self.bound].max()
-        annotate(
-            atoms,
-            {PREFIX + name: values for name, values in arrays.items()},
-            {PREFIX + name: to_plain(value) for name, value in info.items()},
-        )
+        annotate(atoms, arrays, info)
 
 
 def _of_level(name: str, level: float) -> str:

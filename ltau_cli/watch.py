@@ -160,7 +160,7 @@ class Watch:
         if len(self._kept) and distance_to_nearest(points, self._kept).max() <= self.within:
             return
         self._kept = np.concatenate([self._kept.reshape(-1, points.shape[1]), points])
-        frame = annotate(self.atoms.copy(), {}, {"ltau_frame": number})
+        frame = annotate(self.atoms.copy(), {}, {"frame": number})
         self.frames.append(frame)
         if self.save is not None:
             with open_text(self.save, force=True) as stream:

@@ -93,7 +93,9 @@ class ScoreTable:
             keep &= condition.holds(columns)
         return keep
 
-    def blocks(self, wanted: Sequence[str], advance: Advance) -> Iterator[Columns]:
+    def blocks(
+        self, wanted: Sequence[str], advance: Advance = lambda _steps: None
+    ) -> Iterator[Columns]:
         """Yield the kept rows of the columns ``wanted``, block by block."""
         for start in range(0, self.n, WRITE_ROWS):
             stop = min(start + WRITE_ROWS, self.n)

@@ -3,10 +3,8 @@
 from __future__ import annotations
 
 import os
-import re
 from collections.abc import Iterator, Sequence
 from contextlib import AbstractContextManager
-from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, TextIO
 
@@ -18,7 +16,7 @@ from ltau_cli.artifacts.scores import WRITE_ROWS, ScoresFile
 from ltau_cli.artifacts.table import LABELS, ScoreTable, name_columns, to_columns
 from ltau_cli.core.conditions import check_columns
 from ltau_cli.core.structures import StructureTotals
-from ltau_cli.errors import InputError, UsageError
+from ltau_cli.errors import UsageError
 from ltau_cli.output import STDOUT, check_target, open_binary, open_text
 from ltau_cli.progress import Advance, Progress, silent
 from ltau_cli.readers.frames import read_frames
@@ -27,8 +25,7 @@ from ltau_cli.settings import ExportFormat, ExportSettings
 from ltau_cli.stages.frame_rows import FrameRows, count_structures, match_frames, read_structure
 from ltau_cli.writers.frames import annotate, write_frames
 from ltau_cli.writers.model_devi import write_model_devi
-from ltau_cli.writers.npz import open_npz
-from ltau_cli.writers.tables import write_json_lines, write_table
+from ltau_cli.writers.tables import write_json_lines, write_npz, write_table
 
 ENDINGS: dict[ExportFormat, tuple[str, ...]] = {
     "csv": (".csv",),
@@ -38,7 +35,6 @@ ENDINGS: dict[ExportFormat, tuple[str, ...]] = {
     "extxyz": (".xyz", ".extxyz"),
     "model-devi": (".out",),
 }
-PREFIX = "ltau_"  # of names in other people's frames
 
 
 def run(
@@ -90,57 +86,40 @@ def run(
         table = ScoreTable.open(artifact, settings.where)
         wanted = list(settings.columns or table.columns)
         check_columns(wanted, table.columns, scores)
-        target = _Target(output, file_format, compress, force)
-        with progress("exporting", table.n) as advance:
-            if file_format in ("extxyz", "model-devi"):
-                done = _export_frames(target, table, settings, advance)
-            else:
-                done = _export_rows(target, table, wanted, advance)
+        opened: AbstractContextManager[Any]
+        if file_format == "npz":
+            opened = open_binary(output, force=force)
+        else:
+            opened = open_text(output, force=force, compress=compress)
+        with progress("exporting", table.n) as advance, opened as stream:
+            done = _write(stream, file_format, table, wanted, settings, advance)
     return ExportResult(output=output, format=file_format, **{"columns": wanted} | done)
 
 
-@dataclass(frozen=True)
-class _Target:
-    """Where to write, and how."""
-
-    output: Path
-    file_format: ExportFormat
-    compress: bool
-    force: bool
-
-    def open_text(self) -> AbstractContextManager[TextIO]:
-        """Open it for writing text."""
-        return open_text(self.output, force=self.force, compress=self.compress)
-
-
-def _export_rows(
-    target: _Target, table: ScoreTable, wanted: Sequence[str], advance: Advance
-) -> dict[str, Any]:
-    if target.file_format == "npz":
-        with open_binary(target.output, force=target.force) as binary:
-            n = _write_npz(binary, table, wanted, advance)
+def _write(
+    stream: Any, file_format: ExportFormat, table: ScoreTable, wanted: list[str],
+    settings: ExportSettings, advance: Advance,
+) -> dict[str, Any]:  # fmt: skip
+    if file_format == "model-devi":
+        return {"unit": "frames"} | _write_model_devi(stream, table, settings.every, advance)
+    if file_format == "extxyz":
+        assert settings.frames is not None
+        rows = match_frames(settings.frames, table.artifact)
+        frames = _annotated(table, settings.frames, rows, settings.columns, advance)
+        return {"unit": "frames", "n": write_frames(stream, frames), "of": len(rows.ends)}
+    if file_format == "npz":
+        n = sum(len(block["row"]) for block in table.blocks(["row"], advance))
+        columns = (
+            (name, table.dtype(name), (block[name] for block in table.blocks([name])))
+            for name in wanted
+        )
+        write_npz(stream, n, columns)
+    elif file_format == "jsonl":
+        n = write_json_lines(stream, wanted, table.blocks(wanted, advance))
     else:
-        with target.open_text() as stream:
-            blocks = table.blocks(wanted, advance)
-            if target.file_format == "jsonl":
-                n = write_json_lines(stream, wanted, blocks)
-            else:
-                delimiter = "\t" if target.file_format == "tsv" else ","
-                n = write_table(stream, wanted, blocks, delimiter=delimiter)
+        delimiter = "\t" if file_format == "tsv" else ","
+        n = write_table(stream, wanted, table.blocks(wanted, advance), delimiter=delimiter)
     return {"unit": "rows", "n": n, "of": table.n}
-
-
-def _export_frames(
-    target: _Target, table: ScoreTable, settings: ExportSettings, advance: Advance
-) -> dict[str, Any]:
-    frames = settings.frames
-    if frames is None:
-        with target.open_text() as stream:
-            return {"unit": "frames"} | _write_model_devi(stream, table, settings.every, advance)
-    rows = match_frames(frames, table.artifact)
-    with target.open_text() as stream:
-        n = write_frames(stream, _annotated(table, frames, rows, settings.columns, advance))
-    return {"unit": "frames", "n": n, "of": len(rows.ends)}
 
 
 def find_format(output: Path, named: ExportFormat | None) -> tuple[ExportFormat, bool]:
@@ -181,19 +160,6 @@ def _check_usage(file_format: ExportFormat, settings: ExportSettings) -> None:
         raise UsageError(f"--every belongs to model-devi, not to {file_format}")
 
 
-def _write_npz(stream: Any, table: ScoreTable, wanted: Sequence[str], advance: Advance) -> int:
-    """Read the artifact once per column; return the number of rows."""
-    n = table.n
-    if table.conditions:
-        counted = table.conditions[0].column
-        n = sum(len(block[counted]) for block in table.blocks([counted], lambda _steps: None))
-    with open_npz(stream) as writer:
-        for i, name in enumerate(wanted):
-            blocks = table.blocks([name], advance if i == 0 else lambda _steps: None)
-            writer.write(name, n, table.dtype(name), (block[name] for block in blocks))
-    return n
-
-
 def _annotated(
     table: ScoreTable, path: Path, rows: FrameRows, wanted: Sequence[str] | None, advance: Advance
 ) -> Iterator[Any]:
@@ -201,7 +167,6 @@ def _annotated(
     if wanted is None:
         wanted = [c for c in table.columns if not c.startswith("cdf_")]
     wanted = [column for column in wanted if column not in ("row", "structure")]
-    properties = {column: property_name(column) for column in wanted}
     aggregates = _aggregates(table.artifact)
     frames = read_frames(path)
     for first, last in _groups(rows.ends):
@@ -214,26 +179,13 @@ def _annotated(
             own = slice(begin, int(rows.ends[i]) - start)
             if not keep[own].any():
                 continue
-            values = {properties[column]: columns[column][own] for column in wanted}
-            if rows.per_atom:
-                _check_words(values)
-            info = {name: to_plain(column[i]) for name, column in aggregates.items()}
+            values = {column: columns[column][own] for column in wanted}
+            info = {name: column[i] for name, column in aggregates.items()}
             if not rows.per_atom:
-                info |= {name: to_plain(column[0]) for name, column in values.items()}
+                info |= {name: column[0] for name, column in values.items()}
                 values = {}
             yield annotate(frame, values, info)
         advance(len(keep))
-
-
-def _check_words(properties: dict[str, npt.NDArray[Any]]) -> None:
-    """Refuse text that would break a line of an extxyz file into other columns."""
-    for name, values in properties.items():
-        for text in np.unique(values).tolist() if values.dtype.kind == "U" else ():
-            if text.split() != [text]:
-                raise InputError(
-                    f"{name} cannot be in an extxyz file: {text!r} is not one word",
-                    hint="name the columns to write with --columns, without it",
-                )
 
 
 def _groups(ends: npt.NDArray[np.int64]) -> Iterator[tuple[int, int]]:
@@ -247,7 +199,7 @@ def _groups(ends: npt.NDArray[np.int64]) -> Iterator[tuple[int, int]]:
 
 
 def _aggregates(artifact: ScoresFile) -> dict[str, npt.NDArray[Any]]:
-    """Per-frame values of the artifact by the name they get in a frame."""
+    """Per-frame values of the artifact by the names of their columns."""
     labels = {name: artifact.read(name) for name in LABELS.values() if artifact.has(name)}
     datasets = [
         spec.name
@@ -255,22 +207,7 @@ def _aggregates(artifact: ScoresFile) -> dict[str, npt.NDArray[Any]]:
         if spec.name.startswith("structures/") and spec.name != "structures/n_samples"
     ]
     block = {name: artifact.read(name) for name in datasets}
-    columns = to_columns(block, name_columns(datasets, labels))
-    return {property_name(name): values for name, values in columns.items()}
-
-
-def property_name(column: str) -> str:
-    """``ltau_quantile_95`` for ``quantile_0.95``: other programs allow no dot in a name."""
-    quantity, _, label = column.rpartition("_")
-    if quantity in ("quantile", "error_bound", "error_bound_mean", "error_bound_max"):
-        column = f"{quantity}_{100 * float(label):.6g}"
-    return PREFIX + re.sub(r"\W", "_", column)
-
-
-def to_plain(value: Any) -> float | int | bool | str:
-    """Return a Python number, of the digits that float32 has, or text."""
-    plain: float | int | bool | str = value.item()
-    return float(f"{plain:.7g}") if isinstance(plain, float) else plain
+    return to_columns(block, name_columns(datasets, labels))
 
 
 def _write_model_devi(

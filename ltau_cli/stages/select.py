@@ -191,4 +191,4 @@ def _copy_frames(path: Path, stream: TextIO, chosen: npt.NDArray[np.int64]) -> N
     """Write the chosen frames in the order of choice, each with its number in the pool."""
     wanted = set(chosen.tolist())
     found = {i: frame for i, frame in enumerate(read_frames(path)) if i in wanted}
-    write_frames(stream, (annotate(found[i], {}, {"ltau_frame": i}) for i in chosen.tolist()))
+    write_frames(stream, (annotate(found[i], {}, {"frame": i}) for i in chosen.tolist()))

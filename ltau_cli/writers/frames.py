@@ -2,21 +2,50 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Iterable, Mapping
 from typing import Any, TextIO
 
+import numpy as np
 import numpy.typing as npt
 
+from ltau_cli.errors import InputError
 
-def annotate(
-    frame: Any, arrays: Mapping[str, npt.NDArray[Any]], info: Mapping[str, float | int | bool | str]
-) -> Any:
+PREFIX = "ltau_"
+
+
+def property_name(column: str) -> str:
+    """``ltau_quantile_95`` for ``quantile_0.95``: other programs allow no dot in a name."""
+    quantity, _, label = column.rpartition("_")
+    if quantity in ("quantile", "error_bound", "error_bound_mean", "error_bound_max"):
+        level = float(label)
+        column = f"{quantity}_{100 * level if level < 1 else level:.6g}"
+    return PREFIX + re.sub(r"\W", "_", column)
+
+
+def annotate(frame: Any, arrays: Mapping[str, npt.NDArray[Any]], info: Mapping[str, Any]) -> Any:
     """Add per-atom ``arrays`` (n_atoms,) and per-frame ``info`` to an ``ase.Atoms``, in place.
 
-    What has the same name is replaced, all else is kept.
+    They are named by :func:`property_name`. What has the same name is replaced, all else is kept.
+
+    Raises
+    ------
+    InputError
+        If a text of an atom would break its line of an extxyz file into other columns.
     """
-    frame.arrays.update({name: values.copy() for name, values in arrays.items()})
-    frame.info.update(info)
+    for name, values in arrays.items():
+        for text in np.unique(values).tolist() if values.dtype.kind == "U" else ():
+            if text.split() != [text]:
+                raise InputError(
+                    f"{property_name(name)} cannot be in an extxyz file: {text!r} is not one word",
+                    hint="name the columns to write with --columns, without it",
+                )
+        frame.arrays[property_name(name)] = values.copy()
+    for name, value in info.items():
+        plain = np.asarray(value).item()
+        if isinstance(plain, float):
+            plain = float(f"{plain:.7g}")  # float32 has no more digits
+        frame.info[property_name(name)] = plain
     return frame
 
 

@@ -1,12 +1,14 @@
-"""Columns to tables of text: CSV, TSV and JSON lines."""
+"""Columns to tables: CSV, TSV, JSON lines and .npz."""
 
 from __future__ import annotations
 
 import csv
 import json
+import zipfile
 from collections.abc import Iterable, Mapping, Sequence
-from typing import Any, TextIO
+from typing import Any, BinaryIO, TextIO
 
+import numpy as np
 import numpy.typing as npt
 
 Columns = Mapping[str, npt.NDArray[Any]]
@@ -55,6 +57,32 @@ def write_json_lines(stream: TextIO, names: Sequence[str], blocks: Iterable[Colu
             stream.write(json.dumps(dict(zip(names, row, strict=True))) + "\n")
         n += len(columns[0])
     return n
+
+
+def write_npz(
+    stream: BinaryIO,
+    n: int,
+    columns: Iterable[tuple[str, np.dtype[Any], Iterable[npt.NDArray[Any]]]],
+) -> None:
+    """Write columns in the layout of ``numpy.savez``, none of which has to fit into memory.
+
+    The same columns give the same bytes: the members carry no date.
+
+    Parameters
+    ----------
+    stream : binary file
+        Open for writing; need not be seekable.
+    n : int
+        Rows.
+    columns : iterable of (name, dtype, blocks of (n_block,) arrays)
+    """
+    with zipfile.ZipFile(stream, "w", zipfile.ZIP_STORED) as archive:
+        for name, dtype, blocks in columns:
+            with archive.open(zipfile.ZipInfo(f"{name}.npy"), "w", force_zip64=True) as member:
+                header = {"descr": dtype.str, "fortran_order": False, "shape": (n,)}
+                np.lib.format.write_array_header_1_0(member, header)
+                for block in blocks:
+                    member.write(np.ascontiguousarray(block, dtype).tobytes())
 
 
 def _as_text(values: npt.NDArray[Any]) -> list[str]:

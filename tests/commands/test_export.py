@@ -16,7 +16,6 @@ import h5py
 import numpy as np
 import pytest
 
-from ltau_cli.stages.export import property_name
 from tests.helpers import ARTIFACT, INPUT, OUTPUT, SAMPLE, USAGE, check, finish, names, start
 
 FRAMES = SAMPLE / "test_300K.xyz"
@@ -354,12 +353,6 @@ def test_frames_that_do_not_match(pipeline, ltau, tmp_path):
     check(result, INPUT, FRAMES, "25 frames with 1,375 atoms", "100 rows")
     check(ltau(*words[:-1], tmp_path / "no.xyz"), INPUT, "no.xyz", hint=False)
     assert "a.xyz" not in names(tmp_path)
-
-
-def test_names_of_properties():
-    assert property_name("quantile_0.95") == "ltau_quantile_95"
-    assert property_name("error_bound_0.999") == "ltau_error_bound_99_9"
-    assert property_name("uncertainty_1e-05") == "ltau_uncertainty_1e_05"
 
 
 # DeePMD's model deviation

@@ -1,4 +1,4 @@
-"""Columns to tables of text."""
+"""Columns to tables."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from hypothesis.extra import numpy as hnp
 
-from ltau_cli.writers.tables import write_json_lines, write_table
+from ltau_cli.writers.tables import write_json_lines, write_npz, write_table
 
 NAMES = ("row", "error", "label", "used")
 BLOCKS = [
@@ -69,3 +69,60 @@ def test_floats_come_back_to_seven_digits_whatever_the_blocks(values, data):
     write_table(stream, ["x"], [{"x": values[:cut]}, {"x": values[cut:]}])
     got = [float(row["x"]) for row in csv.DictReader(io.StringIO(stream.getvalue()))]
     np.testing.assert_allclose(got, values.astype(float), rtol=5.1e-7, atol=0)
+
+
+# .npz
+
+
+COLUMNS = {
+    "error": np.arange(7, dtype=np.float32) / 3,
+    "row": np.arange(7)[::-1],
+    "species": np.array(["Cu", "Au", "Cu", "Cu", "Au", "Å", ""]),
+}
+
+
+class Pipe(io.RawIOBase):
+    """Takes bytes; cannot seek."""
+
+    def __init__(self):
+        self.taken = b""
+
+    def writable(self):
+        return True
+
+    def write(self, data):
+        self.taken += bytes(data)
+        return len(data)
+
+
+def write(stream, size):
+    columns = (
+        (name, values.dtype, (values[i : i + size] for i in range(0, 7, size)))
+        for name, values in COLUMNS.items()
+    )
+    write_npz(stream, 7, columns)
+
+
+def test_numpy_reads_the_columns_back():
+    stream = io.BytesIO()
+    write(stream, 3)
+    stream.seek(0)
+    with np.load(stream, allow_pickle=False) as loaded:
+        assert loaded.files == list(COLUMNS)
+        for name, values in COLUMNS.items():
+            assert loaded[name].dtype == values.dtype
+            np.testing.assert_array_equal(loaded[name], values)
+
+
+def test_blocks_do_not_change_the_bytes():
+    one, other = io.BytesIO(), io.BytesIO()
+    write(one, 2)
+    write(other, 7)
+    assert one.getvalue() == other.getvalue()
+
+
+def test_a_stream_that_cannot_seek():
+    pipe = Pipe()
+    write(pipe, 4)
+    with np.load(io.BytesIO(pipe.taken), allow_pickle=False) as loaded:
+        np.testing.assert_array_equal(loaded["row"], COLUMNS["row"])
