@@ -149,6 +149,47 @@ class DescribeResult(ArtifactResult):
 
 
 @dataclass(frozen=True, repr=False, kw_only=True)
+class SearchTrials(Result):
+    """How near a search comes to the truth in trials.
+
+    Attributes
+    ----------
+    recall : float
+        Share of the neighbors that are found.
+    lost : float
+        Share of the trials that miss more than half of them.
+    too_long : float
+        Largest excess of a mean neighbor distance over the true one, 0.1 being 10 %.
+    """
+
+    recall: float
+    lost: float
+    too_long: float
+
+
+@dataclass(frozen=True, repr=False, kw_only=True)
+class IndexResult(Result):
+    """A search structure, and what was measured of it; of several shards the worst.
+
+    Attributes
+    ----------
+    leaves, epsilon : int, float
+        Effort of ``nndescent``.
+    trials_k : int
+        Neighbors of the trials.
+    """
+
+    kind: Literal["exact", "cells", "nndescent"]
+    n_cells: Count | None = None
+    leaves: Annotated[int, Between(1, 1 << 16)] | None = None
+    epsilon: Annotated[float, Between(0)] | None = None
+    trials_k: Positive | None = None
+    in_domain: SearchTrials | None = None
+    out_of_domain: SearchTrials | None = None
+    shards: list[IndexResult] = field(default_factory=list)
+
+
+@dataclass(frozen=True, repr=False, kw_only=True)
 class FitResult(ArtifactResult):
     """What was fitted.
 
@@ -165,8 +206,7 @@ class FitResult(ArtifactResult):
     loo_distance, loo_rank_correlation : float
         Mean leave-one-out neighbor distance; rank correlation of a sample's mean error and its
         neighbors'.
-    index : dict
-        Kind of the search structure and what was measured of it.
+    index : IndexResult
     trials : list of dict
         What was compared to choose the settings, the best first; it is not stored.
     """
@@ -183,7 +223,7 @@ class FitResult(ArtifactResult):
     overflow_share: Share
     loo_distance: float
     loo_rank_correlation: float | None
-    index: dict[str, Any]
+    index: IndexResult
     trials: list[dict[str, Any]] = field(default_factory=list)
 
 

@@ -50,35 +50,6 @@ class ModelParameters(_ModelParameters, total=False):
     origin: Origin
 
 
-class ExactIndex(TypedDict):
-    """No search structure."""
-
-    kind: Literal["exact"]
-
-
-class GraphIndex(TypedDict):
-    """An NN-descent graph."""
-
-    kind: Literal["nndescent"]
-    leaves: Annotated[int, Between(1, 1 << 16)]
-    epsilon: Annotated[float, Between(0)]
-
-
-class CellIndex(TypedDict):
-    """Cells of points."""
-
-    kind: Literal["cells"]
-
-
-Index = ExactIndex | CellIndex | GraphIndex
-
-
-class ShardIndexes(TypedDict):
-    """The search structures of the shards."""
-
-    shards: list[Index]
-
-
 class _ScoresParameters(TypedDict):
     k: Positive
 

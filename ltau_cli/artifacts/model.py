@@ -13,7 +13,6 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
-from ltau_cli.artifacts import attributes
 from ltau_cli.artifacts.read import Artifact, damaged, open_artifact
 from ltau_cli.artifacts.write import ArtifactWriter, BlockWriter
 from ltau_cli.core.compile import is_compiled
@@ -25,8 +24,7 @@ from ltau_cli.core.search.points import Points
 from ltau_cli.core.search.scaling import Scaling
 from ltau_cli.core.search.shards import OneShard, Shard, Shards
 from ltau_cli.errors import ArtifactError
-from ltau_cli.plain import from_plain
-from ltau_cli.results import FitResult
+from ltau_cli.results import FitResult, IndexResult
 
 log = logging.getLogger("ltau")
 
@@ -220,7 +218,7 @@ class StoredShards:
         ``read(name, start, stop)`` gives rows ``start..stop`` of a dataset of the model.
     point_start : sequence of int
         First point of each shard, and the number of points.
-    indexes : sequence of dict
+    indexes : sequence of IndexResult
         What the summary of the model says about the index of each shard.
     width : int
         Columns of the descriptors.
@@ -230,7 +228,7 @@ class StoredShards:
         self,
         read: ReadRows,
         point_start: Sequence[int],
-        indexes: Sequence[Mapping[str, Any]],
+        indexes: Sequence[IndexResult],
         *,
         width: int,
     ) -> None:
@@ -261,12 +259,10 @@ class StoredShards:
 
 def _open_shards(artifact: ModelFile) -> Shards:
     index = artifact.summary.index
-    of_all: Any = attributes.ShardIndexes if artifact.has("shard_start") else attributes.Index
-    try:
-        from_plain(index, of_all, "index")
-    except ValueError as error:
-        raise damaged(artifact.path, f"attribute summary: {error}") from error
-    indexes = index["shards"] if artifact.has("shard_start") else [index]
+    indexes = index.shards if artifact.has("shard_start") else [index]
+    for one in indexes:
+        if one.kind == "nndescent" and None in (one.leaves, one.epsilon):
+            raise damaged(artifact.path, f"attribute summary does not tell all of index {one.kind}")
     if artifact.has("shard_start"):
         start = [int(first) for first in artifact.read("shard_start")]
         sizes = [b - a for a, b in itertools.pairwise(start)]
@@ -290,19 +286,19 @@ def _open_shards(artifact: ModelFile) -> Shards:
 def _wake_searcher(
     read: ReadRows,
     shard: int | None,
-    index: Mapping[str, Any],
+    index: IndexResult,
     descriptors: npt.NDArray[np.float32],
 ) -> nn.Searcher:
-    if index["kind"] == "exact":
+    if index.kind == "exact":
         return ExactSearcher(descriptors)
-    if index["kind"] == "cells":
+    if index.kind == "cells":
         arrays = {name: read(_index_folder(shard) + name, None, None) for name in CELL_ARRAYS}
         searcher = CellSearcher(descriptors, arrays)
         searcher.check()
         return searcher
     arrays = {name: read(_index_folder(shard) + name, None, None) for name in graph.GRAPH_ARRAYS}
     return graph.GraphSearcher(
-        descriptors, arrays, leaves=int(index["leaves"]), epsilon=float(index["epsilon"])
+        descriptors, arrays, leaves=index.leaves or 1, epsilon=index.epsilon or 0.0
     )
 
 

@@ -13,7 +13,7 @@ from ltau_cli.epochs import format_epochs
 from ltau_cli.settings import FitSettings
 
 if TYPE_CHECKING:
-    from ltau_cli.results import FitResult
+    from ltau_cli.results import FitResult, IndexResult
 
 
 @options.command("fit", FitSettings, threads=True)
@@ -47,10 +47,10 @@ def command(
 def _lines(summary: FitResult) -> list[str]:
     units, index = summary.units, summary.index
     never = summary.n_never_logged
-    n_shards = len(index.get("shards", ()))
+    n_shards = len(index.shards)
     lines = [
         f"{summary.output}: {summary.n_samples:,} samples at {summary.n_points:,} distinct points, "
-        f"{summary.width} columns, {index['kind'] if 'in_domain' in index else 'exact'} index"
+        f"{summary.width} columns, {index.kind if index.in_domain else 'exact'} index"
         + (f" in {n_shards:,} shards" if n_shards else "")
         + f", k = {summary.k}",
         *([f"  {never:,} samples were never logged and carry no weight"] if never else []),
@@ -72,20 +72,16 @@ def _lines(summary: FitResult) -> list[str]:
     ]
 
 
-def _search_lines(index: dict[str, Any]) -> list[str]:
+def _search_lines(index: IndexResult) -> list[str]:
     """Return how right a search is that is not exact, in the worst shard."""
-    if "in_domain" not in index:
-        return []
-    place = " in the worst shard" if "shards" in index else ""
-    lines = []
-    for name, where in (("in_domain", "on the edge"), ("out_of_domain", "far out")):
-        found = index[name]
-        lines.append(
-            f"  trials {where} of the training set: recall {found['recall']:.4f}, "
-            f"{percent(found['lost'])} lost, distances at most "
-            f"{percent(found['too_long'])} too long{place}"
-        )
-    return lines
+    place = " in the worst shard" if index.shards else ""
+    trials = {"on the edge": index.in_domain, "far out": index.out_of_domain}
+    return [
+        f"  trials {where} of the training set: recall {found.recall:.4f}, {percent(found.lost)} "
+        f"lost, distances at most {percent(found.too_long)} too long{place}"
+        for where, found in trials.items()
+        if found
+    ]
 
 
 def _trial_lines(trials: list[dict[str, Any]]) -> list[str]:

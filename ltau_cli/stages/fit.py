@@ -42,7 +42,7 @@ from ltau_cli.pieces.workers import Workers, make_pieces, open_workers
 from ltau_cli.progress import Progress, silent
 from ltau_cli.readers.descriptors import Descriptors, open_descriptors
 from ltau_cli.readers.place import Place
-from ltau_cli.results import FitResult
+from ltau_cli.results import FitResult, IndexResult
 from ltau_cli.settings import DEFAULT_K, FitSettings
 from ltau_cli.stages import tune
 from ltau_cli.stages.shards import (
@@ -50,6 +50,7 @@ from ltau_cli.stages.shards import (
     SearchPairs,
     built_shards,
     hand_over,
+    index_of,
     join_summaries,
     open_shards,
 )
@@ -198,7 +199,7 @@ def _fit(
             | {
                 "thresholds": limits,
                 "error_range": [edges[0], edges[-1]],
-                "index": index["kind"],
+                "index": index.kind,
             }
             | ({} if origin is None else {"origin": origin})
         )
@@ -383,20 +384,20 @@ def pool(totals: npt.NDArray[Any], target: npt.NDArray[np.int64], values: npt.ND
         np.add.at(totals, target, values)
 
 
-def _write_index(artifact: ArtifactWriter, training: TrainingSet, store: Store) -> dict[str, Any]:
+def _write_index(artifact: ArtifactWriter, training: TrainingSet, store: Store) -> IndexResult:
     """Write the search structure of each shard; return what is to be told of them."""
     many = training.count > 1
     if many:
         artifact.put("shard_start", training.point_start)
     write_scaling(artifact, training.scaling)
     descriptors = artifact.create("descriptors", (training.n_points, training.scaling.width))
-    summaries: list[dict[str, Any]] = []
+    summaries = []
     for number, piece in enumerate(built_shards(store, training)):
         points = slice(*training.point_start[number : number + 2])
         descriptors[points] = piece["descriptors"] if many else training.read_points(0)
         names = [name for name in piece.names if name != "descriptors"]
         write_index(artifact, {n: piece.read(n) for n in names}, number if many else None)
-        summaries.append(piece["summary"])
+        summaries.append(index_of(piece))
         store.remove(BuildShards.what, number, number + 1)
     return join_summaries(summaries) if many else summaries[0]
 

@@ -23,8 +23,10 @@ from ltau_cli.core.search.trials import Trials, make_trials
 from ltau_cli.errors import ComputeError
 from ltau_cli.pieces.store import Piece, Store
 from ltau_cli.pieces.workers import keep
+from ltau_cli.plain import from_plain
 from ltau_cli.readers.descriptors import open_descriptors
 from ltau_cli.readers.place import Place
+from ltau_cli.results import IndexResult, SearchTrials
 from ltau_cli.settings import FitSettings
 from ltau_cli.stages.training_set import TrainingSet
 
@@ -68,7 +70,7 @@ class BuildShards:
         unique = training.read_points(start)
         arrays, summary = _build_index(unique, self.k, self.settings, training.threads)
         more = {"descriptors": unique} if training.count > 1 else {}
-        return {**arrays, **more, "summary": summary}
+        return {**arrays, **more, "summary": summary.to_dict()}
 
 
 @dataclass(frozen=True)
@@ -147,7 +149,7 @@ def open_shards(store: Store, training: TrainingSet) -> Shards:
             if own < last
         ])  # fmt: skip
 
-    summaries = [piece["summary"] for piece in pieces]
+    summaries = [index_of(piece) for piece in pieces]
     stored = StoredShards(read, start, summaries, width=training.scaling.width)
     if stored.count > 1:
         return stored
@@ -155,39 +157,50 @@ def open_shards(store: Store, training: TrainingSet) -> Shards:
     return OneShard(only.descriptors, only.searcher)
 
 
-def join_summaries(indexes: list[dict[str, Any]]) -> dict[str, Any]:
+def index_of(piece: Piece) -> IndexResult:
+    """Return what was told of the index of a shard."""
+    index: IndexResult = from_plain(piece["summary"], IndexResult)
+    return index
+
+
+def join_summaries(indexes: list[IndexResult]) -> IndexResult:
     """Summary of the indexes of all shards; of what was measured, the worst."""
-    first = indexes[0]
-    joined: dict[str, Any] = {"kind": first["kind"], "shards": indexes}
-    joined |= {name: first[name] for name in ("trials_k",) if name in first}
-    for where in ("in_domain", "out_of_domain"):
-        measured = [index[where] for index in indexes if where in index]
-        if measured:
-            joined[where] = {
-                "recall": min(one["recall"] for one in measured),
-                "lost": max(one["lost"] for one in measured),
-                "too_long": max(one["too_long"] for one in measured),
-            }
-    return joined
+
+    def worst(measured: list[SearchTrials]) -> SearchTrials | None:
+        if not measured:
+            return None
+        return SearchTrials(
+            recall=min(one.recall for one in measured),
+            lost=max(one.lost for one in measured),
+            too_long=max(one.too_long for one in measured),
+        )
+
+    return IndexResult(
+        kind=indexes[0].kind,
+        trials_k=indexes[0].trials_k,
+        in_domain=worst([index.in_domain for index in indexes if index.in_domain]),
+        out_of_domain=worst([index.out_of_domain for index in indexes if index.out_of_domain]),
+        shards=indexes,
+    )
 
 
 def _build_index(
     unique: npt.NDArray[np.float32], k: int, settings: FitSettings, threads: int
-) -> tuple[dict[str, npt.NDArray[Any]], dict[str, Any]]:
+) -> tuple[dict[str, npt.NDArray[Any]], IndexResult]:
     """Build the search structure, and measure it unless it is exact."""
     if settings.index == "exact":
-        return {}, {"kind": "exact"}
+        return {}, IndexResult(kind="exact")
     arrays = build_cells(unique, seed=settings.seed, threads=threads)
     if settings.index == "nndescent" and len(unique) > graph.GRAPH_NEIGHBORS:
         exact = CellSearcher(unique, arrays)
         trials = make_trials(unique, exact, k, seed=settings.seed, threads=threads)
         return _build_graph(unique, trials, settings, threads)
-    return arrays, {"kind": "cells", "n_cells": len(arrays["cell_center"])}
+    return arrays, IndexResult(kind="cells", n_cells=len(arrays["cell_center"]))
 
 
 def _build_graph(
     unique: npt.NDArray[np.float32], trials: Trials, settings: FitSettings, threads: int
-) -> tuple[dict[str, npt.NDArray[Any]], dict[str, Any]]:
+) -> tuple[dict[str, npt.NDArray[Any]], IndexResult]:
     """Build the graph of NN-descent, raising its effort until the recall in domain holds."""
     k = trials.near.nearest.shape[1]
     messages.warning(
@@ -198,12 +211,18 @@ def _build_graph(
     for n_neighbors in (graph.GRAPH_NEIGHBORS, 2 * graph.GRAPH_NEIGHBORS):
         arrays = graph.build_graph(unique, seed=settings.seed, n_neighbors=n_neighbors)
         searcher, effort = choose_effort(unique, arrays, trials, settings.recall, threads=threads)
-        measured = trials.measure(searcher, threads=threads)
-        reached = measured["in_domain"]["recall"]
-        if reached >= settings.recall:
-            return arrays, {"kind": "nndescent", **effort, **measured, "trials_k": k}
+        near, far = trials.measure(searcher, threads=threads)
+        if near.recall >= settings.recall:
+            return arrays, IndexResult(
+                kind="nndescent",
+                leaves=int(effort["leaves"]),
+                epsilon=effort["epsilon"],
+                in_domain=near,
+                out_of_domain=far,
+                trials_k=k,
+            )
     raise ComputeError(
-        f"NN-descent finds {reached:.4f} of the {k} nearest neighbors, "
+        f"NN-descent finds {near.recall:.4f} of the {k} nearest neighbors, "
         f"less than --recall {settings.recall:g}",
         hint="use --index cells, or be content with a lower --recall",
     )

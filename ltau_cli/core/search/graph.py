@@ -193,6 +193,6 @@ def choose_effort(
     for leaves, epsilon in EFFORTS:
         searcher = GraphSearcher(points, arrays, leaves=leaves, epsilon=epsilon)
         found = trials.near.measure(searcher, threads=threads)
-        if found["recall"] >= target and found["lost"] <= LOST:
+        if found.recall >= target and found.lost <= LOST:
             break
     return searcher, {"leaves": leaves, "epsilon": epsilon}

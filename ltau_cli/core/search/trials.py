@@ -8,6 +8,7 @@ import numpy as np
 import numpy.typing as npt
 
 from ltau_cli.core.search.neighbors import Floats, Integers, Searcher
+from ltau_cli.results import SearchTrials
 
 N_TRIALS = 3_000
 STEPS = (-1.0, -3.0)
@@ -28,25 +29,17 @@ class TrialSet:
     queries: Floats
     nearest: Integers
 
-    def measure(self, searcher: Searcher, *, threads: int = 1) -> dict[str, float]:
-        """Compare what a searcher finds with the truth.
-
-        Returns
-        -------
-        dict
-            ``recall``, the share of the neighbors that are found; ``lost``, the share of the
-            queries that miss more than half of them; ``too_long``, the largest excess of a mean
-            neighbor distance over the true one, 0.1 being 10 %.
-        """
+    def measure(self, searcher: Searcher, *, threads: int = 1) -> SearchTrials:
+        """Compare what a searcher finds with the truth."""
         found = searcher.candidates(self.queries, self.nearest.shape[1], threads=threads)
         reached = recall(found, self.nearest)
         true = self._mean_distance(self.nearest)
         excess = self._mean_distance(found) / np.maximum(true, np.finfo(np.float32).tiny) - 1
-        return {
-            "recall": float(reached.mean()),
-            "lost": float((reached < 0.5).mean()),
-            "too_long": float(max(excess.max(), 0.0)),
-        }
+        return SearchTrials(
+            recall=float(reached.mean()),
+            lost=float((reached < 0.5).mean()),
+            too_long=float(max(excess.max(), 0.0)),
+        )
 
     def _mean_distance(self, found: Integers) -> npt.NDArray[np.float64]:
         total = np.zeros(len(found))
@@ -63,12 +56,10 @@ class Trials:
     near: TrialSet
     far: TrialSet
 
-    def measure(self, searcher: Searcher, *, threads: int = 1) -> dict[str, dict[str, float]]:
-        """Return what :meth:`TrialSet.measure` does, ``in_domain`` and ``out_of_domain``."""
-        return {
-            "in_domain": self.near.measure(searcher, threads=threads),
-            "out_of_domain": self.far.measure(searcher, threads=threads),
-        }
+    def measure(self, searcher: Searcher, *, threads: int = 1) -> tuple[SearchTrials, SearchTrials]:
+        """Return what :meth:`TrialSet.measure` does, of the near and of the far ones."""
+        near, far = (one.measure(searcher, threads=threads) for one in (self.near, self.far))
+        return near, far
 
 
 def make_trials(

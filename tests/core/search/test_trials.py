@@ -6,6 +6,7 @@ import numpy as np
 
 from ltau_cli.core.search.cells import ExactSearcher
 from ltau_cli.core.search.trials import TrialSet, make_trials, recall
+from ltau_cli.results import SearchTrials
 
 
 def test_recall_by_hand():
@@ -23,7 +24,7 @@ def test_what_is_lost_and_too_long_by_hand():
             return np.array([[0, 1], [2, 3]])
 
     found = trials.measure(Poor())
-    assert found == {"recall": 0.5, "lost": 0.5, "too_long": (4 + 9) / 1 - 1}
+    assert found == SearchTrials(recall=0.5, lost=0.5, too_long=(4 + 9) / 1 - 1)
 
 
 def test_trials_are_no_training_points_and_the_same_for_the_same_seed(train):
@@ -41,5 +42,5 @@ def test_trials_are_no_training_points_and_the_same_for_the_same_seed(train):
 
 def test_an_exact_search_misses_nothing(train):
     trials = make_trials(train, ExactSearcher(train), 10, seed=1, n=100)
-    for found in trials.measure(ExactSearcher(train)).values():
-        assert found == {"recall": 1.0, "lost": 0.0, "too_long": 0.0}
+    for found in trials.measure(ExactSearcher(train)):
+        assert found == SearchTrials(recall=1.0, lost=0.0, too_long=0.0)
