@@ -65,8 +65,9 @@ def helps() -> str:
     """One section per command: what ``-h`` prints, made of the settings classes."""
     lines = []
     for name, command in ltau.commands.items():
-        context = click.Context(command, info_name=f"ltau {name}", max_content_width=90)
-        context.terminal_width = 90
+        context = click.Context(
+            command, info_name=f"ltau {name}", terminal_width=90, **ltau.context_settings
+        )
         lines += [f"### ltau {name}", "", "```text", command.get_help(context), "```", ""]
     return "\n".join(lines)
 
