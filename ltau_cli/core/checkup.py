@@ -60,12 +60,9 @@ class Survey:
         )
 
     def add(self, block: npt.NDArray[np.float32], start: int) -> tuple[int, int] | None:
-        """Add samples ``start..`` of all epochs and clean them in place.
+        """Add samples ``start..`` of all epochs, cleaned in place; give the first negative error.
 
-        Returns
-        -------
-        (row, sample) or None
-            The first negative error.
+        That is its (row, sample), or None.
         """
         part = slice(start, start + block.shape[1])
         row, column = kernels.survey_block(
@@ -117,10 +114,6 @@ def check_up(
         Errors of some samples, to compare the runs.
     knows_held_out : bool
         Whether samples that were never logged are known to be held out.
-
-    Returns
-    -------
-    CheckUp
     """
     epoch, mean = data["epoch"], data["epoch_mean"]
     runs = rows_of_runs(epoch, data["run"])

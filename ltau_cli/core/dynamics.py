@@ -20,10 +20,8 @@ class Dynamics:
 
     Attributes
     ----------
-    mean_error : (n,) float32
-        Error units.
-    deviation : (n,) float32
-        Standard deviation of the error over the epochs, in error units.
+    mean_error, deviation : (n,) float32
+        Mean and standard deviation over the epochs, in error units.
     share_under : (n,) float32
         Share of the logged errors that are at most the threshold.
     """
@@ -37,19 +35,7 @@ class Dynamics:
 
 
 def summarize_dynamics(errors: npt.NDArray[np.float32], threshold: float) -> Dynamics:
-    """Take the statistics of a block of samples.
-
-    Parameters
-    ----------
-    errors : (n_epochs, n) float32
-        Error units; NaN is missing and left out.
-    threshold : float
-        Error units.
-
-    Returns
-    -------
-    Dynamics
-    """
+    """Take the statistics of a block of samples, (n_epochs, n) float32; NaN is left out."""
     there = ~np.isnan(errors)
     n = there.sum(axis=0)
     with np.errstate(invalid="ignore"):  # 0 / 0 is the NaN of a sample without errors
@@ -73,10 +59,6 @@ def stay_hard(dynamics: Dynamics) -> npt.NDArray[np.bool_]:
     are not learned and it does not matter to them how far the others are. (The hard-to-learn region
     of the data maps of Swayamdipta et al. 2020, doi 10.18653/v1/2020.emnlp-main.746.) Whether the
     label or the environment is at fault, the neighbors tell: :mod:`ltau_cli.core.suspects`.
-
-    Returns
-    -------
-    (n,) bool
     """
     mean = dynamics.mean_error
     if not np.isfinite(mean).any():
@@ -92,17 +74,9 @@ def stay_hard(dynamics: Dynamics) -> npt.NDArray[np.bool_]:
 
 
 def count_burn_in(epoch_mean: npt.NDArray[np.float64]) -> int:
-    """Epochs before the mean error stays below twice its last value.
+    """Epochs before the mean error of the training set, (n_epochs,), stays below twice its last.
 
-    Parameters
-    ----------
-    epoch_mean : (n_epochs,) float64
-        Mean error of the training set at each epoch, in order; NaN is left out.
-
-    Returns
-    -------
-    int
-        0 where the first epoch is below already.
+    NaN is left out; 0 where the first epoch is below already.
     """
     known = np.flatnonzero(np.isfinite(epoch_mean))
     if not len(known):

@@ -14,22 +14,16 @@ Floats = npt.NDArray[np.float64]
 def summarize(
     structure: npt.NDArray[np.int64], values: npt.NDArray[np.floating], n: int, by: str | float
 ) -> Floats:
-    """Return one value per structure.
+    """Return one value for each of ``n`` structures, (n,), from finite ones of their rows.
 
     Parameters
     ----------
     structure : (n_rows,) int64
         From 0 to ``n - 1``, none left out, in any order.
     values : (n_rows,) float
-        Finite.
     n : int
-        Structures.
     by : {"max", "mean"} or float
         A float p in (0, 1) is the quantile inf{v : F(v) >= p}.
-
-    Returns
-    -------
-    (n,) float64
     """
     values = values.astype(np.float64)
     counts = np.bincount(structure, minlength=n)
@@ -43,16 +37,7 @@ def summarize(
 
 
 def standardize(descriptors: npt.NDArray[np.floating]) -> npt.NDArray[np.float32]:
-    """Shift and scale columns to mean 0 and variance 1; leave out those that do not vary.
-
-    Parameters
-    ----------
-    descriptors : (n, d) float
-
-    Returns
-    -------
-    (n, d') float32
-    """
+    """Shift and scale columns to mean 0 and variance 1; those that do not vary are left out."""
     spread = descriptors.std(axis=0, dtype=np.float64)
     varies = spread > SMALLEST_SPREAD * spread.max(initial=0.0)
     kept = descriptors[:, varies].astype(np.float64)
@@ -69,6 +54,8 @@ def choose_diverse(
     values: Floats, descriptors: npt.NDArray[np.float32], n: int
 ) -> npt.NDArray[np.int64]:
     """Choose ``n`` by greedy farthest-point search with distances weighted by values, as errors.
+
+    Returns their numbers in the order of choice.
 
     The first choice has the largest value; each next one has the largest product of its value and
     its distance to the nearest one chosen before. A near-copy of a chosen point has a distance of
@@ -87,11 +74,6 @@ def choose_diverse(
         Scaled.
     n : int
         At most ``n_points``.
-
-    Returns
-    -------
-    (n,) int64
-        In the order of choice.
     """
     order = choose_largest(values, len(values))  # ties go to the larger value
     weight, points = values[order], descriptors[order]
@@ -111,10 +93,7 @@ def distance_to_nearest(
 ) -> Floats:
     """Return the distance of each point, (n, d), from the nearest of those chosen before, (m, d).
 
-    Returns
-    -------
-    (n,) float64
-        Infinite where none was chosen.
+    Infinite where none was chosen.
     """
     nearest = np.full(len(descriptors), np.inf)
     for point in chosen:
@@ -123,13 +102,7 @@ def distance_to_nearest(
 
 
 def mean_distance(descriptors: npt.NDArray[np.float32]) -> float:
-    """Return the mean distance of two different points, of random ones if there are many.
-
-    Returns
-    -------
-    float
-        0 for a single point.
-    """
+    """Return the mean distance of two different points, of random pairs if many; 0 for one."""
     n = len(descriptors)
     if n < 2:
         return 0.0

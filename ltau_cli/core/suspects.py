@@ -18,6 +18,7 @@ LEVEL = 0.25  # quantile of the trajectories that are compared
 _SIGMA = 1.482602218505602  # standard deviation over median absolute deviation, if normal
 
 Floats = npt.NDArray[np.float64]
+Integers = npt.NDArray[np.int64]
 
 
 def own_quartile(
@@ -27,7 +28,7 @@ def own_quartile(
     *,
     threads: int = 1,
 ) -> Floats:
-    """Lower quartile of each point's own error CDF.
+    """Lower quartile of each point's own error CDF, (n_points,), in error units.
 
     A wrong label keeps even the best errors of its sample large. A sample that is only learned late
     has small ones among them, though its mean error may be as large.
@@ -40,13 +41,6 @@ def own_quartile(
         Largest error of each point (error units).
     edges : (n_edges,) float64
         Bin edges (error units).
-    threads : int
-        Changes nothing but speed.
-
-    Returns
-    -------
-    (n_points,) float64
-        Error units.
     """
     n = len(counts)
     itself = Neighbors(np.arange(n)[:, None], np.ones((n, 1)), np.zeros((n, 1)))
@@ -58,22 +52,11 @@ def own_quartile(
 
 
 def robust_score(own: Floats, neighbors: npt.NDArray[np.floating]) -> Floats:
-    """How far each sample stands out of what its neighbors let expect.
+    """How far each sample stands out of what its neighbors let expect, (n,).
 
-    z_i = (r_i - median r) / (1.4826 median |r - median r|) with r_i = log(own_i / neighbors_i). The
-    ratio makes easy and hard regions comparable.
-
-    Parameters
-    ----------
-    own : (n,) float64
-        Lower quartile of each sample's errors, at least 0.
-    neighbors : (n,) float
-        Mean of that of its neighbors, without its own.
-
-    Returns
-    -------
-    (n,) float64
-        0 everywhere if the ratios do not vary.
+    z_i = (r_i - median r) / (1.4826 median |r - median r|) with r_i = log(own_i / neighbors_i), of
+    the lower quartiles of the sample and the mean of its neighbors', without its own. The ratio
+    makes easy and hard regions comparable. 0 everywhere if the ratios do not vary.
     """
     tiny = float(np.finfo(np.float32).tiny)
     ratio: Floats = np.log(np.maximum(own, tiny) / np.maximum(neighbors.astype(np.float64), tiny))
@@ -84,45 +67,31 @@ def robust_score(own: Floats, neighbors: npt.NDArray[np.floating]) -> Floats:
 
 @dataclass
 class Explanation:
-    """The training samples nearest to a suspect, nearest first.
+    """The training samples nearest to a suspect, (n,), nearest first in descriptor space."""
 
-    Attributes
-    ----------
-    sample : (n,) int64
-    distance : (n,) float64
-        In descriptor space.
-    """
-
-    sample: npt.NDArray[np.int64]
+    sample: Integers
     distance: Floats
 
 
 def explain(
     shards: Shards,
     points: Points,
-    group: npt.NDArray[np.int64] | None,
-    suspects: npt.NDArray[np.int64],
+    group: Integers | None,
+    suspects: Integers,
     k: int,
 ) -> list[Explanation]:
-    """Find the ``k`` training samples nearest to each suspect.
+    """Find the ``k`` training samples nearest to each suspect; of coinciding samples the first.
 
     Parameters
     ----------
-    shards : Shards
-        The points.
-    points : Points
-        Which sample belongs to which.
+    shards, points : Shards, Points
+        The points, and which sample belongs to which.
     group : (n_samples,) int64 or None
         Samples that are left out together with a suspect; None leaves out the suspect alone.
     suspects : (n,) int64
         Their sample numbers, at least one.
     k : int
         At most the number of samples outside a suspect's group.
-
-    Returns
-    -------
-    list of Explanation
-        Of coinciding samples the first ones.
     """
     none = np.zeros(len(points.of_sample))
     left_out = (
@@ -130,9 +99,7 @@ def explain(
     )
     pair = left_out.to_samples(np.arange(len(left_out.point)))[suspects]
 
-    def offered(
-        candidates: npt.NDArray[np.int64], rows: npt.NDArray[np.int64]
-    ) -> npt.NDArray[np.int64]:
+    def offered(candidates: Integers, rows: Integers) -> Integers:
         return points.multiplicity[candidates] - left_out.find(candidates, pair[rows])[0]
 
     own_points = points.of_sample[suspects].tolist()
@@ -149,12 +116,7 @@ def explain(
     return result
 
 
-def _samples_of(
-    near: npt.NDArray[np.int64],
-    points: Points,
-    group: npt.NDArray[np.int64] | None,
-    suspect: int,
-) -> npt.NDArray[np.int64]:
+def _samples_of(near: Integers, points: Points, group: Integers | None, suspect: int) -> Integers:
     """Return the samples of some points, in the order of these, without those left out."""
     rank = np.full(len(points.multiplicity), len(near))
     rank[near] = np.arange(len(near))

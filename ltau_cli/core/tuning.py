@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import itertools
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 import numpy.typing as npt
@@ -77,7 +77,7 @@ def tune(
     threads: int = 1,
     advance: Callable[[int], None] = lambda _steps: None,
 ) -> list[Trial]:
-    """Compare all combinations of the knobs by the CRPS of the calibrated errors.
+    """Compare all combinations of the knobs by the CRPS of the calibrated errors, the best first.
 
     Parameters
     ----------
@@ -90,15 +90,7 @@ def tune(
     compared : ComparedRows
     metric : {"euclidean", "cosine"}
     scales : sequence of str
-        Scalings to compare.
-    threads : int
-    advance : callable
-        Called with 1 after each scaling.
-
-    Returns
-    -------
-    list of Trial
-        The best first.
+        Scalings to compare; ``advance(1)`` is called after each.
     """
     known = np.isfinite(compared.true_error)
     truth = compared.true_error[known]
@@ -108,22 +100,15 @@ def tune(
         for choice, rows in _score(
             descriptors, group, mean_error, compared, scale, metric, threads
         ):
-            part = _with_structures(rows.take(known), structure)
+            part = rows.take(known)
+            if structure is not None:
+                pairs = [(structure, part.relative_distance)]
+                distance = np.exp(log_structure_distance(pairs, int(structure.max()) + 1))
+                part = replace(part, structure_distance=distance[structure], structure=structure)
             predicted, _, scores = cross_validate("distance", part, truth)
             trials.append(Trial(choice, float(scores.mean()), rank_correlation(predicted, truth)))
         advance(1)
     return sorted(trials, key=lambda trial: trial.crps)
-
-
-def _with_structures(rows: Rows, structure: Integers | None) -> Rows:
-    """Add the structures' mean distances."""
-    distance = None
-    if structure is not None:
-        pairs = [(structure, rows.relative_distance)]
-        distance = np.exp(log_structure_distance(pairs, int(structure.max()) + 1))[structure]
-    return Rows(
-        rows.expected_error, rows.relative_distance, rows.neighbor_distance, distance, structure
-    )  # fmt: skip
 
 
 def _score(

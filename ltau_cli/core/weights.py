@@ -21,7 +21,7 @@ def weigh(
     floor: float,
     ceiling: float,
 ) -> Floats:
-    """Weigh samples by their uncertainty.
+    """Weigh samples by their uncertainty U_i, (n,): the share of logged errors above the threshold.
 
     w_i = min(max(c exp(± U_i / (T s)), floor), ceiling), with + for ``hard`` and - for ``easy``,
     s the standard deviation of U, and c such that the mean weight is 1. The clipped mean rises
@@ -31,7 +31,6 @@ def weigh(
     Parameters
     ----------
     uncertainty : (n,) float
-        U_i: the share of logged errors above the threshold.
     emphasis : {"hard", "easy"}
         Which samples get the larger weights.
     temperature : float
@@ -39,11 +38,6 @@ def weigh(
         as much as the other.
     floor, ceiling : float
         0 <= floor <= 1 <= ceiling.
-
-    Returns
-    -------
-    (n,) float64
-        Without unit.
     """
     values, place, counts = np.unique(
         uncertainty.astype(np.float64), return_inverse=True, return_counts=True
@@ -79,20 +73,6 @@ def effective_size(weights: Floats) -> float:
 def choose_kept(
     uncertainty: npt.NDArray[np.floating], n: int, *, emphasis: Emphasis
 ) -> npt.NDArray[np.int64]:
-    """Return the ``n`` hardest or easiest samples in increasing order; of equal ones the first.
-
-    Parameters
-    ----------
-    uncertainty : (n_samples,) float
-    n : int
-        At most ``n_samples``.
-    emphasis : {"hard", "easy"}
-        Which are kept.
-
-    Returns
-    -------
-    (n,) int64
-        Numbers from 0.
-    """
+    """Return the ``n`` hardest or easiest samples in increasing order; of equal ones the first."""
     order = np.argsort(-uncertainty if emphasis == "hard" else uncertainty, kind="stable")
     return np.sort(order[:n])

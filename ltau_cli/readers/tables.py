@@ -41,11 +41,6 @@ class Table:
     named : bool
         Whether it is no line of numbers.
     is_json : bool
-
-    Raises
-    ------
-    InputError
-        If it is empty, cannot be read or is not text.
     """
 
     def __init__(self, path: Path) -> None:
@@ -56,13 +51,7 @@ class Table:
         self.named = self.is_json or not all(map(is_number, self.header))
 
     def rows(self) -> Iterator[tuple[int, Row]]:
-        """Yield (line number, entries); the header is left out.
-
-        Raises
-        ------
-        InputError
-            If a line is not JSON or has another number of columns than the first.
-        """
+        """Yield (line number, entries); the header is left out."""
         with damage_named(self.path, "a table"), self._open() as file:
             if self.is_json:
                 yield from self._json_rows(file)
@@ -164,13 +153,7 @@ def is_number(entry: str) -> bool:
 
 
 def to_number(entry: Any, column: str, path: Path, line: int) -> float:
-    """Read an entry, NaN where it is missing.
-
-    Raises
-    ------
-    InputError
-        If it is no number.
-    """
+    """Read an entry, NaN where it is missing."""
     if entry is None or (isinstance(entry, str) and entry.strip().lower() in _MISSING_WORDS):
         return math.nan
     try:

@@ -4,9 +4,12 @@ from __future__ import annotations
 
 import os
 import warnings
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
+
+import numpy as np
+import numpy.typing as npt
 
 from ltau_cli.artifacts.errors import create_errors, write_log
 from ltau_cli.artifacts.provenance import Hasher
@@ -14,13 +17,23 @@ from ltau_cli.artifacts.write import create_artifact
 from ltau_cli.errors import ComputeError, LtauWarning
 from ltau_cli.output import check_target
 from ltau_cli.progress import Progress, silent
-from ltau_cli.readers.logs.labels import label_places, read_all_labels
+from ltau_cli.readers.column import (
+    GROUPS,
+    check_count,
+    read_counts,
+    read_labels,
+    read_magnitudes,
+)
+from ltau_cli.readers.descriptors import check_one_says, spread
+from ltau_cli.readers.frames import REFERENCES, read_frame_labels
 from ltau_cli.readers.logs.open import open_log
 from ltau_cli.readers.logs.run import ErrorLog
 from ltau_cli.readers.place import Place
 from ltau_cli.results import IngestResult
 from ltau_cli.settings import IngestSettings
 from ltau_cli.stages.read_ahead import read_ahead
+
+LABELS = ("natoms", "frames", "group", "sample_id", "magnitude")
 
 
 def run(
@@ -70,8 +83,8 @@ def run(
     check_target(output, force=force)
     with (
         Hasher([place.path for place in places]) as hasher,
-        read_ahead(places, settings, output, workers, progress) as readers,
-        open_log(places, settings, readers) as log,
+        read_ahead(places, settings, output, workers, progress) as files,
+        open_log(places, settings, files) as log,
     ):
         result = _write(log, places, output, settings, hasher, force=force, progress=progress)
     for line in result.warnings:
@@ -91,7 +104,8 @@ def _write(
 ) -> IngestResult:
     if len(log.epochs) == 0:
         raise ComputeError(f"{places[0]}: no epoch is left to read", hint="check --epochs")
-    labels = label_places(settings)
+    given = {role: getattr(settings, role) for role in LABELS}
+    labels = {role: Place.parse(text) for role, text in given.items() if text is not None}
     named = [place.path for place in labels.values()]
     check_target(output, force=force, inputs=[*log.files, *named])
     for place in places:
@@ -100,7 +114,7 @@ def _write(
             hasher.add("log", place.path, "error log", files, key=place.key)
     for role, place in labels.items():
         hasher.add(role, place.path, "labels", key=place.key)
-    columns = read_all_labels(settings, log)
+    columns = _read_labels(labels, log)
     n_samples = max([log.n_samples, *map(len, columns.values())])
     with create_artifact(output, "errors", units=settings.units, force=force) as artifact:
         errors = create_errors(artifact, len(log.epochs), n_samples)
@@ -117,3 +131,33 @@ def _write(
             summary=result.stored(),
         )
     return result
+
+
+def _read_labels(places: Mapping[str, Place], log: ErrorLog) -> dict[str, npt.NDArray[Any]]:
+    """Read the labels of the log and of the user, each (n,), of the log's length or longer."""
+    columns = dict(log.labels)
+    name = log.names[0]
+    check_one_says(places.get("natoms"), places.get("frames"))
+    if "frames" in places:
+        columns |= read_frame_labels(places["frames"].path).as_dict()
+    if "natoms" in places:
+        natoms = read_counts(places["natoms"])
+        total = max(log.n_samples, int(natoms.sum())) if log.ends_early else log.n_samples
+        columns["structure"] = spread(natoms, total, str(places["natoms"]))
+    if "group" in places:
+        columns["group"] = read_labels(places["group"], GROUPS).values
+    if "sample_id" in places:
+        columns["sample_id"] = read_labels(places["sample_id"]).values
+    if "magnitude" in places:
+        names = ("magnitude", "reference_forces", *REFERENCES["forces"])
+        magnitude = read_magnitudes(places["magnitude"], names, what="magnitudes", signed=True)
+        columns["magnitude"] = magnitude.values.astype(np.float32)
+    # A log may end at the largest id that was seen; the frames then tell how many there are.
+    n = log.n_samples
+    if log.ends_early:
+        n = max([n, *(len(v) for k, v in columns.items() if k in ("structure", "species"))])
+    for label, values in columns.items():
+        check_count(
+            values, n, places.get(label) or places.get("frames") or label, name, of="samples"
+        )
+    return columns

@@ -13,7 +13,7 @@ from ltau_cli.errors import InputError
 from ltau_cli.pieces.store import Store, open_store, stamps_of
 from ltau_cli.pieces.workers import keep, make_pieces, open_workers
 from ltau_cli.progress import Progress
-from ltau_cli.readers.logs.files import Arrays, LogFile, Readers, read_file, readers_of
+from ltau_cli.readers.logs.files import Arrays, Files, LogFile
 from ltau_cli.readers.logs.open import find_files
 from ltau_cli.readers.place import Place
 from ltau_cli.settings import LogOptions
@@ -28,8 +28,8 @@ def read_ahead(
     output: Path,
     workers: str | int | None,
     progress: Progress,
-) -> Iterator[Readers]:
-    """Have the workers read the files; give readers that take what they have read.
+) -> Iterator[Files]:
+    """Have the workers read the files; give what takes what they have read.
 
     A file that they cannot read is left to the process that asks, which says what is wrong.
     """
@@ -40,7 +40,7 @@ def read_ahead(
                 "%s: workers read logs of many text files; this one is read here, at the speed of "
                 "the disk", places[0],
             )  # fmt: skip
-        yield Readers()
+        yield Files()
         return
     job = {
         "files": stamps_of([Place(file.path) for file in files]),
@@ -55,7 +55,7 @@ def read_ahead(
         with progress("reading files", len(files)) as advance:
             make_pieces(pool, store, ReadFiles(options), len(files), 1, advance=advance)
         numbers = {file.path: number for number, file in enumerate(files)}
-        yield readers_of(lambda path: _find(store, numbers.get(path)))
+        yield Files(lambda path: _find(store, numbers.get(path)))
 
 
 @dataclass(frozen=True)
@@ -76,7 +76,7 @@ class ReadFiles:
         """Read file ``start``."""
         assert end == start + 1, "each is a piece"
         try:
-            return read_file(files[start], self.options)
+            return files[start].to_arrays(self.options)
         except InputError:
             return None
 

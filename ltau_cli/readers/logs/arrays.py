@@ -41,13 +41,7 @@ NEW_NEQUIP = re.compile(r"(train|val|test)?_?(force|energy)(s|ies)?_errors_epoch
 def open_epoch_arrays(
     numbered: NumberedFiles, options: LogOptions, stack: contextlib.ExitStack
 ) -> LoggedRun:
-    """Open per-epoch .npy files: (n,), (n, 3) error vectors, or (n, 2) of [id, error].
-
-    Raises
-    ------
-    InputError
-        If one cannot be read or has another shape, or their lengths differ.
-    """
+    """Open per-epoch .npy files: (n,), (n, 3) error vectors, or (n, 2) of [id, error]."""
     if OLD_NEQUIP.fullmatch(numbered.pattern):
         options = replace(options, missing=(*options.missing, *OLD_NEQUIP_MISSING))
     result = empty_run()
@@ -149,13 +143,7 @@ def _scatter(
 
 
 def open_arrays(place: Place, options: LogOptions, stack: contextlib.ExitStack) -> list[LoggedRun]:
-    """Open arrays of all epochs: (n_epochs, n) or (n_epochs, n, 3); in an .npz one per run.
-
-    Raises
-    ------
-    InputError
-        If one cannot be read, is empty or has another shape.
-    """
+    """Open arrays of all epochs: (n_epochs, n) or (n_epochs, n, 3); in an .npz one per run."""
     if place.path.suffix.lower() == ".npz" and place.key is None:
         members = open_members(place.path)
         if not members:

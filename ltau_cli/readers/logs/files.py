@@ -21,59 +21,37 @@ Arrays = dict[str, npt.NDArray[Any]]
 
 @dataclass(frozen=True)
 class LogFile:
-    """A file to read.
-
-    Attributes
-    ----------
-    path : Path
-    kind : {"frames", "table"}
-    epoch : int or None
-        Of all its rows; None if they say it themselves, or it does not matter.
-    """
+    """A file to read; ``epoch`` is that of all its rows, None if they say it themselves."""
 
     path: Path
     kind: Literal["frames", "table"]
     epoch: int | None
 
+    def to_arrays(self, options: LogOptions) -> Arrays:
+        """Read it into arrays, from which :class:`Files` makes again what was read."""
+        if self.kind == "table":
+            return read_rows(self.path, self.epoch, options).to_arrays()
+        errors, labels = errors_of_file(self.path, options)
+        return {"errors": errors, **labels.as_dict()}
+
 
 @dataclass(frozen=True)
-class Readers:
-    """How the files are read; others than these take what was read ahead."""
+class Files:
+    """Reads files, or takes the arrays that ``find`` knows of them."""
 
-    frames: Callable[[Path, LogOptions], FrameErrors] = errors_of_file
-    table: Callable[[Path, int | None, LogOptions], LongRows] = read_rows
+    find: Callable[[Path], Arrays | None] = lambda _path: None
 
-
-def read_file(file: LogFile, options: LogOptions) -> Arrays:
-    """Read a file into arrays, from which :func:`readers_of` makes again what was read.
-
-    Raises
-    ------
-    InputError
-        If it cannot be read.
-    """
-    if file.kind == "table":
-        return read_rows(file.path, file.epoch, options).to_arrays()
-    errors, labels = errors_of_file(file.path, options)
-    return {"errors": errors, **labels.as_dict()}
-
-
-def readers_of(find: Callable[[Path], Arrays | None]) -> Readers:
-    """Take the files that ``find`` knows the arrays of, and read the others."""
-
-    def frames(path: Path, options: LogOptions) -> FrameErrors:
-        arrays = find(path)
+    def frames(self, path: Path, options: LogOptions) -> FrameErrors:
+        """Read evaluated frames."""
+        arrays = self.find(path)
         if arrays is None:
             return errors_of_file(path, options)
-        kinds = arrays.get("config_type")
-        return np.array(arrays["errors"]), FrameLabels(
-            arrays["structure"], arrays["species"], kinds
-        )
+        labels = FrameLabels(arrays["structure"], arrays["species"], arrays.get("config_type"))
+        return np.array(arrays["errors"]), labels
 
-    def table(path: Path, epoch: int | None, options: LogOptions) -> LongRows:
-        arrays = find(path)
+    def table(self, path: Path, epoch: int | None, options: LogOptions) -> LongRows:
+        """Read a long table."""
+        arrays = self.find(path)
         if arrays is None:
             return read_rows(path, epoch, options)
         return LongRows.from_arrays(arrays, options)
-
-    return Readers(frames, table)

@@ -44,11 +44,6 @@ def open_evaluated(
 
     The error of an atom is the norm of the force difference; with ``quantity="energy"`` the error
     of a structure is |energy difference| per atom.
-
-    Raises
-    ------
-    InputError
-        If a file cannot be read or lacks the keys, or the frames of two epochs differ.
     """
     result = empty_run()
     slots, lengths = Slots(), []
@@ -94,13 +89,7 @@ def _per_sample(labels: FrameLabels, options: LogOptions) -> dict[str, npt.NDArr
 
 
 def errors_of_file(path: Path, options: LogOptions) -> FrameErrors:
-    """Read the error of each atom (or structure, for energies), and what the frames say of them.
-
-    Raises
-    ------
-    InputError
-        If the file cannot be read or lacks the keys.
-    """
+    """Read the error of each atom (or structure, for energies), and what the frames say of them."""
     quantity = options.quantity or "forces"
     errors: list[npt.NDArray[np.float32]] = []
     told: list[tuple[list[str], str]] = []

@@ -42,13 +42,7 @@ def stem(path: Path) -> str:
 def find_numbered(
     files: Iterable[Path], *, where: str, quantity: str | None = None
 ) -> NumberedFiles:
-    """Find the one set of numbered files.
-
-    Raises
-    ------
-    InputError
-        If there is none, or several, or more than one number varies.
-    """
+    """Find the one set of numbered files."""
     patterns: dict[str, list[Path]] = {}
     for path in sorted(files):
         if _NUMBER.search(stem(path)):

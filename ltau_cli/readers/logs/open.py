@@ -16,7 +16,7 @@ from ltau_cli.errors import InputError
 from ltau_cli.readers.arrays import HDF5_ENDINGS
 from ltau_cli.readers.frames import holds_frames
 from ltau_cli.readers.logs.arrays import is_per_epoch, open_arrays, open_epoch_arrays
-from ltau_cli.readers.logs.files import LogFile, Readers
+from ltau_cli.readers.logs.files import Files, LogFile
 from ltau_cli.readers.logs.frames import open_evaluated
 from ltau_cli.readers.logs.numbered import NumberedFiles, find_numbered
 from ltau_cli.readers.logs.run import ErrorLog, Errors, LoggedRun
@@ -43,33 +43,21 @@ _MAGIC = {b"\x93NUMPY": "array", b"PK\x03\x04": "array", b"\x89HDF\r\n\x1a\n": "
 
 @contextlib.contextmanager
 def open_log(
-    places: Sequence[Place], options: LogOptions, readers: Readers | None = None
+    places: Sequence[Place], options: LogOptions, files: Files | None = None
 ) -> Iterator[ErrorLog]:
-    """Open one log, or several that are the runs of an ensemble.
-
-    Raises
-    ------
-    InputError
-        If one cannot be read, is empty, or they do not fit together.
-    """
+    """Open one log, or several that are the runs of an ensemble."""
     with contextlib.ExitStack() as stack:
         runs: list[LoggedRun] = []
         kinds = []
         for group in _as_runs(places, options):
             kind = options.format or detect(group)
             kinds.append(kind)
-            runs += _open(group, kind, options, readers or Readers(), stack)
+            runs += _open(group, kind, options, files or Files(), stack)
         yield _join(runs, places[0], kinds[0])
 
 
 def find_files(places: Sequence[Place], options: LogOptions) -> list[LogFile]:
-    """Find the text files of a log that can be read ahead, each by itself.
-
-    Raises
-    ------
-    InputError
-        As :func:`open_log`.
-    """
+    """Find the text files of a log that can be read ahead, each by itself."""
     found: list[LogFile] = []
     for group in _as_runs(places, options):
         kind = options.format or detect(group)
@@ -84,13 +72,7 @@ def find_files(places: Sequence[Place], options: LogOptions) -> list[LogFile]:
 
 
 def detect(group: Sequence[Place]) -> str:
-    """Tell the format of a log from its content and name.
-
-    Raises
-    ------
-    InputError
-        If it is none that is known.
-    """
+    """Tell the format of a log from its content and name."""
     path = group[0].path
     if path.is_dir():
         for kind, endings in _ENDINGS.items():
@@ -144,20 +126,20 @@ def _open(
     group: Sequence[Place],
     kind: str,
     options: LogOptions,
-    readers: Readers,
+    files: Files,
     stack: contextlib.ExitStack,
 ) -> list[LoggedRun]:
     place = group[0]
     if kind == "array":
         return open_arrays(place, options, stack)
     if kind.endswith("table") and len(group) == 1 and place.path.is_file():
-        return open_table(place.path, options, readers.table)
+        return open_table(place.path, options, files.table)
     numbered = _numbered(group, kind, options)
     if kind == "epoch-arrays":
         return [open_epoch_arrays(numbered, options, stack)]
     if kind == "frames":
-        return [open_evaluated(numbered, options, readers.frames)]
-    return [open_epoch_tables(numbered, options, readers.table)]
+        return [open_evaluated(numbered, options, files.frames)]
+    return [open_epoch_tables(numbered, options, files.table)]
 
 
 def _numbered(group: Sequence[Place], kind: str, options: LogOptions) -> NumberedFiles:

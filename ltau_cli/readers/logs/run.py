@@ -103,13 +103,7 @@ def magnitudes(values: npt.NDArray[Any], options: LogOptions, *, vectors: bool) 
 
 
 def check_lengths(lengths: Sequence[int], names: Sequence[str], *, may_be_short: bool) -> int:
-    """Return the number of samples of a run from the lengths of its epochs.
-
-    Raises
-    ------
-    InputError
-        If they differ, unless the format ends each epoch at the largest id it saw.
-    """
+    """Return the number of samples of a run from the lengths of its epochs."""
     n = max(lengths)
     for length, name in zip(lengths, names, strict=True):
         if length != lengths[0] and not may_be_short:

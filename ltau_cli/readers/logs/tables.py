@@ -35,13 +35,7 @@ ReadRows = Callable[[Path, int | None, LogOptions], LongRows]
 
 
 def open_table(path: Path, options: LogOptions, read: ReadRows) -> list[LoggedRun]:
-    """Read one CSV, TSV or JSON-lines file of all epochs, and runs if it has such a column.
-
-    Raises
-    ------
-    InputError
-        Naming the file, the line and the column.
-    """
+    """Read one CSV, TSV or JSON-lines file of all epochs, and runs if it has such a column."""
     table = _LogTable(path, options)
     if table.is_wide:
         return [_wide(table, options)]
@@ -49,24 +43,12 @@ def open_table(path: Path, options: LogOptions, read: ReadRows) -> list[LoggedRu
 
 
 def read_rows(path: Path, epoch: int | None, options: LogOptions) -> LongRows:
-    """Read a long table; ``epoch`` is that of all its rows, if not None.
-
-    Raises
-    ------
-    InputError
-        Naming the file, the line and the column.
-    """
-    return _LogTable(path, options, epoch=epoch).read_long_only()
+    """Read a long table; ``epoch`` is that of all its rows, if not None."""
+    return _LogTable(path, options, epoch=epoch).read_long()
 
 
 def open_epoch_tables(numbered: NumberedFiles, options: LogOptions, read: ReadRows) -> LoggedRun:
-    """Read one CSV, TSV or JSON-lines file per epoch.
-
-    Raises
-    ------
-    InputError
-        Naming the file, the line and the column.
-    """
+    """Read one CSV, TSV or JSON-lines file per epoch."""
     with contextlib.suppress(WordsError):
         return _epoch_tables(numbered, options, read, words=False)
     return _epoch_tables(numbered, options, read, words=True)
@@ -82,7 +64,7 @@ def _epoch_tables(
     for row, path in zip(rows, files, strict=True):
         epoch = numbered.epochs[row]
         if words:
-            long.extend(_LogTable(path, options, epoch=epoch).read_long_only(words=True))
+            long.extend(_LogTable(path, options, epoch=epoch).read_long(words=True))
         else:
             long.extend(read(path, epoch, options))
     chosen = replace(options, epochs=ALL_EPOCHS)
@@ -140,16 +122,12 @@ class _LogTable(Table):
 
     def read_long(self, *, words: bool = False) -> LongRows:
         """Read all rows of a long table; with ``words``, take no id as a number."""
+        if self.is_wide:
+            raise InputError(f"{self.path}: a per-epoch table needs the columns sample and error")
         if not words:
             with contextlib.suppress(WordsError):
                 return self._read_long(words=False)
         return self._read_long(words=True)
-
-    def read_long_only(self, *, words: bool = False) -> LongRows:
-        """Read all rows; refuse a wide table."""
-        if self.is_wide:
-            raise InputError(f"{self.path}: a per-epoch table needs the columns sample and error")
-        return self.read_long(words=words)
 
     def _read_long(self, *, words: bool) -> LongRows:
         try:
