@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import gzip
+import io
 import os
 import pickle
 import resource
@@ -67,20 +68,15 @@ def test_runs_with_other_counts(tmp_path, refused):
 
 @pytest.mark.parametrize("ids", [([1, 2, 3], [1, 2, 4]), ([0, 1, 2], [5, 6, 7]),
                                  ([5, 6, 7], [0, 1, 2])])  # fmt: skip
-def test_runs_with_other_ids(ids, tmp_path, refused):
+def test_runs_with_other_ids(ids, tmp_path, ingest, refused):
     paths = [
         write_long(tmp_path / f"{i}.csv", long_rows(random_log(3, 3), own))
         for i, own in enumerate(ids)
     ]
     refused(paths, ["1.csv", "0.csv", "sample_id"], hint=None)
-
-
-def test_runs_with_the_same_ids(tmp_path, ingest):
-    log = random_log(3, 3)
-    paths = [write_long(tmp_path / f"{i}.csv", long_rows(log, [4, 5, 6])) for i in range(2)]
-    got = ingest(*paths)
-    same(got["errors"], stored(np.r_[log, log]))
-    assert got["sample_id"].tolist() == [4, 5, 6]
+    got = ingest(paths[1], paths[1])
+    same(got["errors"], stored(np.r_[random_log(3, 3), random_log(3, 3)]))
+    assert got["run"].tolist() == [0] * 3 + [1] * 3
 
 
 def test_no_file_is_left_out_where_a_format_is_forced(tmp_path, ingest):
@@ -132,10 +128,6 @@ def test_epochs_of_each_run(tmp_path, ingest):
 def test_epochs_that_cannot_be_meant(value, tmp_path, refused):
     path = save(tmp_path / "log.npy", np.ones((3, 3)))
     refused([path, "--epochs", value], "START:STOP:STEP", code=USAGE)
-
-
-def test_no_epoch_is_left(tmp_path, refused):
-    path = save(tmp_path / "log.npy", np.ones((3, 3)))
     refused([path, "--epochs", "7:"], "no epoch is left", code=COMPUTE)
 
 
@@ -288,157 +280,121 @@ def test_a_forced_format_that_is_wrong_is_refused(kind, tmp_path, ltau):
 # Refusals
 
 
-def npy_folder(rows, name="errors_epoch_{}.npy"):
-    def write(folder):
-        return write_folder(folder / "logs", [np.asarray(row) for row in rows], name)
-
-    return write
-
-
-def npy(values):
-    return lambda folder: save(folder / "log.npy", values)
-
-
-def cut(name, n, write):
-    """The first ``n`` bytes of a file."""
-
-    def make(folder):
-        write(folder)
+def write_files(folder, files):
+    """Write arrays, texts and archives of arrays; return the first file, or the folder it is in."""
+    first = next(iter(files))
+    for name, content in files.items():
         path = folder / name
-        path.write_bytes(path.read_bytes()[:n])
-        return path
-
-    return make
-
-
-def npz(**arrays):
-    def write(folder):
-        np.savez(folder / "log.npz", **arrays)
-        return folder / "log.npz"
-
-    return write
-
-
-def files(**arrays):
-    def write(folder):
-        (folder / "logs").mkdir()
-        for name, values in arrays.items():
-            save(folder / "logs" / f"{name}.npy", values)
-        return folder / "logs"
-
-    return write
+        (path if name == "logs/" else path.parent).mkdir(exist_ok=True)
+        if isinstance(content, str | bytes):
+            path.write_bytes(content if isinstance(content, bytes) else content.encode())
+        elif name.endswith(".h5"):
+            with h5py.File(path, "w") as file:
+                file.update(content)
+        elif isinstance(content, dict):
+            np.savez(path, **content)
+        elif content is not None:
+            save(path, content)
+    return f"{folder}/{first.split('/')[0]}" + "/" * ("/" in first)
 
 
-def text_file(name, text):
-    def write(folder):
-        path = folder / name
-        path.write_bytes(text if isinstance(text, bytes) else text.encode())
-        return path
-
-    return write
+def logs(**arrays):
+    return {f"logs/{name}.npy": values for name, values in arrays.items()}
 
 
-def hdf5(**data):
-    def write(folder):
-        with h5py.File(folder / "log.h5", "w") as file:
-            for name, values in data.items():
-                file[name] = values
-        return folder / "log.h5"
-
-    return write
+def twice(epoch):
+    return logs(errors_epoch_0=epoch, errors_epoch_1=epoch)
 
 
-LONG = npy(np.ones((5, 100)))
+def saved(*array, **arrays):
+    """The bytes of a .npy or .npz file."""
+    file = io.BytesIO()
+    (np.savez if arrays else np.save)(file, *array, **arrays)
+    return file.getvalue()
+
+
+LONG = saved(np.ones((5, 100)))
 GZ = gzip.compress(b"epoch,sample,error\n" + b"0,0,1\n" * 2000)
+HEADER = "epoch,sample,error\n"
 REFUSALS = {
-    "shape of an epoch": (npy_folder([np.ones((3, 4))] * 2), ["epoch_0.npy", "(3, 4)"], False),
-    "dimensions of an epoch": (npy_folder([np.ones((3, 3, 3))] * 2), ["(3, 3, 3)"], False),
-    "empty epochs": (npy_folder([[], []]), ["epoch_0.npy", "empty"], False),
-    "negative id": (npy_folder([[[0, 1.0], [-1, 1]]] * 2), ["epoch_0.npy", "row 1", "-1"], True),
-    "broken id": (npy_folder([[[0.5, 1.0], [1, 1]]] * 2), ["row 0", "0.5"], True),
-    "NaN id": (npy_folder([[[0, 1.0], [np.nan, 1]]] * 2), ["row 1", "nan"], True),
-    "huge id": (npy_folder([[[0, 1.0], [1e12, 1]]] * 2), ["1,000,000,000,000", "2 rows"], True),
-    "everything missing": (npy_folder([[np.nan, np.inf]] * 2), ["every error is missing"], False),
-    "text": (npy_folder([["a", "b"]] * 2), ["epoch_0.npy", "not numbers"], False),
-    "complex": (npy_folder([[1j, 2j]] * 2), ["complex128", "not numbers"], False),
-    "no such quantity": (npy_folder([[1.0]] * 2), ["of energy errors"], False),
-    "no column": (text_file("a.csv", "epoch,sample,value\n0,0,1\n"), ["a.csv", "error"], True),
-    "not a number": (text_file("a.csv", "epoch,sample,error\n0,0,1\n0,1,big\n"),
-                     ["a.csv, line 3", "error", "'big'"], False),
-    "broken epoch": (text_file("a.csv", "epoch,sample,error\n0.5,0,1\n"),
-                     ["line 2", "epoch", "0.5", "whole"], False),
-    "no epoch in a row": (text_file("a.csv", "epoch,sample,error\n,0,1\n"),
-                          ["line 2", "epoch"], False),
-    "ragged": (text_file("a.csv", "epoch,sample,error\n0,0,1\n0,1\n"),
-               ["line 3", "2 columns"], False),
-    "no id": (text_file("a.csv", "epoch,sample,error\n0,0,1\n0,,1\n"), ["line 3", "sample"], None),
-    "negative": (text_file("a.csv", "epoch,sample,error\n4,0,1\n4,1,-2\n"),
-                 ["a.csv, epoch 4", "sample 1", "-2"], True),
-    "no header line": (text_file("a.csv", "0,0,1\n0,1,2\n"), ["a.csv", "no header"], True),
-    "empty table": (text_file("a.csv", ""), ["a.csv", "empty"], False),
-    "only a header": (text_file("a.csv", "epoch,sample,error\n"), ["a.csv", "empty"], False),
-    "only a wide header": (text_file("a.csv", "epoch,s0,s1,s2\n"), ["a.csv", "empty"], False),
-    "not text": (text_file("a.csv", b"\x80\x81,\xff\n"), ["a.csv", "not a table"], False),
-    "NUL": (text_file("a.csv", b"epoch,sample,error\n0,0,\0\n"), ["a.csv"], False),
-    "not gzip": (text_file("a.csv.gz", b"epoch"), ["a.csv.gz", "not a table"], False),
-    "gzip cut short": (text_file("a.csv.gz", GZ[: len(GZ) // 2]), ["a.csv.gz", "cut short"], False),
-    "not JSON": (text_file("a.jsonl", '{"epoch":0,"sample":0,"error":1}\n{"epo'),
+    "shape of an epoch": (twice(np.ones((3, 4))), ["epoch_0.npy", "(3, 4)"], False),
+    "dimensions of an epoch": (twice(np.ones((3, 3, 3))), ["(3, 3, 3)"], False),
+    "empty epochs": (twice([]), ["epoch_0.npy", "empty"], False),
+    "negative id": (twice([[0, 1.0], [-1, 1]]), ["epoch_0.npy", "row 1", "-1"], True),
+    "broken id": (twice([[0.5, 1.0], [1, 1]]), ["row 0", "0.5"], True),
+    "NaN id": (twice([[0, 1.0], [np.nan, 1]]), ["row 1", "nan"], True),
+    "huge id": (twice([[0, 1.0], [1e12, 1]]), ["1,000,000,000,000", "2 rows"], True),
+    "everything missing": (twice([np.nan, np.inf]), ["every error is missing"], False),
+    "text": (twice(["a", "b"]), ["epoch_0.npy", "not numbers"], False),
+    "complex": (twice([1j, 2j]), ["complex128", "not numbers"], False),
+    "no such quantity": (twice([1.0]), ["of energy errors"], False),
+    "no column": ({"a.csv": "epoch,sample,value\n0,0,1\n"}, ["a.csv", "error"], True),
+    "not a number": ({"a.csv": HEADER + "0,0,1\n0,1,big\n"}, ["a.csv, line 3", "error", "'big'"],
+                     False),
+    "broken epoch": ({"a.csv": HEADER + "0.5,0,1\n"}, ["line 2", "epoch", "0.5", "whole"], False),
+    "no epoch in a row": ({"a.csv": HEADER + ",0,1\n"}, ["line 2", "epoch"], False),
+    "ragged": ({"a.csv": HEADER + "0,0,1\n0,1\n"}, ["line 3", "2 columns"], False),
+    "no id": ({"a.csv": HEADER + "0,0,1\n0,,1\n"}, ["line 3", "sample"], None),
+    "negative": ({"a.csv": HEADER + "4,0,1\n4,1,-2\n"}, ["a.csv, epoch 4", "sample 1", "-2"], True),
+    "no header line": ({"a.csv": "0,0,1\n0,1,2\n"}, ["a.csv", "no header"], True),
+    "empty table": ({"a.csv": ""}, ["a.csv", "empty"], False),
+    "only a header": ({"a.csv": HEADER}, ["a.csv", "empty"], False),
+    "only a wide header": ({"a.csv": "epoch,s0,s1,s2\n"}, ["a.csv", "empty"], False),
+    "not text": ({"a.csv": b"\x80\x81,\xff\n"}, ["a.csv", "not a table"], False),
+    "NUL": ({"a.csv": HEADER + "0,0,\0\n"}, ["a.csv"], False),
+    "not gzip": ({"a.csv.gz": b"epoch"}, ["a.csv.gz", "not a table"], False),
+    "gzip cut short": ({"a.csv.gz": GZ[: len(GZ) // 2]}, ["a.csv.gz", "cut short"], False),
+    "not JSON": ({"a.jsonl": '{"epoch":0,"sample":0,"error":1}\n{"epo'},
                  ["a.jsonl, line 2", "not JSON"], False),
-    "no object": (text_file("a.jsonl", "[1, 2]\n"), ["a.jsonl, line 1", "object"], False),
-    "no list": (text_file("a.jsonl", '{"epoch":0,"errors":[1]}\n{"epoch":1,"errors":2}\n'),
+    "no object": ({"a.jsonl": "[1, 2]\n"}, ["a.jsonl, line 1", "object"], False),
+    "no list": ({"a.jsonl": '{"epoch":0,"errors":[1]}\n{"epoch":1,"errors":2}\n'},
                 ["line 2", "list"], False),
-    "other length": (text_file("a.jsonl", '{"epoch":0,"errors":[1]}\n{"epoch":1,"errors":[2,3]}'),
+    "other length": ({"a.jsonl": '{"epoch":0,"errors":[1]}\n{"epoch":1,"errors":[2,3]}'},
                      ["line 2", "2 errors", "1"], False),
-    "unknown file": (text_file("a.pt", b"\x80\x02}q"), ["a.pt", "cannot tell"], True),
-    "not HDF5": (text_file("a.h5", b"HDF"), ["a.h5", "not an HDF5"], False),
-    "several arrays": (hdf5(a=np.ones((2, 3)), b=np.ones((2, 3))),
+    "unknown file": ({"a.pt": b"\x80\x02}q"}, ["a.pt", "cannot tell"], True),
+    "not HDF5": ({"a.h5": b"HDF"}, ["a.h5", "not an HDF5"], False),
+    "several arrays": ({"log.h5": {"a": np.ones((2, 3)), "b": np.ones((2, 3))}},
                        ["log.h5", "2 arrays", "a, b"], True),
-    "no array": (hdf5(), ["log.h5", "no array"], False),
-    "no such file": (lambda folder: folder / "nowhere.npy", ["no such"], False),
-    "no such folder": (lambda folder: f"{folder}/nowhere/", ["no such"], False),
-    "empty folder": (files(), ["no per-epoch"], True),
-    "cut short": (cut("log.npy", 4120, LONG), ["log.npy", "cut short", "4,128", "4,120"], True),
-    "no bytes": (cut("log.npy", 0, LONG), ["log.npy", "damaged"], False),
-    "no header": (cut("log.npy", 4, LONG), ["log.npy", "damaged"], False),
-    "half a header": (cut("log.npy", 60, LONG), ["log.npy", "damaged"], False),
-    "damaged npz": (cut("log.npz", 2000, npz(a=np.ones((50, 60)))),
+    "no array": ({"log.h5": {}}, ["log.h5", "no array"], False),
+    "no such file": ({"nowhere.npy": None}, ["no such"], False),
+    "no such folder": ({"nowhere/": None}, ["no such"], False),
+    "empty folder": ({"logs/": None}, ["no per-epoch"], True),
+    "cut short": ({"log.npy": LONG[:4120]}, ["log.npy", "cut short", "4,128", "4,120"], True),
+    "no bytes": ({"log.npy": b""}, ["log.npy", "damaged"], False),
+    "no header": ({"log.npy": LONG[:4]}, ["log.npy", "damaged"], False),
+    "half a header": ({"log.npy": LONG[:60]}, ["log.npy", "damaged"], False),
+    "damaged npz": ({"log.npz": saved(a=np.ones((50, 60)))[:2000]},
                     ["log.npz", "cut short"], False),
-    "npz of nothing": (npz(), ["log.npz", "empty"], False),
-    "no epochs": (npy(np.ones((0, 5))), ["log.npy", "empty"], False),
-    "no samples": (npy(np.ones((5, 0))), ["log.npy", "empty"], False),
-    "one dimension": (npy(np.ones(5)), ["log.npy", "shape (5,)"], True),
-    "wide vectors": (npy(np.ones((2, 5, 4))), ["log.npy", "shape (2, 5, 4)"], True),
-    "an array of text": (npy(np.array([["a", "b"]])), ["log.npy", "not numbers"], False),
-    "two sets": (files(force_0=[1], force_1=[1], energy_0=[1], energy_1=[1]),
+    "npz of nothing": ({"log.npz": {}}, ["log.npz", "empty"], False),
+    "no epochs": ({"log.npy": np.ones((0, 5))}, ["log.npy", "empty"], False),
+    "no samples": ({"log.npy": np.ones((5, 0))}, ["log.npy", "empty"], False),
+    "one dimension": ({"log.npy": np.ones(5)}, ["log.npy", "shape (5,)"], True),
+    "wide vectors": ({"log.npy": np.ones((2, 5, 4))}, ["log.npy", "shape (2, 5, 4)"], True),
+    "an array of text": ({"log.npy": [["a", "b"]]}, ["log.npy", "not numbers"], False),
+    "two sets": (logs(force_0=[1], force_1=[1], energy_0=[1], energy_1=[1]),
                  ["force_#.npy", "energy_#.npy"], True),
-    "two numbers": (files(run1_epoch0=[1], run1_epoch1=[1], run2_epoch0=[1]),
+    "two numbers": (logs(run1_epoch0=[1], run1_epoch1=[1], run2_epoch0=[1]),
                     ["more than one number"], True),
-    "other lengths": (files(epoch_9=np.ones(3), epoch_10=np.ones(4)),
+    "other lengths": (logs(epoch_9=np.ones(3), epoch_10=np.ones(4)),
                       ["epoch_9.npy has 3", "epoch_10.npy has 4 samples"], True),
-    "negative in a file": (files(e_0=np.ones(5), e_1=[1, 1, 1, -0.5, 1]),
+    "negative in a file": (logs(e_0=np.ones(5), e_1=[1, 1, 1, -0.5, 1]),
                            ["e_1.npy", "sample 3", "negative (-0.5)"], True),
-    "samples without errors": (npy([[1, np.nan, 1, np.inf]] * 4),
+    "samples without errors": ({"log.npy": [[1, np.nan, 1, np.inf]] * 4},
                                ["2 of 4 samples", "first is sample 1"], True),
+    "no error column, per epoch": ({f"logs/e{i}.csv": "sample,value\n1,2\n" for i in range(2)},
+                                   ["e0.csv", "no column error"], None),
 }  # fmt: skip
 
 
 @pytest.mark.parametrize("name", REFUSALS)
 def test_refusals(name, tmp_path, refused):
-    write, said, hint = REFUSALS[name]
+    files, said, hint = REFUSALS[name]
     words = ["--quantity", "energy"] if name == "no such quantity" else []
-    refused([write(tmp_path), *words], said, hint=hint)
-
-
-def test_per_epoch_tables_that_do_not_say_what_they_hold(tmp_path, refused):
-    folder = tmp_path / "logs"
-    folder.mkdir()
-    for epoch in range(2):
-        write_long(folder / f"e{epoch}.csv", [(1, 2)], ("sample", "value"))
-    refused([folder], ["e0.csv", "no column error"], hint=None)
+    refused([write_files(tmp_path, files), *words], said, hint=hint)
 
 
 def test_hdf5_place_that_is_not_there(tmp_path, refused):
-    path = hdf5(a=np.ones((2, 3)))(tmp_path)
+    path = write_files(tmp_path, {"log.h5": {"a": np.ones((2, 3))}})
     refused([f"{path}:/b"], [path, "no array /b"])
 
 

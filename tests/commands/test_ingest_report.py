@@ -137,18 +137,41 @@ def test_quiet_leaves_the_warnings(logged):
 
 # Each warning
 
+LOG = falling(12)
+WARNINGS = {  # what is put where into a log with nothing wrong; the warning, what is printed
+    "constant": (  # sample 9 is logged once: nothing could change
+        [(np.s_[:, [3, 7]], 0.25), (np.s_[:, 9], np.nan), (np.s_[0, 9], 1.0)],
+        "2 samples have the same error at every epoch: 3, 7", ""),
+    "many": ([(np.s_[:, 9:20], 0)],
+             "11 samples have the same error at every epoch: 9, 10, 11, 12, 13, ...", ""),
+    "infinite": (  # one is too large for float32
+        [(np.s_[[1, 4], [2, 3]], np.inf), (np.s_[6, 6], 1e300)],
+        "3 infinite errors are taken as missing", "3 missing"),
+    "jump": ([(np.s_[6:], LOG[:6])],
+             "run 0: the mean error jumps up at 1 epochs (a restart?): 6", ""),
+    "copies": ([(4, LOG[3]), (9, LOG[8])],
+               "run 0: 2 epochs repeat the one before, value for value: 4, 9", ""),
+    # An epoch of zeros has no smallest error above 0, and yet it can repeat.
+    "copies of zeros": ([(np.s_[5:8], 0)],
+                        "run 0: 2 epochs repeat the one before, value for value: 6, 7", ""),
+    "zeros": ([(np.s_[2, :16], 0), (np.s_[5, 3:25], 0), (np.s_[7, :14], 0)],
+              "run 0: 2 epochs are mostly 0 (not visited?): 2, 5", "52 zeros"),
+    "half empty": ([(np.s_[2, :20], np.nan), (np.s_[2, 20:26], 0)],
+                   "run 0: 1 epochs are mostly 0 (not visited?): 2", ""),
+    "nothing": ([(np.s_[[0, 4]], np.nan)], "run 0: 2 epochs hold nothing: 0, 4", "60 missing"),
+}  # fmt: skip
 
-def test_constant_samples(logged):
-    log = falling()
-    log[:, [3, 7]] = 0.25
-    log[:, 9] = np.nan
-    log[0, 9] = 1.0  # logged once: nothing could change
-    (warning,), _ = logged(log)
-    assert warning == "2 samples have the same error at every epoch: 3, 7"
-    log[:, 10:20] = 0
-    (warning,), _ = logged(log)
-    assert warning.startswith("12 samples have the same")
-    assert warning.endswith(": 3, 7, 10, 11, 12, ...")
+
+@pytest.mark.parametrize("name", WARNINGS)
+def test_warnings(name, logged):
+    changes, warned, printed = WARNINGS[name]
+    log = LOG.copy()
+    for place, values in changes:
+        log[place] = values
+    warnings, out = logged(log)
+    assert warned in warnings
+    assert len(warnings) == 1 or "zeros" in name, warnings  # after which the mean jumps up
+    assert printed in out
 
 
 def test_never_logged(logged, tmp_path, ltau):
@@ -161,15 +184,6 @@ def test_never_logged(logged, tmp_path, ltau):
     (warning,), out = logged(log, "--allow-missing")
     assert warning == "3 samples were never logged and carry no weight: 2, 5, 11"
     assert "3 samples never logged" in out
-
-
-def test_infinite(logged):
-    log = falling()
-    log[[1, 4], [2, 3]] = np.inf
-    log[6, 6] = 1e300  # too large for float32
-    (warning,), out = logged(log)
-    assert warning == "3 infinite errors are taken as missing"
-    assert "3 missing" in out
 
 
 @pytest.mark.parametrize("form", ["table", "folder"])
@@ -189,24 +203,35 @@ def test_duplicated_ids(form, logged, tmp_path):
         assert file["errors"][1, 2] == np.float32(0.7)
 
 
-def test_the_mean_error_jumps_up(logged):
-    log = falling(12)
-    log[6:] = falling(12)[:6]
-    (warning,), _ = logged(log)
-    assert warning == "run 0: the mean error jumps up at 1 epochs (a restart?): 6"
+def test_each_run_is_looked_at(logged):
+    jump, other = LOG.copy(), falling(seed=7)[:, np.random.default_rng(3).permutation(30)]
+    jump[8:] *= 50
+    (warning,), _ = logged({"a": LOG, "b": jump})
+    assert warning == "run 1: the mean error jumps up at 3 epochs (a restart?): 8, 9, 10"
+    (warning,), _ = logged({"a": falling(), "b": falling(seed=6), "c": other})
+    assert warning.startswith("run 2 seems to hold its samples in another order than run 0")
+    assert "rank correlation" in warning
 
 
-def test_a_jump_in_one_of_two_runs(logged):
-    restart = falling(12)
-    restart[8:] *= 50
-    (warning,), _ = logged({"a": falling(12), "b": restart})
-    assert warning.startswith("run 1: the mean error jumps up at ")
-    assert ": 8, 9" in warning
-
-
-def test_noise_is_no_jump(logged):
-    log = falling(40) * np.random.default_rng(5).uniform(0.7, 1.3, (40, 1))
+@pytest.mark.parametrize(
+    "log",
+    [
+        falling(40) * np.random.default_rng(5).uniform(0.7, 1.3, (40, 1)),  # noise is no jump
+        # Mean, minimum and maximum agree; the values do not.
+        np.array([[1.0, 2, 3, 4], [4, 3, 2, 1]] * 2),
+    ],
+)
+def test_no_warning(log, logged):
     assert logged(log)[0] == []
+
+
+def test_epochs_with_nothing_have_no_mean(logged, tmp_path, ltau):
+    log = LOG.copy()
+    log[[0, 4]] = np.nan
+    logged(log)
+    report = json.loads(ltau("info", tmp_path / "errors.h5", "--json").out)["summary"]
+    assert report["mean_by_epoch"][0] is None
+    assert report["mean_first"] == report["mean_by_epoch"][1]
 
 
 @pytest.mark.parametrize("form", ["folder", "wide"])
@@ -221,66 +246,6 @@ def test_epochs_that_stand_twice(form, logged, tmp_path):
         path.write_text("\n".join([header, *lines]))
     (warning,), _ = logged(path)
     assert warning == "run 0: 2 epoch numbers stand twice: 1, 2"
-
-
-def test_repeated_values(logged):
-    log = falling()
-    log[4] = log[3]
-    log[9] = log[8]
-    (warning,), _ = logged(log)
-    assert warning == "run 0: 2 epochs repeat the one before, value for value: 4, 9"
-
-
-def test_the_same_values_in_another_order_are_no_repetition(logged):
-    """Mean, minimum and maximum agree; the values do not."""
-    log = np.repeat([[1.0, 2.0, 3.0, 4.0]], 4, axis=0)
-    log[1::2] = log[1::2, ::-1]
-    warnings, _ = logged(log)
-    assert not any("value for value" in warning for warning in warnings)
-
-
-def test_repeated_zeros(logged):
-    """An epoch of zeros and NaN has no smallest error above 0, and yet it can repeat."""
-    log = falling()
-    log[5:8] = 0
-    warnings, _ = logged(log)
-    assert any(w.endswith("value for value: 6, 7") for w in warnings), warnings
-
-
-def test_mostly_zero_epochs(logged):
-    log = falling()
-    log[2, :16] = 0
-    log[5, 3:25] = 0
-    log[7, :14] = 0
-    warnings, out = logged(log)
-    assert "run 0: 2 epochs are mostly 0 (not visited?): 2, 5" in warnings
-    assert "52 zeros" in out
-
-
-def test_half_empty_epochs_can_be_mostly_zero(logged):
-    log = falling()
-    log[2, :20] = np.nan
-    log[2, 20:26] = 0
-    (warning,), _ = logged(log)
-    assert warning == "run 0: 1 epochs are mostly 0 (not visited?): 2"
-
-
-def test_epochs_with_nothing(logged, tmp_path, ltau):
-    log = falling()
-    log[[0, 4]] = np.nan
-    warnings, out = logged(log)
-    assert warnings == ["run 0: 2 epochs hold nothing: 0, 4"]
-    assert "60 missing" in out
-    report = json.loads(ltau("info", tmp_path / "errors.h5", "--json").out)["summary"]
-    assert report["mean_by_epoch"][0] is None
-    assert report["mean_first"] == report["mean_by_epoch"][1]
-
-
-def test_runs_in_another_order(logged):
-    other = falling(seed=7)[:, np.random.default_rng(3).permutation(30)]
-    (warning,), _ = logged({"a": falling(), "b": falling(seed=6), "c": other})
-    assert warning.startswith("run 2 seems to hold its samples in another order than run 0")
-    assert "rank correlation" in warning
 
 
 def test_every_warning_at_once_is_bounded(logged):

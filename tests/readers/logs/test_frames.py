@@ -52,11 +52,8 @@ def test_own_keys(tmp_path, ingest, refused):
     words = ("--prediction-key", "f_model", "--reference-key", "f_dft")
     np.testing.assert_allclose(ingest(tmp_path / "eval", *words)["errors"], log, rtol=1e-6)
     refused([tmp_path / "eval", *words[:3], "f_qmc"], "no predicted and reference")
-
-
-def test_one_own_key(tmp_path, ingest):
-    log = evaluated(tmp_path / "eval", ("f_model", "REF_forces"))
-    got = ingest(tmp_path / "eval", "--prediction-key", "f_model")
+    log = evaluated(tmp_path / "one", ("f_model", "REF_forces"))
+    got = ingest(tmp_path / "one", "--prediction-key", "f_model")
     np.testing.assert_allclose(got["errors"], log, rtol=1e-6)
 
 
