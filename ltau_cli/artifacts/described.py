@@ -188,7 +188,7 @@ def write_frames(
         Atoms of each frame, and its place among all that were given.
     """
     n_atoms, n = int(natoms.sum()), len(natoms)
-    for name, values in labels.as_dict().items():
+    for name, values in labels.items():
         artifact.put(name, values, compress=True)
     artifact.put("natoms", natoms)
     artifact.put("frame", number)

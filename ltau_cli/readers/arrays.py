@@ -36,12 +36,6 @@ def open_array(
         Dimensions of the array that is looked for, where several are there.
     text : bool
         Allow text as well as numbers.
-
-    Raises
-    ------
-    InputError
-        If the file is missing, truncated, of another format, pickled or not numeric, or if it
-        does not say which array is meant.
     """
     path = place.path
     check_file(path)
@@ -101,13 +95,7 @@ def read_optional(place: Place, name: str) -> npt.NDArray[Any] | None:
 
 
 def as_labels(values: npt.NDArray[Any], name: object) -> npt.NDArray[Any]:
-    """Labels of any dtype as int64 or str; true is 1.
-
-    Raises
-    ------
-    InputError
-        If one is no text that UTF-8 can hold; it names ``name``.
-    """
+    """Labels of any dtype as int64 or str; true is 1."""
     if values.dtype.kind == "S":
         values = np.char.decode(values, "utf-8", "replace")
     if values.dtype.kind == "f" and (values == np.round(values)).all():
@@ -122,13 +110,7 @@ def as_labels(values: npt.NDArray[Any], name: object) -> npt.NDArray[Any]:
 
 
 def as_counts(values: npt.NDArray[Any], name: object) -> npt.NDArray[np.int64]:
-    """Return numbers of atoms as int64.
-
-    Raises
-    ------
-    InputError
-        If one is not whole, or below 1; it names ``name``.
-    """
+    """Return numbers of atoms as int64."""
     right = values.ndim == 1 and values.dtype.kind in "iuf"
     if not right or not ((values == np.round(values)) & (values >= 1)).all():
         raise InputError(f"{name} must hold whole numbers of atoms, each at least 1")

@@ -11,7 +11,7 @@ import numpy.typing as npt
 
 from ltau_cli.errors import InputError
 from ltau_cli.readers.arrays import as_counts, as_labels, open_array, read_optional
-from ltau_cli.readers.frames import FRAME_ENDINGS, quantities, read_frames
+from ltau_cli.readers.frames import FRAME_ENDINGS, read_property
 from ltau_cli.readers.place import Place, check_file
 from ltau_cli.readers.tables import TABLE_ENDINGS, Table, to_numbers
 
@@ -52,11 +52,6 @@ class Column:
             Name of the file of the rows, for messages.
         sample_id : (n,) labels, optional
             Of the rows: values that come with ``sample_id`` are matched by it.
-
-        Raises
-        ------
-        InputError
-            If there is not one for each row.
         """
         if sample_id is not None and self.sample_id is not None:
             at = self._find(sample_id.astype(np.str_), rows)
@@ -102,11 +97,6 @@ def read_column(
         Text as well as numbers; a .txt file then holds one label per line.
     vectors : bool
         Vectors (n, width) as well as single values.
-
-    Raises
-    ------
-    InputError
-        If it cannot be read, is not what was asked for, or does not say which values are meant.
     """
     check_file(place.path)
     name = place.path.name.lower()
@@ -167,50 +157,22 @@ def _of_table(place: Place, names: Sequence[str], text: bool) -> Column:
 
 
 def _of_frames(place: Place, names: Sequence[str]) -> Column:
-    path, key = place.path, place.key
     found: list[npt.NDArray[Any]] = []
     species: list[str] = []
-    for number, frame in enumerate(read_frames(path)):
-        symbols = frame.get_chemical_symbols()
-        there = {"species": np.array(symbols)} | quantities(frame)
-        key = key or next((name for name in names if name in there), names[0])
-        if key not in there:
-            raise InputError(
-                f"{path}, frame {number}: it has no column {key}",
-                hint=f"it has: {', '.join(sorted(there))}; name one: {path}:COLUMN",
-            )
-        values = np.asarray(there[key])
-        values = np.repeat(values, len(frame)) if values.ndim == 0 else values
-        if len(values) != len(frame) or (found and values.shape[1:] != found[0].shape[1:]):
-            raise InputError(
-                f"{path}, frame {number}: {key} has shape {values.shape}, there are "
-                f"{len(frame)} atoms"
-            )
+    for frame, values in read_property(place, names, names[0]):
         found.append(values)
-        species += symbols
+        species += frame.get_chemical_symbols()
     return Column(place, np.concatenate(found), species=np.array(species, dtype=np.str_))
 
 
 def read_labels(place: Place, names: Sequence[str] = (ID,)) -> Column:
-    """Read a label of each row, (n,) int64 or str; see :func:`read_column`.
-
-    Raises
-    ------
-    InputError
-        If it cannot be read, or is not one for each row.
-    """
+    """Read a label of each row, (n,) int64 or str; see :func:`read_column`."""
     column = read_column(place, names, text=True)
     return replace(column, values=as_labels(column.values, place), what="labels")
 
 
 def read_counts(place: Place) -> npt.NDArray[np.int64]:
-    """Read the number of rows of each structure, (n_structures,); see :func:`read_column`.
-
-    Raises
-    ------
-    InputError
-        If it cannot be read, holds frames, or a number is not whole or not above 0.
-    """
+    """Read the number of rows of each structure, (n_structures,); see :func:`read_column`."""
     if place.path.name.lower().endswith(FRAME_ENDINGS):
         raise InputError(
             f"{place} holds frames, not the number of atoms of each",
@@ -222,13 +184,7 @@ def read_counts(place: Place) -> npt.NDArray[np.int64]:
 def read_magnitudes(
     place: Place, names: Sequence[str], *, what: str, signed: bool = False
 ) -> Column:
-    """Read numbers, (n,) float64, of vectors their norms; see :func:`read_column`.
-
-    Raises
-    ------
-    InputError
-        If one is not finite, or negative, unless they are ``signed``: then magnitudes are taken.
-    """
+    """Read numbers, (n,) float64, of vectors their norms; see :func:`read_column`."""
     return as_magnitudes(read_column(place, names, vectors=True), what=what, signed=signed)
 
 
@@ -263,13 +219,7 @@ def check_count(
     what: str = "values",
     of: str = "rows",
 ) -> None:
-    """Refuse values of another number of rows, or of whatever ``of`` is.
-
-    Raises
-    ------
-    InputError
-        With both numbers.
-    """
+    """Refuse values of another number of rows, or of whatever ``of`` is."""
     if len(values) != n:
         raise InputError(
             f"{name} has {len(values):,} {what}, {rows} has {n:,} {of}",

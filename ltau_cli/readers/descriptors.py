@@ -50,13 +50,7 @@ class Descriptors:
         return known if known is not None else read_optional(self.source.place, name)
 
     def column(self, name: str) -> Column:
-        """Read a feature of the rows that stands beside them, (n,) float64.
-
-        Raises
-        ------
-        InputError
-            If there is none, or no magnitudes.
-        """
+        """Read a feature of the rows that stands beside them, (n,) float64."""
         path, values = self.source.place.path, self.beside(name)
         if values is None:
             raise InputError(
@@ -65,13 +59,7 @@ class Descriptors:
         return as_magnitudes(Column(Place(path, name), values), what="values")
 
     def structure(self) -> npt.NDArray[np.int64] | None:
-        """Structure of each row, (n,) from 0, by ``natoms`` or ``structure``; None if unknown.
-
-        Raises
-        ------
-        InputError
-            If these do not fit the rows.
-        """
+        """Structure of each row, (n,) from 0, by ``natoms`` or ``structure``; None if unknown."""
         path = self.source.place.path
         natoms = self.beside("natoms")
         if natoms is not None:
@@ -101,13 +89,7 @@ class Descriptors:
     def blocks(
         self, rows: int, first: int = 0, last: int | None = None
     ) -> Iterator[tuple[int, npt.NDArray[np.float32]]]:
-        """Yield (first row, block (rows, d) float32) of rows ``first..last``, checked to be finite.
-
-        Raises
-        ------
-        InputError
-            If a block holds NaN or infinity; the message counts them over the whole file.
-        """
+        """Yield (first row, block (rows, d) float32) of rows ``first..last``, checked to be finite."""
         last = self.n if last is None else last
         for start in range(first, last, rows):
             block = self._read(start, min(start + rows, last))
@@ -148,11 +130,6 @@ def open_descriptors(place: Place) -> Iterator[Descriptors]:
     """Open descriptors: an array (n, d) in .npy, .npz or HDF5 (named ``descriptors``), or text.
 
     What packages store frame by frame is read, too; see :mod:`ltau_cli.readers.per_frame`.
-
-    Raises
-    ------
-    InputError
-        If they cannot be read, are not two-dimensional, or are empty.
     """
     with _open_rows(place) as (source, known):
         if len(source.shape) != 2:
@@ -225,13 +202,7 @@ def check_one_says(natoms: object, frames: object) -> None:
 
 
 def spread(natoms: npt.NDArray[np.int64], n: int, name: str) -> npt.NDArray[np.int64]:
-    """Structure of each of ``n`` rows from the number of rows of each.
-
-    Raises
-    ------
-    InputError
-        If they do not add up to ``n``.
-    """
+    """Structure of each of ``n`` rows from the number of rows of each."""
     if (natoms > n).any():
         raise InputError(f"{name} says {natoms.max():,} atoms, but there are {n:,} rows")
     total = int(natoms.sum())

@@ -5,7 +5,6 @@ from __future__ import annotations
 import io
 import re
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -15,7 +14,7 @@ import numpy.typing as npt
 from ltau_cli.errors import InputError
 from ltau_cli.readers.arrays import HDF5_ENDINGS
 from ltau_cli.readers.hdf5 import list_datasets, open_hdf5
-from ltau_cli.readers.place import check_file
+from ltau_cli.readers.place import Place, check_file
 from ltau_cli.readers.stored_frames import (
     NEEDED,
     read_stored_frames,
@@ -24,6 +23,9 @@ from ltau_cli.readers.stored_frames import (
 )
 
 FRAME_ENDINGS = (".xyz", ".extxyz")
+# Of every atom of some frames, (n_atoms,) each: structure int64, species str, and config_type str
+# where some frame has one.
+FrameLabels = dict[str, npt.NDArray[Any]]
 # Names of what is predicted, and of what it is compared with, the first that is there: what
 # mace_eval_configs writes and MACE reads, what NequIP keeps of the data set beside its
 # predictions, what ltau describe stores, and what ASE and most data sets have.
@@ -41,13 +43,7 @@ _READS_BEYOND = 16  # after a whole last frame, ASE makes a few
 
 
 def read_frames(path: Path) -> Iterator[Any]:
-    """Yield the ``ase.Atoms`` of a file.
-
-    Raises
-    ------
-    InputError
-        If ASE is not installed or cannot read the file.
-    """
+    """Yield the ``ase.Atoms`` of a file."""
     try:
         import ase.io
     except ImportError as error:
@@ -112,13 +108,7 @@ class _BoundedFile(io.TextIOWrapper):
 
 
 def read_natoms(path: Path) -> npt.NDArray[np.int64]:
-    """Read the atoms of each frame, (n_frames,) int64.
-
-    Raises
-    ------
-    InputError
-        If the file cannot be read.
-    """
+    """Read the atoms of each frame, (n_frames,) int64."""
     if is_stored(path):
         return read_stored_natoms(path)
     return np.array([len(frame) for frame in read_frames(path)], dtype=np.int64)
@@ -168,35 +158,41 @@ def quantities(frame: Any) -> dict[str, Any]:
     return results | dict(frame.info) | dict(frame.arrays)
 
 
-@dataclass
-class FrameLabels:
-    """Labels of every atom of some frames, each (n_atoms,)."""
+def read_property(
+    place: Place, names: Sequence[str], what: str
+) -> Iterator[tuple[Any, npt.NDArray[Any]]]:
+    """Yield each frame with a property of its atoms, (n_atoms, ...); one of the frame is repeated.
 
-    structure: npt.NDArray[np.int64]
-    species: npt.NDArray[np.str_]
-    config_type: npt.NDArray[np.str_] | None
-
-    def as_dict(self) -> dict[str, npt.NDArray[Any]]:
-        """Return the labels that are there by name."""
-        labels: dict[str, npt.NDArray[Any]] = {
-            "structure": self.structure,
-            "species": self.species,
-        }
-        return labels if self.config_type is None else labels | {"config_type": self.config_type}
+    The property is what the place names, else the first of ``names`` that is there; ``what`` is
+    told if none is.
+    """
+    path, key, width = place.path, place.key, None
+    for number, frame in enumerate(read_frames(path)):
+        there = {"species": np.array(frame.get_chemical_symbols())} | quantities(frame)
+        key = key or next((name for name in names if name in there), None)
+        if key not in there:
+            raise InputError(
+                f"{path}, frame {number}: it has no column {key or what}; it has: "
+                + ", ".join(sorted(there)),
+                hint=f"name one: {path}:COLUMN",
+            )
+        values = np.asarray(there[key])
+        values = np.repeat(values, len(frame)) if values.ndim == 0 else values
+        width = values.shape[1:] if width is None else width
+        if len(values) != len(frame) or values.shape[1:] != width:
+            raise InputError(
+                f"{path}, frame {number}: {key} has shape {values.shape}, there are "
+                f"{len(frame)} atoms"
+                + (f", and in frame 0 it is {width} for each" if number else "")
+            )
+        yield frame, values
 
 
 def read_frame_labels(path: Path) -> FrameLabels:
-    """Read structure, species and config_type of every atom.
-
-    Raises
-    ------
-    InputError
-        If the file cannot be read.
-    """
+    """Read the labels of every atom."""
     if is_stored(path):
-        natoms, labels = read_stored_natoms(path), read_stored_labels(path)
-        structure = np.repeat(np.arange(len(natoms)), natoms)
-        return FrameLabels(structure, labels["species"], labels.get("config_type"))
+        natoms = read_stored_natoms(path)
+        return {"structure": np.repeat(np.arange(len(natoms)), natoms)} | read_stored_labels(path)
     return label_atoms([about(frame) for frame in read_frames(path)])
 
 
@@ -209,8 +205,8 @@ def label_atoms(told: Sequence[tuple[list[str], str]]) -> FrameLabels:
     """Spread what :func:`about` tells of each frame over its atoms."""
     natoms = [len(species) for species, _ in told]
     kinds = np.array([kind for _, kind in told])
-    return FrameLabels(
-        np.repeat(np.arange(len(told)), natoms),
-        np.array([symbol for species, _ in told for symbol in species], dtype=np.str_),
-        np.repeat(kinds, natoms) if (kinds != "").any() else None,
-    )
+    labels: FrameLabels = {
+        "structure": np.repeat(np.arange(len(told)), natoms),
+        "species": np.array([symbol for species, _ in told for symbol in species], dtype=np.str_),
+    }
+    return labels | ({"config_type": np.repeat(kinds, natoms)} if (kinds != "").any() else {})

@@ -25,13 +25,7 @@ SMALL = 1 << 20  # bytes that may be promised in any case
 
 @contextlib.contextmanager
 def open_hdf5(path: Path) -> Iterator[Any]:
-    """Open an HDF5 file.
-
-    Raises
-    ------
-    InputError
-        If it is none.
-    """
+    """Open an HDF5 file."""
     import h5py
 
     with damage_named(path, "an HDF5 file"):
@@ -58,13 +52,7 @@ def list_datasets(path: Path, file: Any) -> dict[str, int]:
 
 
 def in_hdf5(place: Place, file: Any) -> ArraySource:
-    """Return a dataset of an open file.
-
-    Raises
-    ------
-    InputError
-        If it is damaged, or promises more than is stored.
-    """
+    """Return a dataset of an open file."""
     import h5py
 
     with damage_named(place.path, "an HDF5 file"):

@@ -31,13 +31,7 @@ MOST_DIMENSIONS = 32
 
 
 def open_npy(place: Place, start: int = 0, stop: int | None = None) -> ArraySource:
-    """Open a .npy file, or one that stands uncompressed at ``start..stop`` of an .npz file.
-
-    Raises
-    ------
-    InputError
-        If it is damaged, cut short or pickled.
-    """
+    """Open a .npy file, or one that stands uncompressed at ``start..stop`` of an .npz file."""
     path = place.path
     with damage_named(path, "a .npy file"), path.open("rb") as file:
         file.seek(start)
@@ -81,13 +75,7 @@ def _fill(place: Place, file: IO[bytes], out: npt.NDArray[Any], position: int) -
 
 
 def open_npz(path: Path) -> dict[str, ArraySource]:
-    """Open the arrays of an .npz file; no values are read yet.
-
-    Raises
-    ------
-    InputError
-        If it is damaged, or promises more than it can hold.
-    """
+    """Open the arrays of an .npz file; no values are read yet."""
     members = {}
     with damage_named(path, "a .npz file"), zipfile.ZipFile(path) as archive:
         entries = archive.infolist()

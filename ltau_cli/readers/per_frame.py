@@ -16,7 +16,7 @@ import numpy.typing as npt
 
 from ltau_cli.errors import InputError
 from ltau_cli.readers.arrays import HDF5_ENDINGS, open_array
-from ltau_cli.readers.frames import read_frames
+from ltau_cli.readers.frames import read_property
 from ltau_cli.readers.hdf5 import list_datasets, open_hdf5
 from ltau_cli.readers.place import Place
 from ltau_cli.readers.scratch import Scratch
@@ -35,37 +35,21 @@ def open_column(place: Place) -> Iterator[tuple[ArraySource, Beside]]:
     ----------
     place : Place
         Names the column, unless it is one of :data:`COLUMNS`.
-
-    Raises
-    ------
-    InputError
-        If a frame has no such column, or one of another width.
     """
-    scratch, width, key = Scratch(), 0, place.key
+    scratch, shape = Scratch(), (0, 0)
     natoms: list[int] = []
     species: list[str] = []
-    for number, frame in enumerate(read_frames(place.path)):
-        key = key or next((name for name in COLUMNS if name in frame.arrays), None)
-        if key is None or key not in frame.arrays:
-            wide = [name for name, values in frame.arrays.items() if values.ndim == 2]
-            raise InputError(
-                f"{place.path}, frame {number}: it has no column {key or 'of descriptors'}; "
-                "it has: " + ", ".join(sorted(wide)),
-                hint=f"name it: {place.path}:COLUMN",
-            )
-        values = frame.arrays[key].reshape(len(frame), -1).astype(np.float32)
-        width = width or values.shape[1]
-        if values.shape[1] != width:
-            raise InputError(
-                f"{place.path}, frame {number}: {key} is {values.shape[1]} wide, that of frame 0 "
-                f"{width}"
-            )
+    for frame, values in read_property(place, COLUMNS, "of descriptors"):
+        if values.dtype.kind not in "fiub":
+            raise InputError(f"{place}: descriptors are numbers, this column is text")
+        values = values.reshape(len(frame), -1).astype(np.float32)
         scratch.write(np.ascontiguousarray(values), scratch.size)
         natoms.append(len(frame))
         species += frame.get_chemical_symbols()
+        shape = (len(species), values.shape[1])
     source = in_file(
         place,
-        (len(species), width),
+        shape,
         np.dtype(np.float32),
         False,
         lambda: contextlib.nullcontext(scratch.read),
@@ -99,13 +83,7 @@ def open_groups(place: Place) -> Iterator[tuple[ArraySource, Beside] | None]:
 
 
 def stack_frames(place: Place, arrays: Sequence[ArraySource]) -> tuple[ArraySource, Beside]:
-    """Take arrays (frames, atoms, d) for one array (n_atoms, d), and give ``natoms`` with it.
-
-    Raises
-    ------
-    InputError
-        If they are not equally wide.
-    """
+    """Take arrays (frames, atoms, d) for one array (n_atoms, d), and give ``natoms`` with it."""
     widths = {array.shape[2] for array in arrays}
     if len(widths) > 1:
         raise InputError(f"{place} holds arrays of different widths: {sorted(widths)}")

@@ -26,13 +26,7 @@ class Place:
 
     @classmethod
     def parse(cls, text: str | Path) -> Place:
-        """Split at the last colon that follows an existing file.
-
-        Raises
-        ------
-        InputError
-            If there is no such file, or it cannot be reached.
-        """
+        """Split at the last colon that follows an existing file."""
         path = Path(text)
         if is_there(path):
             return cls(path)
@@ -46,13 +40,7 @@ class Place:
 
 
 def is_there(path: Path) -> bool:
-    """Whether there is anything of that name.
-
-    Raises
-    ------
-    InputError
-        If that cannot be told, as in a folder without permission.
-    """
+    """Whether there is anything of that name."""
     try:
         path.stat()
     except PermissionError as error:
@@ -76,11 +64,6 @@ def check_file(
         Raised for what is there and is no file.
     hint : str, optional
         The next step if nothing is there.
-
-    Raises
-    ------
-    InputError
-        If it is missing, cannot be reached or may not be read.
     """
     if not is_there(path):
         raise InputError(f"{path}: no such file", hint=hint)
@@ -101,13 +84,7 @@ def check_file(
 
 
 def list_folder(path: Path) -> list[Path]:
-    """Return what is in a folder, by name.
-
-    Raises
-    ------
-    InputError
-        If it may not be read.
-    """
+    """Return what is in a folder, by name."""
     try:
         return sorted(path.iterdir())
     except OSError as error:

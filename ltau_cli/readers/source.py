@@ -49,12 +49,7 @@ class ArraySource:
 
 @contextlib.contextmanager
 def damage_named(path: Path, what: str) -> Iterator[None]:
-    """Turn whatever a library raises over a damaged file into one clear line.
-
-    Raises
-    ------
-    InputError
-    """
+    """Turn whatever a library raises over a damaged file into one clear line."""
     try:
         yield
     except (LtauError, MemoryError):
@@ -107,12 +102,7 @@ def in_memory(place: Place, values: npt.NDArray[Any]) -> ArraySource:
 
 
 def refuse_objects(place: Place, dtype: np.dtype[Any]) -> None:
-    """Refuse what numpy would unpickle.
-
-    Raises
-    ------
-    InputError
-    """
+    """Refuse what numpy would unpickle."""
     if dtype.hasobject:
         raise InputError(
             f"{place} holds pickled Python objects, which are never loaded",

@@ -34,13 +34,7 @@ NEEDED = ("positions", "species", "cell", "pbc")
 
 
 def read_stored_natoms(path: Path) -> npt.NDArray[np.int64]:
-    """Read the atoms of each frame, (n_frames,) int64.
-
-    Raises
-    ------
-    InputError
-        If the file holds none.
-    """
+    """Read the atoms of each frame, (n_frames,) int64."""
     check_file(path)
     natoms = read_optional(Place(path), "natoms")
     if natoms is None:
@@ -49,13 +43,7 @@ def read_stored_natoms(path: Path) -> npt.NDArray[np.int64]:
 
 
 def read_stored_labels(path: Path) -> dict[str, npt.NDArray[Any]]:
-    """Read ``species`` and, where it is there, ``config_type`` of each atom, (n_atoms,) str.
-
-    Raises
-    ------
-    InputError
-        If they are not there, or not of all atoms.
-    """
+    """Read ``species`` and, where it is there, ``config_type`` of each atom, (n_atoms,) str."""
     n = int(read_stored_natoms(path).sum())
     found = {}
     for name in ("species", "config_type"):
@@ -69,13 +57,7 @@ def read_stored_labels(path: Path) -> dict[str, npt.NDArray[Any]]:
 
 
 def read_stored_frames(path: Path) -> Iterator[Any]:
-    """Yield the ``ase.Atoms`` of a file.
-
-    Raises
-    ------
-    InputError
-        If arrays are missing or do not fit together.
-    """
+    """Yield the ``ase.Atoms`` of a file."""
     natoms = read_stored_natoms(path)
     ends = np.cumsum(natoms)
     with contextlib.ExitStack() as stack:

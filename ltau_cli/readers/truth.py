@@ -38,11 +38,6 @@ def read_true_errors(place: Place, keys: LogOptions | None = None) -> Column:
     -------
     Column
         (n,) float64, in error units; with the species of each atom, from frames.
-
-    Raises
-    ------
-    InputError
-        If they cannot be read, or one is negative or not finite.
     """
     check_file(place.path)
     column = None if place.key is not None else _read_both_sides(place, keys or LogOptions())
@@ -55,7 +50,7 @@ def _read_both_sides(place: Place, keys: LogOptions) -> Column | None:
     ending = path.suffix.lower()
     if ending in FRAME_ENDINGS:
         errors, labels = errors_of_file(path, keys)
-        return Column(place, errors, species=None if keys.quantity == "energy" else labels.species)
+        return Column(place, errors, species=None if keys.quantity == "energy" else labels["species"])
     if ending == ".csv":
         table = Table(path)
         return _read_sevennet(place, table) if set(SEVENN) <= set(table.header) else None

@@ -43,11 +43,6 @@ def match_frames(path: Path, artifact: ScoresFile) -> FrameRows:
     """Match the frames of a file with the rows of the scores, by the number of their atoms.
 
     Without structures in the scores, rows are atoms if there are as many, else frames.
-
-    Raises
-    ------
-    InputError
-        If the file cannot be read or its frames do not match.
     """
     find_origin(Place(path))
     natoms = read_natoms(path)

@@ -145,13 +145,7 @@ class FrameScorer:
         return FrameScores(to_single(predicted.mean), to_single(predicted.bounds()), pvalue)
 
     def check(self, descriptors: Any, n_atoms: int, source: str) -> Floats:
-        """Return descriptors as (n_atoms, d) float32.
-
-        Raises
-        ------
-        InputError
-            If they are no such array, of another width than the training set's, or not finite.
-        """
+        """Return descriptors as (n_atoms, d) float32."""
         try:
             found = np.asarray(descriptors, dtype=np.float32)
         except (TypeError, ValueError) as error:

@@ -82,13 +82,7 @@ class GivenFrames:
             yield ReferenceFrame(frame, self.reference_forces(frame), self.reference_energy(frame))
 
     def reference_forces(self, frame: Any) -> npt.NDArray[np.float64]:
-        """Return the reference forces of a frame, (n_atoms, 3) eV/Å; NaN if it has none.
-
-        Raises
-        ------
-        InputError
-            If they have another shape.
-        """
+        """Return the reference forces of a frame, (n_atoms, 3) eV/Å; NaN if it has none."""
         values = self._reference(frame, "forces")
         if values is None:
             return np.full((len(frame), 3), np.nan)
@@ -100,13 +94,7 @@ class GivenFrames:
         return values
 
     def reference_energy(self, frame: Any) -> float:
-        """Return the reference energy of a frame, eV; NaN if it has none.
-
-        Raises
-        ------
-        InputError
-            If it is not one number.
-        """
+        """Return the reference energy of a frame, eV; NaN if it has none."""
         values = self._reference(frame, "energy")
         if values is None:
             return np.nan
@@ -133,11 +121,6 @@ def look_through(
         Keep frames of isolated atoms.
     reference : str, optional
         Name of the reference forces; None takes the first of :data:`REFERENCES` that is there.
-
-    Raises
-    ------
-    InputError
-        If a file cannot be read, no frame is left, or none has the named reference.
     """
     number: list[int] = []
     told: list[tuple[list[str], str]] = []

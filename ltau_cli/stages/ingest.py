@@ -139,7 +139,7 @@ def _read_labels(places: Mapping[str, Place], log: ErrorLog) -> dict[str, npt.ND
     name = log.names[0]
     check_one_says(places.get("natoms"), places.get("frames"))
     if "frames" in places:
-        columns |= read_frame_labels(places["frames"].path).as_dict()
+        columns |= read_frame_labels(places["frames"].path)
     if "natoms" in places:
         natoms = read_counts(places["natoms"])
         total = max(log.n_samples, int(natoms.sum())) if log.ends_early else log.n_samples

@@ -46,13 +46,7 @@ class Truth:
         return cls(os.fspath(given), keys.reference, keys.prediction)
 
     def read(self, scores: ScoresFile, hasher: Hasher) -> Column:
-        """Read the true error of each row of ``scores``.
-
-        Raises
-        ------
-        InputError
-            If they cannot be used or do not match.
-        """
+        """Read the true error of each row of ``scores``."""
         place = Place.parse(self.place)
         find_origin(place)
         hasher.add("true errors", place.path, "true errors", key=place.key)
@@ -119,11 +113,6 @@ def read_known_rows(
         File that says which rows, or structures, were drawn together.
     hasher : Hasher
         Of the inputs.
-
-    Raises
-    ------
-    InputError
-        If there are no such labels, or not one for each row (or structure).
     """
     rows = _rows(scores, _read_group(scores, truth, group, hasher))
     return _with_draws(rows, draws, scores, hasher)
@@ -184,11 +173,6 @@ def read_ood_labels(
         Open scores.
     rest : (n_rows,) bool
         Rows to return the labels of.
-
-    Raises
-    ------
-    InputError
-        If there are other labels than 0 and 1, or only one of them.
     """
     labels = _of_scores(read_labels(Place.parse(given), ("ood",)), scores).values
     names = labels[rest].astype(np.str_)  # 1 in .npy, "1" in .txt

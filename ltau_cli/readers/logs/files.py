@@ -10,7 +10,6 @@ from typing import Any, Literal
 import numpy as np
 import numpy.typing as npt
 
-from ltau_cli.readers.frames import FrameLabels
 from ltau_cli.readers.logs.frames import FrameErrors, errors_of_file
 from ltau_cli.readers.logs.long_rows import LongRows
 from ltau_cli.readers.logs.tables import read_rows
@@ -32,7 +31,7 @@ class LogFile:
         if self.kind == "table":
             return read_rows(self.path, self.epoch, options).to_arrays()
         errors, labels = errors_of_file(self.path, options)
-        return {"errors": errors, **labels.as_dict()}
+        return {"errors": errors, **labels}
 
 
 @dataclass(frozen=True)
@@ -46,8 +45,8 @@ class Files:
         arrays = self.find(path)
         if arrays is None:
             return errors_of_file(path, options)
-        labels = FrameLabels(arrays["structure"], arrays["species"], arrays.get("config_type"))
-        return np.array(arrays["errors"]), labels
+        labels = dict(arrays)
+        return np.array(labels.pop("errors")), labels
 
     def table(self, path: Path, epoch: int | None, options: LogOptions) -> LongRows:
         """Read a long table."""

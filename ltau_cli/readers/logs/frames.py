@@ -72,20 +72,15 @@ def open_evaluated(
 
 
 def _same_frames(one: FrameLabels, other: FrameLabels) -> bool:
-    return np.array_equal(one.species, other.species) and np.array_equal(
-        one.structure, other.structure
-    )
+    return all(np.array_equal(one[name], other[name]) for name in ("species", "structure"))
 
 
 def _per_sample(labels: FrameLabels, options: LogOptions) -> dict[str, npt.NDArray[Any]]:
     if options.quantity != "energy":
-        return labels.as_dict()
-    n = int(labels.structure.max()) + 1
-    first = np.searchsorted(labels.structure, np.arange(n))
-    found: dict[str, npt.NDArray[Any]] = {"structure": np.arange(n)}
-    if labels.config_type is not None:
-        found["config_type"] = labels.config_type[first]
-    return found
+        return labels
+    _, first = np.unique(labels["structure"], return_index=True)
+    kinds = {name: labels[name][first] for name in labels if name == "config_type"}
+    return {"structure": np.arange(len(first))} | kinds
 
 
 def errors_of_file(path: Path, options: LogOptions) -> FrameErrors:
