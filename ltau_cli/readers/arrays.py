@@ -24,18 +24,10 @@ TEXT_ENDINGS = {".txt", ".dat", ".csv", ".out"}
 def open_array(
     place: Place, *, names: Sequence[str] = (), ndim: int | None = None, text: bool = False
 ) -> Iterator[ArraySource]:
-    """Open an array for reading.
+    """Open an array of numbers for reading: in ``.npy``, ``.npz``, HDF5 or plain text.
 
-    Parameters
-    ----------
-    place : Place
-        ``.npy``, ``.npz``, HDF5, or plain text.
-    names : sequence of str
-        Names to look for in a file that holds several arrays and where ``place`` names none.
-    ndim : int, optional
-        Dimensions of the array that is looked for, where several are there.
-    text : bool
-        Allow text as well as numbers.
+    Where the place does not name one of several, it is the first of ``names`` that is there, else
+    the only one of ``ndim`` dimensions. With ``text`` it may be text as well as numbers.
     """
     path = place.path
     check_file(path)

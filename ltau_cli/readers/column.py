@@ -45,13 +45,8 @@ class Column:
     def of(self, n: int, rows: object, sample_id: npt.NDArray[Any] | None = None) -> Column:
         """Return the values of ``n`` rows, in their order.
 
-        Parameters
-        ----------
-        n : int
-        rows : object
-            Name of the file of the rows, for messages.
-        sample_id : (n,) labels, optional
-            Of the rows: values that come with ``sample_id`` are matched by it.
+        ``rows`` is the name of the file of the rows, for messages, ``sample_id`` (n,) their labels:
+        values that come with labels, too, are matched by them.
         """
         if sample_id is not None and self.sample_id is not None:
             at = self._find(sample_id.astype(np.str_), rows)
@@ -86,17 +81,11 @@ def read_column(
 ) -> Column:
     """Read one value for each row.
 
-    Parameters
-    ----------
-    place : Place
-        An array in .npy, .npz, HDF5 or text; a column of a CSV, TSV or JSON-lines file; a property
-        of the atoms, or of the frames, of an extxyz file. What the place names is taken, else the
-        first of ``names`` that is there, else what there is only one of.
-    names : sequence of str
-    text : bool
-        Text as well as numbers; a .txt file then holds one label per line.
-    vectors : bool
-        Vectors (n, width) as well as single values.
+    It is in an array in .npy, .npz, HDF5 or text; a column of a CSV, TSV or JSON-lines file; a
+    property of the atoms, or of the frames, of an extxyz file. What the place names is taken, else
+    the first of ``names`` that is there, else what there is only one of. With ``text`` that may be
+    text as well as numbers (a .txt file holds one label per line), with ``vectors`` (n, width) as
+    well as (n,).
     """
     check_file(place.path)
     name = place.path.name.lower()

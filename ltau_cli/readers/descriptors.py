@@ -89,7 +89,7 @@ class Descriptors:
     def blocks(
         self, rows: int, first: int = 0, last: int | None = None
     ) -> Iterator[tuple[int, npt.NDArray[np.float32]]]:
-        """Yield (first row, block (rows, d) float32) of rows ``first..last``, checked to be finite."""
+        """Yield (first row, block (rows, d) float32) of rows ``first..last``; all are finite."""
         last = self.n if last is None else last
         for start in range(first, last, rows):
             block = self._read(start, min(start + rows, last))
@@ -161,28 +161,15 @@ def _open_rows(place: Place) -> Iterator[tuple[ArraySource, Beside]]:
 def read_structure(
     natoms: Place | None, frames: Path | None, n: int
 ) -> npt.NDArray[np.int64] | None:
-    """Read the structure of each row.
+    """Read the structure of each of ``n`` rows, (n,) int64 from 0; None if nobody says.
 
-    Parameters
-    ----------
-    natoms : Place or None
-        Number of rows of each structure.
-    frames : Path or None
-        The structures themselves, whose atoms the rows are.
-    n : int
-        Rows.
-
-    Returns
-    -------
-    (n,) int64 or None
-        From 0; None if nobody says.
+    ``natoms`` holds the number of rows of each structure, ``frames`` the structures themselves,
+    whose atoms the rows are.
 
     Raises
     ------
     UsageError
         If both say.
-    InputError
-        If a file cannot be read, or there are other rows than it says.
     """
     check_one_says(natoms, frames)
     if frames is not None:

@@ -113,16 +113,7 @@ def _unpack_chunks(dataset: Any) -> Scratch:
 def not_stored(dataset: Any, file_size: int) -> str | None:
     """Say what a dataset promises beyond what is stored of it, before anything is allocated.
 
-    Parameters
-    ----------
-    dataset : h5py.Dataset
-    file_size : int
-        Bytes.
-
-    Returns
-    -------
-    str or None
-        Such as ``promises 80 bytes, but 8 are stored``; None if all is well.
+    Such as ``promises 80 bytes, but 8 are stored``; None if all is well.
     """
     stored, itemsize = dataset.id.get_storage_size(), dataset.dtype.itemsize
     if stored > file_size:

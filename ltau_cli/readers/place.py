@@ -55,15 +55,8 @@ def check_file(
 ) -> None:
     """Refuse what is no file that can be read, and read again.
 
-    A pipe would be read up by the look that tells its format, and cannot be hashed.
-
-    Parameters
-    ----------
-    path : Path
-    otherwise : type of LtauError
-        Raised for what is there and is no file.
-    hint : str, optional
-        The next step if nothing is there.
+    A pipe would be read up by the look that tells its format, and cannot be hashed. What is there
+    and is no file raises ``otherwise``; ``hint`` is the next step if nothing is there.
     """
     if not is_there(path):
         raise InputError(f"{path}: no such file", hint=hint)

@@ -33,13 +33,7 @@ class Scratch:
         self._file: IO[bytes] | None = None
 
     def write(self, values: npt.NDArray[Any] | bytes, at: int) -> None:
-        """Write the bytes of a contiguous array at a position.
-
-        Raises
-        ------
-        OutputError
-            If the temporary file cannot be written, as on a full disk.
-        """
+        """Write the bytes of a contiguous array at a position."""
         view = bytes_of(values)
         end = max(self.size, at + len(view))
         if self._file is None and end > IN_MEMORY:
@@ -69,12 +63,7 @@ class Scratch:
 
 
 class Slots:
-    """A growing row of float32 slots, of which some may not be set.
-
-    Attributes
-    ----------
-    size : int
-    """
+    """A growing row of ``size`` float32 slots, of which some may not be set."""
 
     def __init__(self) -> None:
         self.size = 0
@@ -96,15 +85,10 @@ class Slots:
         return start
 
     def put(self, places: npt.NDArray[np.int64], values: npt.NDArray[np.float32]) -> int:
-        """Set slots; of a repeated place the last value counts.
+        """Set slots, of a repeated place to the last value; return how many were not set before.
 
         Slots that lie near each other are changed by one read and one write, so that any order of
         the places is fast.
-
-        Returns
-        -------
-        int
-            How many of the slots were not set before.
         """
         if len(places) == 0:
             return 0
@@ -135,13 +119,7 @@ class Slots:
 
 
 def fill(file: IO[bytes], view: memoryview, position: int) -> None:
-    """Fill a buffer from a position of a file.
-
-    Raises
-    ------
-    EOFError
-        If the file ends before.
-    """
+    """Fill a buffer from a position of a file; an EOFError if the file ends before."""
     while len(view):
         done = os.preadv(file.fileno(), [view], position)
         if done == 0:

@@ -14,43 +14,34 @@ from ltau_cli.readers.frames import FRAME_ENDINGS
 from ltau_cli.readers.logs.frames import errors_of_file
 from ltau_cli.readers.place import Place, check_file
 from ltau_cli.readers.tables import Table, to_numbers
-from ltau_cli.settings import LogOptions
+from ltau_cli.settings import FrameKeys, LogOptions
 
 # per_atom.csv of SevenNet
 SEVENN = tuple(f"{side}_{axis}" for side in ("inferred_force", "force_of_atoms") for axis in "xyz")
 NAMES = ("error", "true_error", "force_error", "errors", "true_errors", "force_errors")
 
 
-def read_true_errors(place: Place, keys: LogOptions | None = None) -> Column:
-    """Read true errors.
+def read_true_errors(place: Place, keys: FrameKeys | None = None) -> Column:
+    """Read true errors, (n,) float64 in error units, with the species of each atom from frames.
 
-    Parameters
-    ----------
-    place : Place
-        (n,) magnitudes or (n, 3) error vectors, see :func:`ltau_cli.readers.column.read_column`;
-        or what holds predicted and reference forces: frames, a file of ``ltau describe``,
-        ``force_*.out`` of GPUMD, ``*.f.out`` of DeePMD, ``per_atom.csv`` of SevenNet,
-        ``test_result.json`` of CHGNet.
-    keys : LogOptions, optional
-        Names of the forces in frames, if they are not common ones.
-
-    Returns
-    -------
-    Column
-        (n,) float64, in error units; with the species of each atom, from frames.
+    They are (n,) magnitudes or (n, 3) error vectors, as :mod:`ltau_cli.readers.column` reads them;
+    or the difference of predicted and reference forces: in frames (``keys`` names them there), in a
+    file of ``ltau describe``, ``force_*.out`` of GPUMD, ``*.f.out`` of DeePMD, ``per_atom.csv`` of
+    SevenNet, ``test_result.json`` of CHGNet.
     """
     check_file(place.path)
-    column = None if place.key is not None else _read_both_sides(place, keys or LogOptions())
+    column = None if place.key is not None else _read_both_sides(place, keys or FrameKeys())
     return as_magnitudes(column or read_column(place, NAMES, vectors=True), what="true errors")
 
 
-def _read_both_sides(place: Place, keys: LogOptions) -> Column | None:
+def _read_both_sides(place: Place, keys: FrameKeys) -> Column | None:
     """Read the difference of two sides; None if the file does not hold both."""
     path = place.path
     ending = path.suffix.lower()
     if ending in FRAME_ENDINGS:
-        errors, labels = errors_of_file(path, keys)
-        return Column(place, errors, species=None if keys.quantity == "energy" else labels["species"])
+        names = LogOptions(reference=keys.reference, prediction=keys.prediction)
+        errors, labels = errors_of_file(path, names)
+        return Column(place, errors, species=labels["species"])
     if ending == ".csv":
         table = Table(path)
         return _read_sevennet(place, table) if set(SEVENN) <= set(table.header) else None

@@ -35,7 +35,7 @@ from ltau_cli.errors import ComputeError, InputError, LtauWarning, UsageError
 from ltau_cli.output import check_target
 from ltau_cli.results import CalibrateResult, HeldOut, QuantileCoverage, ThresholdCheck
 from ltau_cli.settings import CalibrateSettings, Method
-from ltau_cli.stages.true_errors import STORED_LABELS, Truth, read_known_rows
+from ltau_cli.stages.true_errors import STORED_LABELS, read_known_rows, read_truth
 
 
 def run(
@@ -80,8 +80,8 @@ def run(
         If there is too little to fit on.
     """
     output, settings = Path(output), CalibrateSettings.of(settings, options)
-    pairs = [(Path(path), Truth.at(errors, settings)) for path, errors in [(scores, truth), *more]]
-    named = [name for path, errors in pairs for name in (path, errors.place)]
+    pairs = [(Path(path), os.fspath(errors)) for path, errors in [(scores, truth), *more]]
+    named = [name for pair in pairs for name in pair]
     inputs = [*named, settings.group, *settings.draws]
     check_target(output, force=force, inputs=inputs)
     _check_labels(settings, len(pairs))
@@ -231,19 +231,17 @@ def _check_labels(settings: CalibrateSettings, n_sets: int) -> None:
 
 def _read_set(
     artifact: ScoresFile,
-    truth: Truth,
+    truth: str,
     settings: CalibrateSettings,
     draws: str | None,
     hasher: Hasher,
 ) -> _Known:
     """Read one set, whole."""
     hasher.add("scores", artifact.path, "scores")
-    true_errors = truth.read(artifact, hasher)
+    true_errors = read_truth(truth, settings, artifact, hasher)
     rows = read_known_rows(artifact, true_errors, settings.group, draws, hasher)
     if not (true_errors.values > 0).any():
-        raise ComputeError(
-            f"{truth.place}: every true error is 0; there is nothing to calibrate on"
-        )
+        raise ComputeError(f"{truth}: every true error is 0; there is nothing to calibrate on")
     if settings.method == "threshold" and not artifact.has("cdf"):
         raise InputError(
             f"{artifact.path} has no CDFs, which --method threshold scales",

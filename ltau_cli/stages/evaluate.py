@@ -16,7 +16,7 @@ from ltau_cli.core.calibration.evaluation import evaluate, evaluate_plain
 from ltau_cli.core.summary import FLAGGED_BELOW
 from ltau_cli.results import EvaluateResult
 from ltau_cli.settings import EvaluateSettings
-from ltau_cli.stages.true_errors import Truth, read_judged_rows, read_ood_labels
+from ltau_cli.stages.true_errors import read_judged_rows, read_ood_labels, read_truth
 
 
 def run(
@@ -51,9 +51,10 @@ def run(
         If no row is left.
     """
     settings = EvaluateSettings.of(settings, options)
-    scores, known = Path(scores), Truth.at(truth, settings)
+    scores = Path(scores)
     with open_artifact(scores, ScoresFile) as artifact, Hasher() as hasher:
-        judged = read_judged_rows(artifact, known, settings.group, settings.draws, hasher)
+        errors = read_truth(truth, settings, artifact, hasher)
+        judged = read_judged_rows(artifact, errors, settings.group, settings.draws, hasher)
         pvalue = artifact.read("ood_pvalue")[judged.rest]
         area = None
         if settings.ood_labels is not None:

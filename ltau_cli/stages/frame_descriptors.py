@@ -19,16 +19,10 @@ Function = Callable[[Any], npt.ArrayLike]
 
 @dataclass(frozen=True)
 class FrameDescriptors:
-    """Descriptors of one frame after the other.
+    """Descriptors of one frame after the other, and the name of their source for messages.
 
-    Attributes
-    ----------
-    name : str
-        Of the source, for messages.
-    describe : callable
-        ``describe(frame, evaluate)`` returns the descriptors (n_atoms, d) of an ``ase.Atoms``,
-        which is not changed. ``evaluate`` lets the calculator evaluate the frame anew; it is called
-        just once.
+    ``describe(frame, evaluate)`` returns the descriptors (n_atoms, d) of an ``ase.Atoms``, which is
+    not changed. ``evaluate`` lets the calculator evaluate the frame anew; it is called just once.
     """
 
     name: str
@@ -66,20 +60,10 @@ def open_descriptors_of(
     source: str | Function | None, calculator: Any, model: Path, origin: Origin | None,
     device: str | None,
 ) -> FrameDescriptors:  # fmt: skip
-    """Open a source of descriptors.
+    """Open a source of descriptors; see :class:`ltau_cli.live.Live`.
 
-    Parameters
-    ----------
-    source : str, callable or None
-        See :class:`ltau_cli.live.Live`; None takes the package of the origin.
-    calculator : ase calculator
-        That evaluates the frames.
-    model : Path
-        Model artifact, for messages.
-    origin : Origin or None
-        Of the descriptors that the model was fitted on, where a package made them.
-    device : str, optional
-        For a network's file.
+    None takes the package of the origin: where the descriptors that the model was fitted on come
+    from. ``model`` is for messages, ``device`` for a network's file.
 
     Raises
     ------

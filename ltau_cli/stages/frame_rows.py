@@ -46,21 +46,15 @@ def match_frames(path: Path, artifact: ScoresFile) -> FrameRows:
     """
     find_origin(Place(path))
     natoms = read_natoms(path)
-    n = artifact.n
-    ends = np.cumsum(natoms)
+    n, ends = artifact.n, np.cumsum(natoms)
     if artifact.has("structure"):
         rows = FrameRows(ends, per_atom=True)
-        _check_structure(path, artifact, natoms, rows)
+        _check_structure(path, artifact, rows)
         return rows
-    if ends[-1] == n:
-        return FrameRows(ends, per_atom=True)
-    if len(natoms) == n:
+    if ends[-1] != n == len(natoms):
         return FrameRows(np.arange(1, n + 1), per_atom=False)
-    raise InputError(
-        f"{path} has {len(natoms):,} frames with {ends[-1]:,} atoms, "
-        f"{artifact.path} has {n:,} rows",
-        hint=_HINT,
-    )
+    _check_same(path, len(natoms), ends[-1], f"{artifact.path} has {n:,} rows", ends[-1] == n)
+    return FrameRows(ends, per_atom=True)
 
 
 def read_structure(
@@ -105,27 +99,27 @@ def count_structures(artifact: ScoresFile, rows: FrameRows | None) -> int:
     return n_structures
 
 
-def _check_structure(
-    path: Path, artifact: ScoresFile, natoms: npt.NDArray[np.int64], rows: FrameRows
-) -> None:
+def _check_structure(path: Path, artifact: ScoresFile, rows: FrameRows) -> None:
     """Check that the structures of the scores are the frames, in their order."""
-    n, n_structures = artifact.n, count_structures(artifact, None)
-    if len(natoms) != n_structures:
-        raise InputError(
-            f"{path} has {len(natoms):,} frames, {artifact.path} has {n_structures:,} structures",
-            hint=_HINT,
-        )
+    n, n_structures, n_frames = artifact.n, count_structures(artifact, None), len(rows.ends)
+    there = f"{artifact.path} has {n_structures:,} structures with {n:,} rows"
+    _check_same(path, n_frames, rows.ends[-1], there, n_frames == n_structures)
     for start in range(0, n, WRITE_ROWS):
         stored = artifact.read("structure", start, start + WRITE_ROWS)
         expected = rows.structure(start, start + len(stored))
         if not np.array_equal(stored, expected):
             frame = int(min(np.minimum(stored, expected)[stored != expected]))
+            natoms = np.diff(rows.ends, prepend=0)[frame]
             raise InputError(
-                f"{path}, frame {frame}: it has {natoms[frame]:,} atoms, which are not the rows of "
-                f"structure {frame} in {artifact.path}",
+                f"{path}, frame {frame}: its {natoms:,} atoms are not "
+                f"the rows of structure {frame} in {artifact.path}",
                 hint=_HINT,
             )
-    if rows.ends[-1] != n:
+    _check_same(path, n_frames, rows.ends[-1], there, rows.ends[-1] == n)
+
+
+def _check_same(path: Path, n_frames: int, n_atoms: int, there: str, same: bool) -> None:
+    if not same:
         raise InputError(
-            f"{path} has {rows.ends[-1]:,} atoms, {artifact.path} has {n:,} rows", hint=_HINT
+            f"{path} has {n_frames:,} frames with {n_atoms:,} atoms, {there}", hint=_HINT
         )

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -155,7 +154,7 @@ class FrameScorer:
             ) from error
         if found.shape != (n_atoms, self.width):
             raise InputError(
-                f"{source} gives descriptors of shape {_shown(found.shape)} for {n_atoms} atoms; "
+                f"{source} gives descriptors of shape {found.shape} for {n_atoms} atoms; "
                 f"{self.path} was fitted on {self.width} columns",
                 hint="use the layer and the network that described the training set",
             )
@@ -166,10 +165,6 @@ class FrameScorer:
                 hint="two atoms in one place, or a simulation that blew up?",
             )
         return found
-
-
-def _shown(shape: Sequence[int]) -> str:
-    return f"({', '.join(map(str, shape))})"
 
 
 def _neighbors(calibration: Path | None) -> int | None:

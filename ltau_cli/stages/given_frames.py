@@ -111,16 +111,10 @@ class GivenFrames:
 def look_through(
     paths: Sequence[Path], *, isolated: bool = False, reference: str | None = None
 ) -> GivenFrames:
-    """Read what is needed to plan the work.
+    """Read what is needed to plan the work on extxyz files, or described artifacts.
 
-    Parameters
-    ----------
-    paths : sequence of Path
-        extxyz files, or described artifacts.
-    isolated : bool
-        Keep frames of isolated atoms.
-    reference : str, optional
-        Name of the reference forces; None takes the first of :data:`REFERENCES` that is there.
+    Frames of isolated atoms are left out, unless ``isolated``. ``reference`` is the name of the
+    reference forces; None takes the first of :data:`REFERENCES` that is there.
     """
     number: list[int] = []
     told: list[tuple[list[str], str]] = []

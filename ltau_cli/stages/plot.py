@@ -25,7 +25,6 @@ from ltau_cli.results import Result
 from ltau_cli.settings import PlotSettings
 from ltau_cli.stages.panels import accuracy, scored, training
 from ltau_cli.stages.panels.sources import NotGivenError, Sources
-from ltau_cli.stages.true_errors import Truth
 from ltau_cli.writers.tables import write_table
 
 FORMATS = ("png", "pdf", "svg")
@@ -152,10 +151,8 @@ def run(
     with contextlib.ExitStack() as stack:
         sources = Sources(
             [stack.enter_context(open_artifact(Path(path), *VIEWS)) for path in several],
-            None if truth is None else Truth.at(truth, settings),
-            settings.group,
-            settings.ood_labels,
-            settings.rows,
+            truth,
+            settings,
             stack.enter_context(Hasher()),
             progress,
         )
@@ -240,9 +237,9 @@ def _check_options(name: str, sources: Sources) -> None:
     """Refuse options that mean nothing here."""
     named = {
         "--true": sources.truth is not None,
-        "--group": sources.group is not None,
-        "--ood-labels": sources.ood_labels is not None,
-        "--rows": bool(sources.rows),
+        "--group": sources.settings.group is not None,
+        "--ood-labels": sources.settings.ood_labels is not None,
+        "--rows": bool(sources.settings.rows),
     }
     for option in (option for option, there in named.items() if there):
         takers = [kind for kind, spec in FIGURES.items() if option in spec.options]
@@ -253,7 +250,7 @@ def _check_options(name: str, sources: Sources) -> None:
                 f"{option} is about the rows of one scores artifact, and "
                 f"{len(sources.scores) or 'none'} {_were(len(sources.scores))} given"
             )
-    if sources.group is not None and sources.truth is None:
+    if sources.settings.group is not None and sources.truth is None:
         raise UsageError("--group needs the true errors too", hint="give them with --true FILE")
 
 

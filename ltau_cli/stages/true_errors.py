@@ -19,39 +19,19 @@ from ltau_cli.errors import InputError
 from ltau_cli.readers.column import GROUPS, Column, read_labels
 from ltau_cli.readers.place import Place
 from ltau_cli.readers.truth import read_true_errors
-from ltau_cli.settings import FrameKeys, LogOptions
+from ltau_cli.settings import FrameKeys
 
 STORED_LABELS = ("species", "group")  # --group names these, or a file
 
 
-@dataclass(frozen=True)
-class Truth:
-    """Where the true errors are.
-
-    Attributes
-    ----------
-    place : str
-        See :func:`ltau_cli.readers.truth.read_true_errors`.
-    reference, prediction : str or None
-        Names of the forces in frames.
-    """
-
-    place: str
-    reference: str | None = None
-    prediction: str | None = None
-
-    @classmethod
-    def at(cls, given: str | os.PathLike[str], keys: FrameKeys) -> Truth:
-        """Return the true errors at a path, whose frames have these names."""
-        return cls(os.fspath(given), keys.reference, keys.prediction)
-
-    def read(self, scores: ScoresFile, hasher: Hasher) -> Column:
-        """Read the true error of each row of ``scores``."""
-        place = Place.parse(self.place)
-        find_origin(place)
-        hasher.add("true errors", place.path, "true errors", key=place.key)
-        keys = LogOptions(reference=self.reference, prediction=self.prediction)
-        return _of_scores(read_true_errors(place, keys), scores)
+def read_truth(
+    given: str | os.PathLike[str], keys: FrameKeys, scores: ScoresFile, hasher: Hasher
+) -> Column:
+    """Read the true error of each row of scores, (n_rows,) float64 in error units."""
+    place = Place.parse(os.fspath(given))
+    find_origin(place)
+    hasher.add("true errors", place.path, "true errors", key=place.key)
+    return _of_scores(read_true_errors(place, keys), scores)
 
 
 @dataclass(frozen=True)
@@ -77,18 +57,15 @@ class JudgedRows:
 
 
 def read_judged_rows(
-    scores: ScoresFile, truth: Truth, group: str | None, draws: str | None, hasher: Hasher
+    scores: ScoresFile, true_errors: Column, group: str | None, draws: str | None, hasher: Hasher
 ) -> JudgedRows:
     """Put the rows to judge and their true errors together; see :func:`read_known_rows`.
 
     Raises
     ------
-    InputError
-        If the true errors or labels cannot be used or do not match.
     ComputeError
         If no row is left.
     """
-    true_errors = truth.read(scores, hasher)
     labels = _read_group(scores, true_errors, group, hasher)
     stored = scores.read("group") if scores.has("group") else labels
     rows, rest = _with_draws(_rows(scores, stored), draws, scores, hasher), scores.rows_to_judge()
@@ -101,18 +78,9 @@ def read_known_rows(
 ) -> Rows:
     """Read what a calibration needs to know of all rows of a scores artifact.
 
-    Parameters
-    ----------
-    scores : ScoresFile
-        Open scores.
-    truth : TrueErrors
-        Its frames may know the species.
-    group : str or None
-        ``species``, ``group``, or a file of labels; None takes the labels that are there.
-    draws : str or None
-        File that says which rows, or structures, were drawn together.
-    hasher : Hasher
-        Of the inputs.
+    ``group`` is ``species``, ``group``, or a file of labels; None takes the labels that are there,
+    such as the species in the frames of ``truth``. ``draws`` is a file that says which rows, or
+    structures, were drawn together.
     """
     rows = _rows(scores, _read_group(scores, truth, group, hasher))
     return _with_draws(rows, draws, scores, hasher)
@@ -163,17 +131,7 @@ def _read_group(
 def read_ood_labels(
     given: str, scores: ScoresFile, rest: npt.NDArray[np.bool_]
 ) -> npt.NDArray[np.bool_]:
-    """Read which rows of scores are out of domain, labeled 1, and which are not, labeled 0.
-
-    Parameters
-    ----------
-    given : str
-        File with one label for each row.
-    scores : ScoresFile
-        Open scores.
-    rest : (n_rows,) bool
-        Rows to return the labels of.
-    """
+    """Read which of the rows ``rest``, (n_rows,) bool, are out of domain (1), and which not (0)."""
     labels = _of_scores(read_labels(Place.parse(given), ("ood",)), scores).values
     names = labels[rest].astype(np.str_)  # 1 in .npy, "1" in .txt
     if np.unique(names).tolist() != ["0", "1"]:

@@ -21,7 +21,7 @@ VALUES = np.array([0.5, 0, 2, 3, 4, 5, 6, 7])  # of the atoms of three frames
 WORDS = np.array(["Cu", "Au", "Cu", "Cu", "Au", "Au", "Cu", "a b"])
 FORMS = [
     "a.npy", "a.npz", "a.npz:spread", "a.h5:/deep/spread", "a.txt", "plain.csv", "a.csv",
-    "a.csv:spread", "a.tsv", "a.tsv.gz", "alone.csv", "a.jsonl", "a.xyz", "a.xyz:std",
+    "a.csv:spread", "a.tsv", "a.tsv.gz", "alone.csv", "bom.csv", "a.jsonl", "a.xyz", "a.xyz:std",
 ]  # fmt: skip
 
 
@@ -38,6 +38,7 @@ def write_forms(folder, values):
     (folder / "a.tsv").write_text("x\tspread\n" + "".join(f"9\t{v}\n" for v in text))
     (folder / "a.tsv.gz").write_bytes(gzip.compress((folder / "a.tsv").read_bytes()))
     (folder / "alone.csv").write_text("mine\n" + "".join(f"{v}\n" for v in text))
+    (folder / "bom.csv").write_text("\ufeffspread, x\n" + "".join(f"{v}, 9\n\n" for v in text))
     rows = [json.dumps({"x": 9, "spread": value}) for value in values.tolist()]
     (folder / "a.jsonl").write_text("\n".join(rows) + "\n")
     frames = frames_of()
@@ -65,7 +66,7 @@ def test_every_form_of_labels(name, tmp_path):
 def test_every_form_of_counts(name, tmp_path):
     write_forms(tmp_path, np.array([3, 1, 4, 1, 5, 9, 2, 6]))
     place = Place.parse(tmp_path / name)
-    if name in ("a.npz", "a.csv", "a.tsv", "a.tsv.gz", "a.jsonl"):  # nothing says which
+    if name in ("a.npz", "a.csv", "a.tsv", "a.tsv.gz", "bom.csv", "a.jsonl"):  # nothing says which
         with pytest.raises(InputError):
             read_counts(place)
         place = Place(place.path, "spread")
@@ -92,6 +93,7 @@ def test_what_frames_say_of_their_atoms(tmp_path):
         (np.where(VALUES == 3, np.nan, VALUES), "NaN or infinite, the first is row 3"),
         (VALUES * 1e300, "the first is row 0"),
         (np.ones((8, 2)), r"shape \(8, 2\)"),
+        (np.ones((2, 4, 1)), r"shape \(2, 4, 1\)"),
     ],
 )
 def test_what_are_no_magnitudes(values, said, tmp_path):

@@ -57,8 +57,8 @@ def ood_panels(sources: Sources) -> list[Panel]:
         pvalue=FLAGGED_BELOW,
     )
     panels = [Panel("ood", draw)]
-    if sources.ood_labels is not None:
-        panels.append(_roc_panel(scores[0], sources.ood_labels))
+    if sources.settings.ood_labels is not None:
+        panels.append(_roc_panel(scores[0], sources.settings.ood_labels))
     return panels
 
 

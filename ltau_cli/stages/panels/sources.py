@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import cached_property
@@ -20,7 +21,8 @@ from ltau_cli.core.calibration.predicted import Predicted
 from ltau_cli.core.dynamics import Dynamics, join_dynamics, summarize_dynamics
 from ltau_cli.errors import UsageError
 from ltau_cli.progress import Progress
-from ltau_cli.stages.true_errors import Truth, read_judged_rows
+from ltau_cli.settings import PlotSettings
+from ltau_cli.stages.true_errors import JudgedRows, read_judged_rows, read_truth
 
 FAN_SAMPLES = 20_000  # that stand for the whole training set in a quantile fan
 SEED = 0
@@ -99,22 +101,17 @@ class Sources:
     Attributes
     ----------
     artifacts : sequence of artifacts
-    truth : Truth or None
+    truth : path or None
         True errors of the one scores artifact.
-    group, ood_labels : str or None
-        Labels of its rows.
-    rows : tuple of int
-        Samples or rows to draw.
+    settings : PlotSettings
     hasher : Hasher
         Of the inputs.
     progress : Progress
     """
 
     artifacts: Sequence[Artifact]
-    truth: Truth | None
-    group: str | None
-    ood_labels: str | None
-    rows: tuple[int, ...]
+    truth: str | os.PathLike[str] | None
+    settings: PlotSettings
     hasher: Hasher
     progress: Progress
 
@@ -140,7 +137,10 @@ class Sources:
         """Rows whose true errors are known."""
         scores, calibrations = self.scores, self.of(CalibrationFile)
         if self.truth is not None:
-            return _of_scores(scores[0], self.truth, self.group, self.hasher)
+            errors = read_truth(self.truth, self.settings, scores[0], self.hasher)
+            group = self.settings.group
+            judged = read_judged_rows(scores[0], errors, group, None, self.hasher)
+            return _of_scores(judged, scores[0])
         if calibrations:
             return _of_calibration(calibrations[0])
         name = scores[0].path if scores else "this figure"
@@ -189,8 +189,7 @@ def _of_calibration(artifact: CalibrationFile) -> Judged:
     )
 
 
-def _of_scores(artifact: ScoresFile, truth: Truth, group: str | None, hasher: Hasher) -> Judged:
-    judged = read_judged_rows(artifact, truth, group, None, hasher)
+def _of_scores(judged: JudgedRows, artifact: ScoresFile) -> Judged:
     rows, true, rest = judged.rows, judged.true_error, judged.rest
     calibration = artifact.calibration()
     predicted = after = None

@@ -41,10 +41,10 @@ def cdf_panels(sources: Sources) -> list[Panel]:
         name = f"all rows of {shorten(artifact.path.stem)}{plain}"
         overall[name] = edges, _mean_of_scores(artifact)
         order_by = artifact.read("calibrated_error" if plain else "expected_error")
-        for label, row in choose(sources.rows, order_by, "row", artifact).items():
+        for label, row in choose(sources.settings.rows, order_by, "row", artifact).items():
             rows[label] = edges, artifact.read("cdf", row, row + 1)[0].astype(np.float64)
     if models and not scores:
-        rows = _rows_of_model(models[0], sources.rows)
+        rows = _rows_of_model(models[0], sources.settings.rows)
     first = models[0] if models else scores[0]
     threshold = float(first.read("thresholds")[0])
     draw = partial(
@@ -142,7 +142,7 @@ def trajectories_panels(sources: Sources) -> list[Panel]:
     n_runs = len(np.unique(log.read("run")))
     rows = {
         label: _mean_of_runs(log, sample, place, len(epochs))
-        for label, sample in choose(sources.rows, mean_error, "sample", log).items()
+        for label, sample in choose(sources.settings.rows, mean_error, "sample", log).items()
     }
     means = log.read("epoch_mean")
     logged = log.sizes["n_samples"] - log.read("epoch_missing")
