@@ -59,9 +59,9 @@ def errors_of(calculator, frames):
     return np.concatenate(forces), np.array(energies)
 
 
-def assert_same_where_logged(log, errors, rtol=1e-5):
+def assert_same_where_logged(log, errors, rtol=1e-5, atol=1e-7):
     """Every logged value is the error of its own atom (or frame)."""
     errors = np.broadcast_to(errors, log.shape)
     logged = np.isfinite(log)
     assert logged.any()
-    np.testing.assert_allclose(log[logged], errors[logged], rtol=rtol, atol=1e-7)
+    np.testing.assert_allclose(log[logged], errors[logged], rtol=rtol, atol=atol)
