@@ -10,7 +10,6 @@ from pathlib import Path
 import numpy as np
 import numpy.typing as npt
 from ase.data import covalent_radii
-from scipy.stats import rankdata
 
 from ltau_cli.core.calibration.metrics import rank_correlation, rank_interval
 
@@ -276,11 +275,10 @@ WHEN: dict[str, Callable[[Floats], float]] = {
 
 def auroc(value: Floats, failed: Mask) -> float:
     """Probability that a failed one has the larger value; ties count half."""
-    n = int(failed.sum())
-    if n in (0, len(failed)):
+    bad, good = value[failed][:, None], value[~failed]
+    if not (bad.size and good.size):
         return float("nan")
-    ranks = rankdata(value)
-    return float((ranks[failed].sum() - n * (n + 1) / 2) / (n * (len(failed) - n)))
+    return float(((bad > good) + 0.5 * (bad == good)).mean())
 
 
 def auroc_within(value: Floats, failed: Mask, sets: npt.NDArray[np.int64]) -> float:

@@ -430,13 +430,6 @@ def test_stored_cdf_between_and_beyond_its_edges():
     np.testing.assert_allclose(got, [0.9, 0.8, 0.5, 0.2, 0.2], rtol=1e-6)
 
 
-def test_reliability_by_hand():
-    predicted = np.array([0.1] * 5 + [0.9] * 5)
-    curve = metrics.reliability(predicted, np.array([0] * 4 + [1] + [1] * 5, bool))
-    assert curve.n.tolist() == [1] * 10
-    np.testing.assert_allclose(curve.error, (4 * 0.1 + 0.9 + 5 * 0.1) / 10)
-
-
 @given(st.lists(st.integers(0, 9), min_size=2, max_size=60), st.floats(0.01, 0.99))
 def test_structures_are_never_split(structure, fraction):
     groups = np.array(structure)
