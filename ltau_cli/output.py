@@ -1,4 +1,7 @@
-"""A file appears under its name whole or not at all."""
+"""A file appears under its name whole or not at all.
+
+What may not or cannot be written raises an ``OutputError``.
+"""
 
 from __future__ import annotations
 
@@ -34,12 +37,6 @@ def check_target(
         An existing file may be replaced.
     inputs : iterable of paths
         Files that are read, also as ``FILE:KEY``; None is left out.
-
-    Raises
-    ------
-    OutputError
-        If the target exists (without ``force``); if it is an input, a folder, a device, a pipe or a
-        socket; or if there is no folder for it.
     """
     if target == STDOUT:
         return
@@ -89,13 +86,7 @@ class Results:
         self._streams: list[Any] = []  # the inner ones first
 
     def path(self, target: Path) -> Path:
-        """Return the path of an empty temporary file that ``target`` will be made of.
-
-        Raises
-        ------
-        OutputError
-            If it may not or cannot be written, or if another process is at it.
-        """
+        """Return the path of an empty temporary file that ``target`` will be made of."""
         check_target(target, force=self._force)
         with writing(target):
             self._files.append(_File(target, force=self._force))
@@ -118,13 +109,7 @@ class Results:
         return self._add(io.TextIOWrapper(binary, encoding="utf-8", newline="\n"))
 
     def finish(self) -> None:
-        """Give the files their names.
-
-        Raises
-        ------
-        OutputError
-            If one cannot be written, or a file of its name has appeared; then none appears.
-        """
+        """Give the files their names."""
         for stream in reversed(self._streams):
             stream.flush() if stream is sys.stdout else stream.close()
         for file in self._files:
@@ -171,11 +156,6 @@ def open_results(*, force: bool) -> Iterator[Results]:
 
     Until then they are hidden temporary files beside their targets. One that a dead process has
     left is removed by the next that writes the same target.
-
-    Raises
-    ------
-    OutputError
-        If a file may not or cannot be written; the old content is then untouched.
     """
     results = Results(force=force)
     try:

@@ -35,38 +35,18 @@ Kind = TypeVar("Kind", bound="Settings")
 
 @dataclass(frozen=True)
 class Option:
-    """How a field of a settings class is given on the command line, and what its help tells.
+    """How a field of a settings class is given on the command line, and what its help tells."""
 
-    Attributes
-    ----------
-    help : str
-        What it does.
-    flags : tuple of str
-        Such as ``-m`` and ``--model``.
-    group : str
-        Heading of the help that it stands under; empty for the first.
-    metavar : str
-        What the help calls its value; empty for a name by its type.
-    told : str
-        What the default is, where the value does not tell.
-    low, high : float or None
-        Bounds that a number may reach.
-    above, below : float or None
-        Bounds that it may not.
-    parse : callable or None
-        Text to value, for what is no plain number, choice or path; a ValueError tells what is
-        wrong. Of a mapping, text to key and value.
-    """
-
-    help: str
-    flags: tuple[str, ...] = ()
-    group: str = ""
-    metavar: str = ""
-    told: str = ""
-    low: float | None = None
+    help: str  # what it does
+    flags: tuple[str, ...] = ()  # such as ``-m`` and ``--model``
+    group: str = ""  # heading of the help that it stands under; empty for the first
+    metavar: str = ""  # what the help calls its value; empty for a name by its type
+    told: str = ""  # what the default is, where the value does not tell
+    low: float | None = None  # bounds that a number may reach, and two
     high: float | None = None
-    above: float | None = None
+    above: float | None = None  # that it may not
     below: float | None = None
+    # text to value (of a mapping, to key and value) of what is no plain number, choice or path
     parse: Callable[[str], Any] | None = None
 
     def allows(self, number: float) -> bool:

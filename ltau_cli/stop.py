@@ -47,12 +47,7 @@ def listen() -> None:
 
 
 def look() -> None:
-    """End the work here if that was asked for; called wherever a block of it is done.
-
-    Raises
-    ------
-    Stopped
-    """
+    """End the work here if that was asked for; called wherever a block of it is done."""
     if _asked is not None:
         raise Stopped(_asked)
 

@@ -55,12 +55,7 @@ class DescriptorStream(io.RawIOBase):
         return os.lseek(self._descriptor, offset, whence)
 
     def write(self, data: Any) -> int:
-        """Write some of ``data``.
-
-        Raises
-        ------
-        OutputError, ReaderGoneError
-        """
+        """Write some of ``data``."""
         if self._failed:
             return len(data)
         try:

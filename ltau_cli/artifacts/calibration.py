@@ -23,13 +23,7 @@ class CalibrationFile(Artifact):
     summary: CalibrateResult
 
     def calibration(self) -> Calibration:
-        """Return the fitted maps.
-
-        Raises
-        ------
-        ArtifactError
-            If they are damaged.
-        """
+        """Return the fitted maps."""
         return read_calibration(self)
 
     def predicted(self) -> Predicted:
@@ -50,28 +44,14 @@ class CalibrationFile(Artifact):
 
 @dataclass(frozen=True)
 class CheckedRows:
-    """The rows that a calibration was checked on.
+    """The rows that a calibration was checked on."""
 
-    Attributes
-    ----------
-    row : (n,) int64
-        Rows of the scores.
-    rows : Rows
-        What the scores say of them.
-    true_error : (n,) float64
-        Error units.
-    uncertainty, calibrated_uncertainty : (n, n_thresholds) float64
-        As scored, and as scores with this calibration have it.
-    predicted : Predicted
-        The calibrated error distributions.
-    """
-
-    row: npt.NDArray[np.int64]
-    rows: Rows
-    true_error: Floats
-    uncertainty: Floats
-    calibrated_uncertainty: Floats
-    predicted: Predicted
+    row: npt.NDArray[np.int64]  # (n,): rows of the scores
+    rows: Rows  # what the scores say of them
+    true_error: Floats  # (n,), error units
+    uncertainty: Floats  # (n, n_thresholds): as scored
+    calibrated_uncertainty: Floats  # the same, as scores with this calibration have it
+    predicted: Predicted  # the calibrated error distributions
 
 
 def write_calibration(
@@ -130,13 +110,7 @@ def to_datasets(calibration: Calibration, prefix: str = "") -> dict[str, npt.NDA
 
 
 def read_calibration(artifact: Artifact, prefix: str = "") -> Calibration:
-    """Read a calibration from its artifact, or from scores made with it (``calibration/``).
-
-    Raises
-    ------
-    ArtifactError
-        If it is damaged.
-    """
+    """Read a calibration from its artifact, or from scores made with it (``calibration/``)."""
 
     def read(name: str, missing: Any = ()) -> npt.NDArray[Any]:
         there = artifact.has(prefix + name)

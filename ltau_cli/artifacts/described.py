@@ -51,11 +51,6 @@ def find_origin(place: Place) -> Origin | None:
     -------
     Origin or None
         What the descriptors come from; None if it is no artifact.
-
-    Raises
-    ------
-    ArtifactError
-        If it is an artifact of another kind, of a newer version, or damaged.
     """
     if place.key is not None or not h5py.is_hdf5(place.path):
         return None
@@ -80,10 +75,6 @@ def check_origin(place: Place, origin: Origin | None, fitted: Mapping[str, objec
         What they come from, where that is known.
     fitted : mapping
         Parameters of the model artifact.
-
-    Raises
-    ------
-    InputError
     """
     known = fitted.get("origin")
     if origin is not None and known is not None and origin != known:
@@ -106,13 +97,7 @@ def atom_dtype(told: Prediction) -> np.dtype[Any]:
 def to_rows(
     told: Prediction, natoms: npt.NDArray[np.int64], dtype: np.dtype[Any]
 ) -> npt.NDArray[Any]:
-    """Put the prediction of a batch of frames into structured rows (n_atoms,).
-
-    Raises
-    ------
-    InputError
-        If the network gives other things than for the batch before.
-    """
+    """Put the prediction of a batch of frames into structured rows (n_atoms,)."""
     if atom_dtype(told) != dtype:
         raise InputError("the network gives other descriptors for these frames than for the first")
     rows = np.empty(len(told.descriptors), dtype)
@@ -152,20 +137,11 @@ def write_predictions(
 
 
 class ReferenceFrame(NamedTuple):
-    """A frame with its references, NaN where it has none.
+    """A frame with its references, NaN where it has none."""
 
-    Attributes
-    ----------
-    atoms : ase.Atoms
-    forces : (n_atoms, 3) float64
-        eV/Å.
-    energy : float
-        eV.
-    """
-
-    atoms: Any
-    forces: npt.NDArray[np.float64]
-    energy: float
+    atoms: Any  # ase.Atoms
+    forces: npt.NDArray[np.float64]  # (n_atoms, 3), eV/Å
+    energy: float  # eV
 
 
 def write_frames(

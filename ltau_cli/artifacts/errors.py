@@ -63,13 +63,7 @@ class ErrorsFile(Artifact):
         return float(np.mean(last))
 
     def choose(self, epochs: EpochRange = ALL_EPOCHS) -> ChosenEpochs:
-        """Choose epochs of each run; see :func:`ltau_cli.epochs.choose_epochs`.
-
-        Raises
-        ------
-        UsageError
-            If no epoch of a run is left.
-        """
+        """Choose epochs of each run; see :func:`ltau_cli.epochs.choose_epochs`."""
         return ChosenEpochs(self, epochs)
 
 
@@ -87,11 +81,6 @@ class ChosenEpochs:
         Their rows of the log, increasing.
     runs : list of (n_chosen_of_run,) int64
         Places among these of the epochs of each run, in order.
-
-    Raises
-    ------
-    UsageError
-        If no epoch of a run is left.
     """
 
     def __init__(self, log: ErrorsFile, epochs: EpochRange = ALL_EPOCHS) -> None:
@@ -184,11 +173,6 @@ def write_log(
     -------
     IngestResult
         The check-up.
-
-    Raises
-    ------
-    InputError
-        If an error is negative, or a sample was never logged.
     """
     survey = _copy(log, errors, progress)
     data = {

@@ -44,11 +44,6 @@ class ModelFile(Artifact):
         """Read the model and wake its search structure; nothing is unpickled.
 
         Of a model in shards, descriptors, counts and search structures stay in the file.
-
-        Raises
-        ------
-        ArtifactError
-            If the model is damaged.
         """
         multiplicity = self.read("multiplicity")
         point = self.read("point")
@@ -123,25 +118,14 @@ def load_model(path: str | os.PathLike[str]) -> Model:
 
 @dataclass
 class PooledPoints:
-    """What the logged errors say of each point, and which sample belongs to which.
+    """What the logged errors say of each point, and which sample belongs to which."""
 
-    Attributes
-    ----------
-    mean_error, max_error : (n_points,) float32
-        Error units.
-    last_epoch_error : (n_points,) float32
-        Mean of the last logged errors.
-    uncertainty : (n_points, n_thresholds) float32
-    multiplicity : (n_points,) int64
-    of_sample : (n_samples,) int64
-        :data:`NEVER_LOGGED` where a sample was never logged.
-    """
-
-    mean_error: npt.NDArray[np.float32]
-    max_error: npt.NDArray[np.float32]
-    last_epoch_error: npt.NDArray[np.float32]
-    uncertainty: npt.NDArray[np.float32]
-    multiplicity: npt.NDArray[np.int64]
+    mean_error: npt.NDArray[np.float32]  # (n_points,), error units
+    max_error: npt.NDArray[np.float32]  # (n_points,), error units
+    last_epoch_error: npt.NDArray[np.float32]  # (n_points,): mean of the last logged errors
+    uncertainty: npt.NDArray[np.float32]  # (n_points, n_thresholds)
+    multiplicity: npt.NDArray[np.int64]  # (n_points,)
+    # (n_samples,): :data:`NEVER_LOGGED` where a sample was never logged
     of_sample: npt.NDArray[np.int64]
 
 

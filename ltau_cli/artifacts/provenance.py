@@ -26,13 +26,7 @@ _EPOCH_DIGITS = 11  # the year 5138
 
 
 def created_now() -> str:
-    """UTC time as ISO 8601; SOURCE_DATE_EPOCH sets it for reproducible files.
-
-    Raises
-    ------
-    UsageError
-        If that is not a number of seconds since 1970.
-    """
+    """UTC time as ISO 8601; SOURCE_DATE_EPOCH sets it for reproducible files."""
     epoch = os.environ.get("SOURCE_DATE_EPOCH")
     if not epoch:
         now = datetime.now(timezone.utc)
@@ -115,13 +109,7 @@ class Hasher:
         self._pending.append((entry, self._pool.submit(_digest, entry.files, self._stopped)))
 
     def records(self) -> list[dict[str, Any]]:
-        """Wait for the hashes; one record per input.
-
-        Raises
-        ------
-        InputError
-            If a file is not the one any more that was there when the work began.
-        """
+        """Wait for the hashes; one record per input."""
         result = []
         for entry, future in self._pending:
             while not wait([future], WAIT).done:

@@ -75,13 +75,7 @@ class Artifact:
     def read(
         self, name: str, start: int | None = None, stop: int | None = None
     ) -> npt.NDArray[Any]:
-        """Read a dataset, or its rows ``start..stop``, checked; labels as int64 or str.
-
-        Raises
-        ------
-        ArtifactError
-            If it is damaged or holds what it may not, see :class:`Values`.
-        """
+        """Read a dataset, or its rows ``start..stop``, checked; labels as int64 or str."""
         values = self.dataset(name)[start:stop]
         if values.dtype.kind == "S":
             with _damage_named(self.path, f"dataset {name} is not UTF-8"):
@@ -156,15 +150,7 @@ View = TypeVar("View", bound=Artifact)
 
 @contextlib.contextmanager
 def open_artifact(path: Path, *views: type[View]) -> Iterator[View]:
-    """Open an artifact of one of the kinds that ``views`` are of, checked.
-
-    Raises
-    ------
-    InputError
-        If there is no such file.
-    ArtifactError
-        If it is not HDF5, not of ltau, of another kind or a newer version, or damaged.
-    """
+    """Open an artifact of one of the kinds that ``views`` are of, checked."""
     kinds = {view.kind: view for view in views}
     hint = _MADE_BY_HINT[views[0].kind] if len(views) == 1 else None
     check_file(path, otherwise=ArtifactError, hint=hint)

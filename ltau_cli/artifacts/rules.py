@@ -13,15 +13,9 @@ Sizes = Mapping[str, int]
 
 
 class Rule:
-    """A property of values; ``str(rule)`` names it in messages and in the docs.
+    """A property of values; ``str(rule)`` names it in messages and in the docs."""
 
-    Attributes
-    ----------
-    of_all : bool
-        Whether it can be seen only where all rows are read.
-    """
-
-    of_all: ClassVar[bool] = False
+    of_all: ClassVar[bool] = False  # whether it can be seen only where all rows are read
 
     def holds(self, values: npt.NDArray[Any], sizes: Sizes) -> bool:
         """Whether it holds; ``sizes`` are those of the named dimensions. NaN breaks no rule."""
@@ -169,16 +163,11 @@ class Tree(Rule):
 
     So a search comes to an end, visits a node once, and finds the entries of a leaf. The first
     child of a leaf is 0 or less.
-
-    Attributes
-    ----------
-    entries : str
-        What the leaves hold, by the name of its dimension.
     """
 
     of_all = True
 
-    entries: str
+    entries: str  # what the leaves hold, by the name of its dimension
 
     def holds(self, values: npt.NDArray[Any], sizes: Sizes) -> bool:
         """See :class:`Rule`."""

@@ -31,39 +31,20 @@ DESCRIPTOR_UNITS = "descriptor units"
 
 @dataclass(frozen=True)
 class DatasetSpec:
-    """One dataset.
+    """One dataset."""
 
-    Parameters
-    ----------
-    name : str
-        Path inside the file; ``*`` stands for a number, from 0.
-    dims : tuple of str
-        Name of each dimension; ``n_bins+1`` is one longer than ``n_bins``; ``*`` stands for the
-        number in the name.
-    dtype : str
-        numpy dtype name, or ``unsigned`` (the smallest that holds the values), or ``label`` (int64,
-        or fixed-length UTF-8 text).
-    units, description : str
-        Also written to the dataset's attributes.
-    required : bool
-        Whether every artifact of the kind has it.
-    beside : str
-        Name of a dataset that it must stand beside, where that is there.
-    nan : bool
-        Whether NaN is allowed (a missing value).
-    rules : tuple of Rule
-        What must hold of the values when they are read.
-    """
-
-    name: str
+    name: str  # path inside the file; ``*`` stands for a number, from 0
+    # name of each dimension; ``n_bins+1`` is one longer than ``n_bins``; ``*`` as in the name
     dims: tuple[str, ...]
+    # numpy dtype name, or ``unsigned`` (the smallest that holds the values), or ``label`` (int64,
+    # or fixed-length UTF-8 text)
     dtype: str
-    units: str
+    units: str  # stands in the attributes of the dataset, as the description does
     description: str
-    required: bool = True
-    beside: str = ""
-    nan: bool = False
-    rules: tuple[Rule, ...] = ()
+    required: bool = True  # whether every artifact of the kind has it
+    beside: str = ""  # name of a dataset that it must stand beside, where that is there
+    nan: bool = False  # whether NaN is allowed (a missing value)
+    rules: tuple[Rule, ...] = ()  # what must hold of the values when they are read
 
     def numbered(self, number: int) -> DatasetSpec:
         """Put a number in the place of ``*``."""
@@ -75,28 +56,16 @@ class DatasetSpec:
 
 @dataclass(frozen=True)
 class ArtifactSpec:
-    """One kind of artifact and the version of its layout.
-
-    Parameters
-    ----------
-    kind, description, made_by : str
-    version : int
-        1 or more.
-    datasets : tuple of DatasetSpec
-    parameters, summary : type
-        What the JSON attributes hold, see :mod:`ltau_cli.artifacts.attributes`.
-    fingerprint : bool
-        Whether it is tied to a model.
-    """
+    """One kind of artifact and the version of its layout."""
 
     kind: str
-    version: int
+    version: int  # 1 or more
     description: str
     made_by: str
     datasets: tuple[DatasetSpec, ...]
-    parameters: Any
+    parameters: Any  # what the JSON attributes hold, see :mod:`ltau_cli.artifacts.attributes`
     summary: Any
-    fingerprint: bool = True
+    fingerprint: bool = True  # whether it is tied to a model
     by_name: dict[str, DatasetSpec] = field(init=False)
 
     def __post_init__(self) -> None:

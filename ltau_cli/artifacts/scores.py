@@ -50,23 +50,11 @@ class ScoresFile(Artifact):
         return tuple(self.read("feature_names").tolist()) if self.has("features") else ()
 
     def calibration(self) -> Calibration | None:
-        """Return the calibration that the scores were made with.
-
-        Raises
-        ------
-        ArtifactError
-            If it is damaged.
-        """
+        """Return the calibration that the scores were made with."""
         return read_calibration(self, "calibration/") if self.calibrated else None
 
     def rows_to_judge(self) -> npt.NDArray[np.bool_]:
-        """Choose the rows, (n,) bool, that the calibration in the scores was not fitted on.
-
-        Raises
-        ------
-        ComputeError
-            If none is left.
-        """
+        """Choose the rows, (n,) bool, that the calibration in the scores was not fitted on."""
         if not self.has("in_calibration"):
             return np.ones(self.n, dtype=bool)
         rest: npt.NDArray[np.bool_] = ~self.read("in_calibration")
@@ -79,29 +67,14 @@ class ScoresFile(Artifact):
 
 @dataclass(frozen=True)
 class Header:
-    """All that a scores artifact holds beside its rows.
-
-    Attributes
-    ----------
-    n : int
-        Rows.
-    n_structures : int
-        Structures to aggregate; 0 leaves that out.
-    columns : dict of str to array
-        The datasets without rows: ``thresholds``, ``quantile_levels``, ``levels``, ``cdf_edges``
-        and the calibration.
-    calibration : Calibration or None
-    label_dtypes : dict of str to numpy.dtype
-        Of the label datasets, as stored.
-    parameters, units, model_fingerprint
-        As in the artifact.
-    """
+    """All that a scores artifact holds beside its rows."""
 
     n: int
-    n_structures: int
+    n_structures: int  # structures to aggregate; 0 leaves that out
+    # datasets without rows: thresholds, quantile_levels, levels, cdf_edges and the calibration
     columns: Mapping[str, npt.NDArray[Any]]
     calibration: Calibration | None
-    label_dtypes: Mapping[str, np.dtype[Any]]
+    label_dtypes: Mapping[str, np.dtype[Any]]  # of the label datasets, as stored
     parameters: Mapping[str, Any]
     units: str
     model_fingerprint: str
@@ -179,11 +152,6 @@ def write_scores(
     Returns
     -------
     ScoreResult
-
-    Raises
-    ------
-    OutputError
-        If it exists already or cannot be written.
     """
     summary = header.start_summary()
     with create_artifact(output, "scores", units=header.units, force=force) as writer:

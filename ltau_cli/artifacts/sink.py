@@ -32,12 +32,7 @@ class FileSink:
         self._failure: OSError | None = None
 
     def check(self) -> None:
-        """Raise what went wrong, if anything did.
-
-        Raises
-        ------
-        OutputError
-        """
+        """Raise what went wrong, if anything did."""
         if self._failure is not None:
             raise cannot_write(self._target, self._failure) from self._failure
 

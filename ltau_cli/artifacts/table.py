@@ -36,13 +36,7 @@ class ScoreTable:
 
     @classmethod
     def open(cls, artifact: ScoresFile, where: Sequence[str] = ()) -> ScoreTable:
-        """Name the columns and parse the conditions.
-
-        Raises
-        ------
-        UsageError
-            If a condition cannot be meant or names no column of the table.
-        """
+        """Name the columns and parse the conditions."""
         labels = {name: artifact.read(name) for name in LABELS.values() if artifact.has(name)}
         there = [spec.name for spec in artifact.present() if spec.name in SHOWN]
         first = [name for name in LEADING if name in there]
@@ -72,13 +66,7 @@ class ScoreTable:
         return np.dtype(f"U{found.itemsize}") if found.kind == "S" else found
 
     def read(self, start: int, stop: int, wanted: Sequence[str]) -> Columns:
-        """Read the columns ``wanted``, and those of the conditions, of rows ``start..stop``.
-
-        Raises
-        ------
-        ArtifactError
-            If the file is damaged.
-        """
+        """Read the columns ``wanted``, and those of the conditions, of rows ``start..stop``."""
         needed = {*wanted, *(condition.column for condition in self.conditions)}
         names = {name: c for name, c in self.names.items() if needed & set(c)}
         block = {name: self.artifact.read(name, start, stop) for name in names if name != "row"}

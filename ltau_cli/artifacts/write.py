@@ -138,13 +138,7 @@ class ArtifactWriter:
 
 @contextlib.contextmanager
 def create_artifact(path: Path, kind: str, *, units: str, force: bool) -> Iterator[ArtifactWriter]:
-    """Open a new artifact; it appears at ``path`` when the block ends without an error.
-
-    Raises
-    ------
-    OutputError
-        If ``path`` exists (without ``force``) or cannot be written.
-    """
+    """Open a new artifact; it appears at ``path`` when the block ends without an error."""
     with (
         replace_atomically(path, force=force) as temporary,
         _open_hdf5(temporary, path) as (file, sink),

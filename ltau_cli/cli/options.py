@@ -357,13 +357,7 @@ def _is_plain(value: Any) -> bool:
 
 
 def read_config(path: Path, root: click.Command) -> dict[str, dict[str, Any]]:
-    """Read a configuration file and check its sections.
-
-    Raises
-    ------
-    UsageError
-        If it is not YAML, or a section is not a command.
-    """
+    """Read a configuration file and check its sections."""
     import yaml
 
     try:

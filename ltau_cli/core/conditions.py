@@ -37,13 +37,7 @@ class Condition:
 
     @classmethod
     def parse(cls, text: str, labels: Collection[str] = ()) -> Condition:
-        """Read ``COLUMN OP NUMBER``, or ``COLUMN == TEXT`` for one of the columns ``labels``.
-
-        Raises
-        ------
-        UsageError
-            If it is of another form.
-        """
+        """Read ``COLUMN OP NUMBER``, or ``COLUMN == TEXT`` for one of the columns ``labels``."""
         found = _PATTERN.fullmatch(text)
         if found is None or found["sign"] not in _OPERATORS:
             raise UsageError(
@@ -72,13 +66,7 @@ class Condition:
 def check_columns(
     wanted: Collection[str], there: Collection[str], name: object, what: str = "column"
 ) -> None:
-    """Refuse columns that are not there.
-
-    Raises
-    ------
-    UsageError
-        With those that are.
-    """
+    """Refuse columns that are not there."""
     for column in wanted:
         if column not in there:
             shown = [c for c in there if not c.startswith("cdf_")]

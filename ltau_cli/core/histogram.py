@@ -37,11 +37,6 @@ def make_edges(
     -------
     edges : (n_bins + 1,) float64
         Strictly increasing.
-
-    Raises
-    ------
-    UsageError
-        If the range is empty, negative, or not positive on a log grid.
     """
     if not (np.isfinite(low) and np.isfinite(high) and 0 <= low < high):
         raise UsageError(f"the range of the bins must be 0 <= LOW < HIGH, not {low:g} {high:g}")
@@ -74,26 +69,15 @@ def default_range(
 
 @dataclass
 class SampleStatistics:
-    """What the error log says of each sample.
+    """What the error log says of each sample."""
 
-    Attributes
-    ----------
-    counts : (n, n_edges + 1) unsigned int
-        Errors per bin: underflow, the bins, overflow.
-    n_logged : (n,) int64
-        Errors that were not missing.
-    mean_error : (n,) float64
-        Mean error (error units), from the errors themselves; 0 where nothing was logged.
-    max_error : (n,) float32
-        Largest error (error units).
-    uncertainty : (n, n_thresholds) float64
-        Share of the errors above each threshold.
-    """
-
+    # (n, n_edges + 1) unsigned int: errors per bin: underflow, the bins, overflow
     counts: npt.NDArray[np.unsignedinteger]
-    n_logged: npt.NDArray[np.int64]
+    n_logged: npt.NDArray[np.int64]  # (n,): errors that were not missing
+    # (n,): mean error (error units), from the errors themselves; 0 where nothing was logged
     mean_error: npt.NDArray[np.float64]
-    max_error: npt.NDArray[np.float32]
+    max_error: npt.NDArray[np.float32]  # (n,): largest error (error units)
+    # (n, n_thresholds): share of the errors above each threshold
     uncertainty: npt.NDArray[np.float64]
 
 

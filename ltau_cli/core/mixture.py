@@ -69,20 +69,11 @@ def gather_rows(
 
 @dataclass
 class Mixture:
-    """What the mixed CDF says.
+    """What the mixed CDF says."""
 
-    Attributes
-    ----------
-    quantiles : (n, n_levels) float64
-        Error quantiles, in error units.
-    above : (n, n_thresholds) float64
-        P(error > threshold).
-    cdf : (n, n_edges) float64 or (0, n_edges)
-        P(error <= edge), where asked for.
-    """
-
-    quantiles: npt.NDArray[np.float64]
-    above: npt.NDArray[np.float64]
+    quantiles: npt.NDArray[np.float64]  # (n, n_levels): error quantiles, in error units
+    above: npt.NDArray[np.float64]  # (n, n_thresholds): P(error > threshold)
+    # (n, n_edges) float64 or (0, n_edges): P(error <= edge), where asked for
     cdf: npt.NDArray[np.float64]
 
 

@@ -82,13 +82,7 @@ class Model:
         return len(self.loo_distance)
 
     def loo_distance_of(self, k: int) -> npt.NDArray[np.float32]:
-        """Return the leave-one-out distances to k neighbors, (n_samples,).
-
-        Raises
-        ------
-        UsageError
-            If the model does not have them.
-        """
+        """Return the leave-one-out distances to k neighbors, (n_samples,)."""
         if k == self.k:
             return self.loo_distance
         if not 1 <= k <= self.k:

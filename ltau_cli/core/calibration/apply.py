@@ -16,20 +16,11 @@ from ltau_cli.core.structures import Block
 
 @dataclass(frozen=True)
 class Calibrator:
-    """A calibration, and what it is told of the scores it is applied to.
-
-    Attributes
-    ----------
-    calibration : Calibration
-    thresholds : (n_thresholds,) float64
-        Error units.
-    feature_names : tuple of str
-        Of the columns of ``features``.
-    """
+    """A calibration, and what it is told of the scores it is applied to."""
 
     calibration: Calibration
-    thresholds: npt.NDArray[np.float64]
-    feature_names: tuple[str, ...] = ()
+    thresholds: npt.NDArray[np.float64]  # (n_thresholds,), error units
+    feature_names: tuple[str, ...] = ()  # of the columns of ``features``
 
     def columns(
         self, blocks: Iterable[Block], log_distance: npt.NDArray[np.float64] | None

@@ -43,29 +43,17 @@ SMALLEST_STRATUM = 50  # rows of a group or distance bin that has bounds of its 
 
 @dataclass(frozen=True)
 class Fitted:
-    """A calibration and what cross-validation said of each method that was tried.
-
-    Attributes
-    ----------
-    calibration : Calibration
-    compared : dict of str to MethodScore
-    small_groups : list
-        Groups too small for bounds of their own: they have those of all rows.
-    merged : dict of label to int
-        Distance bins that are left of each group that has fewer than were asked for, because
-        neighboring ones that were too small were merged; under None those of all rows.
-    n_draws : int
-        Draws that were fitted on.
-    missing : dict of float to int
-        How many more each level needs that is above what ``n_draws`` can tell: its bound is the
-        largest ratio that was seen.
-    """
+    """A calibration and what cross-validation said of each method that was tried."""
 
     calibration: Calibration
     compared: dict[str, MethodScore]
-    small_groups: list[Any]
+    small_groups: list[Any]  # groups too small for bounds of their own: they have those of all rows
+    # distance bins that are left of each group that has fewer than were asked for, because
+    # neighboring ones that were too small were merged; under None those of all rows
     merged: dict[Any, int]
-    n_draws: int
+    n_draws: int  # draws that were fitted on
+    # how many more each level needs that is above what ``n_draws`` can tell: its bound is the
+    # largest ratio that was seen
     missing: dict[float, int]
 
 
@@ -112,11 +100,6 @@ def fit_calibration(
     Returns
     -------
     Fitted
-
-    Raises
-    ------
-    ComputeError
-        If there are too few errors above 0.
     """
     fold = _folds(rows.draw, seed=seed)
     _check_fold_errors(fold, true_error)
@@ -303,20 +286,12 @@ def _merge_bins(
 
 @dataclass(frozen=True)
 class Ratios:
-    """True over predicted error of n rows.
+    """True over predicted error of n rows."""
 
-    Attributes
-    ----------
-    ratio, spread : (n,) float64
-        ``spread`` is that of the prediction's logarithm.
-    weight : (n,) float64
-    draw : (n,) int64
-    """
-
-    ratio: Floats
-    spread: Floats
-    weight: Floats
-    draw: npt.NDArray[np.int64]
+    ratio: Floats  # (n,)
+    spread: Floats  # (n,): of the logarithm of the prediction
+    weight: Floats  # (n,)
+    draw: npt.NDArray[np.int64]  # (n,)
 
     def quantiles(
         self, levels: Floats, part: npt.NDArray[np.bool_], *, conformal: bool
@@ -424,11 +399,6 @@ def split_rows(rows: Rows, *, fit_fraction: float, seed: int) -> npt.NDArray[np.
     -------
     (n,) bool
         True for the rows to fit on.
-
-    Raises
-    ------
-    ComputeError
-        If a set has fewer than two draws.
     """
     draw = rows.draw
     dataset = np.zeros(len(rows), np.int64) if rows.dataset is None else rows.dataset

@@ -63,36 +63,22 @@ DISTANCES = {*FLOORS, *SOURCE}
 
 @dataclass(frozen=True)
 class Rows:
-    """What the scores say of n rows.
+    """What the scores say of n rows."""
 
-    Attributes
-    ----------
-    expected_error : (n,) float64
-        Error units.
-    relative_distance, neighbor_distance : (n,) float64
-    structure_distance : (n,) float64 or None
-        Geometric mean of the relative distances in the row's structure.
-    structure : (n,) int64 or None
-    group : (n,) labels or None
-    draws : (n,) labels or None
-        Rows that were drawn together, such as the structures of one trajectory.
-    dataset : (n,) int64 or None
-        Set that the row came from, where there are several.
-    last_epoch_error : (n,) float64 or None
-        Expected error by the last epoch alone, in error units.
-    own : dict of str to (n,) float64
-        Features of the user's own, at least 0.
-    """
-
-    expected_error: Floats
-    relative_distance: Floats
-    neighbor_distance: Floats
+    expected_error: Floats  # (n,), error units
+    relative_distance: Floats  # (n,)
+    neighbor_distance: Floats  # (n,)
+    # (n,): geometric mean of the relative distances in the row's structure
     structure_distance: Floats | None = None
-    structure: npt.NDArray[np.int64] | None = None
-    group: npt.NDArray[Any] | None = None
+    structure: npt.NDArray[np.int64] | None = None  # (n,)
+    group: npt.NDArray[Any] | None = None  # (n,) labels
+    # (n,) labels: rows that were drawn together, such as the structures of one trajectory
     draws: npt.NDArray[Any] | None = None
+    # (n,): set that the row came from, where there are several
     dataset: npt.NDArray[np.int64] | None = None
+    # (n,): expected error by the last epoch alone, in error units
     last_epoch_error: Floats | None = None
+    # dict of str to (n,) float64: features of the user's own, at least 0
     own: Mapping[str, Floats] = field(default_factory=dict)
 
     def __len__(self) -> int:
@@ -200,27 +186,14 @@ def join_rows(sets: Sequence[Rows]) -> Rows:
 
 @dataclass(frozen=True)
 class ErrorMap:
-    """log E = coefficients[0] + sum_f coefficients[1 + f] log(feature f).
+    """log E = coefficients[0] + sum_f coefficients[1 + f] log(feature f)."""
 
-    Attributes
-    ----------
-    coefficients : (1 + n_features,) float64
-        The constant, then the exponents of :data:`FEATURES`.
-    floors : (n_features,) float64
-        Features below these count as these.
-    center : (n_features,) float64
-        Mean logarithm of the features over the rows that were fitted on.
-    covariance : (n_features, n_features) float64
-        Of the exponents: what is not known of them.
-    features : tuple of str
-        Their names: :data:`FEATURES`, then the user's own.
-    """
-
-    coefficients: Floats
-    floors: Floats
+    coefficients: Floats  # (1 + n_features,): the constant, then the exponents of :data:`FEATURES`
+    floors: Floats  # (n_features,): features below these count as these
+    # (n_features,): mean logarithm of the features over the rows that were fitted on
     center: Floats
-    covariance: Floats
-    features: tuple[str, ...] = FEATURES
+    covariance: Floats  # (n_features, n_features): of the exponents: what is not known of them
+    features: tuple[str, ...] = FEATURES  # their names: :data:`FEATURES`, then the user's own
 
     @property
     def used(self) -> set[str]:

@@ -271,18 +271,11 @@ def ause(true_error: Floats, ranked_by: Floats) -> float:
 
 @dataclass
 class Reliability:
-    """Predicted against observed probability by bins of equal size.
+    """Predicted against observed probability by bins of equal size."""
 
-    Attributes
-    ----------
-    predicted, observed : (n_bins,) float64
-    n : (n_bins,) int64
-        Rows per bin.
-    """
-
-    predicted: Floats
-    observed: Floats
-    n: npt.NDArray[np.int64]
+    predicted: Floats  # (n_bins,)
+    observed: Floats  # (n_bins,)
+    n: npt.NDArray[np.int64]  # (n_bins,), rows per bin
 
     @property
     def error(self) -> float:

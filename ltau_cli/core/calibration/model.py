@@ -18,18 +18,10 @@ RATIO_LEVELS: Floats = (np.arange(100) + 0.5) / 100
 
 @dataclass(frozen=True)
 class Strata:
-    """Which rows share their bounds: groups of the user, and bins of the relative distance.
+    """Which rows share their bounds: groups of the user, and bins of the relative distance."""
 
-    Attributes
-    ----------
-    groups : (n_groups,) labels
-        Increasing; empty without groups.
-    distance_edges : (n_bins - 1,) float64
-        Inner edges of the bins, increasing.
-    """
-
-    groups: npt.NDArray[Any]
-    distance_edges: Floats
+    groups: npt.NDArray[Any]  # (n_groups,) labels: increasing; empty without groups
+    distance_edges: Floats  # (n_bins - 1,): inner edges of the bins, increasing
 
     def of(self, rows: Rows) -> npt.NDArray[np.int64]:
         """Stratum of each row, (n,) int64: each group's bins, then the bins of no known group."""
@@ -53,59 +45,33 @@ class Strata:
 
 @dataclass(frozen=True)
 class Predictor:
-    """A predicted error distribution: a mean for each row, times the distribution of the ratio.
+    """A predicted error distribution: a mean for each row, times the distribution of the ratio."""
 
-    Attributes
-    ----------
-    map : ErrorMap
-        Gives the mean, and how far it is in doubt.
-    bound_ratio : (n_strata, n_levels) float64
-        Conformal bounds of true over mean error.
-    ratio_quantiles : (n_strata, 100) float64
-        Quantiles of true over mean error at :data:`RATIO_LEVELS`.
-    """
-
-    map: ErrorMap
-    bound_ratio: Floats
+    map: ErrorMap  # gives the mean, and how far it is in doubt
+    bound_ratio: Floats  # (n_strata, n_levels): conformal bounds of true over mean error
+    # (n_strata, 100): quantiles of true over mean error at :data:`RATIO_LEVELS`
     ratio_quantiles: Floats
 
 
 @dataclass(frozen=True)
 class Calibration:
-    """All that is fitted.
+    """All that is fitted."""
 
-    Attributes
-    ----------
-    method : str
-        A key of :data:`METHODS`.
-    levels : (n_levels,) float64
-        Coverage levels of the bounds.
-    strata : Strata
-    draws : (n, 4) float64
-        What was fitted on, see :func:`ltau_cli.core.calibration.support.describe_draws`.
-    predictor : Predictor
-    baselines : dict of str to Predictor
-        ``constant``, ``neighbor distance`` and, with groups, ``group mean``, which the method must
-        beat; where the scores know it, ``last epoch``: the method without the rest of the
-        trajectory. They have no strata.
-    groups : (n_groups,) labels
-        Groups of the calibration rows, increasing; empty without groups.
-    group_error : (n_groups + 1,) float64
-        Mean true error of each group, and of all rows.
-    thresholds, threshold_scale : (n_thresholds,) float64
-        Thresholds in error units, and the scale that makes their uncertainty hold.
-    """
-
-    method: Method
-    levels: Floats
+    method: Method  # a key of :data:`METHODS`
+    levels: Floats  # (n_levels,): coverage levels of the bounds
     strata: Strata
+    # (n, 4): what was fitted on, see :func:`ltau_cli.core.calibration.support.describe_draws`
     draws: Floats
     predictor: Predictor
+    # ``constant``, ``neighbor distance`` and, with groups, ``group mean``, which the method must
+    # beat; where the scores know it, ``last epoch``: the method without the rest of the trajectory.
+    # They have no strata
     baselines: Mapping[str, Predictor]
+    # (n_groups,) labels: groups of the calibration rows, increasing; empty without groups
     groups: npt.NDArray[Any]
-    group_error: Floats
-    thresholds: Floats
-    threshold_scale: Floats
+    group_error: Floats  # (n_groups + 1,): mean true error of each group, and of all rows
+    thresholds: Floats  # (n_thresholds,), error units
+    threshold_scale: Floats  # (n_thresholds,): the scale that makes their uncertainty hold
 
     @property
     def own_features(self) -> tuple[str, ...]:

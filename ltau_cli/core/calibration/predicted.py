@@ -28,28 +28,15 @@ class Predicted:
 
     So the ratios of true to mean error, as the calibration rows had them, widen where the mean
     itself is in doubt.
-
-    Attributes
-    ----------
-    mean : (n,) float64
-        Error units.
-    spread : (n,) float64
-        Standard deviation of the logarithm of the mean.
-    stratum : (n,) int64
-        Row of the tables below.
-    ratio_quantiles : (n_strata, n_ratio_levels) float64
-    ratio_levels : (n_ratio_levels,) float64
-    bound_ratio : (n_strata, n_levels) float64
-    levels : (n_levels,) float64
     """
 
-    mean: Floats
-    spread: Floats
-    stratum: npt.NDArray[np.int64]
-    ratio_quantiles: Floats
-    ratio_levels: Floats
-    bound_ratio: Floats
-    levels: Floats
+    mean: Floats  # (n,), error units
+    spread: Floats  # (n,): standard deviation of the logarithm of the mean
+    stratum: npt.NDArray[np.int64]  # (n,): row of the tables below
+    ratio_quantiles: Floats  # (n_strata, n_ratio_levels)
+    ratio_levels: Floats  # (n_ratio_levels,)
+    bound_ratio: Floats  # (n_strata, n_levels)
+    levels: Floats  # (n_levels,)
 
     def __len__(self) -> int:
         return len(self.mean)

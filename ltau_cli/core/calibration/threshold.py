@@ -16,17 +16,10 @@ TRIALS = 400
 
 @dataclass(frozen=True)
 class StoredCdf:
-    """P(error <= edge) of n rows.
+    """P(error <= edge) of n rows."""
 
-    Attributes
-    ----------
-    edges : (n_edges,) float64
-        Error units, increasing.
-    values : (n, n_edges) float32
-    """
-
-    edges: Floats
-    values: npt.NDArray[np.float32]
+    edges: Floats  # (n_edges,), error units, increasing
+    values: npt.NDArray[np.float32]  # (n, n_edges)
 
     @classmethod
     def without(cls, n: int) -> StoredCdf:

@@ -48,11 +48,6 @@ class CellSearcher:
     points : (n_points, d) float32
     arrays : mapping
         What :func:`build_cells` gives.
-
-    Raises
-    ------
-    ValueError
-        If the arrays do not belong to the points.
     """
 
     spare = 2  # a sample that is left out of its own neighbors, and whether a tie goes on
@@ -78,13 +73,7 @@ class CellSearcher:
         self._cells += [flat_rest, sketch]
 
     def check(self) -> None:
-        """Check that every point lies where its cell says: the proof of the search rests on it.
-
-        Raises
-        ------
-        ValueError
-            If one does not, as in a damaged file.
-        """
+        """Check that every point lies where its cell says: the proof of the search rests on it."""
         _, start, centers, axes, low, high, rest, radius, _, _ = self._cells
         for cell, (first, last) in enumerate(itertools.pairwise(start)):
             away = self._rows[first:last].astype(np.float64) - centers[cell]

@@ -21,40 +21,22 @@ Integers = npt.NDArray[np.int64]
 
 @dataclass
 class LeaveOneOut:
-    """What each training sample looks like to the others.
+    """What each training sample looks like to the others."""
 
-    Attributes
-    ----------
-    distance : (n_samples,) float32
-        Mean distance to the k nearest samples of other groups.
-    expected_error : (n_samples,) float32
-        Their mean error (error units).
-    share : (n_samples, k) float16
-        Mean distance to the nearest 1, 2, ... k of them, over ``distance``.
-    """
-
+    # (n_samples,): mean distance to the k nearest samples of other groups
     distance: npt.NDArray[np.float32]
-    expected_error: npt.NDArray[np.float32]
+    expected_error: npt.NDArray[np.float32]  # (n_samples,): their mean error (error units)
+    # (n_samples, k): mean distance to the nearest 1, 2, ... k of them, over ``distance``
     share: npt.NDArray[np.float16]
 
 
 @dataclass
 class SampleLeftOut:
-    """Each sample is left out by itself.
+    """Each sample is left out by itself."""
 
-    Attributes
-    ----------
-    point : (n_pairs,) int64
-        Point of each pair of a point and what is left out; increasing.
-    mean_error : (n_pairs,) float
-        Of what is left out (error units).
-    order : (n_pairs,) int64
-        Sample of each pair.
-    """
-
-    point: Integers
-    mean_error: npt.NDArray[np.floating]
-    order: Integers
+    point: Integers  # (n_pairs,): point of each pair of a point and what is left out; increasing
+    mean_error: npt.NDArray[np.floating]  # (n_pairs,) float: of what is left out (error units)
+    order: Integers  # (n_pairs,): sample of each pair
 
     @classmethod
     def of(cls, points: Points, mean_error: npt.NDArray[np.floating]) -> SampleLeftOut:
@@ -78,29 +60,14 @@ class SampleLeftOut:
 
 @dataclass
 class GroupLeftOut:
-    """The samples of a group are left out together; those on one point are one pair.
+    """The samples of a group are left out together; those on one point are one pair."""
 
-    Attributes
-    ----------
-    point : (n_pairs,) int64
-        As in :class:`SampleLeftOut`.
-    n_groups : int
-    keys : (n_pairs,) int64
-        ``point * n_groups + group``.
-    count : (n_pairs,) int64
-        Samples of the pair.
-    total : (n_pairs,) float64
-        Sum of their mean errors (error units).
-    of_sample : (n_samples,) int64
-        Pair of each sample.
-    """
-
-    point: Integers
+    point: Integers  # (n_pairs,): as in :class:`SampleLeftOut`
     n_groups: int
-    keys: Integers
-    count: Integers
-    total: npt.NDArray[np.float64]
-    of_sample: Integers
+    keys: Integers  # (n_pairs,): ``point * n_groups + group``
+    count: Integers  # (n_pairs,): samples of the pair
+    total: npt.NDArray[np.float64]  # (n_pairs,): sum of their mean errors (error units)
+    of_sample: Integers  # (n_samples,): pair of each sample
 
     @classmethod
     def of(
@@ -131,23 +98,12 @@ class GroupLeftOut:
 
 @dataclass
 class LeaveOneOutSearch:
-    """The search of every training sample for the k nearest outside its group.
+    """The search of every training sample for the k nearest outside its group."""
 
-    Attributes
-    ----------
-    left_out : SampleLeftOut or GroupLeftOut
-        The pairs, of which any range can be searched by itself.
-    multiplicity : (n_points,) int64
-        Samples of each point.
-    error_of_point : (n_points,) float64
-        Sum of their mean errors (error units).
-    k : int
-    weighting : {"uniform", "inverse-distance"}
-    """
-
+    # the pairs, of which any range can be searched by itself
     left_out: SampleLeftOut | GroupLeftOut
-    multiplicity: Integers
-    error_of_point: npt.NDArray[np.float64]
+    multiplicity: Integers  # (n_points,): samples of each point
+    error_of_point: npt.NDArray[np.float64]  # (n_points,): sum of their mean errors (error units)
     k: int
     weighting: Weighting
 
@@ -255,11 +211,6 @@ def leave_one_out(
     Returns
     -------
     LeaveOneOut
-
-    Raises
-    ------
-    ComputeError
-        If fewer than k samples are left for some sample.
     """
     search = LeaveOneOutSearch.of(points, mean_error, group, k, weighting)
     found = np.empty(search.n_pairs, search.dtype)

@@ -33,40 +33,22 @@ class Searcher(Protocol):
 
 @dataclass
 class Candidates:
-    """Training points in the order of their distance from each query.
+    """Training points in the order of their distance from each query."""
 
-    Attributes
-    ----------
-    point : (n, width) int64
-        Nearest first, those at equal distance by number; -1 where there is none.
-    offered : (n, width) int64
-        Samples that the point offers to the query.
-    distance : (n, width) float64
-        Euclidean distance in descriptor space; infinite where there is no point.
-    """
-
+    # (n, width): nearest first, those at equal distance by number; -1 where there is none
     point: Integers
-    offered: Integers
+    offered: Integers  # (n, width): samples that the point offers to the query
+    # (n, width): euclidean distance in descriptor space; infinite where there is no point
     distance: npt.NDArray[np.float64]
 
 
 @dataclass
 class Neighbors:
-    """The nearest training samples of each query.
+    """The nearest training samples of each query."""
 
-    Attributes
-    ----------
-    point : (n, width) int64
-        Training points, nearest first; -1 where there is none.
-    weight : (n, width) float64
-        Samples each point contributes; a row sums to k.
-    distance : (n, width) float64
-        Euclidean distance in descriptor space.
-    """
-
-    point: Integers
-    weight: npt.NDArray[np.float64]
-    distance: npt.NDArray[np.float64]
+    point: Integers  # (n, width): training points, nearest first; -1 where there is none
+    weight: npt.NDArray[np.float64]  # (n, width): samples each point contributes; a row sums to k
+    distance: npt.NDArray[np.float64]  # (n, width): euclidean distance in descriptor space
 
     def mean_distance(self) -> npt.NDArray[np.float64]:
         """Mean distance to the k nearest samples, (n,)."""

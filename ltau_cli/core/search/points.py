@@ -12,21 +12,11 @@ COMPARED = 4_096  # rows compared at a time
 
 @dataclass
 class Points:
-    """Distinct training points and the samples that coincide on them.
+    """Distinct training points and the samples that coincide on them."""
 
-    Attributes
-    ----------
-    first : (n_points,) int64
-        The first sample of each point; increasing.
-    of_sample : (n_samples,) int64
-        The point of each sample.
-    multiplicity : (n_points,) int64
-        Samples per point.
-    """
-
-    first: npt.NDArray[np.int64]
-    of_sample: npt.NDArray[np.int64]
-    multiplicity: npt.NDArray[np.int64]
+    first: npt.NDArray[np.int64]  # (n_points,): the first sample of each point; increasing
+    of_sample: npt.NDArray[np.int64]  # (n_samples,): the point of each sample
+    multiplicity: npt.NDArray[np.int64]  # (n_points,): samples per point
 
 
 def find_points(

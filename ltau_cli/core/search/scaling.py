@@ -18,21 +18,12 @@ SMALLEST_VARIANCE = 1e-6  # of the largest; directions below it hold rounding no
 
 @dataclass(frozen=True)
 class Scaling:
-    """A linear map of descriptors, then for the cosine metric to unit length.
+    """A linear map of descriptors, then for the cosine metric to unit length."""
 
-    Attributes
-    ----------
-    shift : (d,) float64
-        Subtracted first.
-    transform : (d, d_search) float64 or None
-        Applied then; None leaves the columns as they are.
-    metric : {"euclidean", "cosine"}
-        With cosine, distances are those between unit vectors: sqrt(2 - 2 cos).
-    """
-
-    shift: npt.NDArray[np.float64]
+    shift: npt.NDArray[np.float64]  # (d,): subtracted first
+    # (d, d_search): applied then; None leaves the columns as they are
     transform: npt.NDArray[np.float64] | None
-    metric: Metric
+    metric: Metric  # with cosine, distances are those between unit vectors: sqrt(2 - 2 cos)
 
     @property
     def width(self) -> int:
@@ -42,13 +33,7 @@ class Scaling:
     def apply(
         self, descriptors: npt.NDArray[np.float32], *, threads: int = 1
     ) -> npt.NDArray[np.float32]:
-        """Map descriptors (n, d) float32 to (n, d_search) float32; each row by itself.
-
-        Raises
-        ------
-        ComputeError
-            If they are so large that float32 cannot hold what they are mapped to.
-        """
+        """Map descriptors (n, d) float32 to (n, d_search) float32; each row by itself."""
         if self.transform is None and self.metric == "euclidean":
             return descriptors
         if self.transform is None:

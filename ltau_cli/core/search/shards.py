@@ -24,39 +24,19 @@ SEARCH_ROWS = 65_536  # queries searched at a time
 
 @dataclass(frozen=True)
 class Shard:
-    """A shard in memory.
+    """A shard in memory."""
 
-    Attributes
-    ----------
-    first : int
-        Number of its first point.
-    descriptors : (n, d) float32
-        Of its points, scaled.
-    searcher : Searcher
-        Over them.
-    """
-
-    first: int
-    descriptors: npt.NDArray[np.float32]
-    searcher: Searcher
+    first: int  # number of its first point
+    descriptors: npt.NDArray[np.float32]  # (n, d): of its points, scaled
+    searcher: Searcher  # over them
 
 
 class Shards(Protocol):
-    """Training points in shards, each a range of their numbers.
+    """Training points in shards, each a range of their numbers."""
 
-    Attributes
-    ----------
-    count : int
-        Number of shards.
-    rows : int
-        Queries worth collecting before all shards are gone through.
-    width : int
-        Columns of the descriptors.
-    """
-
-    count: int
-    rows: int
-    width: int
+    count: int  # number of shards
+    rows: int  # queries worth collecting before all shards are gone through
+    width: int  # columns of the descriptors
 
     def load(self, number: int) -> Shard:
         """Bring a shard into memory; it lives as long as somebody holds it."""

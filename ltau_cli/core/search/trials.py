@@ -16,18 +16,11 @@ STEPS = (-1.0, -3.0)
 
 @dataclass(frozen=True)
 class TrialSet:
-    """Queries whose nearest points are known.
+    """Queries whose nearest points are known."""
 
-    Attributes
-    ----------
-    points : (n_points, d) float32
-    queries : (n, d) float32
-    nearest : (n, k) int64
-    """
-
-    points: Floats
-    queries: Floats
-    nearest: Integers
+    points: Floats  # (n_points, d)
+    queries: Floats  # (n, d)
+    nearest: Integers  # (n, k)
 
     def measure(self, searcher: Searcher, *, threads: int = 1) -> SearchTrials:
         """Compare what a searcher finds with the truth."""
