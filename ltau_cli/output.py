@@ -29,14 +29,7 @@ def check_target(
 ) -> None:
     """Refuse early what could not, or must not, be written at the end.
 
-    Parameters
-    ----------
-    target : Path
-        A file; ``-`` is standard output.
-    force : bool
-        An existing file may be replaced.
-    inputs : iterable of paths
-        Files that are read, also as ``FILE:KEY``; None is left out.
+    ``inputs`` are files that are read, also as ``FILE:KEY``; None is left out.
     """
     if target == STDOUT:
         return
@@ -72,13 +65,7 @@ def check_target(
 
 
 class Results:
-    """Files that appear together; see :func:`open_results`.
-
-    Parameters
-    ----------
-    force : bool
-        Existing files may be replaced.
-    """
+    """Files that appear together; see :func:`open_results`."""
 
     def __init__(self, *, force: bool) -> None:
         self._force = force

@@ -18,12 +18,8 @@ class ReaderGoneError(Exception):
 class DescriptorStream(io.RawIOBase):
     """Bytes to an open file; the first failure is told, what follows it is dropped.
 
-    Parameters
-    ----------
-    descriptor : int
-        A copy is kept: a stream that is only found when garbage is collected can still write.
-    name : Path
-        For the message; None tells nothing.
+    A copy of the descriptor is kept: a stream that is only found when garbage is collected can
+    still write. ``name`` is for the message; None tells nothing.
     """
 
     def __init__(self, descriptor: int, name: Path | None) -> None:
@@ -73,15 +69,7 @@ def standard_stream(descriptor: int, old: TextIO | None, name: str | None) -> Te
     """Return what takes the place of ``sys.stdout`` or ``sys.stderr``; None if it is closed.
 
     A character that the terminal cannot show becomes ``?``: that is better than no answer.
-
-    Parameters
-    ----------
-    descriptor : int
-        1 or 2.
-    old : TextIO or None
-        The stream of the interpreter.
-    name : str or None
-        For the message when it cannot be written; None lets it be.
+    ``name`` is for the message when it cannot be written; None lets it be.
     """
     if old is None:
         os.open(os.devnull, os.O_WRONLY)  # or the next file that is opened took its number

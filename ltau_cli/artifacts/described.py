@@ -40,17 +40,9 @@ class DescribedFile(Artifact):
 
 
 def find_origin(place: Place) -> Origin | None:
-    """Check a file of descriptors, frames or true errors that is an artifact.
+    """Find what the descriptors of a file come from; None if it is no artifact.
 
-    Parameters
-    ----------
-    place : Place
-        An array in it that is named is taken as it is, without a check.
-
-    Returns
-    -------
-    Origin or None
-        What the descriptors come from; None if it is no artifact.
+    An array in it that is named is taken as it is, without a check.
     """
     if place.key is not None or not h5py.is_hdf5(place.path):
         return None
@@ -67,14 +59,7 @@ def find_origin(place: Place) -> Origin | None:
 def check_origin(place: Place, origin: Origin | None, fitted: Mapping[str, object]) -> None:
     """Refuse descriptors of another network, or of another layer, than a fit was made with.
 
-    Parameters
-    ----------
-    place : Place
-        The descriptors.
-    origin : Origin or None
-        What they come from, where that is known.
-    fitted : mapping
-        Parameters of the model artifact.
+    ``origin`` is what they come from, where that is known, ``fitted`` the parameters of the model.
     """
     known = fitted.get("origin")
     if origin is not None and known is not None and origin != known:
@@ -151,17 +136,10 @@ def write_frames(
     natoms: npt.NDArray[np.int64],
     number: npt.NDArray[np.int64],
 ) -> None:
-    """Write what the frames come with; references only where some frame has them.
+    """Write what the frames, read once, come with; references only where some frame has them.
 
-    Parameters
-    ----------
-    artifact : ArtifactWriter
-    frames : iterable of ReferenceFrame
-        Read once.
-    labels : FrameLabels
-        Of every atom.
-    natoms, number : (n_frames,) int64
-        Atoms of each frame, and its place among all that were given.
+    ``labels`` are those of every atom; ``natoms`` and ``number`` (n_frames,) int64 the atoms of
+    each frame, and its place among all that were given.
     """
     n_atoms, n = int(natoms.sum()), len(natoms)
     for name, values in labels.items():

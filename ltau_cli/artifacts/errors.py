@@ -70,17 +70,8 @@ class ErrorsFile(Artifact):
 class ChosenEpochs:
     """Some epochs of each run of a log: what a model is fitted on.
 
-    Parameters
-    ----------
-    log : ErrorsFile
-    epochs : EpochRange
-
-    Attributes
-    ----------
-    rows : (n_chosen,) int64
-        Their rows of the log, increasing.
-    runs : list of (n_chosen_of_run,) int64
-        Places among these of the epochs of each run, in order.
+    ``rows`` (n_chosen,) int64 are their rows of the log, increasing; ``runs`` the places among
+    these of the epochs of each run, in order.
     """
 
     def __init__(self, log: ErrorsFile, epochs: EpochRange = ALL_EPOCHS) -> None:
@@ -154,25 +145,10 @@ def write_log(
     output: Path,
     progress: Progress,
 ) -> IngestResult:
-    """Write the rows of a log, and what is stored of each row and each sample.
+    """Write the rows of a log, what is stored of each row and each sample; return the check-up.
 
-    Parameters
-    ----------
-    artifact : ArtifactWriter
-    errors : BlockWriter
-        (n_epochs, n_samples).
-    log : ErrorLog
-        Samples beyond its end are missing.
-    allow_missing : bool
-        Accept samples that were never logged.
-    output : Path
-        Where the artifact will be.
-    progress : Progress
-
-    Returns
-    -------
-    IngestResult
-        The check-up.
+    ``errors`` is (n_epochs, n_samples); samples beyond the end of the log are missing. With
+    ``allow_missing`` samples may have no error at all.
     """
     survey = _copy(log, errors, progress)
     data = {

@@ -196,16 +196,8 @@ def _index_folder(shard: int | None) -> str:
 class StoredShards:
     """The shards of a model file, of which one at a time is read.
 
-    Parameters
-    ----------
-    read : callable
-        ``read(name, start, stop)`` gives rows ``start..stop`` of a dataset of the model.
-    point_start : sequence of int
-        First point of each shard, and the number of points.
-    indexes : sequence of IndexResult
-        What the summary of the model says about the index of each shard.
-    width : int
-        Columns of the descriptors.
+    ``read(name, start, stop)`` gives rows of a dataset of the model; ``point_start`` are the first
+    points of the shards, and the number of points; ``indexes`` what the summary says of each.
     """
 
     def __init__(

@@ -63,11 +63,8 @@ class Input:
 class Hasher:
     """Hash inputs in the background while the stage works; a context manager.
 
-    Parameters
-    ----------
-    watched : sequence of Path
-        Files, or folders of files, that are looked at before they are added. The others count from
-        when they are added.
+    Files and folders of files that are ``watched`` are looked at before they are added. The others
+    count from when they are added.
     """
 
     def __init__(self, watched: Sequence[Path] = ()) -> None:
@@ -130,13 +127,7 @@ class Hasher:
 
 
 def hash_rows(block: npt.NDArray[np.float32]) -> npt.NDArray[np.int64]:
-    """Hash each row of descriptors (n, d), so that it is known again in any file.
-
-    Returns
-    -------
-    (n,) int64
-        63 bits, at least 0.
-    """
+    """Hash each row of descriptors (n, d), so that it is known again in any file: (n,), 63 bits."""
     rows = np.ascontiguousarray(block + np.float32(0))  # -0 is 0
     digests = [hashlib.blake2b(row, digest_size=8).digest() for row in rows]
     return (np.frombuffer(b"".join(digests), dtype="<u8") >> np.uint64(1)).astype(np.int64)

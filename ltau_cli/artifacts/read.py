@@ -112,12 +112,6 @@ class Values:
     """A dataset of an artifact; what is read of it is checked.
 
     Numbers must be finite, or NaN where the schema allows it, and follow the rules of the schema.
-
-    Attributes
-    ----------
-    shape : tuple of int
-    dtype : numpy.dtype
-    chunks : tuple of int or None
     """
 
     def __init__(self, artifact: Artifact, dataset: h5py.Dataset, spec: DatasetSpec) -> None:

@@ -136,22 +136,8 @@ def write_scores(
 ) -> ScoreResult:
     """Stream all rows into a scores artifact, with the summary and the aggregates over them.
 
-    Parameters
-    ----------
-    output : Path
-        The artifact.
-    header : Header
-        What stands beside the rows.
-    blocks : iterator of dict of str to (m, ...) arrays
-        The per-row datasets in order; every block but the last has ``WRITE_ROWS`` rows.
-    inputs : callable
-        Gives the record of each input, waiting for what is not known yet.
-    force : bool
-        Replace an existing file.
-
-    Returns
-    -------
-    ScoreResult
+    Every block but the last has ``WRITE_ROWS`` rows. ``inputs()`` gives the record of each input,
+    waiting for what is not known yet.
     """
     summary = header.start_summary()
     with create_artifact(output, "scores", units=header.units, force=force) as writer:

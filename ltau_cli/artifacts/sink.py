@@ -14,14 +14,7 @@ class FileSink:
 
     HDF5 crashes the process at exit if it could not write all it holds, as on a full disk. So a
     write that fails is noted and what comes after it is dropped, HDF5 closes in peace, and
-    :meth:`check` raises. The file is a temporary one; its writer removes it.
-
-    Parameters
-    ----------
-    path : Path
-        The file.
-    target : Path
-        What it will become, for the message.
+    :meth:`check` raises. The file is a temporary one of ``target``; its writer removes it.
     """
 
     def __init__(self, path: Path, target: Path) -> None:

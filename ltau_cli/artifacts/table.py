@@ -18,17 +18,7 @@ from ltau_cli.progress import Advance
 
 @dataclass(frozen=True)
 class ScoreTable:
-    """A view of an open scores artifact.
-
-    Attributes
-    ----------
-    artifact : ScoresFile
-        Open, of kind scores.
-    names : dict of str to list of str
-        The columns of each dataset, ``row`` and the labels first.
-    conditions : tuple of Condition
-        All must hold for a row to be kept.
-    """
+    """The columns of each dataset of scores, the labels first; rows where all conditions hold."""
 
     artifact: ScoresFile
     names: Names
@@ -114,16 +104,8 @@ def name_columns(
 ) -> Names:
     """Columns of each dataset: ``quantiles`` has ``quantile_0.5``, ``quantile_0.9`` and so on.
 
-    Parameters
-    ----------
-    datasets : iterable of str
-        Names as in the scores artifact, or ``row``.
-    labels : dict of str to (n_columns,) float64
-        ``thresholds``, ``quantile_levels``, ``levels`` and ``cdf_edges``, those that are there.
-
-    Returns
-    -------
-    dict of str to list of str
+    ``datasets`` are named as in the scores artifact, or ``row``; ``labels`` are those of
+    :data:`LABELS` that are there.
     """
     names: Names = {}
     for dataset in datasets:

@@ -41,19 +41,7 @@ class BlockWriter:
 
 
 class ArtifactWriter:
-    """The open artifact of one stage; datasets are declared by the schema.
-
-    Parameters
-    ----------
-    file : h5py.File
-        Open for writing.
-    sink : FileSink
-        What it writes to.
-    kind : str
-        Artifact kind.
-    units : str
-        Error units, such as ``eV/Å``.
-    """
+    """The open artifact of one stage, in these error units; datasets are declared by the schema."""
 
     def __init__(self, file: h5py.File, sink: FileSink, kind: str, units: str) -> None:
         self._file = file

@@ -17,26 +17,11 @@ from ltau_cli.settings import Grid
 def make_edges(
     *, bins: int, low: float, high: float, grid: Grid, thresholds: npt.ArrayLike = ()
 ) -> npt.NDArray[np.float64]:
-    """Edges of the common grid; every threshold becomes an edge, so the CDF is exact there.
+    """Edges of the common grid, (n_bins + 1,) float64, strictly increasing, in error units.
 
     Bin b holds errors in (edges[b - 1], edges[b]]; below the first edge is the underflow bin,
-    above the last the overflow bin.
-
-    Parameters
-    ----------
-    bins : int
-        Number of bins between ``low`` and ``high``, at least 1.
-    low, high : float
-        Range in error units; ``0 <= low < high``, and ``low > 0`` on a log grid.
-    grid : {"log", "linear"}
-        Spacing.
-    thresholds : (n_thresholds,) array_like
-        Further edges, in error units.
-
-    Returns
-    -------
-    edges : (n_bins + 1,) float64
-        Strictly increasing.
+    above the last the overflow bin. Every threshold becomes an edge, so the CDF is exact there.
+    Needs ``0 <= low < high``, and ``low > 0`` on a log grid.
     """
     if not (np.isfinite(low) and np.isfinite(high) and 0 <= low < high):
         raise UsageError(f"the range of the bins must be 0 <= LOW < HIGH, not {low:g} {high:g}")
@@ -103,26 +88,12 @@ def summarize_samples(
     *,
     threads: int = 1,
 ) -> SampleStatistics:
-    """Count a block of the error log on the grid and take its exact statistics.
+    """Count a block (n_epochs, n) of the error log on the grid and take its exact statistics.
 
     The CDF is F_i(eps) = #{t : e[t, i] <= eps} / n_i, and U_i the share of errors above the
-    threshold (Vita et al., doi 10.1088/2632-2153/adb4b9).
-
-    Parameters
-    ----------
-    errors : (n_epochs, n) float32
-        Errors >= 0 in error units; NaN is missing and counted nowhere.
-    edges : (n_edges,) float64
-        Increasing bin edges.
-    thresholds : (n_thresholds,) float64
-        Thresholds in error units, each of them an edge.
-        Errors are compared with edges and thresholds in float32, the precision of the log.
-    threads : int
-        Threads to share the samples among; the result does not depend on it.
-
-    Returns
-    -------
-    SampleStatistics
+    threshold (Vita et al., doi 10.1088/2632-2153/adb4b9). Errors are at least 0, in error units;
+    NaN is missing and counted nowhere. The edges (n_edges,) increase, and hold every threshold
+    (n_thresholds,); errors are compared with them in float32, the precision of the log.
     """
     errors = np.ascontiguousarray(errors, dtype=np.float32)
     edges, thresholds = _as_logged(edges), _as_logged(thresholds)
@@ -150,19 +121,10 @@ def summarize_samples(
 def last_errors(
     errors: npt.NDArray[np.float32], runs: Sequence[npt.NDArray[np.int64]]
 ) -> npt.NDArray[np.float64]:
-    """Mean over the runs of the last error that each run logged of a sample.
+    """Mean over the runs of the last error that each run logged of a sample, (n,) float64.
 
-    Parameters
-    ----------
-    errors : (n_epochs, n) float32
-        Error units; NaN is missing.
-    runs : sequence of int64 arrays
-        The epochs of each run, in order.
-
-    Returns
-    -------
-    (n,) float64
-        0 where nothing was logged.
+    Of errors (n_epochs, n), NaN where missing, and the epochs of each run, in order; 0 where
+    nothing was logged.
     """
     total, n_runs = np.zeros(errors.shape[1]), np.zeros(errors.shape[1], dtype=np.int64)
     for epochs in runs:

@@ -17,22 +17,7 @@ from ltau_cli.core.threads import share_rows
 def average_values(
     neighbors: Neighbors, values: npt.NDArray[np.float32], *, threads: int = 1
 ) -> npt.NDArray[np.float64]:
-    """Mean over each row's k nearest samples.
-
-    Parameters
-    ----------
-    neighbors : Neighbors
-        Of n rows.
-    values : (n_points, m) float32
-        One row per training point, such as its mean error or its uncertainties.
-    threads : int
-        Threads to share the rows among.
-
-    Returns
-    -------
-    (n, m) float64
-        ``mean_j values[j]``.
-    """
+    """Mean over each row's k nearest samples of values of points (n_points, m), (n, m) float64."""
     out = np.empty((len(neighbors.point), values.shape[1]))
 
     def average(start: int, stop: int) -> None:
@@ -48,17 +33,8 @@ def gather_rows(
 ) -> tuple[Neighbors, npt.NDArray[np.int64], npt.NDArray[Any]]:
     """Read what is known of the neighbors of some rows, and of no other points.
 
-    Parameters
-    ----------
-    neighbors : Neighbors
-        Of n rows.
-    read : callable
-        ``read(points)`` gives one row for each of the points, whose numbers increase.
-
-    Returns
-    -------
-    (Neighbors, (m,) int64, (m, ...) array)
-        The neighbors as places among the m points that carry a weight; their numbers; their rows.
+    ``read(points)`` gives one row for each of the points, whose numbers increase. Returns the
+    neighbors as places among the m points that carry a weight; their numbers (m,); their rows.
     """
     used = neighbors.weight > 0
     points, place = np.unique(neighbors.point[used], return_inverse=True)
@@ -91,30 +67,9 @@ def average_cdfs(
     """Quantiles and exceedance of F_x = mean_j F_j, without ever holding (n, k, n_bins).
 
     q_p = inf{eps : F_x(eps) >= p}; F_x is exact at the edges and taken as linear between them,
-    and no quantile exceeds the largest error that the neighbors ever had.
-
-    Parameters
-    ----------
-    neighbors : Neighbors
-        Of n rows.
-    counts : (n_points, n_edges + 1) unsigned int
-        Underflow, the bins, overflow.
-    max_error : (n_points,) float32
-        Largest error of each point (error units).
-    edges : (n_edges,) float64
-        Bin edges (error units).
-    levels : (n_levels,) float64
-        Probabilities p in (0, 1).
-    thresholds : (n_thresholds,) float64
-        Error units.
-    with_cdf : bool
-        Also return the CDF at the edges.
-    threads : int
-        Threads to share the rows among.
-
-    Returns
-    -------
-    Mixture
+    and no quantile exceeds the largest error that the neighbors ever had. ``counts`` are
+    (n_points, n_edges + 1): underflow, the bins, overflow. ``max_error`` (n_points,), ``edges``
+    (n_edges,) and ``thresholds`` are in error units, ``levels`` p in (0, 1).
     """
     n = len(neighbors.point)
     mixture = Mixture(

@@ -12,15 +12,10 @@ Block = dict[str, npt.NDArray[Any]]  # the datasets of some rows, by name
 
 
 class StructureTotals:
-    """Sum and largest of one quantity per structure, added row by row.
+    """Sum and largest of quantities per structure, (n_structures, n_columns), added row by row.
 
     Rows are added one after the other, so the result does not depend on how they are cut into
     blocks.
-
-    Parameters
-    ----------
-    n_structures, n_columns : int
-        Shape of the aggregates.
     """
 
     def __init__(self, n_structures: int, n_columns: int = 1) -> None:
@@ -39,16 +34,8 @@ def log_structure_distance(
 ) -> npt.NDArray[np.float64]:
     """Mean logarithm of the relative distances of each structure, added row by row.
 
-    Parameters
-    ----------
-    blocks : iterable of ((m,) int64, (m,) float)
-        Structure and relative distance of each row.
-    n_structures : int
-
-    Returns
-    -------
-    (n_structures,) float64
-        NaN for a structure without a row.
+    Blocks hold the structure (m,) int64 and the relative distance (m,) of each row. Gives
+    (n_structures,) float64, NaN for a structure without a row.
     """
     total, n = np.zeros(n_structures), np.zeros(n_structures)
     for structure, distance in blocks:
@@ -62,18 +49,10 @@ def log_structure_distance(
 def local_distance(
     distance: npt.NDArray[np.floating], first: npt.NDArray[np.int64], second: npt.NDArray[np.int64]
 ) -> npt.NDArray[np.float64]:
-    """Geometric mean of the relative distances of each atom and its spatial neighbors.
+    """Geometric mean of the relative distances of each atom and its spatial neighbors, (n,).
 
-    Parameters
-    ----------
-    distance : (n,) float
-        Relative distances of the atoms of one frame.
-    first, second : (n_pairs,) int64
-        Neighbors, both ways.
-
-    Returns
-    -------
-    (n,) float64
+    ``distance`` (n,) are those of the atoms of one frame, ``first`` and ``second`` (n_pairs,)
+    int64 its neighbors, both ways.
     """
     logs, n = np.log(distance.astype(np.float64)), len(distance)
     total = logs + np.bincount(first, weights=logs[second], minlength=n)

@@ -19,20 +19,11 @@ _SHOWN = ("expected_error", "calibrated_error", "relative_distance", "ood_pvalue
 
 
 class Summary:
-    """Totals and riskiest rows, collected block by block.
+    """Totals and riskiest of n rows, collected block by block.
 
-    Parameters
-    ----------
-    n : int
-        Rows in all.
-    k : int
-        Neighbors.
-    thresholds, levels : float64 arrays
-        Of the columns of ``uncertainty`` and ``error_bound``.
-    n_structures : int
-        Structures to aggregate; 0 leaves that out.
-    likeness : LikenessTotals, optional
-        Compares the rows with those of the calibration.
+    ``thresholds`` and ``levels`` are those of the columns of ``uncertainty`` and ``error_bound``;
+    with 0 structures nothing is aggregated; ``likeness`` compares the rows with those of the
+    calibration.
     """
 
     n_riskiest = 5

@@ -27,13 +27,9 @@ class Calibrator:
     ) -> Iterator[Block]:
         """Add ``calibrated_error``, ``error_bound`` and ``calibrated_uncertainty`` to each block.
 
-        Parameters
-        ----------
-        blocks : iterable of dict of str to (m, ...) arrays
-            With ``structure`` and ``group`` where they are known.
-        log_distance : (n_structures,) float64 or None
-            See :func:`ltau_cli.core.structures.log_structure_distance`; None takes the
-            ``local_distance`` of each row, where that is there.
+        Blocks have ``structure`` and ``group`` where they are known. ``log_distance``
+        (n_structures,) is that of :func:`ltau_cli.core.structures.log_structure_distance`; None
+        takes the ``local_distance`` of each row, where that is there.
         """
         for block in blocks:
             predicted = self.predict(block, log_distance)

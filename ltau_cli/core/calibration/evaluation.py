@@ -26,19 +26,8 @@ def evaluate(
 ) -> Evaluation:
     """Measure the calibrated errors of n rows, and what they must beat.
 
-    Parameters
-    ----------
-    rows : Rows
-    true_error : (n,) float64
-        Error units.
-    calibration : Calibration
-        Fitted on other rows.
-    labels : (n,) labels, optional
-        Groups to tell apart; those that chose the bounds by default.
-
-    Returns
-    -------
-    Evaluation
+    ``true_error`` (n,) is in error units, the calibration was fitted on other rows. ``labels``
+    (n,) are groups to tell apart; those that chose the bounds by default.
     """
     own = calibration.predict(rows)
     labels, draw = rows.group if labels is None else labels, rows.draw

@@ -69,37 +69,19 @@ def fit_calibration(
     distance_bins: int = 1,
     seed: int = 0,
 ) -> Fitted:
-    """Fit the first method, or of several sets the best by cross-validation over draws.
+    """Fit the first of the methods, or of several sets the best by cross-validation over draws.
 
     A draw is what was drawn together, else a structure, else a row. Every ratio of true to
-    predicted error that a bound is made of comes from a map that was fitted without the row's
-    draw (cross-conformal prediction, Vovk 2015, doi 10.1007/s10472-013-9368-4).
+    predicted error that a bound is made of comes from a map that was fitted without the row's draw
+    (cross-conformal prediction, Vovk 2015, doi 10.1007/s10472-013-9368-4). Every set among the
+    rows weighs the same.
 
-    Parameters
-    ----------
-    rows : Rows
-        Of n scored rows; every set among them weighs the same.
-    true_error : (n,) float64
-        Error units.
-    methods : sequence of str
-        Methods to choose from.
-    levels : (n_levels,) float64
-        Coverage of the bounds, in (0, 1).
-    thresholds : (n_thresholds,) float64
-        Error units.
-    cdf : StoredCdf
-        Of the scores; for the method ``threshold`` only.
-    by_group : bool
-        Give each group that is large enough bounds of its own (Mondrian conformal prediction).
-    distance_bins : int
-        Bins of equal size by relative distance with bounds of their own; those that are too small
-        are merged with the next.
-    seed : int
-        Of the folds.
-
-    Returns
-    -------
-    Fitted
+    ``true_error`` (n,) and ``thresholds`` (n_thresholds,) are in error units, ``levels``
+    (n_levels,) the coverage of the bounds, in (0, 1). ``cdf`` is needed by the method
+    ``threshold`` only. With ``by_group`` each group that is large enough has bounds of its own
+    (Mondrian conformal prediction), and so has each of ``distance_bins`` bins of equal size by
+    relative distance, those that are too small being merged with the next. ``seed`` is that of the
+    folds.
     """
     fold = _folds(rows.draw, seed=seed)
     _check_fold_errors(fold, true_error)
@@ -189,21 +171,8 @@ def cross_validate(
 ) -> tuple[Floats, Floats, Floats]:
     """Predict each row by a map that did not see its draw.
 
-    Parameters
-    ----------
-    method : str
-        A key of :data:`METHODS`.
-    rows : Rows
-    true_error : (n,) float64
-        Error units.
-    seed : int
-        Of the folds.
-
-    Returns
-    -------
-    (n,) float64, (n,) float64, (n_draws,) float64
-        Calibrated errors, the standard deviation of their logarithms, and the CRPS of each draw
-        (error units).
+    Returns calibrated errors (n,), the standard deviation of their logarithms (n,), and the CRPS
+    of each draw (n_draws,), all float64, errors and CRPS in error units.
     """
     fold = _folds(rows.draw, seed=seed)
     mean, spread = _predict_unseen(METHODS[method], rows, true_error, fold)
@@ -357,7 +326,7 @@ def _group_means(groups: npt.NDArray[Any], rows: Rows, true_error: Floats) -> Fl
 def weighted_quantiles(
     values: Floats, levels: Floats, weight: Floats, n_draws: int | None
 ) -> Floats:
-    """Smallest values that rows of weight ``levels`` do not exceed.
+    """Smallest of the values (n,) that rows of weight ``levels`` (n_levels,) do not exceed.
 
     With ``n_draws`` S the weights count as S / (S + 1) of the whole, the rest is a draw to come,
     of any size. Where every draw weighs the same, a row of a new draw then stays under the value
@@ -365,17 +334,6 @@ def weighted_quantiles(
     prediction, Lee, Barber & Willett 2023, arXiv 2306.06342; Dunn, Wasserman & Ramdas 2022, doi
     10.1080/01621459.2022.2060112). With fewer than :func:`draws_needed` draws nothing can be said
     of it; the largest value is returned.
-
-    Parameters
-    ----------
-    values, weight : (n,) float64
-    levels : (n_levels,) float64
-        In (0, 1).
-    n_draws : int or None
-
-    Returns
-    -------
-    (n_levels,) float64
     """
     order = np.argsort(values, kind="stable")
     share = np.cumsum(weight[order])
@@ -385,20 +343,9 @@ def weighted_quantiles(
 
 
 def split_rows(rows: Rows, *, fit_fraction: float, seed: int) -> npt.NDArray[np.bool_]:
-    """Choose the rows to fit on; rows that were drawn together stay so, every set is split.
+    """Choose the rows to fit on, (n,) bool: a share ``fit_fraction`` of the draws of each set.
 
-    Parameters
-    ----------
-    rows : Rows
-    fit_fraction : float
-        Share of the draws of each set to fit on, in (0, 1).
-    seed : int
-        Of the random choice.
-
-    Returns
-    -------
-    (n,) bool
-        True for the rows to fit on.
+    Rows that were drawn together stay so. Every set needs two draws.
     """
     draw = rows.draw
     dataset = np.zeros(len(rows), np.int64) if rows.dataset is None else rows.dataset

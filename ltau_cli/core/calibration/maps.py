@@ -153,12 +153,9 @@ class Rows:
 
 
 def join_rows(sets: Sequence[Rows]) -> Rows:
-    """Put the rows of several sets one after the other; their structures and draws differ.
+    """Put the rows of several sets, which know the same of them, one after the other.
 
-    Parameters
-    ----------
-    sets : sequence of Rows
-        All know the same of their rows.
+    Structures and draws of two sets differ.
     """
 
     def numbered(labels: Sequence[npt.NDArray[Any] | None]) -> npt.NDArray[np.int64] | None:
@@ -281,26 +278,13 @@ def fit_last_epoch(rows: Rows, true_error: Floats) -> ErrorMap:
 def fit_power_law(
     rows: Rows, true_error: Floats, prior: Mapping[str, Belief], none: Sequence[str] = ()
 ) -> ErrorMap:
-    """Fit a penalized Gamma regression with log link by Fisher scoring.
+    """Fit a penalized Gamma regression with log link to n rows by Fisher scoring.
 
     The exponents maximize their posterior: prior times the likelihood of the rows, of which every
-    draw counts as one observation with the variance of true over predicted error, and all
-    together never for more than :data:`MISFIT` allows.
-
-    Parameters
-    ----------
-    rows : Rows
-        n of them.
-    true_error : (n,) float64
-        Error units.
-    prior : mapping of str to Belief
-        Of the exponent of each feature of the law; with an infinite spread it says nothing.
-    none : sequence of str
-        Features of ``prior`` whose exponents are set to 0.
-
-    Returns
-    -------
-    ErrorMap
+    draw counts as one observation with the variance of true over predicted error, and all together
+    never for more than :data:`MISFIT` allows. The prior names the features of the law; with an
+    infinite spread it says nothing. Those in ``none`` get the exponent 0. ``true_error`` (n,) is
+    in error units.
     """
     floors, weight, names = rows.floors(), rows.weight, list(prior)
     free = [i for i, f in enumerate(names) if f not in none]

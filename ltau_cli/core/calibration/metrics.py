@@ -19,16 +19,9 @@ MOST_DRAWS = 2000
 def crps(true_error: Floats, quantiles: Floats, levels: Floats) -> Floats:
     """Continuous ranked probability score of each row, (n,) in error units.
 
-    Twice the mean pinball loss over equally spaced levels (Gneiting & Ranjan 2011, doi
+    Twice the mean pinball loss over ``levels`` (n_levels,), the midpoints of equal parts of (0,
+    1), at which the quantiles (n, n_levels) are predicted (Gneiting & Ranjan 2011, doi
     10.1198/jbes.2010.08110, eq. 17).
-
-    Parameters
-    ----------
-    true_error : (n,) float64
-    quantiles : (n, n_levels) float64
-        Predicted.
-    levels : (n_levels,) float64
-        Midpoints of equal parts of (0, 1).
     """
     gap = true_error[:, None] - quantiles
     out: Floats = 2 * np.maximum(levels * gap, (levels - 1) * gap).mean(axis=1)
@@ -44,25 +37,10 @@ def measure(
     rows: npt.NDArray[np.bool_] | None = None,
     seed: int = 0,
 ) -> Metrics:
-    """Every metric over the rows (or those that ``rows`` names).
+    """Every metric over n rows, or those that ``rows`` (n,) bool names; errors in error units.
 
-    Parameters
-    ----------
-    true_error : (n,) float64
-        Error units.
-    predicted : Predicted
-        Of the n rows.
-    draw, group : (n,) or None
-        Rows that were drawn together are dependent: the bootstrap draws them together. With groups
-        the rank correlation is also given as the mean over groups.
-    rows : (n,) bool, optional
-        Use only these.
-    seed : int
-        Of the bootstrap.
-
-    Returns
-    -------
-    Metrics
+    Rows of one ``draw`` (n,) are dependent: the bootstrap, of this seed, draws them together. With
+    groups (n,) the rank correlation is also given as the mean over groups.
     """
     if rows is not None:
         true_error = true_error[rows]
@@ -123,14 +101,7 @@ def observed_shares(
 ) -> Floats:
     """Share of the true errors (n,) under each predicted quantile, (n_ratio_levels,) float64.
 
-    Parameters
-    ----------
-    true_error : (n,) float64
-        Error units.
-    predicted : Predicted
-        Of the n rows.
-    rows : (n,) bool, optional
-        Use only these.
+    Of those rows alone that ``rows`` (n,) bool names.
     """
     if rows is not None:
         true_error, predicted = true_error[rows], predicted.take(rows)
@@ -152,12 +123,7 @@ def rank_ceiling(true_error: Floats) -> float | None:
     The logarithm of such a norm has a variance of psi'(3/2) / 4 = 0.234 that no predictor of the
     vectors' size can know. What is left of the variance of log(true error) is taken for the
     predictable part, both for normal, and the correlation as that of ranks (6 / pi asin(rho / 2),
-    Pearson 1907). None where all errors are 0 or the same.
-
-    Parameters
-    ----------
-    true_error : (n,) float64
-        Norms; those of 0 are left out.
+    Pearson 1907). Norms of 0 are left out; None where all are 0 or the same.
     """
     logs = np.log(true_error[true_error > 0])
     variance = float(logs.var()) if len(logs) else 0.0
@@ -211,14 +177,10 @@ def rank_interval(
 
 
 def miscalibration_area(levels: Floats, observed: Floats) -> float:
-    """Area between observed share and level, both ends of the diagonal included.
+    """Area between level and share of errors under its quantile, both (n_levels,) float64.
 
-    0 is perfect, 0.5 the worst (Tran et al. 2020, doi 10.1088/2632-2153/ab7e1a).
-
-    Parameters
-    ----------
-    levels, observed : (n_levels,) float64
-        Predicted probability, and the share of errors under that quantile.
+    Both ends of the diagonal are included. 0 is perfect, 0.5 the worst (Tran et al. 2020, doi
+    10.1088/2632-2153/ab7e1a).
     """
     x = np.concatenate([[0.0], levels, [1.0]])
     gap = np.concatenate([[0.0], observed - levels, [0.0]])
@@ -247,10 +209,7 @@ def ence(true_error: Floats, mean_square: Floats) -> float:
 def sparsification(true_error: Floats, ranked_by: Floats) -> Floats:
     """Mean error of what remains when the rows largest in ``ranked_by`` are removed.
 
-    Returns
-    -------
-    (n,) float64
-        After removing 0, 1, ..., n - 1 rows; error units.
+    (n,) float64, after removing 0, 1, ..., n - 1 rows; error units.
     """
     order = np.argsort(ranked_by, kind="stable")
     out: Floats = (np.cumsum(true_error[order]) / np.arange(1, len(order) + 1))[::-1]

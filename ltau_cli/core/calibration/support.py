@@ -18,22 +18,12 @@ _RIDGE = 1e-4  # so that there is an end where no weights could match the mean
 
 
 def describe_draws(rows: Rows, floors: Floats) -> Floats:
-    """Say where each draw lies, to tell later what is like it.
+    """Say where each draw that was fitted on lies, to tell later what is like it, (n, 4) float64.
 
-    Parameters
-    ----------
-    rows : Rows
-        That were fitted on.
-    floors : (n_features,) float64
-        See :class:`ltau_cli.core.calibration.maps.ErrorMap`.
-
-    Returns
-    -------
-    (n, 4) float64
-        Geometric mean of the relative distance and of the expected error in each draw, largest
-        distance (of the structure, where the rows know that), and how many draws this one stands
-        for: of more than :data:`LARGEST` so many are chosen, evenly by distance, the nearest and
-        the farthest too.
+    Geometric mean of the relative distance and of the expected error in each draw, largest
+    distance (of the structure, where the rows know that), and how many draws this one stands
+    for: of more than :data:`LARGEST` so many are chosen, evenly by distance, the nearest and
+    the farthest too. ``floors`` are those of :class:`ltau_cli.core.calibration.maps.ErrorMap`.
     """
     draw, n = rows.draw, np.bincount(rows.draw)
     distance = rows.log("relative_distance", floors[1])
@@ -59,11 +49,7 @@ def draws_needed(level: float) -> int:
 class LikenessTotals:
     """Compare scored rows with those a calibration was fitted on, block by block.
 
-    Parameters
-    ----------
-    calibration : Calibration
-    n_structures : int
-        Structures of the scored rows; 0 if they are not known, and every row is a draw.
+    With 0 structures they are not known, and every row is a draw.
     """
 
     def __init__(self, calibration: Calibration, n_structures: int) -> None:
@@ -112,29 +98,14 @@ class LikenessTotals:
 
 
 def effective_share(draws: Floats, mean: Floats, n_scored: int, n_draws: float) -> float:
-    """Effective share of draws that are weighted so that their mean is that of scored ones.
+    """Effective share of draws (n, d) that are weighted so that their mean is that of scored ones.
 
     The weights exp(beta' x) are the density ratio of the scored and the fitted draws (of which
     weighted conformal prediction makes its bounds, Tibshirani et al. 2019, arXiv 1904.06060), as a
-    logistic classifier with linear terms has it; they follow from the means alone (entropy
+    logistic classifier with linear terms has it; they follow from the means (d,) alone (entropy
     balancing, Hainmueller 2012, doi 10.1093/pan/mpr025). Of the difference of the means, what
-    chance makes of so few draws is left out (James and Stein 1961).
-
-    Parameters
-    ----------
-    draws : (n, d) float64
-        Features of draws that were fitted on.
-    mean : (d,) float64
-        Mean features of the scored draws.
-    n_scored : int
-        Scored draws.
-    n_draws : float
-        Draws that were fitted on.
-
-    Returns
-    -------
-    float
-        (sum w)^2 / (n sum w^2), in (0, 1].
+    chance makes of so few draws is left out (James and Stein 1961). The share is
+    (sum w)^2 / (n sum w^2), in (0, 1].
     """
     spread = draws.std(axis=0)
     x = (draws - draws.mean(axis=0)) / np.where(spread > 0, spread, 1.0)
@@ -161,19 +132,9 @@ def effective_share(draws: Floats, mean: Floats, n_scored: int, n_draws: float) 
 def too_close(pvalue: Floats, draw: npt.NDArray[np.int64]) -> tuple[float, bool]:
     """Whether rows are closer to the training set than its samples are to one another.
 
-    The p-values of rows that are drawn like the training set are uniform. Each draw counts once.
-
-    Parameters
-    ----------
-    pvalue : (n,) float64
-        See :func:`ltau_cli.core.domain.ood_pvalue`.
-    draw : (n,) int64
-        Rows that were drawn together, from 0.
-
-    Returns
-    -------
-    float, bool
-        Mean p-value, and whether it is above 1/2 by more than chance and :data:`TOO_CLOSE`.
+    The p-values (n,) of rows that are drawn like the training set are uniform; see
+    :func:`ltau_cli.core.domain.ood_pvalue`. Each draw counts once. Returns the mean p-value, and
+    whether it is above 1/2 by more than chance and :data:`TOO_CLOSE`.
     """
     means = np.bincount(draw, pvalue) / np.bincount(draw)
     mean = float(means.mean())

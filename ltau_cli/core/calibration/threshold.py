@@ -44,22 +44,9 @@ class StoredCdf:
 def threshold_scale(true_error: Floats, cdf: StoredCdf, threshold: float) -> float:
     """Scale s for which the mixture at ``threshold / s`` is the probability to exceed it.
 
-    The true errors are taken for s times those of the mixture, and s for what gives the smallest
-    calibration error (Vita et al., doi 10.1088/2632-2153/adb4b9), so that it holds for the very
-    probabilities that scores have.
-
-    Parameters
-    ----------
-    true_error : (n,) float64
-        Error units.
-    cdf : StoredCdf
-        Of the n rows.
-    threshold : float
-        In error units, above 0.
-
-    Returns
-    -------
-    float
+    The true errors (n,) are taken for s times those of the mixture, and s for what gives the
+    smallest calibration error (Vita et al., doi 10.1088/2632-2153/adb4b9), so that it holds for
+    the very probabilities that scores have. Errors and the threshold, above 0, are in error units.
     """
     lowest = max(float(cdf.edges[0]), 1e-3 * threshold)
     trials = np.geomspace(

@@ -33,21 +33,16 @@ TINY = 1e-30  # room that points at one place have
 
 
 class CellSearcher:
-    """Reads the cells that may hold a neighbor, the most promising first.
+    """Reads the cells of points (n_points, d) that may hold a neighbor, the most promising first.
 
     Every cell is enclosed by a ball and, inside it, by a box along its own principal axes with
     some thickness beside them. Latent spaces are islands of few dimensions, so the box is thin and
-    its distance from a query close to that of its points, even for a query far away. A cell is
+    its distance from a row close to that of its points, even for a row far away. A cell is
     left out once the bound of its distance exceeds the last distance found. So the nearest points
-    are found, for every query: otherwise one of them was left out, whose distance is at least that
+    are found, for every row: otherwise one of them was left out, whose distance is at least that
     bound.
     Of a cell that is read, points whose places along its axes are too far away are not compared.
-
-    Parameters
-    ----------
-    points : (n_points, d) float32
-    arrays : mapping
-        What :func:`build_cells` gives.
+    ``arrays`` are those of :func:`build_cells`; a ValueError says that they do not fit the points.
     """
 
     spare = 2  # a sample that is left out of its own neighbors, and whether a tie goes on
@@ -73,7 +68,7 @@ class CellSearcher:
         self._cells += [flat_rest, sketch]
 
     def check(self) -> None:
-        """Check that every point lies where its cell says: the proof of the search rests on it."""
+        """Raise a ValueError unless every point lies where its cell says, as the proof needs it."""
         _, start, centers, axes, low, high, rest, radius, _, _ = self._cells
         for cell, (first, last) in enumerate(itertools.pairwise(start)):
             away = self._rows[first:last].astype(np.float64) - centers[cell]
@@ -116,26 +111,13 @@ class CellSearcher:
 def build_cells(
     points: Floats, *, seed: int = 0, n_cells: int | None = None, threads: int = 1
 ) -> dict[str, npt.NDArray[Any]]:
-    """Sort points into cells by k-means and describe the cells.
+    """Sort distinct points (n_points, d) into cells by k-means and describe the cells.
 
-    Parameters
-    ----------
-    points : (n_points, d) float32
-        Distinct.
-    seed : int
-        Of the first centers.
-    n_cells : int, optional
-        At most; default 5 sqrt(n_points), with 16 points in each at least.
-    threads : int
-        Changes nothing but the speed.
-
-    Returns
-    -------
-    dict
-        ``cell_point`` (n_points,) int32, cell by cell; ``cell_start`` (n_cells + 1,) int64, the
-        first of each; and float32, see :func:`ltau_cli.core.kernels.search.describe_cells`:
-        ``cell_center`` (n_cells, d), ``cell_axes`` (n_cells, m, d), ``cell_low`` and ``cell_high``
-        (n_cells, m), ``cell_rest`` and ``cell_radius`` (n_cells,).
+    Of ``n_cells`` at most: 5 sqrt(n_points), with 16 points in each at least. Gives ``cell_point``
+    (n_points,) int32, cell by cell; ``cell_start`` (n_cells + 1,) int64, the first of each; and
+    float32, see :func:`ltau_cli.core.kernels.search.describe_cells`: ``cell_center`` (n_cells, d),
+    ``cell_axes`` (n_cells, m, d), ``cell_low`` and ``cell_high`` (n_cells, m), ``cell_rest`` and
+    ``cell_radius`` (n_cells,).
     """
     n, width = points.shape
     if n_cells is None:
@@ -166,12 +148,7 @@ def build_cells(
 
 
 class ExactSearcher(CellSearcher):
-    """Reads every point for every query: one cell that is never left out.
-
-    Parameters
-    ----------
-    points : (n_points, d) float32
-    """
+    """Reads every point for every row: one cell that is never left out."""
 
     def __init__(self, points: Floats) -> None:
         n, width = points.shape
@@ -210,16 +187,9 @@ def _find_centers(points: Floats, n_cells: int, seed: int, threads: int) -> Floa
 
 
 class _Centers:
-    """Centers laid out for the comparison with rows.
+    """Centers (n_cells, d) laid out for the comparison with rows.
 
-    Parameters
-    ----------
-    center : (n_cells, d) float32
-
-    Attributes
-    ----------
-    half : (n_tiles * TILE,) float32
-        Half their squares; those beyond the last center are huge.
+    ``half``, (n_tiles * TILE,) float32, are half their squares, huge beyond the last center.
     """
 
     def __init__(self, center: Floats) -> None:

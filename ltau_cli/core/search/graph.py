@@ -38,26 +38,13 @@ FREE_STEPS = 1_000
 
 
 class GraphSearcher:
-    """A graph of NN-descent (Dong, Moses, Li 2011, doi 10.1145/1963405.1963487).
+    """A graph of NN-descent over points (n_points, d), with the arrays of :func:`build_graph`.
 
-    Far from the training set a graph leads to ever more points before it can stop. A query that was
-    compared with too many of them is compared with the others too, which is an exact search. So no
-    query is compared with more points than there are.
-
-    Parameters
-    ----------
-    points : (n_points, d) float32
-    arrays : mapping
-        What :func:`build_graph` gives.
-    leaves : int
-        Leaves of the search tree to start from.
-    epsilon : float
-        How far beyond the last squared distance, as a share of it, to follow the graph.
-
-    Attributes
-    ----------
-    n_exact : int
-        Queries so far that were compared with every point.
+    Dong, Moses, Li 2011, doi 10.1145/1963405.1963487. The walk starts from ``leaves`` leaves of
+    the search tree and follows the graph as far as ``epsilon`` (a share of it) beyond the last
+    squared distance. Far from the training set a graph leads to ever more points before it can
+    stop. A row that was compared with too many of them is compared with the others too, which is
+    an exact search, counted in ``n_exact``. So no row is compared with more points than there are.
     """
 
     spare = 1  # to see whether a tie goes on beyond the k-th place
@@ -117,24 +104,13 @@ class GraphSearcher:
 def build_graph(
     points: Floats, *, seed: int, n_neighbors: int = GRAPH_NEIGHBORS
 ) -> dict[str, npt.NDArray[Any]]:
-    """Build the graph over distinct points.
+    """Build the graph over distinct points (n_points, d), with up to ``n_neighbors`` edges of each.
 
-    On one thread: with more it would depend on their number.
-
-    Parameters
-    ----------
-    points : (n_points, d) float32
-    seed : int
-    n_neighbors : int
-        Edges of a point while the graph is built.
-
-    Returns
-    -------
-    dict
-        ``graph_indptr`` (n_points + 1,) int64 and ``graph_indices`` (n_edges,) int32, the edges of
-        every vertex; ``vertex_order`` (n_points,) int32, the point of each; and a tree:
-        ``tree_hyperplanes`` (n_nodes, d), ``tree_offsets`` (n_nodes,), ``tree_children``
-        (n_nodes, 2) int32, ``tree_indices`` (n_points,) int32.
+    On one thread: with more it would depend on their number. Gives ``graph_indptr`` (n_points +
+    1,) int64 and ``graph_indices`` (n_edges,) int32, the edges of every vertex; ``vertex_order``
+    (n_points,) int32, the point of each; and a tree: ``tree_hyperplanes`` (n_nodes, d),
+    ``tree_offsets`` (n_nodes,), ``tree_children`` (n_nodes, 2) int32, ``tree_indices`` (n_points,)
+    int32.
     """
     import pynndescent
 
@@ -171,24 +147,10 @@ def choose_effort(
     *,
     threads: int = 1,
 ) -> tuple[GraphSearcher, dict[str, Any]]:
-    """Raise the effort until the recall in domain reaches the target.
+    """Raise the effort until the recall in domain reaches the target, in (0, 1].
 
-    Parameters
-    ----------
-    points : (n_points, d) float32
-    arrays : mapping
-        The graph, see :func:`build_graph`.
-    trials : Trials
-    target : float
-        In (0, 1].
-    threads : int
-        Changes nothing but the speed.
-
-    Returns
-    -------
-    (GraphSearcher, dict)
-        The searcher of the chosen effort, or of the highest where none reaches the target; and
-        its ``leaves`` and ``epsilon``.
+    Returns the searcher of that effort, or of the highest where none reaches the target; and its
+    ``leaves`` and ``epsilon``.
     """
     for leaves, epsilon in EFFORTS:
         searcher = GraphSearcher(points, arrays, leaves=leaves, epsilon=epsilon)

@@ -186,31 +186,12 @@ def leave_one_out(
     block: int | None = None,
     advance: Callable[[int], None] = lambda _samples: None,
 ) -> LeaveOneOut:
-    """Score every training sample by the samples outside its group.
+    """Score every training sample by the k nearest samples outside its group.
 
-    Parameters
-    ----------
-    shards : Shards
-        The points.
-    points : Points
-        Which sample belongs to which.
-    mean_error : (n_samples,) float
-        Mean logged error of each sample (error units).
-    group : (n_samples,) int64 or None
-        Samples that are left out together, such as those of one structure; None leaves out each
-        sample by itself.
-    k : int
-        Neighbors.
-    weighting : {"uniform", "inverse-distance"}
-        Of the neighbors' errors.
-    threads, block : int
-        Change nothing but speed and memory.
-    advance : callable
-        Called with the number of samples that are done.
-
-    Returns
-    -------
-    LeaveOneOut
+    ``mean_error`` (n_samples,) is the mean logged error of each (error units), ``group``
+    (n_samples,) tells what is left out together, such as a structure; None leaves out each sample
+    by itself. ``weighting`` is that of the neighbors' errors. ``advance`` is called with the
+    number of samples that are done.
     """
     search = LeaveOneOutSearch.of(points, mean_error, group, k, weighting)
     found = np.empty(search.n_pairs, search.dtype)

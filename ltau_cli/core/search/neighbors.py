@@ -92,30 +92,13 @@ def find_neighbors(
     *,
     threads: int = 1,
 ) -> Neighbors:
-    """Find the k nearest training samples of each query.
+    """Find the k nearest training samples of each row (n, d) of descriptors.
 
     Neighbors are counted by samples: a point of multiplicity m fills m places, but at most
-    :func:`most_places`, and points tied at the k-th place share what is left.
-
-    Parameters
-    ----------
-    searcher : Searcher
-        Proposes candidates.
-    queries : (n, d) float32
-        Descriptors, scaled like the points.
-    points : (n_points, d) float32
-        Distinct training descriptors.
-    offered : (n_points,) int64 or callable
-        Samples per point; or ``offered(candidates, rows)`` (m, width), the samples that points
-        ``candidates`` (m, width) offer to the queries numbered ``rows`` (m,).
-    k : int
-        Samples to find, at most the number there is.
-    threads : int
-        Threads to share the rows among.
-
-    Returns
-    -------
-    Neighbors
+    :func:`most_places`, and points tied at the k-th place share what is left. ``points``
+    (n_points, d) are distinct and scaled like the rows; ``k`` is at most the number of samples.
+    ``offered`` are the samples of each point, (n_points,); or ``offered(candidates, rows)`` (m,
+    width) those that points ``candidates`` (m, width) offer to the rows numbered ``rows`` (m,).
     """
     found = find_candidates(searcher, queries, points, offered, k, threads=threads)
     return share_places(found, k)

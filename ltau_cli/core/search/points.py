@@ -25,24 +25,12 @@ def find_points(
     *,
     merge_within: float = 0.0,
 ) -> Points:
-    """Group samples with identical descriptors and equally many logged errors.
+    """Group samples (n_samples, d) with identical descriptors and equally many logged errors.
 
-    Samples are told apart by ``n_logged`` too, because only then does pooling their counts give
-    the mean of their CDFs exactly.
-
-    Parameters
-    ----------
-    descriptors : (n_samples, d) float32
-        Finite; -0.0 and 0.0 are the same.
-    n_logged : (n_samples,) int
-        Errors logged for each sample.
-    merge_within : float
-        Also merge samples in the same cell of a grid with this spacing, in descriptor units.
-
-    Returns
-    -------
-    Points
-        In the order of first appearance.
+    Samples are told apart by ``n_logged`` (n_samples,) too, because only then does pooling their
+    counts give the mean of their CDFs exactly. Samples in the same cell of a grid with a spacing
+    of ``merge_within`` (descriptor units) count as identical too. Points are in the order of first
+    appearance.
     """
     n = len(descriptors)
     if merge_within > 0:

@@ -68,20 +68,9 @@ def fit_scaling(
 ) -> Scaling:
     """Find the map from the training descriptors, which are gone through twice.
 
-    Parameters
-    ----------
-    blocks : callable
-        Gives the descriptors (n, d) float32 in blocks; the last digits depend on how they are cut.
-    width : int
-        d.
-    scale : {"none", "standard", "whiten"}
-        ``standard`` gives each column unit variance; ``whiten`` gives unit covariance, leaving
-        out directions whose variance is below 1e-6 of the largest.
-    metric : {"euclidean", "cosine"}
-
-    Returns
-    -------
-    Scaling
+    ``blocks()`` gives them, (n, width) float32, in blocks; the last digits depend on how they are
+    cut. The scale ``standard`` gives each column unit variance; ``whiten`` gives unit covariance,
+    leaving out directions whose variance is below 1e-6 of the largest.
     """
     if scale == "none":
         return Scaling(np.zeros(width), None, metric)

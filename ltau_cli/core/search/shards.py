@@ -46,13 +46,7 @@ class Shards(Protocol):
 
 
 class OneShard:
-    """All points in memory.
-
-    Parameters
-    ----------
-    descriptors : (n_points, d) float32
-    searcher : Searcher
-    """
+    """All points in memory, (n_points, d) float32."""
 
     count = 1
     rows = 16_384
@@ -84,26 +78,11 @@ def find_in_shards(
     threads: int = 1,
     block: int = SEARCH_ROWS,
 ) -> Iterator[tuple[slice, Neighbors]]:
-    """Find the k nearest training samples of each query over all shards.
+    """Find the k nearest training samples of each row (n, d) of descriptors over all shards.
 
-    Parameters
-    ----------
-    shards : Shards
-        Gone through once; one of them is in memory at a time.
-    queries : (n, d) float32
-        Scaled like the points.
-    offered : (n_points,) int64 or callable
-        See :func:`ltau_cli.core.search.neighbors.find_neighbors`; points are numbered over all
-        shards.
-    k : int
-        Samples to find.
-    threads, block : int
-        Change nothing but speed and memory.
-
-    Yields
-    ------
-    (slice, Neighbors)
-        Rows of ``queries``, and their neighbors, numbered over all shards.
+    The shards are gone through once, one in memory at a time. ``offered`` is that of
+    :func:`ltau_cli.core.search.neighbors.find_neighbors`; points are numbered over all shards.
+    Yields slices of the rows, and their neighbors.
     """
     parts = [slice(i, min(i + block, len(queries))) for i in range(0, len(queries), block)]
     best: list[Candidates] = []

@@ -58,23 +58,14 @@ class Trials:
 def make_trials(
     points: Floats, exact: Searcher, k: int, *, seed: int, n: int = N_TRIALS, threads: int = 1
 ) -> Trials:
-    """Make queries that are no training points, and find their true neighbors.
+    """Make ``n`` rows of each sort that are no training points, and find their true neighbors.
 
     A point of the index finds itself too easily to tell how new points fare. Each near trial lies
     on the line from a random point's k-th neighbor to the point, behind it by one or three times
     their distance. (Measured on two molecules and a nanoparticle: the share of lost trials at once
-    their distance is about that of test sets at the training temperature, at three times about that
-    of hotter ones.) Each far trial takes every column from another random point: every value has
-    been seen, but not together, as in a new composition.
-
-    Parameters
-    ----------
-    points : (n_points, d) float32
-    exact : Searcher
-        Finds the true neighbors.
-    k : int
-    seed, n : int
-        Of the random choice; trials of each sort.
+    their distance is about that of test sets at the training temperature, at three times about
+    that of hotter ones.) Each far trial takes every column from another random point: every value
+    has been seen, but not together, as in a new composition.
     """
     rng = np.random.default_rng(seed)
     k = min(k, len(points))
