@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import re
 from dataclasses import dataclass, field, replace
+from functools import partial
 from typing import Any
 
 from ltau_cli import results
@@ -79,110 +80,89 @@ class ArtifactSpec:
         return self.by_name[name.replace(number[0], "/*/")].numbered(int(number[1]))
 
 
-def _optional(
-    name: str,
-    dims: tuple[str, ...],
-    dtype: str,
-    units: str,
-    description: str,
-    rules: tuple[Rule, ...] = (),
-    beside: str = "",
-) -> DatasetSpec:
-    return DatasetSpec(
-        name, dims, dtype, units, description, required=False, beside=beside, rules=rules
+# fmt: off
+
+
+def _data(
+    dims: tuple[str, ...], dtype: str, units: str, *rules: Rule, required: bool = True,
+    beside: str = "", nan: bool = False, **described: str,
+) -> tuple[DatasetSpec, ...]:
+    """Return datasets that have all in common but name and description."""
+    return tuple(
+        DatasetSpec(name, dims, dtype, units, description, required, beside, nan, rules)
+        for name, description in described.items()
     )
 
 
-def _index(folder: str, points: str, nodes: str, edges: str) -> tuple[DatasetSpec, ...]:
+_optional = partial(_data, required=False)
+
+
+def _in(folder: str, beside: str, *specs: DatasetSpec) -> tuple[DatasetSpec, ...]:
+    """Put datasets into a folder, ``beside`` one of those there unless they name another."""
+    others = ((spec, spec.beside or beside) for spec in specs)
+    return tuple(
+        replace(spec, name=folder + spec.name, beside=other and folder + other)
+        for spec, other in others
+    )
+
+
+def _index(folder: str, number: str) -> tuple[DatasetSpec, ...]:
     """Return the arrays of an index over some points: of its cells or of NN-descent."""
-    first, start = f"{folder}/graph_indptr", f"{folder}/cell_start"
-    cells = nodes.replace("nodes", "search_cells")
-    box = (cells, nodes.replace("nodes", "axes"))
+    points, nodes, edges, cells, axes = (
+        f"n_{what}{number}" for what in ("points", "nodes", "graph_edges", "search_cells", "axes")
+    )
     return (
-        _optional(
-            f"{folder}/cell_point", (points,), "int32", ONE, "points, cell by cell",
-            rules=(Permutation(points),), beside=start,
+        *_in(
+            folder, "cell_start",
+            *_optional((points,), "int32", ONE, Permutation(points),
+                cell_point="points, cell by cell"),
+            *_optional((f"{cells}+1",), "int64", ONE, Offsets(points), beside="cell_point",
+                cell_start="first of each cell"),
+            *_optional((cells, "d_search"), "float32", DESCRIPTOR_UNITS,
+                cell_center="centers of the cells"),
+            *_optional((cells, axes, "d_search"), "float32", ONE,
+                cell_axes="orthonormal axes of each cell"),
+            *_optional((cells, axes), "float32", DESCRIPTOR_UNITS,
+                cell_low="its points lie above this along each axis, from the center",
+                cell_high="and below this"),
+            *_optional((cells,), "float32", DESCRIPTOR_UNITS, FROM_0,
+                cell_rest="and at most this far beside the axes",
+                cell_radius="largest distance of a point of the cell from its center"),
         ),
-        _optional(
-            f"{folder}/cell_start", (f"{cells}+1",), "int64", ONE, "first of each cell",
-            rules=(Offsets(points),), beside=f"{folder}/cell_point",
+        *_in(
+            folder, "graph_indptr",
+            *_optional((f"{points}+1",), "int64", ONE, Offsets(edges), beside="graph_indices",
+                graph_indptr="search graph, CSR offsets"),
+            *_optional((edges,), "int32", ONE, Number(points),
+                graph_indices="search graph, CSR"),
+            *_optional((nodes, "d_search"), "float32", ONE,
+                tree_hyperplanes="search tree, split normals"),
+            *_optional((nodes,), "float32", ONE,
+                tree_offsets="search tree, split offsets"),
+            *_optional((nodes, "two"), "int32", ONE, Tree(points),
+                tree_children="search tree, children"),
+            *_optional((points,), "int32", ONE, Number(points),
+                tree_indices="search tree, points of the leaves"),
+            *_optional((points,), "int32", ONE, Permutation(points),
+                vertex_order="point of each graph vertex"),
         ),
-        _optional(
-            f"{folder}/cell_center", (cells, "d_search"), "float32", DESCRIPTOR_UNITS,
-            "centers of the cells", beside=start,
-        ),
-        _optional(
-            f"{folder}/cell_axes", (*box, "d_search"), "float32", ONE,
-            "orthonormal axes of each cell", beside=start,
-        ),
-        _optional(
-            f"{folder}/cell_low", box, "float32", DESCRIPTOR_UNITS,
-            "its points lie above this along each axis, from the center", beside=start,
-        ),
-        _optional(
-            f"{folder}/cell_high", box, "float32", DESCRIPTOR_UNITS, "and below this", beside=start
-        ),
-        _optional(
-            f"{folder}/cell_rest", (cells,), "float32", DESCRIPTOR_UNITS,
-            "and at most this far beside the axes", rules=FROM_0, beside=start,
-        ),
-        _optional(
-            f"{folder}/cell_radius", (cells,), "float32", DESCRIPTOR_UNITS,
-            "largest distance of a point of the cell from its center", rules=FROM_0, beside=start,
-        ),
-        _optional(
-            f"{folder}/graph_indptr", (f"{points}+1",), "int64", ONE, "search graph, CSR offsets",
-            rules=(Offsets(edges),), beside=f"{folder}/graph_indices",
-        ),
-        _optional(
-            f"{folder}/graph_indices", (edges,), "int32", ONE, "search graph, CSR",
-            rules=(Number(points),), beside=first,
-        ),
-        _optional(
-            f"{folder}/tree_hyperplanes", (nodes, "d_search"), "float32", ONE,
-            "search tree, split normals", beside=first,
-        ),
-        _optional(
-            f"{folder}/tree_offsets", (nodes,), "float32", ONE, "search tree, split offsets",
-            beside=first,
-        ),
-        _optional(
-            f"{folder}/tree_children", (nodes, "two"), "int32", ONE, "search tree, children",
-            rules=(Tree(points),), beside=first,
-        ),
-        _optional(
-            f"{folder}/tree_indices", (points,), "int32", ONE, "search tree, points of the leaves",
-            rules=(Number(points),), beside=first,
-        ),
-        _optional(
-            f"{folder}/vertex_order", (points,), "int32", ONE, "point of each graph vertex",
-            rules=(Permutation(points),), beside=first,
-        ),
-    )  # fmt: skip
+    )
 
 
 def _mean_and_max(
-    name: str,
-    dims: tuple[str, ...],
-    units: str,
-    what: str,
-    rules: tuple[Rule, ...],
-    beside: str = "structures/n_samples",
+    name: str, dims: tuple[str, ...], units: str, rule: Rule, more: str = ""
 ) -> tuple[DatasetSpec, ...]:
     """Return the mean and the largest value of the rows of each structure."""
-    return tuple(
-        _optional(
-            f"structures/{name}_{short}", dims, "float32", units,
-            f"{word} {what} of the rows of the structure", rules=rules, beside=beside,
-        )
-        for short, word in (("mean", "mean"), ("max", "largest"))
-    )  # fmt: skip
+    of = f"{name.replace('_', ' ')}{more} of the rows of the structure"
+    described = {f"{name}_mean": f"mean {of}", f"{name}_max": f"largest {of}"}
+    return _optional(dims, "float32", units, rule, **described)
 
 
-FROM_0, SHARES = (Within(0),), (Within(0, 1),)
-SORTED, SORTED_SHARES = (Within(0), Growing()), (Within(0, 1), Growing())
+FROM_0, SHARES = Within(0), Within(0, 1)
+SORTED, SORTED_SHARES = (FROM_0, Growing()), (SHARES, Growing())
 _EPOCH, _SAMPLE, _POINT, _ROW = ("n_epochs",), ("n_samples",), ("n_points",), ("n_rows",)
 _STRUCTURE, _HELD = ("n_structures",), ("n_heldout",)
+_ATOM, _FRAME, _VECTOR = ("n_atoms",), ("n_frames",), ("n_atoms", "three")
 
 ERRORS = ArtifactSpec(
     kind="errors",
@@ -193,61 +173,33 @@ ERRORS = ArtifactSpec(
     summary=results.IngestResult,
     fingerprint=False,
     datasets=(
-        DatasetSpec(
-            "errors", ("n_epochs", "n_samples"), "float32", ERROR_UNITS,
-            "error of each sample at each epoch; NaN is missing", nan=True, rules=FROM_0,
-        ),
-        DatasetSpec("epoch", _EPOCH, "int32", ONE, "epoch number as logged"),
-        DatasetSpec(
-            "run", _EPOCH, "int32", ONE, "training run of each row, from 0", rules=FROM_0
-        ),
-        DatasetSpec(
-            "epoch_mean", _EPOCH, "float64", ERROR_UNITS,
-            "mean error over the samples logged in the epoch; NaN if none was",
-            nan=True, rules=FROM_0,
-        ),
-        DatasetSpec(
-            "epoch_min", _EPOCH, "float64", ERROR_UNITS,
-            "smallest error above 0 in the epoch; NaN if none was", nan=True, rules=FROM_0,
-        ),
-        DatasetSpec(
-            "epoch_max", _EPOCH, "float64", ERROR_UNITS,
-            "largest error in the epoch; NaN if none was", nan=True, rules=FROM_0,
-        ),
-        DatasetSpec(
-            "epoch_missing", _EPOCH, "int64", ONE, "samples missing in the epoch",
-            rules=(Within(0, "n_samples"),),
-        ),
-        DatasetSpec(
-            "epoch_zeros", _EPOCH, "int64", ONE, "errors of exactly 0 in the epoch",
-            rules=(Within(0, "n_samples"),),
-        ),
-        DatasetSpec(
-            "n_logged", _SAMPLE, "int32", ONE, "errors logged for each sample",
-            rules=(Within(0, "n_epochs"),),
-        ),
-        DatasetSpec(
-            "sample_min", _SAMPLE, "float32", ERROR_UNITS,
-            "smallest error of each sample; NaN if it was never logged", nan=True, rules=FROM_0,
-        ),
-        DatasetSpec(
-            "sample_max", _SAMPLE, "float32", ERROR_UNITS,
-            "largest error of each sample; NaN if it was never logged", nan=True, rules=FROM_0,
-        ),
-        _optional("sample_id", _SAMPLE, "label", ONE, "the user's own name of each sample"),
-        _optional(
-            "structure", _SAMPLE, "int64", ONE, "structure of each sample, from 0",
-            rules=(Number("n_samples"),),
-        ),
-        _optional("species", _SAMPLE, "label", ONE, "chemical symbol of each sample"),
-        _optional("config_type", _SAMPLE, "label", ONE, "config_type of each sample's frame"),
-        _optional("group", _SAMPLE, "label", ONE, "the user's own group of each sample"),
-        _optional(
-            "magnitude", _SAMPLE, "float32", ERROR_UNITS,
-            "magnitude of each sample's target value, for relative tolerances", rules=FROM_0,
-        ),
+        *_data(("n_epochs", "n_samples"), "float32", ERROR_UNITS, FROM_0, nan=True,
+            errors="error of each sample at each epoch; NaN is missing"),
+        *_data(_EPOCH, "int32", ONE, epoch="epoch number as logged"),
+        *_data(_EPOCH, "int32", ONE, FROM_0, run="training run of each row, from 0"),
+        *_data(_EPOCH, "float64", ERROR_UNITS, FROM_0, nan=True,
+            epoch_mean="mean error over the samples logged in the epoch; NaN if none was",
+            epoch_min="smallest error above 0 in the epoch; NaN if none was",
+            epoch_max="largest error in the epoch; NaN if none was"),
+        *_data(_EPOCH, "int64", ONE, Within(0, "n_samples"),
+            epoch_missing="samples missing in the epoch",
+            epoch_zeros="errors of exactly 0 in the epoch"),
+        *_data(_SAMPLE, "int32", ONE, Within(0, "n_epochs"),
+            n_logged="errors logged for each sample"),
+        *_data(_SAMPLE, "float32", ERROR_UNITS, FROM_0, nan=True,
+            sample_min="smallest error of each sample; NaN if it was never logged",
+            sample_max="largest error of each sample; NaN if it was never logged"),
+        *_optional(_SAMPLE, "label", ONE, sample_id="the user's own name of each sample"),
+        *_optional(_SAMPLE, "int64", ONE, Number("n_samples"),
+            structure="structure of each sample, from 0"),
+        *_optional(_SAMPLE, "label", ONE,
+            species="chemical symbol of each sample",
+            config_type="config_type of each sample's frame",
+            group="the user's own group of each sample"),
+        *_optional(_SAMPLE, "float32", ERROR_UNITS, FROM_0,
+            magnitude="magnitude of each sample's target value, for relative tolerances"),
     ),
-)  # fmt: skip
+)
 
 MODEL = ArtifactSpec(
     kind="model",
@@ -257,170 +209,101 @@ MODEL = ArtifactSpec(
     parameters=attributes.ModelParameters,
     summary=results.FitResult,
     datasets=(
-        DatasetSpec(
-            "bin_edges", ("n_bins+1",), "float64", ERROR_UNITS,
-            "bin b holds errors in (bin_edges[b-1], bin_edges[b]]", rules=SORTED,
-        ),
-        DatasetSpec(
-            "thresholds", ("n_thresholds",), "float64", ERROR_UNITS,
-            "thresholds of `uncertainty`; each is a bin edge", rules=SORTED,
-        ),
-        DatasetSpec(
-            "counts", ("n_points", "n_bins+2"), "unsigned", ONE,
-            "errors per bin, pooled over the samples of the point: underflow, bins, overflow",
-            rules=(SomeInEachRow(),),
-        ),
-        DatasetSpec(
-            "mean_error", _POINT, "float32", ERROR_UNITS,
-            "mean logged error of the point's samples", rules=FROM_0,
-        ),
-        DatasetSpec(
-            "max_error", _POINT, "float32", ERROR_UNITS,
-            "largest logged error of the point's samples", rules=FROM_0,
-        ),
-        DatasetSpec(
-            "uncertainty", ("n_points", "n_thresholds"), "float32", ONE,
-            "share of logged errors above each threshold", rules=SHARES,
-        ),
-        DatasetSpec(
-            "multiplicity", _POINT, "int64", ONE,
-            "training samples with exactly these descriptors and as many logged errors",
-            rules=(Within(1, "n_samples"),),
-        ),
-        DatasetSpec(
-            "point", _SAMPLE, "int64", ONE,
-            "point of each training sample; -1 if it was never logged",
-            rules=(Number("n_points", none=True),),
-        ),
-        DatasetSpec(
-            "descriptor_shift", ("d",), "float64", DESCRIPTOR_UNITS,
-            "subtracted from descriptors before `descriptor_transform`",
-        ),
-        _optional(
-            "descriptor_transform", ("d", "d_search"), "float64", ONE,
-            "scales descriptors; without it they are searched as they are",
-        ),
-        DatasetSpec(
-            "descriptors", ("n_points", "d_search"), "float32", DESCRIPTOR_UNITS,
-            "distinct training descriptors, scaled",
-        ),
-        DatasetSpec(
-            "loo_distance", _SAMPLE, "float32", DESCRIPTOR_UNITS,
-            "mean distance of each sample to its k nearest other training samples; NaN if it was "
-            "never logged", nan=True, rules=FROM_0,
-        ),
-        DatasetSpec(
-            "loo_expected_error", _SAMPLE, "float32", ERROR_UNITS,
-            "mean error of these neighbors: what ltau expects of the sample without seeing it",
-            nan=True, rules=FROM_0,
-        ),
-        DatasetSpec(
-            "loo_share", ("n_neighbors", "n_samples"), "float16", ONE,
-            "mean distance to the nearest 1, 2, ... k of them over `loo_distance`: the reference "
-            "of a smaller k; NaN if never logged", nan=True, rules=FROM_0,
-        ),
-        DatasetSpec(
-            "last_epoch_error", _POINT, "float32", ERROR_UNITS,
-            "mean of the last logged errors of the point's samples", rules=FROM_0,
-        ),
-        _optional(
-            "loo_group", _SAMPLE, "int64", ONE,
-            "samples that were left out together, with --loo structure",
-            rules=(Number("n_samples"),),
-        ),
-        _optional(
-            "shard_start", ("n_shards+1",), "int64", ONE,
-            "first point of each shard, and the number of points, with --shards",
-            rules=(Offsets("n_points", strictly=True),),
-        ),
-        *_index("index", "n_points", "n_nodes", "n_graph_edges"),
-        *_index("index/*", "n_points_*", "n_nodes_*", "n_graph_edges_*"),
+        *_data(("n_bins+1",), "float64", ERROR_UNITS, *SORTED,
+            bin_edges="bin b holds errors in (bin_edges[b-1], bin_edges[b]]"),
+        *_data(("n_thresholds",), "float64", ERROR_UNITS, *SORTED,
+            thresholds="thresholds of `uncertainty`; each is a bin edge"),
+        *_data(("n_points", "n_bins+2"), "unsigned", ONE, SomeInEachRow(),
+            counts="errors per bin, pooled over the samples of the point: underflow, bins, "
+            "overflow"),
+        *_data(_POINT, "float32", ERROR_UNITS, FROM_0,
+            mean_error="mean logged error of the point's samples",
+            max_error="largest logged error of the point's samples"),
+        *_data(("n_points", "n_thresholds"), "float32", ONE, SHARES,
+            uncertainty="share of logged errors above each threshold"),
+        *_data(_POINT, "int64", ONE, Within(1, "n_samples"),
+            multiplicity="training samples with exactly these descriptors and as many logged "
+            "errors"),
+        *_data(_SAMPLE, "int64", ONE, Number("n_points", none=True),
+            point="point of each training sample; -1 if it was never logged"),
+        *_data(("d",), "float64", DESCRIPTOR_UNITS,
+            descriptor_shift="subtracted from descriptors before `descriptor_transform`"),
+        *_optional(("d", "d_search"), "float64", ONE,
+            descriptor_transform="scales descriptors; without it they are searched as they are"),
+        *_data(("n_points", "d_search"), "float32", DESCRIPTOR_UNITS,
+            descriptors="distinct training descriptors, scaled"),
+        *_data(_SAMPLE, "float32", DESCRIPTOR_UNITS, FROM_0, nan=True,
+            loo_distance="mean distance of each sample to its k nearest other training samples; "
+            "NaN if it was never logged"),
+        *_data(_SAMPLE, "float32", ERROR_UNITS, FROM_0, nan=True,
+            loo_expected_error="mean error of these neighbors: what ltau expects of the sample "
+            "without seeing it"),
+        *_data(("n_neighbors", "n_samples"), "float16", ONE, FROM_0, nan=True,
+            loo_share="mean distance to the nearest 1, 2, ... k of them over `loo_distance`: the "
+            "reference of a smaller k; NaN if never logged"),
+        *_data(_POINT, "float32", ERROR_UNITS, FROM_0,
+            last_epoch_error="mean of the last logged errors of the point's samples"),
+        *_optional(_SAMPLE, "int64", ONE, Number("n_samples"),
+            loo_group="samples that were left out together, with --loo structure"),
+        *_optional(("n_shards+1",), "int64", ONE, Offsets("n_points", strictly=True),
+            shard_start="first point of each shard, and the number of points, with --shards"),
+        *_index("index/", ""),
+        *_index("index/*/", "_*"),
     ),
-)  # fmt: skip
+)
 
 # What a calibration is made of, as plain numbers; scores keep a copy under ``calibration/``.
 _MAPS = (
-    DatasetSpec(
-        "coefficients", ("n_coefficients",), "float64", ONE,
-        "calibrated error = exp(coefficients[0]) * product of each feature to the power of its "
-        "coefficient; features: expected error, relative distance, geometric mean of the "
-        "structure's relative distances, neighbor distance, the third and the second again with a "
-        "floor where the law bends, expected error of the last epoch, and `user_features`",
+    *_data(("n_coefficients",), "float64", ONE,
+        coefficients="calibrated error = exp(coefficients[0]) * product of each feature to the "
+        "power of its coefficient; features: expected error, relative distance, geometric mean "
+        "of the structure's relative distances, neighbor distance, the third and the second "
+        "again with a floor where the law bends, expected error of the last epoch, and "
+        "`user_features`"),
+    *_optional(("n_user_features",), "label", ONE,
+        user_features="names of the user's own features"),
+    *_data(("n_features",), "float64", ONE, Above(0),
+        feature_floors="features below these count as these, each in its own units"),
+    *_data(("n_features",), "float64", ONE, Within(-1e3, 1e3),
+        exponent_center="mean logarithm of each feature over the rows that were fitted on"),
+    *_data(("n_features", "n_features"), "float64", ONE, Within(-1e6, 1e6), Covariance(),
+        exponent_covariance="covariance of the exponents: with the features x of a row as "
+        "logarithms, less their center, the spread of its calibrated error is s = sqrt(x' "
+        "covariance x)"),
+    *_data(("n_draws", "four"), "float64", ONE, Above(0),
+        draws="what was fitted on, by draw, structure or row: geometric mean of the relative "
+        "distance and of the expected error, largest relative distance, and how many of them "
+        "this one stands for"),
+    *_data(("n_strata", "n_levels"), "float64", ONE, FROM_0,
+        bound_ratio="conformal bound at level p over calibrated error times exp(z(p) s), z the "
+        "normal's quantile and s the spread; a stratum is a group and a bin of relative "
+        "distance, the last ones are of rows in no known group"),
+    *_data(("n_strata", "n_ratio_levels"), "float64", ONE, FROM_0,
+        ratio_quantiles="the same for quantiles at equally spaced levels"),
+    *_optional(("n_bound_groups",), "label", ONE, Growing(),
+        bound_groups="groups with their own bounds"),
+    *_optional(("n_distance_edges",), "float64", ONE, *SORTED,
+        distance_edges="inner edges of the bins of relative distance"),
+    *_optional(("n_groups",), "label", ONE, Growing(), groups="groups of the calibration rows"),
+    *_data(("n_groups+1",), "float64", ERROR_UNITS, FROM_0,
+        group_error="mean true error of each group, then of all rows"),
+    *_in(
+        "baselines/", "",
+        *_data(("n_baselines",), "label", ONE, names="names of the baselines"),
+        *_data(("n_baselines", "n_features"), "float64", ONE, Within(-1e3, 1e3),
+            exponent_center="as `exponent_center`"),
+        *_data(("n_baselines", "n_features", "n_features"), "float64", ONE, Within(-1e6, 1e6),
+            Covariance(),
+            exponent_covariance="as `exponent_covariance`"),
+        *_data(("n_baselines", "n_coefficients"), "float64", ONE,
+            coefficients="baselines the method is compared with: a constant, the neighbor distance "
+            "alone, the mean error of the row's group, and the method with the last epoch alone"),
+        *_data(("n_baselines", "n_levels"), "float64", ONE, FROM_0,
+            bound_ratio="their conformal bounds over their errors"),
+        *_data(("n_baselines", "n_ratio_levels"), "float64", ONE, FROM_0,
+            ratio_quantiles="as `ratio_quantiles`"),
     ),
-    _optional(
-        "user_features", ("n_user_features",), "label", ONE, "names of the user's own features",
-    ),
-    DatasetSpec(
-        "feature_floors", ("n_features",), "float64", ONE,
-        "features below these count as these, each in its own units", rules=(Above(0),),
-    ),
-    DatasetSpec(
-        "exponent_center", ("n_features",), "float64", ONE,
-        "mean logarithm of each feature over the rows that were fitted on",
-        rules=(Within(-1e3, 1e3),),
-    ),
-    DatasetSpec(
-        "exponent_covariance", ("n_features", "n_features"), "float64", ONE,
-        "covariance of the exponents: with the features x of a row as logarithms, less their "
-        "center, the spread of its calibrated error is s = sqrt(x' covariance x)",
-        rules=(Within(-1e6, 1e6), Covariance()),
-    ),
-    DatasetSpec(
-        "draws", ("n_draws", "four"), "float64", ONE,
-        "what was fitted on, by draw, structure or row: geometric mean of the relative distance "
-        "and of the expected error, largest relative distance, and how many of them this one "
-        "stands for", rules=(Above(0),),
-    ),
-    DatasetSpec(
-        "bound_ratio", ("n_strata", "n_levels"), "float64", ONE,
-        "conformal bound at level p over calibrated error times exp(z(p) s), z the normal's "
-        "quantile and s the spread; a stratum is a group and a bin of relative distance, the last "
-        "ones are of rows in no known group", rules=FROM_0,
-    ),
-    DatasetSpec(
-        "ratio_quantiles", ("n_strata", "n_ratio_levels"), "float64", ONE,
-        "the same for quantiles at equally spaced levels", rules=FROM_0,
-    ),
-    _optional(
-        "bound_groups", ("n_bound_groups",), "label", ONE, "groups with their own bounds",
-        rules=(Growing(),),
-    ),
-    _optional(
-        "distance_edges", ("n_distance_edges",), "float64", ONE,
-        "inner edges of the bins of relative distance", rules=SORTED,
-    ),
-    _optional(
-        "groups", ("n_groups",), "label", ONE, "groups of the calibration rows",
-        rules=(Growing(),),
-    ),
-    DatasetSpec(
-        "group_error", ("n_groups+1",), "float64", ERROR_UNITS,
-        "mean true error of each group, then of all rows", rules=FROM_0,
-    ),
-    DatasetSpec("baselines/names", ("n_baselines",), "label", ONE, "names of the baselines"),
-    DatasetSpec(
-        "baselines/exponent_center", ("n_baselines", "n_features"), "float64", ONE,
-        "as `exponent_center`", rules=(Within(-1e3, 1e3),),
-    ),
-    DatasetSpec(
-        "baselines/exponent_covariance", ("n_baselines", "n_features", "n_features"), "float64",
-        ONE, "as `exponent_covariance`", rules=(Within(-1e6, 1e6), Covariance()),
-    ),
-    DatasetSpec(
-        "baselines/coefficients", ("n_baselines", "n_coefficients"), "float64", ONE,
-        "baselines the method is compared with: a constant, the neighbor distance alone, the mean "
-        "error of the row's group, and the method with the last epoch alone",
-    ),
-    DatasetSpec(
-        "baselines/bound_ratio", ("n_baselines", "n_levels"), "float64", ONE,
-        "their conformal bounds over their errors", rules=FROM_0,
-    ),
-    DatasetSpec(
-        "baselines/ratio_quantiles", ("n_baselines", "n_ratio_levels"), "float64", ONE,
-        "as `ratio_quantiles`", rules=FROM_0,
-    ),
-)  # fmt: skip
-
+)
 
 SCORES = ArtifactSpec(
     kind="scores",
@@ -430,143 +313,86 @@ SCORES = ArtifactSpec(
     parameters=attributes.ScoresParameters,
     summary=results.ScoreResult,
     datasets=(
-        DatasetSpec(
-            "expected_error", _ROW, "float32", ERROR_UNITS,
-            "mean logged error of the k nearest training samples", rules=FROM_0,
-        ),
-        DatasetSpec(
-            "uncertainty", ("n_rows", "n_thresholds"), "float32", ONE,
-            "probability that the error exceeds each threshold", rules=SHARES,
-        ),
-        DatasetSpec(
-            "thresholds", ("n_thresholds",), "float64", ERROR_UNITS, "of `uncertainty`",
-            rules=SORTED,
-        ),
-        DatasetSpec(
-            "quantiles", ("n_rows", "n_quantiles"), "float32", ERROR_UNITS,
-            "error quantiles of the mixed CDF", rules=(Within(0), Growing(strictly=False)),
-        ),
-        DatasetSpec(
-            "quantile_levels", ("n_quantiles",), "float64", ONE, "of `quantiles`",
-            rules=SORTED_SHARES,
-        ),
-        DatasetSpec(
-            "neighbor_distance", _ROW, "float32", DESCRIPTOR_UNITS,
-            "mean distance to the k nearest training samples", rules=FROM_0,
-        ),
-        DatasetSpec(
-            "relative_distance", _ROW, "float32", ONE,
-            "neighbor distance over the mean leave-one-out distance of the neighbors", rules=FROM_0,
-        ),
-        DatasetSpec(
-            "ood_pvalue", _ROW, "float64", ONE,
-            "share of training samples at least as far from their neighbors; small: out of domain",
-            rules=SHARES,
-        ),
-        DatasetSpec(
-            "in_training", _ROW, "bool", ONE,
-            "rows whose descriptors are those of a training sample",
-        ),
-        DatasetSpec(
-            "row_hash", _ROW, "int64", ONE,
-            "hash of the row's descriptors, which are known again in any file by it", rules=FROM_0,
-        ),
-        DatasetSpec(
-            "last_epoch_error", _ROW, "float32", ERROR_UNITS,
-            "mean of the last logged errors of the k nearest training samples", rules=FROM_0,
-        ),
-        _optional(
-            "local_distance", _ROW, "float32", ONE,
-            "geometric mean of the relative distances of the atom and its spatial neighbors, with "
-            "--frames", rules=FROM_0,
-        ),
-        _optional(
-            "features", ("n_rows", "n_own_features"), "float32", ONE,
-            "the user's own features, with --feature", rules=FROM_0, beside="feature_names",
-        ),
-        _optional(
-            "feature_names", ("n_own_features",), "label", ONE, "of `features`",
-            beside="features",
-        ),
-        _optional(
-            "calibrated_error", _ROW, "float32", ERROR_UNITS, "calibrated expected error",
-            rules=FROM_0,
-            beside="calibration/coefficients",
-        ),
-        _optional(
-            "error_bound", ("n_rows", "n_levels"), "float32", ERROR_UNITS,
-            "bound that the error stays under with each probability of `levels`", rules=FROM_0,
+        *_data(_ROW, "float32", ERROR_UNITS, FROM_0,
+            expected_error="mean logged error of the k nearest training samples"),
+        *_data(("n_rows", "n_thresholds"), "float32", ONE, SHARES,
+            uncertainty="probability that the error exceeds each threshold"),
+        *_data(("n_thresholds",), "float64", ERROR_UNITS, *SORTED, thresholds="of `uncertainty`"),
+        *_data(("n_rows", "n_quantiles"), "float32", ERROR_UNITS, Within(0),
+            Growing(strictly=False),
+            quantiles="error quantiles of the mixed CDF"),
+        *_data(("n_quantiles",), "float64", ONE, *SORTED_SHARES, quantile_levels="of `quantiles`"),
+        *_data(_ROW, "float32", DESCRIPTOR_UNITS, FROM_0,
+            neighbor_distance="mean distance to the k nearest training samples"),
+        *_data(_ROW, "float32", ONE, FROM_0,
+            relative_distance="neighbor distance over the mean leave-one-out distance of the "
+            "neighbors"),
+        *_data(_ROW, "float64", ONE, SHARES,
+            ood_pvalue="share of training samples at least as far from their neighbors; small: "
+            "out of domain"),
+        *_data(_ROW, "bool", ONE,
+            in_training="rows whose descriptors are those of a training sample"),
+        *_data(_ROW, "int64", ONE, FROM_0,
+            row_hash="hash of the row's descriptors, which are known again in any file by it"),
+        *_data(_ROW, "float32", ERROR_UNITS, FROM_0,
+            last_epoch_error="mean of the last logged errors of the k nearest training samples"),
+        *_optional(_ROW, "float32", ONE, FROM_0,
+            local_distance="geometric mean of the relative distances of the atom and its spatial "
+            "neighbors, with --frames"),
+        *_optional(("n_rows", "n_own_features"), "float32", ONE, FROM_0, beside="feature_names",
+            features="the user's own features, with --feature"),
+        *_optional(("n_own_features",), "label", ONE, beside="features",
+            feature_names="of `features`"),
+        *_optional(_ROW, "float32", ERROR_UNITS, FROM_0, beside="calibration/coefficients",
+            calibrated_error="calibrated expected error"),
+        *_optional(("n_rows", "n_levels"), "float32", ERROR_UNITS, FROM_0,
             beside="calibrated_error",
+            error_bound="bound that the error stays under with each probability of `levels`"),
+        *_optional(("n_rows", "n_thresholds"), "float32", ONE, SHARES, beside="calibrated_error",
+            calibrated_uncertainty="calibrated probability that the error exceeds each threshold"),
+        *_optional(("n_levels",), "float64", ONE, *SORTED_SHARES, beside="calibrated_error",
+            levels="coverage levels of `error_bound`"),
+        *_optional(_ROW, "bool", ONE, beside="calibrated_error",
+            in_calibration="rows that the calibration was fitted on: leave them out of any "
+            "evaluation"),
+        *_optional(_ROW, "int64", ONE, Number("n_rows"), beside="structures/n_samples",
+            structure="structure of each row, from 0"),
+        *_optional(_ROW, "label", ONE,
+            group="the user's group of each row, such as species",
+            sample_id="the user's own name of each row"),
+        *_in(
+            "structures/", "n_samples",
+            *_optional(_STRUCTURE, "int64", ONE, Within(1, "n_rows"), beside="expected_error_mean",
+                n_samples="rows of each structure"),
+            *_mean_and_max("expected_error", _STRUCTURE, ERROR_UNITS, FROM_0),
+            *_mean_and_max("uncertainty", ("n_structures", "n_thresholds"), ONE, SHARES),
+            *_optional(_STRUCTURE, "float32", ONE, FROM_0,
+                relative_distance_mean="mean relative neighbor distance of the rows of the "
+                "structure"),
+            *_optional(_STRUCTURE, "float32", ONE, SHARES,
+                out_of_domain_share="share of the structure's rows with ood_pvalue below 0.01"),
         ),
-        _optional(
-            "calibrated_uncertainty", ("n_rows", "n_thresholds"), "float32", ONE,
-            "calibrated probability that the error exceeds each threshold", rules=SHARES,
-            beside="calibrated_error",
+        *_in(
+            "structures/", "",
+            *_mean_and_max("calibrated_error", _STRUCTURE, ERROR_UNITS, FROM_0),
+            *_mean_and_max("error_bound", ("n_structures", "n_levels"), ERROR_UNITS, FROM_0,
+                more=" at each level"),
+            *_mean_and_max("calibrated_uncertainty", ("n_structures", "n_thresholds"), ONE, SHARES),
         ),
-        _optional(
-            "levels", ("n_levels",), "float64", ONE, "coverage levels of `error_bound`",
-            rules=SORTED_SHARES,
-            beside="calibrated_error",
-        ),
-        _optional(
-            "in_calibration", _ROW, "bool", ONE,
-            "rows that the calibration was fitted on: leave them out of any evaluation",
-            beside="calibrated_error",
-        ),
-        _optional(
-            "structure", _ROW, "int64", ONE, "structure of each row, from 0",
-            rules=(Number("n_rows"),),
-            beside="structures/n_samples",
-        ),
-        _optional("group", _ROW, "label", ONE, "the user's group of each row, such as species"),
-        _optional("sample_id", _ROW, "label", ONE, "the user's own name of each row"),
-        _optional(
-            "structures/n_samples", _STRUCTURE, "int64", ONE, "rows of each structure",
-            rules=(Within(1, "n_rows"),),
-            beside="structures/expected_error_mean",
-        ),
-        *_mean_and_max("expected_error", _STRUCTURE, ERROR_UNITS, "expected error", FROM_0),
-        *_mean_and_max("uncertainty", ("n_structures", "n_thresholds"), ONE, "uncertainty", SHARES),
-        _optional(
-            "structures/relative_distance_mean", _STRUCTURE, "float32", ONE,
-            "mean relative neighbor distance of the rows of the structure", rules=FROM_0,
-            beside="structures/n_samples",
-        ),
-        _optional(
-            "structures/out_of_domain_share", _STRUCTURE, "float32", ONE,
-            "share of the structure's rows with ood_pvalue below 0.01", rules=SHARES,
-            beside="structures/n_samples",
-        ),
-        *_mean_and_max(
-            "calibrated_error", _STRUCTURE, ERROR_UNITS, "calibrated error", FROM_0, beside=""
-        ),
-        *_mean_and_max(
-            "error_bound", ("n_structures", "n_levels"), ERROR_UNITS, "error bound at each level",
-            FROM_0, beside="",
-        ),
-        *_mean_and_max(
-            "calibrated_uncertainty", ("n_structures", "n_thresholds"), ONE,
-            "calibrated uncertainty", SHARES, beside="",
-        ),
-        _optional(
-            "cdf", ("n_rows", "n_edges"), "float32", ONE, "P(error <= cdf_edges), with --cdf",
-            rules=(Within(0, 1), Growing(strictly=False)),
+        *_optional(("n_rows", "n_edges"), "float32", ONE, Within(0, 1), Growing(strictly=False),
             beside="cdf_edges",
-        ),
-        _optional("cdf_edges", ("n_edges",), "float64", ERROR_UNITS, "of `cdf`", rules=SORTED,
-            beside="cdf",
-        ),
+            cdf="P(error <= cdf_edges), with --cdf"),
+        *_optional(("n_edges",), "float64", ERROR_UNITS, *SORTED, beside="cdf",
+            cdf_edges="of `cdf`"),
         *(
             replace(
-                spec,
-                name=f"calibration/{spec.name}",
-                required=False,
+                spec, name=f"calibration/{spec.name}", required=False,
                 beside="calibrated_error" if spec.required else "",
             )
             for spec in _MAPS
         ),
     ),
-)  # fmt: skip
+)
 
 CALIBRATION = ArtifactSpec(
     kind="calibration",
@@ -576,69 +402,34 @@ CALIBRATION = ArtifactSpec(
     parameters=attributes.CalibrationParameters,
     summary=results.CalibrateResult,
     datasets=(
-        DatasetSpec(
-            "thresholds", ("n_thresholds",), "float64", ERROR_UNITS, "thresholds of the scores",
-            rules=SORTED,
-        ),
-        DatasetSpec(
-            "threshold_scale", ("n_thresholds",), "float64", ONE,
-            "of --method threshold: P(error > threshold) is the mixed CDF's at threshold / s",
-            rules=FROM_0,
-        ),
-        DatasetSpec(
-            "levels", ("n_levels",), "float64", ONE, "coverage levels of `bound_ratio`",
-            rules=SORTED_SHARES,
-        ),
+        *_data(("n_thresholds",), "float64", ERROR_UNITS, *SORTED,
+            thresholds="thresholds of the scores"),
+        *_data(("n_thresholds",), "float64", ONE, FROM_0,
+            threshold_scale="of --method threshold: P(error > threshold) is the mixed CDF's at "
+            "threshold / s"),
+        *_data(("n_levels",), "float64", ONE, *SORTED_SHARES,
+            levels="coverage levels of `bound_ratio`"),
         *_MAPS,
-        DatasetSpec(
-            "fit_row", ("n_fit",), "int64", ONE, "rows of the scores used for the fit",
-            rules=SORTED,
-        ),
-        DatasetSpec(
-            "fit_hash", ("n_fit_hashes",), "int64", ONE,
-            "hashes of the descriptors of these rows, which are known again by it", rules=SORTED,
-        ),
-        DatasetSpec(
-            "heldout_row", _HELD, "int64", ONE, "rows that the fit did not see",
-            rules=SORTED,
-        ),
-        DatasetSpec(
-            "heldout_true_error", _HELD, "float32", ERROR_UNITS, "their true errors", rules=FROM_0
-        ),
-        DatasetSpec(
-            "heldout_expected_error", _HELD, "float32", ERROR_UNITS, "their expected errors",
-            rules=FROM_0,
-        ),
-        DatasetSpec(
-            "heldout_calibrated_error", _HELD, "float32", ERROR_UNITS, "their calibrated errors",
-            rules=FROM_0,
-        ),
-        DatasetSpec(
-            "heldout_relative_distance", _HELD, "float32", ONE, "their relative distances",
-            rules=FROM_0,
-        ),
-        _optional("heldout_group", _HELD, "label", ONE, "their groups, such as species"),
-        DatasetSpec(
-            "heldout_spread", _HELD, "float32", ONE,
-            "standard deviation of the logarithms of their calibrated errors", rules=FROM_0,
-        ),
-        DatasetSpec(
-            "heldout_stratum", _HELD, "int64", ONE, "row of `bound_ratio` of each of them",
-            rules=(Number("n_strata"),),
-        ),
-        DatasetSpec(
-            "heldout_uncertainty", ("n_heldout", "n_thresholds"), "float32", ONE,
-            "their uncertainties", rules=SHARES,
-        ),
-        DatasetSpec(
-            "heldout_calibrated_uncertainty", ("n_heldout", "n_thresholds"), "float32", ONE,
-            "their uncertainties as scores with this calibration have them", rules=SHARES,
-        ),
+        *_data(("n_fit",), "int64", ONE, *SORTED, fit_row="rows of the scores used for the fit"),
+        *_data(("n_fit_hashes",), "int64", ONE, *SORTED,
+            fit_hash="hashes of the descriptors of these rows, which are known again by it"),
+        *_data(_HELD, "int64", ONE, *SORTED, heldout_row="rows that the fit did not see"),
+        *_data(_HELD, "float32", ERROR_UNITS, FROM_0,
+            heldout_true_error="their true errors",
+            heldout_expected_error="their expected errors",
+            heldout_calibrated_error="their calibrated errors"),
+        *_data(_HELD, "float32", ONE, FROM_0, heldout_relative_distance="their relative distances"),
+        *_optional(_HELD, "label", ONE, heldout_group="their groups, such as species"),
+        *_data(_HELD, "float32", ONE, FROM_0,
+            heldout_spread="standard deviation of the logarithms of their calibrated errors"),
+        *_data(_HELD, "int64", ONE, Number("n_strata"),
+            heldout_stratum="row of `bound_ratio` of each of them"),
+        *_data(("n_heldout", "n_thresholds"), "float32", ONE, SHARES,
+            heldout_uncertainty="their uncertainties",
+            heldout_calibrated_uncertainty="their uncertainties as scores with this calibration "
+            "have them"),
     ),
-)  # fmt: skip
-
-_ATOM, _FRAME = ("n_atoms",), ("n_frames",)
-_VECTOR = ("n_atoms", "three")
+)
 
 DESCRIBED = ArtifactSpec(
     kind="described",
@@ -649,40 +440,27 @@ DESCRIBED = ArtifactSpec(
     summary=results.DescribeResult,
     fingerprint=False,
     datasets=(
-        DatasetSpec(
-            "descriptors", ("n_atoms", "d"), "float32", DESCRIPTOR_UNITS,
-            "invariant features of each atom, in the order of the frames",
-        ),
-        DatasetSpec("species", _ATOM, "label", ONE, "chemical symbol of each atom"),
-        DatasetSpec(
-            "structure", _ATOM, "int64", ONE, "structure of each atom, from 0",
-            rules=(Number("n_frames"),),
-        ),
-        _optional("config_type", _ATOM, "label", ONE, "config_type of each atom's frame"),
-        _optional("forces", _VECTOR, "float64", ERROR_UNITS, "predicted force on each atom"),
-        DatasetSpec(
-            "reference_forces", _VECTOR, "float64", ERROR_UNITS,
-            "force on each atom that the frames come with; NaN where they do not",
-            required=False, nan=True,
-        ),
-        DatasetSpec("positions", _VECTOR, "float64", "Å", "of each atom"),
-        DatasetSpec("cell", ("n_frames", "three", "three"), "float64", "Å", "rows are vectors"),
-        DatasetSpec("pbc", ("n_frames", "three"), "bool", ONE, "directions that are periodic"),
-        DatasetSpec(
-            "natoms", _FRAME, "int64", ONE, "atoms of each structure", rules=(Within(1, "n_atoms"),)
-        ),
-        DatasetSpec(
-            "frame", _FRAME, "int64", ONE,
-            "number of each structure among the frames that were given, from 0",
-            rules=(Within(0), Growing()),
-        ),
-        _optional("energy", _FRAME, "float64", "eV", "predicted energy of each structure"),
-        DatasetSpec(
-            "reference_energy", _FRAME, "float64", "eV",
-            "energy that each frame comes with; NaN where it does not", required=False, nan=True,
-        ),
+        *_data(("n_atoms", "d"), "float32", DESCRIPTOR_UNITS,
+            descriptors="invariant features of each atom, in the order of the frames"),
+        *_data(_ATOM, "label", ONE, species="chemical symbol of each atom"),
+        *_data(_ATOM, "int64", ONE, Number("n_frames"), structure="structure of each atom, from 0"),
+        *_optional(_ATOM, "label", ONE, config_type="config_type of each atom's frame"),
+        *_optional(_VECTOR, "float64", ERROR_UNITS, forces="predicted force on each atom"),
+        *_optional(_VECTOR, "float64", ERROR_UNITS, nan=True,
+            reference_forces="force on each atom that the frames come with; NaN where they do not"),
+        *_data(_VECTOR, "float64", "Å", positions="of each atom"),
+        *_data(("n_frames", "three", "three"), "float64", "Å", cell="rows are vectors"),
+        *_data(("n_frames", "three"), "bool", ONE, pbc="directions that are periodic"),
+        *_data(_FRAME, "int64", ONE, Within(1, "n_atoms"), natoms="atoms of each structure"),
+        *_data(_FRAME, "int64", ONE, *SORTED,
+            frame="number of each structure among the frames that were given, from 0"),
+        *_optional(_FRAME, "float64", "eV", energy="predicted energy of each structure"),
+        *_optional(_FRAME, "float64", "eV", nan=True,
+            reference_energy="energy that each frame comes with; NaN where it does not"),
     ),
-)  # fmt: skip
+)
+
+# fmt: on
 
 SPECS: dict[str, ArtifactSpec] = {
     spec.kind: spec for spec in (ERRORS, MODEL, SCORES, CALIBRATION, DESCRIBED)
