@@ -5,10 +5,10 @@ Only what is read again is declared; more may stand there.
 
 from __future__ import annotations
 
-from typing import Annotated, Literal, TypedDict
+from typing import Annotated, TypedDict
 
 from ltau_cli.plain import Between, Count, Positive
-from ltau_cli.settings import Method
+from ltau_cli.settings import Method, Metric, Weighting
 
 
 class InputRecord(TypedDict):
@@ -18,10 +18,6 @@ class InputRecord(TypedDict):
     file: str
     size: Count
     sha256: str
-
-
-class ErrorsParameters(TypedDict):
-    """How a log was read."""
 
 
 class Origin(TypedDict):
@@ -38,27 +34,27 @@ class DescribedParameters(TypedDict):
     origin: Origin
 
 
-class _ModelParameters(TypedDict):
-    metric: Literal["euclidean", "cosine"]
-    seed: Count
-    weighting: Literal["uniform", "inverse-distance"]
-
-
-class ModelParameters(_ModelParameters, total=False):
-    """How a model was fitted."""
-
+class _ModelParameters(TypedDict, total=False):
     origin: Origin
 
 
-class _ScoresParameters(TypedDict):
-    k: Positive
+class ModelParameters(_ModelParameters):
+    """How a model was fitted."""
+
+    metric: Metric
+    seed: Count
+    weighting: Weighting
 
 
-class ScoresParameters(_ScoresParameters, total=False):
-    """How rows were scored."""
-
+class _ScoresParameters(TypedDict, total=False):
     calibration_method: Method
     cutoff: Annotated[float, Between(0)]
+
+
+class ScoresParameters(_ScoresParameters):
+    """How rows were scored."""
+
+    k: Positive
 
 
 class CalibrationParameters(TypedDict):

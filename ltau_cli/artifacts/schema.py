@@ -154,8 +154,10 @@ def _mean_and_max(
 ) -> tuple[DatasetSpec, ...]:
     """Return the mean and the largest value of the rows of each structure."""
     of = f"{name.replace('_', ' ')}{more} of the rows of the structure"
-    described = {f"{name}_mean": f"mean {of}", f"{name}_max": f"largest {of}"}
-    return _optional(dims, "float32", units, rule, **described)
+    return tuple(
+        DatasetSpec(f"{name}_{short}", dims, "float32", units, f"{word} {of}", False, rules=(rule,))
+        for short, word in (("mean", "mean"), ("max", "largest"))
+    )
 
 
 FROM_0, SHARES = Within(0), Within(0, 1)
@@ -169,7 +171,7 @@ ERRORS = ArtifactSpec(
     version=1,
     description="The error of every training sample at every logged epoch.",
     made_by="ingest",
-    parameters=attributes.ErrorsParameters,
+    parameters=dict[str, Any],
     summary=results.IngestResult,
     fingerprint=False,
     datasets=(
