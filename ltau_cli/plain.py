@@ -89,10 +89,10 @@ def from_plain(value: Any, of: Any, place: str = "") -> Any:
     origin, arguments = get_origin(of), get_args(of)
     if origin is Annotated:
         found = from_plain(value, arguments[0], place)
-        rule = arguments[1]
         size = len(found) if isinstance(found, list) else found
-        if not (rule.low <= size and (rule.high is None or size <= rule.high)):
-            raise ValueError(f"{place} is not {rule}")
+        for rule in (one for one in arguments[1:] if isinstance(one, Between)):
+            if not (rule.low <= size and (rule.high is None or size <= rule.high)):
+                raise ValueError(f"{place} is not {rule}")
         return found
     if origin in (Union, types.UnionType):
         for one in arguments:

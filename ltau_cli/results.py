@@ -47,17 +47,10 @@ def _short(value: Any) -> str:
 
 @dataclass(frozen=True, repr=False, kw_only=True)
 class ArtifactResult(Result):
-    """What is told of an artifact when it is made, and stored in it.
-
-    Attributes
-    ----------
-    output : Path
-    units : str
-        Error units.
-    """
+    """What is told of an artifact when it is made, and stored in it."""
 
     output: Path
-    units: str
+    units: Annotated[str, "Error units."]
 
     def stored(self) -> dict[str, Any]:
         """Return what the summary in the artifact holds: all but what the file says by itself."""
@@ -100,90 +93,46 @@ class CheckUp(Result):
 
 @dataclass(frozen=True, repr=False, kw_only=True)
 class IngestResult(CheckUp, ArtifactResult):
-    """The check-up of a log.
+    """The check-up of a log."""
 
-    Attributes
-    ----------
-    format : str
-        What the log was taken for.
-    notes : dict of str to int
-        What the readers counted.
-    """
-
-    format: str
-    notes: dict[str, Count]
+    format: Annotated[str, "What the log was taken for."]
+    notes: Annotated[dict[str, Count], "What the readers counted."]
 
 
 @dataclass(frozen=True, repr=False, kw_only=True)
 class DescribeResult(ArtifactResult):
-    """What was described.
-
-    Attributes
-    ----------
-    n_atoms, n_frames, n_isolated, width : int
-        Atoms and frames described, frames of isolated atoms left out, columns of the descriptors.
-    layer : int or None
-        Of the network, from 1.
-    references : dict of str to str
-        Names of the references in the frames.
-    n_without_forces : int
-        Frames without reference forces.
-    mean_force_error : float
-        Mean norm of predicted minus reference force, in ``units``.
-    mean_energy_error : float
-        Mean \\|predicted - reference\\| per atom, eV.
-    up_to_date : bool
-        Whether there was nothing to do.
-    """
+    """What was described."""
 
     n_atoms: Positive
     n_frames: Positive
-    n_isolated: Count
-    width: Positive
-    layer: int | None
-    references: dict[str, str]
-    n_without_forces: Count
-    mean_force_error: float | None = None
-    mean_energy_error: float | None = None
-    up_to_date: bool = False
+    n_isolated: Annotated[Count, "Frames of isolated atoms, which are left out."]
+    width: Annotated[Positive, "Columns of the descriptors."]
+    layer: Annotated[int | None, "Of the network, from 1."]
+    references: Annotated[dict[str, str], "Names of the references in the frames."]
+    n_without_forces: Annotated[Count, "Frames without reference forces."]
+    mean_force_error: Annotated[float | None, "Mean norm of the force errors, in ``units``."] = None
+    mean_energy_error: Annotated[float | None, "Per atom, eV."] = None
+    up_to_date: Annotated[bool, "Whether there was nothing to do."] = False
 
 
 @dataclass(frozen=True, repr=False, kw_only=True)
 class SearchTrials(Result):
-    """How near a search comes to the truth in trials.
+    """How near a search comes to the truth in trials."""
 
-    Attributes
-    ----------
-    recall : float
-        Share of the neighbors that are found.
-    lost : float
-        Share of the trials that miss more than half of them.
-    too_long : float
-        Largest excess of a mean neighbor distance over the true one, 0.1 being 10 %.
-    """
-
-    recall: float
-    lost: float
-    too_long: float
+    recall: Annotated[float, "Share of the neighbors that are found."]
+    lost: Annotated[float, "Share of the trials that miss more than half of them."]
+    too_long: Annotated[float, "Largest excess of a mean neighbor distance, 0.1 being 10 %."]
 
 
 @dataclass(frozen=True, repr=False, kw_only=True)
 class IndexResult(Result):
-    """A search structure, and what was measured of it; of several shards the worst.
-
-    Attributes
-    ----------
-    leaves, epsilon : int, float
-        Effort of ``nndescent``.
-    trials_k : int
-        Neighbors of the trials.
-    """
+    """A search structure, and what was measured of it; of several shards the worst."""
 
     kind: Literal["exact", "cells", "nndescent"]
     n_cells: Count | None = None
-    leaves: Annotated[int, Between(1, 1 << 16)] | None = None
+    leaves: Annotated[int, Between(1, 1 << 16)] | None = None  # effort, as epsilon
     epsilon: Annotated[float, Between(0)] | None = None
-    trials_k: Positive | None = None
+    trials_k: Annotated[Positive | None, "Neighbors of the trials."] = None
     in_domain: SearchTrials | None = None
     out_of_domain: SearchTrials | None = None
     shards: list[IndexResult] = field(default_factory=list)
@@ -191,40 +140,22 @@ class IndexResult(Result):
 
 @dataclass(frozen=True, repr=False, kw_only=True)
 class FitResult(ArtifactResult):
-    """What was fitted.
+    """What was fitted."""
 
-    Attributes
-    ----------
-    n_samples, n_never_logged, n_points, width : int
-        Logged samples, those without a logged error, distinct points, columns of the descriptors.
-    thresholds, mean_uncertainty : list of float
-        Error units, and the share of the errors above.
-    mean_error : float
-        Over all samples and epochs (error units).
-    underflow_share, overflow_share : float
-        Errors outside the bins.
-    loo_distance, loo_rank_correlation : float
-        Mean leave-one-out neighbor distance; rank correlation of a sample's mean error and its
-        neighbors'.
-    index : IndexResult
-    trials : list of dict
-        What was compared to choose the settings, the best first; it is not stored.
-    """
-
-    n_samples: Count
-    n_never_logged: Count
-    n_points: Count
-    width: Count
+    n_samples: Annotated[Count, "Logged ones."]
+    n_never_logged: Annotated[Count, "Samples without a logged error."]
+    n_points: Annotated[Count, "Distinct descriptors."]
+    width: Annotated[Count, "Columns of the descriptors."]
     k: Positive
-    thresholds: list[float]
-    mean_error: float
-    mean_uncertainty: list[float]
-    underflow_share: Share
-    overflow_share: Share
-    loo_distance: float
-    loo_rank_correlation: float | None
+    thresholds: Annotated[list[float], "Error units."]
+    mean_error: Annotated[float, "Over all samples and epochs (error units)."]
+    mean_uncertainty: Annotated[list[float], "Share of the errors above each threshold."]
+    underflow_share: Annotated[Share, "Errors below the bins."]
+    overflow_share: Annotated[Share, "Errors above the bins."]
+    loo_distance: Annotated[float, "Mean leave-one-out neighbor distance."]
+    loo_rank_correlation: Annotated[float | None, "Of a sample's mean error and its neighbors'."]
     index: IndexResult
-    trials: list[dict[str, Any]] = field(default_factory=list)
+    trials: list[dict[str, Any]] = field(default_factory=list)  # of --tune, the best first
 
 
 @dataclass(frozen=True, repr=False, kw_only=True)
@@ -243,124 +174,62 @@ class RiskyRow(Result):
 
 @dataclass(frozen=True, repr=False, kw_only=True)
 class Likeness(Result):
-    """How like the scored rows those are that were calibrated on.
+    """How like the scored rows those are that were calibrated on."""
 
-    Attributes
-    ----------
-    what : {"structures", "rows"}
-        What a draw is.
-    beyond_share : float
-        Share of the rows that lie farther from the training set than all that was fitted on, by
-        the distance of their structure if the calibration uses that.
-    n_draws, effective_draws : int, float
-        Draws that were fitted on, and what they are worth when they are weighted to look like the
-        scored ones.
-    doubtful_levels : list of float
-        The levels whose bound needs more than that.
-    """
-
-    what: Literal["structures", "rows"]
-    beyond_share: Share
-    n_draws: Positive
-    effective_draws: Annotated[float, Between(0)]
-    doubtful_levels: list[Share]
+    what: Annotated[Literal["structures", "rows"], "What a draw is."]
+    beyond_share: Annotated[Share, "Rows farther away than all that was fitted on."]
+    n_draws: Annotated[Positive, "That were fitted on."]
+    effective_draws: Annotated[float, Between(0), "Weighted to look like the scored."]
+    doubtful_levels: Annotated[list[Share], "Whose bound needs more than that."]
 
 
 @dataclass(frozen=True, repr=False, kw_only=True)
 class ScoreResult(ArtifactResult):
-    """What is told of all scored rows.
-
-    Attributes
-    ----------
-    n_rows, n_structures, k : int
-    thresholds, mean_uncertainty : list of float
-        Error units, and the mean probability of an error above.
-    levels, mean_bound : list of float
-        Coverage levels and the mean error bound; empty without a calibration.
-    mean_expected_error, mean_calibrated_error : float
-        Error units; the latter with a calibration only.
-    mean_calibrated_uncertainty : list of float
-        With a calibration only; ``mean_uncertainty`` is the plain one.
-    mean_neighbor_distance, mean_relative_distance : float
-    flagged_share, flagged_below : float
-        Share of the rows with a p-value below.
-    riskiest : list of RiskyRow
-        The rows with the largest errors.
-    likeness : Likeness
-        With a calibration only.
-    up_to_date : bool
-        Whether there was nothing to do.
-    """
+    """What is told of all scored rows."""
 
     n_rows: Count
     n_structures: Count
     k: Positive
-    thresholds: list[float]
-    mean_uncertainty: list[float]
-    levels: list[float]
-    mean_bound: list[float]
-    mean_expected_error: float
+    thresholds: Annotated[list[float], "Error units."]
+    mean_uncertainty: Annotated[list[float], "Mean probability of an error above each."]
+    levels: Annotated[list[float], "Of the error bounds; empty without a calibration."]
+    mean_bound: Annotated[list[float], "Error units."]
+    mean_expected_error: Annotated[float, "Error units."]
     mean_neighbor_distance: float
     mean_relative_distance: float
-    flagged_share: Share
+    flagged_share: Annotated[Share, "Share of the rows with a p-value below ``flagged_below``."]
     flagged_below: float
-    riskiest: Annotated[list[RiskyRow], Between(1)]
+    riskiest: Annotated[list[RiskyRow], Between(1), "The rows with the largest errors."]
     mean_calibrated_error: float | None = None
     mean_calibrated_uncertainty: list[float] | None = None
-    likeness: Likeness | None = None
-    up_to_date: bool = False
+    likeness: Annotated[Likeness | None, "With a calibration only."] = None
+    up_to_date: Annotated[bool, "Whether there was nothing to do."] = False
 
 
 @dataclass(frozen=True, repr=False, kw_only=True)
 class ShardResult(Result):
-    """What is told of a shard: its pieces are there.
+    """What is told of a shard: its pieces are there."""
 
-    Attributes
-    ----------
-    output : Path
-        Beside which they are kept.
-    first, last : int
-        Rows ``first..last`` of the file.
-    n_rows : int
-        Rows of the file.
-    """
-
-    output: Path
-    first: int
+    output: Annotated[Path, "Beside which they are kept."]
+    first: Annotated[int, "Rows ``first..last`` of the file."]
     last: int
-    n_rows: int
+    n_rows: Annotated[int, "Rows of the file."]
 
 
 @dataclass(frozen=True, repr=False, kw_only=True)
 class Metrics(Result):
-    """How the predicted errors of some rows compare with the true ones.
-
-    Attributes
-    ----------
-    mean_true_error, mean_predicted_error, error_ratio : float
-        Error units; predicted over true.
-    rank_correlation, rank_correlation_interval
-        Spearman's, and its 95 % interval.
-    rank_correlation_within_groups : float
-        Mean over groups, where there are groups.
-    coverage, mean_width : dict of str to float
-        Share of the true errors under the bound, and mean bound (error units), by level; with a
-        calibration only, like the next three.
-    miscalibration_area, ence, crps : float
-    ause : float
-        See :mod:`ltau_cli.core.calibration.metrics`.
-    """
+    """How the predicted errors of some rows compare with the true ones."""
 
     n_rows: Positive
-    mean_true_error: float
+    mean_true_error: Annotated[float, "Error units."]
     mean_predicted_error: float
-    error_ratio: float | None
-    rank_correlation: float | None
-    rank_correlation_interval: list[float] | None
-    ause: float
+    error_ratio: Annotated[float | None, "Predicted over true."]
+    rank_correlation: Annotated[float | None, "Spearman's."]
+    rank_correlation_interval: Annotated[list[float] | None, "Of 95 %."]
+    ause: Annotated[float, "See :mod:`ltau_cli.core.calibration.metrics`."]
     rank_correlation_within_groups: float | None = None
-    coverage: dict[str, float] = field(default_factory=dict)
-    mean_width: dict[str, float] = field(default_factory=dict)
+    coverage: dict[str, float] = field(default_factory=dict)  # share under the bound, by level
+    mean_width: dict[str, float] = field(default_factory=dict)  # mean bound, by level
     miscalibration_area: float | None = None
     ence: float | None = None
     crps: float | None = None
@@ -390,22 +259,16 @@ class BinMetrics(Metrics):
 
 @dataclass(frozen=True, repr=False, kw_only=True)
 class Evaluation(Result):
-    """Predicted against true errors of some rows.
+    """Predicted against true errors of some rows."""
 
-    Attributes
-    ----------
-    rank_ceiling : float or None
-        Best rank correlation that any predictor could reach, where rows are atoms of structures.
-    predictors : dict of str to Metrics
-        Of ``ltau``, and of each baseline that it must beat.
-    groups, distance_bins : list
-        Metrics of ``ltau`` in each part that has rows.
-    """
-
-    rank_ceiling: float | None
-    predictors: dict[str, Metrics]
-    groups: list[GroupMetrics]
+    rank_ceiling: Annotated[float | None, "The best possible, where rows are atoms."]
+    predictors: Annotated[dict[str, Metrics], "Of ``ltau`` and the baselines."]
+    groups: Annotated[list[GroupMetrics], "Of ``ltau``, in each group that has rows."]
     distance_bins: list[BinMetrics]
+
+    def __post_init__(self) -> None:
+        if CALIBRATED not in self.predictors:  # of a damaged artifact
+            raise ValueError(f"predictors.{CALIBRATED} is missing")
 
     @property
     def own(self) -> Metrics:
@@ -415,29 +278,15 @@ class Evaluation(Result):
 
 @dataclass(frozen=True, repr=False, kw_only=True)
 class EvaluateResult(Evaluation):
-    """How the scores of one set compare with its true errors.
+    """How the scores of one set compare with its true errors."""
 
-    Attributes
-    ----------
-    set : str
-        Name of the scores.
-    n_rows, n_left_out : int
-        Rows judged, and those that a calibration was fitted on.
-    units : str
-        Error units.
-    flagged_share, flagged_below : float
-        Share of the rows with a p-value below.
-    roc_auc : float
-        Of the p-value against the user's labels.
-    """
-
-    set: str
+    set: Annotated[str, "Name of the scores."]
     n_rows: int
-    n_left_out: int
-    units: str
-    flagged_share: float
+    n_left_out: Annotated[int, "Rows that a calibration was fitted on."]
+    units: Annotated[str, "Error units."]
+    flagged_share: Annotated[float, "Share of the rows with a p-value below ``flagged_below``."]
     flagged_below: float
-    roc_auc: float | None = None
+    roc_auc: Annotated[float | None, "Of the p-value against the user's labels."] = None
 
     def headline(self) -> dict[str, float]:
         """Return the numbers that a condition may name, such as ``coverage90``."""
@@ -455,23 +304,13 @@ class QuantileCoverage(Result):
 
 @dataclass(frozen=True, repr=False, kw_only=True)
 class ThresholdCheck(Result):
-    """P(error > threshold) against what happened, before and after calibration.
+    """P(error > threshold) against what happened, before and after calibration."""
 
-    Attributes
-    ----------
-    threshold, scale : float
-        Error units, and what the method ``threshold`` scales it by.
-    predicted, observed : float
-        Mean plain probability, and share of the true errors above.
-    calibration_error_before, calibration_error_after : float
-        Expected calibration error.
-    """
-
-    threshold: float
-    scale: float
-    predicted: float
-    observed: float
-    calibration_error_before: float
+    threshold: Annotated[float, "Error units."]
+    scale: Annotated[float, "What the method ``threshold`` scales it by."]
+    predicted: Annotated[float, "Mean plain probability."]
+    observed: Annotated[float, "Share of the true errors above."]
+    calibration_error_before: Annotated[float, "Expected calibration error."]
     calibration_error_after: float
 
 
@@ -494,52 +333,22 @@ class MethodScore(Result):
 
 @dataclass(frozen=True, repr=False, kw_only=True)
 class CalibrateResult(ArtifactResult):
-    """What was fitted, and how it does on rows that the fit did not see.
-
-    Attributes
-    ----------
-    method : str
-    mean_pvalues : list of float
-        Mean ood p-value of each set, its draws counting once: 1/2 for rows that are drawn like the
-        training set, more for rows that are closer.
-    in_training_share : float
-        Share of the rows whose descriptors are those of a training sample.
-    compared : dict of str to MethodScore
-        The methods that were compared, where they were.
-    n_fit, n_heldout : int
-        Rows fitted on and checked on.
-    n_sets : int
-    n_structures : int or None
-    n_draws : int
-        Draws fitted on: structures if nothing else is known, rows if not even they are.
-    missing_draws : dict
-        How many more each level needs that is above what these can tell.
-    k : int
-        Neighbors of the scores.
-    cutoff : float or None
-        Of the neighbors whose distances were averaged (Å), if the scores know frames.
-    exponents : dict
-        Of the power law, by feature.
-    levels : list of float
-    bound_groups : list of labels
-        Groups with bounds of their own.
-    heldout : HeldOut
-    """
+    """What was fitted, and how it does on rows that the fit did not see."""
 
     method: str
-    mean_pvalues: list[float]
-    in_training_share: Share
-    n_fit: Count
-    n_heldout: Count
+    mean_pvalues: Annotated[list[float], "1/2: drawn like the training set; more: closer."]
+    in_training_share: Annotated[Share, "Rows with the descriptors of a training sample."]
+    n_fit: Annotated[Count, "Rows fitted on."]
+    n_heldout: Annotated[Count, "Rows checked on."]
     n_sets: Positive
     n_structures: int | None
-    n_draws: Count
-    missing_draws: dict[str, int]
+    n_draws: Annotated[Count, "Structures if nothing else is known, else rows."]
+    missing_draws: Annotated[dict[str, int], "How many more a level needs."]
     k: Positive
-    cutoff: Annotated[float, Between(0)] | None
-    exponents: dict[str, float]
+    cutoff: Annotated[float, Between(0)] | None  # Å; of the averaged neighbor distances
+    exponents: Annotated[dict[str, float], "Of the power law, by feature."]
     levels: list[float]
-    bound_groups: list[str | int]
+    bound_groups: Annotated[list[str | int], "Groups with bounds of their own."]
     heldout: HeldOut
     compared: dict[str, MethodScore] = field(default_factory=dict)
 
@@ -554,47 +363,28 @@ class ChosenFrame(Result):
 
 @dataclass(frozen=True, repr=False, kw_only=True)
 class SelectResult(Result):
-    """The chosen frames.
-
-    Attributes
-    ----------
-    output : Path
-    n, wanted, n_frames, n_in_bounds : int
-        Frames chosen, asked for, in the pool, and within the trust bounds.
-    rows_are_frames : bool
-        Whether nothing says which rows belong together.
-    column, by, trust_low, trust_high
-        See :class:`ltau_cli.settings.SelectSettings`.
-    units : str
-        Of the column.
-    pool_min, pool_max, mean_in_bounds, min, max, mean : float
-        What frames count by: in the pool, within the bounds, and of the chosen.
-    chosen : list of ChosenFrame
-        In the order of choice.
-    mean_distance, random_distance : float
-        Between the chosen, and between random frames; with descriptors only.
-    """
+    """The chosen frames."""
 
     output: Path
-    n: int
-    wanted: int
-    n_frames: int
-    rows_are_frames: bool
-    n_in_bounds: int
+    n: Annotated[int, "Frames chosen."]
+    wanted: Annotated[int, "Frames asked for."]
+    n_frames: Annotated[int, "Of the pool."]
+    rows_are_frames: Annotated[bool, "Nothing says which rows belong together."]
+    n_in_bounds: Annotated[int, "Within the trust bounds."]
     column: str
     by: str | float
     trust_low: float | None
     trust_high: float | None
-    units: str
-    pool_min: float
+    units: Annotated[str, "Of the column."]
+    pool_min: Annotated[float, "Of what the frames of the pool count by."]
     pool_max: float
-    mean_in_bounds: float
-    min: float
+    mean_in_bounds: Annotated[float, "Of those within the bounds."]
+    min: Annotated[float, "Of the chosen."]
     max: float
     mean: float
-    chosen: list[ChosenFrame]
-    mean_distance: float | None = None
-    random_distance: float | None = None
+    chosen: Annotated[list[ChosenFrame], "In the order of choice."]
+    mean_distance: Annotated[float | None, "Between the chosen; with descriptors only."] = None
+    random_distance: Annotated[float | None, "Between random frames."] = None
 
 
 @dataclass(frozen=True, repr=False, kw_only=True)
@@ -608,65 +398,33 @@ class NearSample(Result):
 
 @dataclass(frozen=True, repr=False, kw_only=True)
 class Suspect(Result):
-    """A sample whose errors stay high where those of its neighbors do not.
-
-    Attributes
-    ----------
-    lower_quartile, neighbors_lower_quartile : float
-        Of its errors over the epochs, and the mean of its neighbors' (error units).
-    score : float
-        Robust standard deviations above them.
-    nearest : list of NearSample
-    """
+    """A sample whose errors stay high where those of its neighbors do not."""
 
     sample: int
-    lower_quartile: float
-    neighbors_lower_quartile: float
-    score: float
+    lower_quartile: Annotated[float, "Of its errors over the epochs (error units)."]
+    neighbors_lower_quartile: Annotated[float, "Mean of its neighbors'."]
+    score: Annotated[float, "Robust standard deviations above them."]
     nearest: list[NearSample]
     structure: int | None = None
 
 
 @dataclass(frozen=True, repr=False, kw_only=True)
 class WeightsResult(Result):
-    """What was written, and the suspects.
-
-    Attributes
-    ----------
-    output : Path
-    per, emphasis, temperature, floor, ceiling, keep
-        See :class:`ltau_cli.settings.WeightSettings`; those that were used.
-    threshold : float
-        Error units.
-    units : str
-    n, n_never_logged : int
-        Samples or structures.
-    uncertainty_mean, uncertainty_std : float
-    min, max, mean, effective_size : float
-        Of the weights.
-    n_at_floor, n_at_ceiling : int
-    n_kept : int
-    kept_uncertainty_mean : float
-        Of the keep-list.
-    suspects : list of Suspect
-        The worst of ``n_suspects``, with their nearest training samples.
-    outlier : float
-        Robust standard deviations from which on a sample is suspect.
-    """
+    """What was written, and the suspects."""
 
     output: Path
     per: str
     emphasis: str
-    threshold: float
+    threshold: Annotated[float, "Error units."]
     units: str
-    n: int
+    n: Annotated[int, "Samples or structures."]
     n_never_logged: int
     uncertainty_mean: float
     uncertainty_std: float
     temperature: float | None = None
     floor: float | None = None
     ceiling: float | None = None
-    min: float | None = None
+    min: Annotated[float | None, "Of the weights, as the next."] = None
     max: float | None = None
     mean: float | None = None
     n_at_floor: int | None = None
@@ -674,62 +432,36 @@ class WeightsResult(Result):
     effective_size: float | None = None
     keep: float | None = None
     n_kept: int | None = None
-    kept_uncertainty_mean: float | None = None
-    outlier: float | None = None
+    kept_uncertainty_mean: Annotated[float | None, "Of the keep-list."] = None
+    outlier: Annotated[float | None, "Robust standard deviations of a suspect."] = None
     n_suspects: int | None = None
-    suspects: list[Suspect] | None = None
+    suspects: Annotated[list[Suspect] | None, "The worst of ``n_suspects``."] = None
 
 
 @dataclass(frozen=True, repr=False, kw_only=True)
 class ExportResult(Result):
-    """What was written.
-
-    Attributes
-    ----------
-    output : Path
-    format : str
-    columns : list of str
-    unit : {"rows", "frames"}
-    n, of : int
-        Rows or frames that were written, and that there are.
-    rows_are_frames : bool
-        With model-devi: whether nothing says which rows belong together.
-    """
+    """What was written."""
 
     output: Path
     format: str
     columns: list[str]
     unit: str
-    n: int
-    of: int
+    n: Annotated[int, "Rows or frames written."]
+    of: Annotated[int, "Rows or frames that there are."]
     rows_are_frames: bool | None = None
 
 
 @dataclass(frozen=True, repr=False, kw_only=True)
 class CheckpointsResult(Result):
-    """The log that was made of checkpoints.
+    """The log that was made of checkpoints."""
 
-    Attributes
-    ----------
-    output : Path
-        Folder with a file ``force_errors_epoch_E.npy`` per epoch: what ``ltau ingest`` reads.
-    n_atoms, n_frames, n_checkpoints : int
-        Atoms and frames evaluated; checkpoints that are there.
-    epochs : list of int
-        In the log.
-    mean_force_error : list of float
-        Of each of these, eV/Å.
-    n_new : int
-        Epochs that were not there before.
-    """
-
-    output: Path
+    output: Annotated[Path, "Folder with a file per epoch: what ``ltau ingest`` reads."]
     n_atoms: int
     n_frames: int
     n_checkpoints: int
-    epochs: list[int]
-    mean_force_error: list[float]
-    n_new: int
+    epochs: Annotated[list[int], "In the log."]
+    mean_force_error: Annotated[list[float], "Of each of these, eV/Å."]
+    n_new: Annotated[int, "Epochs that were not there before."]
 
 
 @dataclass(frozen=True, repr=False, kw_only=True)

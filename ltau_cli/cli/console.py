@@ -23,16 +23,9 @@ if TYPE_CHECKING:
 class Console:
     """Standard output carries results, standard error everything else.
 
-    Parameters
-    ----------
-    quiet : bool
-        Print neither summary nor progress.
-    verbose : bool
-        Also print how long each step took.
-    as_json : bool
-        Print results as JSON instead of their summary.
-    piped : bool
-        Standard output carries a result already: the summary goes to standard error.
+    When ``quiet``, neither summary nor progress is printed; when ``verbose``, also how long each
+    step took; ``as_json`` prints results as JSON. When ``piped``, standard output carries a result
+    already: the summary goes to standard error.
     """
 
     def __init__(

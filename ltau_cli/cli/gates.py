@@ -24,13 +24,7 @@ fail_if = options.add(
 
 
 def parse_gates(texts: Sequence[str]) -> list[Condition]:
-    """Read all conditions before any work is done.
-
-    Raises
-    ------
-    UsageError
-        If one is not METRIC OP NUMBER.
-    """
+    """Read all conditions before any work is done."""
     from ltau_cli.core.conditions import Condition
 
     return [Condition.parse(text) for text in texts]
@@ -39,21 +33,7 @@ def parse_gates(texts: Sequence[str]) -> list[Condition]:
 def check_gates(
     gates: Sequence[Condition], sets: Iterable[tuple[object, Mapping[str, Any]]]
 ) -> None:
-    """Compare the metrics of each set with the conditions.
-
-    Parameters
-    ----------
-    gates : sequence of Condition
-    sets : iterable of (object, dict of str to float)
-        What names each set, and its metrics.
-
-    Raises
-    ------
-    GateError
-        If a condition holds.
-    UsageError
-        If there is no such metric.
-    """
+    """Compare the metrics of each set, which an object names, with the conditions; a GateError."""
     from ltau_cli.core.conditions import check_columns
 
     for name, metrics in sets:

@@ -48,17 +48,8 @@ def draw_parity(
 ) -> None:
     """Draw a log-log density of expected (n,) against true error (n,), with the binned mean.
 
-    Parameters
-    ----------
-    chart : Chart
-    expected, true : (n,) float64
-        Error units.
-    plain : (n,) float64 or None
-        Expected errors before calibration, where ``expected`` is calibrated: their binned mean is
-        drawn too.
-    rank_correlation : float or None
-    units : str
-        Error units.
+    ``plain`` are the expected errors (n,) before calibration, where ``expected`` is calibrated:
+    their binned mean is drawn too. All in error units.
     """
     shown = (expected > 0) & (true > 0)
     x, y = expected[shown], true[shown]
@@ -114,19 +105,8 @@ def draw_thresholds(
 ) -> None:
     """Draw P(error > threshold) against what happened, before and after calibration.
 
-    Parameters
-    ----------
-    chart : Chart
-    before, after : (predicted, observed, n)
-        Per bin: probabilities and number of rows.
-    groups : mapping of label to (predicted, observed, n)
-        The same for each group, after calibration if there is one.
-    threshold : float
-        In error units.
-    errors : (float, float or None)
-        Expected calibration error before and after.
-    units : str
-        Error units.
+    Curves hold the probabilities and the rows of each bin; those of ``groups`` are after
+    calibration if there is one. ``errors`` are the expected calibration errors before and after.
     """
     _draw_diagonal(chart, max(1, int(np.median(before[2]))))
     curves = {"before calibration" if after else "without calibration": (before, "o-", ORANGE, 1.2)}
@@ -155,16 +135,8 @@ def draw_intervals(
 ) -> None:
     """Draw the share of errors under predicted quantiles against the quantiles' levels.
 
-    Parameters
-    ----------
-    chart : Chart
-    plain, after : (levels, observed)
-        Of the plain quantiles and of the calibrated distribution.
-    groups : mapping of label to (levels, observed)
-    n : int
-        Rows.
-    areas : (float, float or None)
-        Miscalibration area before and after.
+    ``plain``, ``after`` (of the calibrated distribution) and ``groups`` are levels and observed
+    shares of ``n`` rows, ``areas`` the miscalibration areas before and after.
     """
     axes = chart.axes
     _draw_diagonal(chart, n)
@@ -208,18 +180,8 @@ def draw_sparsification(
 ) -> None:
     """Draw the sparsification curve beside the oracle's and a random order's.
 
-    Parameters
-    ----------
-    chart : Chart
-    own, oracle : (n,) float64
-        Mean error after 0, 1, ..., n - 1 rows were removed by uncertainty, and by the true error
-        (error units).
-    ause : float
-        Area between them, over the mean error.
-    label : str
-        What the rows are ranked by.
-    units : str
-        Error units.
+    ``own`` and ``oracle`` (n,) are the mean errors after 0, 1, ..., n - 1 rows were removed by
+    ``label``, and by the true error (error units); ``ause`` is the area between.
     """
     n = len(own)
     at = np.unique(np.linspace(0, n - 1, min(n, POINTS)).astype(np.int64))
@@ -241,15 +203,9 @@ def draw_sparsification(
 
 
 def draw_coverage(chart: Chart, parts: Mapping[str, Metrics], levels: Sequence[str]) -> None:
-    """Draw the share of true errors under each bound in each part of the rows.
+    """Draw the share of true errors under each bound in each part of the rows, the first being all.
 
-    Parameters
-    ----------
-    chart : Chart
-    parts : mapping of label to Metrics
-        The first is of all rows. A bar shows where 95 % of as many rows lie by chance.
-    levels : sequence of str
-        Of the bounds, as in the metrics.
+    A bar shows where 95 % of as many rows lie by chance.
     """
     x, n = np.arange(len(parts)), np.array([part.n_rows for part in parts.values()])
     for i, level in enumerate(levels):

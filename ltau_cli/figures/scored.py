@@ -37,18 +37,7 @@ def draw_distances(
 ) -> None:
     """Draw the distribution of neighbor distances of the training set and of each scored file.
 
-    Parameters
-    ----------
-    chart : Chart
-    training : (n_samples,) float
-        Leave-one-out distances.
-    files : mapping of label to (n_rows,) float
-        Neighbor distances.
-    shares : mapping of label to float
-        Share of the rows of each file with a p-value below ``pvalue``.
-    line : float or None
-        Rows beyond it have a p-value below ``pvalue``.
-    pvalue : float
+    ``shares`` of the rows of each file are flagged, at ``pvalue``: those beyond ``line``.
     """
     sets = {"training set (leave-one-out)": training, **files}
     positive = [values[values > 0] for values in sets.values()]
@@ -79,17 +68,10 @@ def draw_distances(
 
 
 def draw_roc(chart: Chart, false: Floats, true: Floats, *, auc: float, n: int) -> None:
-    """Draw the ROC curve of the p-value against the user's labels.
+    """Draw the ROC curve of the p-value against the labels of ``n`` rows.
 
-    Parameters
-    ----------
-    chart : Chart
-    false, true : (n_points,) float64
-        Share of the in-domain and of the out-of-domain rows that are flagged.
-    auc : float
-        Area under the curve.
-    n : int
-        Rows.
+    ``false`` and ``true`` (n_points,) are the shares of the in-domain and of the out-of-domain rows
+    that are flagged.
     """
     chart.axes.plot([0, 1], [0, 1], color=GREY, lw=0.8)
     chart.axes.step(false, true, where="post", color=BLUE)
@@ -103,16 +85,7 @@ def draw_roc(chart: Chart, false: Floats, true: Floats, *, auc: float, n: int) -
 
 @dataclass(frozen=True)
 class Trace:
-    """One scored trajectory.
-
-    Attributes
-    ----------
-    name : str
-    frame : (n,) int64
-        Increasing.
-    median, worst : (n,) float64
-        Median and largest error of the frame's atoms, in error units.
-    """
+    """The median and largest error of the atoms of each frame of one trajectory, error units."""
 
     name: str
     frame: npt.NDArray[np.int64]
@@ -136,18 +109,8 @@ def draw_traces(
 ) -> None:
     """Draw the median and the worst atom of each frame, and where the worst crosses the threshold.
 
-    Parameters
-    ----------
-    chart : Chart
-    traces : sequence of Trace
-    threshold : float
-        In error units.
-    label : str
-        What is drawn, such as ``calibrated error``.
-    unit : str
-        ``frame``, or ``row`` where nothing says which rows belong together.
-    units : str
-        Error units.
+    ``label`` is what is drawn, ``unit`` is ``frame``, or ``row`` where nothing says which rows
+    belong together.
     """
     axes, alone = chart.axes, len(traces) == 1
     many = sum(len(trace.frame) for trace in traces) > MANY

@@ -49,15 +49,7 @@ _NOT_LOOKS = ("backend", "interactive", "toolbar", "webagg", "date", "docstring"
 
 @dataclass(frozen=True)
 class Panel:
-    """One diagram.
-
-    Attributes
-    ----------
-    name : str
-        Names its rows in the drawn data.
-    draw : callable
-        Draws on a :class:`Chart`.
-    """
+    """One diagram: ``draw`` draws it, ``name`` names its rows in the drawn data."""
 
     name: str
     draw: Callable[[Chart], None]
@@ -66,11 +58,7 @@ class Panel:
 class Chart:
     """Axes that keep what is drawn on them.
 
-    Attributes
-    ----------
-    axes : matplotlib.axes.Axes
-    data : list of dict of str to (n,) arrays
-        Blocks of equally long columns, the first of which names the curve or cloud.
+    ``data`` are blocks of equally long columns, the first of which names the curve or cloud.
     """
 
     def __init__(self, axes: Any) -> None:
@@ -119,16 +107,7 @@ class Chart:
 
 @dataclass(frozen=True)
 class Page:
-    """A drawn figure.
-
-    Attributes
-    ----------
-    figure : matplotlib.figure.Figure
-    titles : list of str
-        What each panel states.
-    data : list of dict of str to (n,) arrays
-        What was drawn, with the column ``panel`` where there are several.
-    """
+    """A drawn figure, what each panel states, and what was drawn (by panel if several)."""
 
     figure: Any
     titles: list[str]
@@ -136,13 +115,7 @@ class Page:
 
 
 def read_style(path: Path) -> dict[str, Any]:
-    """Read a matplotlib style file.
-
-    Raises
-    ------
-    InputError
-        If it is none.
-    """
+    """Read a matplotlib style file; an InputError if it is none."""
     import matplotlib as mpl
 
     try:

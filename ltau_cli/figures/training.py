@@ -35,19 +35,9 @@ def draw_cdf(
     threshold: float,
     units: str,
 ) -> None:
-    """Draw the CDFs of whole sets and of chosen rows.
+    """Draw the CDFs of one or two whole sets and of up to four rows: edges and P(error <= edge).
 
-    Parameters
-    ----------
-    chart : Chart
-    overall : mapping of label to (edges, cdf)
-        Of the training set or of all rows: edges in error units and P(error <= edge); one or two.
-    rows : mapping of label to (edges, cdf)
-        Up to four.
-    threshold : float
-        Marked, in error units.
-    units : str
-        Error units.
+    ``threshold`` is marked; like the edges, it is in error units.
     """
     axes = chart.axes
     looks: list[dict[str, Any]] = [
@@ -87,25 +77,9 @@ def draw_trajectories(
 ) -> None:
     """Draw the quantile fan of the training set over the epochs, and chosen samples.
 
-    Parameters
-    ----------
-    chart : Chart
-    epoch : (n_epochs,) int
-        Increasing.
-    mean : (n_epochs,) float64
-        Mean error over the training set (error units).
-    fan : (n_epochs, 5) float64
-        Error quantiles over the training set at the levels of :data:`FAN`.
-    rows : mapping of label to (n_epochs,) float64
-        Up to four samples.
-    burn_in : int
-        Epochs of the burn-in.
-    n, n_drawn : int
-        Samples, and those that the fan is made of.
-    n_runs : int
-        Training runs; errors of a sample are their mean.
-    units : str
-        Error units.
+    Increasing ``epoch`` (n_epochs,), ``mean`` error (n_epochs,), quantiles ``fan`` (n_epochs, 5) at
+    the levels of :data:`FAN` of ``n_drawn`` of ``n`` samples, and up to four ``rows`` (n_epochs,),
+    means of ``n_runs``; error units. The first ``burn_in`` epochs are the burn-in.
     """
     axes = chart.axes
     for low, high, alpha in ((0, 4, 0.15), (1, 3, 0.3)):
@@ -151,22 +125,8 @@ def draw_map(
 ) -> None:
     """Draw mean error against its variability, colored by the share of epochs under the threshold.
 
-    Parameters
-    ----------
-    chart : Chart
-    mean, deviation, share : (n_samples,) float
-        Mean and standard deviation of each sample's error over the epochs (error units), and the
-        share of its errors under the threshold.
-    hard : (n_hard,) int64
-        Samples that stay hard; they are marked.
-    drawn : (n_drawn,) int64
-        Samples that the cells are made of.
-    n : int
-        Samples with errors.
-    threshold : float
-        Error units.
-    units : str
-        Error units.
+    All (n_samples,), in error units. The cells are made of the samples ``drawn`` (n_drawn,), those
+    that stay ``hard`` (n_hard,) are marked; ``n`` samples have errors.
     """
     x, y = deviation[drawn], mean[drawn]
     shown = (x > 0) & (y > 0)

@@ -159,24 +159,10 @@ def run(
 
 @dataclass(frozen=True)
 class _Known:
-    """Scored rows of known error, of one set or of several.
+    """Scored rows of known error, of one set or of several; ``artifact`` is that of the first.
 
-    Attributes
-    ----------
-    artifact : ScoresFile
-        The first set's.
-    rows : Rows
-    true_error : (n,) float64
-        Error units.
-    uncertainty : (n, n_thresholds) float64
-    quantiles : (n, n_quantiles) float64
-        Error units.
-    cdf : StoredCdf
-        Without rows, unless ``--method threshold`` needs it.
-    row_hash : (n,) int64
-    in_training : (n,) bool
-        Rows whose descriptors are those of a training sample.
-    n_structures : int or None
+    Errors and quantiles are in error units. ``cdf`` has no rows unless ``--method threshold`` needs
+    it.
     """
 
     artifact: ScoresFile

@@ -123,13 +123,7 @@ def _write(
 
 
 def find_format(output: Path, named: ExportFormat | None) -> tuple[ExportFormat, bool]:
-    """Return the format and whether to gzip it.
-
-    Raises
-    ------
-    UsageError
-        If neither the name nor the ending tells.
-    """
+    """Return the format and whether to gzip it."""
     if output == STDOUT:
         return named or "csv", False
     name = output.name.lower()

@@ -33,19 +33,7 @@ OVERVIEW = "overview"
 
 @dataclass(frozen=True)
 class Figure:
-    """A kind of figure.
-
-    Attributes
-    ----------
-    panels : callable
-        Prepares its panels.
-    artifacts : tuple of str
-        Kinds of artifacts it is drawn from.
-    options : tuple of str
-        Options that mean something to it.
-    at_most : int or None
-        Artifacts in all.
-    """
+    """A kind of figure: what prepares its panels, the artifacts it takes, options, and how many."""
 
     panels: Callable[[Sources], list[Panel]]
     artifacts: tuple[str, ...]
@@ -71,17 +59,7 @@ _FITTING = {"errors": "trajectories", "model": "cdf", "calibration": "reliabilit
 
 @dataclass(frozen=True, repr=False, kw_only=True)
 class PlotResult(Result):
-    """What was drawn.
-
-    Attributes
-    ----------
-    output : Path or None
-    kind : str
-    titles : list of str
-        The finding of each panel.
-    figure : matplotlib.figure.Figure
-        Shown by a notebook.
-    """
+    """What was drawn, and the finding of each panel; ``figure`` is matplotlib's."""
 
     output: Path | None
     kind: str

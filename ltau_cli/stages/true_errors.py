@@ -38,16 +38,8 @@ def read_truth(
 class JudgedRows:
     """Rows of known error that the calibration in the scores was not fitted on.
 
-    Attributes
-    ----------
-    rest : (n_rows,) bool
-        Which rows of the scores they are.
-    rows : Rows
-        What the scores say of them, with the groups that chose their bounds.
-    true_error : (n,) float64
-        Error units.
-    labels : (n,) labels or None
-        What the user wants them told apart by.
+    ``rest`` (n_rows,) bool tells which rows of the scores they are, ``labels`` (n,) what the user
+    wants them told apart by; true errors are in error units.
     """
 
     rest: npt.NDArray[np.bool_]
@@ -59,13 +51,7 @@ class JudgedRows:
 def read_judged_rows(
     scores: ScoresFile, true_errors: Column, group: str | None, draws: str | None, hasher: Hasher
 ) -> JudgedRows:
-    """Put the rows to judge and their true errors together; see :func:`read_known_rows`.
-
-    Raises
-    ------
-    ComputeError
-        If no row is left.
-    """
+    """Put the rows to judge and their true errors together; a ComputeError if no row is left."""
     labels = _read_group(scores, true_errors, group, hasher)
     stored = scores.read("group") if scores.has("group") else labels
     rows, rest = _with_draws(_rows(scores, stored), draws, scores, hasher), scores.rows_to_judge()

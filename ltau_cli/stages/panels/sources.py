@@ -34,25 +34,10 @@ class NotGivenError(UsageError):
 
 @dataclass(frozen=True)
 class Judged:
-    """Rows whose true errors are known and that no calibration was fitted on.
+    """Rows whose true errors are known and that no calibration was fitted on; (n,), error units.
 
-    Attributes
-    ----------
-    artifact : Artifact
-        Where they come from.
-    calibration : Calibration or None
-    true, expected : (n,) float64
-        Error units.
-    uncertainty : (n, n_thresholds) float64
-    group : (n,) labels or None
-    rows : Rows or None
-        All that the scores say; a calibration artifact has not kept it.
-    plain : (levels, observed)
-        Levels of the plain quantiles, and the share of true errors under them.
-    predicted : Predicted or None
-        The calibrated error distributions.
-    calibrated_uncertainty : (n, n_thresholds) float64 or None
-        Of the calibration.
+    A calibration artifact has not kept ``rows``. ``plain`` are the levels of the plain quantiles,
+    and the share of true errors under them.
     """
 
     artifact: CalibrationFile | ScoresFile
@@ -74,18 +59,9 @@ class Judged:
 
 @dataclass(frozen=True)
 class LoggedErrors:
-    """What an error log says of its samples.
+    """What an error log says of all samples, and the errors (n_epochs, n_drawn) of random ones.
 
-    Attributes
-    ----------
-    dynamics : Dynamics
-        Of all samples.
-    threshold : float
-        The mean error of the last epoch (error units).
-    drawn : (n_drawn,) int64
-        Samples chosen at random, all of them if they are few.
-    errors : (n_epochs, n_drawn) float32
-        Theirs.
+    The threshold is that of ``fit`` without another (error units).
     """
 
     dynamics: Dynamics
@@ -96,18 +72,7 @@ class LoggedErrors:
 
 @dataclass(frozen=True)
 class Sources:
-    """Open artifacts and what the user said about them.
-
-    Attributes
-    ----------
-    artifacts : sequence of artifacts
-    truth : path or None
-        True errors of the one scores artifact.
-    settings : PlotSettings
-    hasher : Hasher
-        Of the inputs.
-    progress : Progress
-    """
+    """Open artifacts and what the user said about them."""
 
     artifacts: Sequence[Artifact]
     truth: str | os.PathLike[str] | None

@@ -61,21 +61,7 @@ def choose(
 ) -> dict[str, int]:
     """Return the chosen rows by label: those that are named, or the lowest, median and highest.
 
-    Parameters
-    ----------
-    rows : tuple of int
-        What the user named, maybe nothing.
-    order_by : (n,) float
-        What the lowest, median and highest are of; NaN is left out.
-    what : str
-        ``row`` or ``sample``.
-    artifact : Artifact
-        Where they are.
-
-    Raises
-    ------
-    UsageError
-        If there is no such row, or too many are named.
+    ``order_by`` (n,) is what these are of, without NaN; ``what`` is ``row`` or ``sample``.
     """
     if len(rows) > len(CHOSEN):
         raise UsageError(
