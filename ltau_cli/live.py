@@ -12,6 +12,7 @@ import numpy as np
 import numpy.typing as npt
 
 from ltau_cli.errors import InputError, UsageError
+from ltau_cli.packages.network import parts_of
 from ltau_cli.stages.frame_descriptors import Function, open_descriptors_of
 from ltau_cli.stages.frame_scores import FrameScorer
 from ltau_cli.writers.frames import PREFIX, annotate, property_name
@@ -154,7 +155,8 @@ class Live(Calculator):
                 inner.get_property(name, frame)
 
         if not kept:
-            inner.results = {}  # so that its network is called, though it may know the frame
+            for part in (inner, *parts_of(inner)):
+                part.results = {}  # so that its network is called, though it may know the frame
             wanted = wanted or list(inner.implemented_properties[:1])
             kept = self._score(self._source.describe(frame, evaluate), frame)
         else:

@@ -19,22 +19,14 @@ from ltau_cli.packages.recorder import Recorder
 
 @dataclass
 class FrameFile:
-    """All frames of a training file, also those that are not trained on.
-
-    Attributes
-    ----------
-    name : str
-    natoms : list of int
-    species : list of str
-        Of all atoms, frame after frame; empty if not known.
-    config_types : list of str
-        Of each frame; empty if not known.
-    """
+    """All frames of a training file, also those that are not trained on."""
 
     name: str
     natoms: list[int] = field(default_factory=list)
     species: list[str] = field(default_factory=list)
+    """Of all atoms, frame after frame; empty if not known."""
     config_types: list[str] = field(default_factory=list)
+    """Of each frame; empty if not known."""
 
     @classmethod
     def of_atoms(cls, name: str, frames: Iterable[Any]) -> FrameFile:
@@ -58,17 +50,8 @@ def number_samples(
 ) -> tuple[list[FrameFile], list[int]]:
     """Find the samples of a PyTorch data set among the frames of the sets it is a part of.
 
-    Parameters
-    ----------
-    dataset : torch.utils.data.Dataset
-        Maybe a subset, or several sets one after the other.
-    describe : callable
-        Describes one that is neither.
-
-    Returns
-    -------
-    (list of FrameFile, list of int)
-        The files, and the frame at each position of the data set.
+    It may be a subset, or several sets one after the other; ``describe`` is called with each that
+    is neither. Returns their files, and the frame at each position of the data set.
     """
     if hasattr(dataset, "datasets"):  # ConcatDataset
         files: list[FrameFile] = []
@@ -86,19 +69,10 @@ def number_samples(
 
 
 class DrawnBatches:
-    """Notes what the sampler of a loader draws, batch by batch.
+    """Notes what the sampler of a PyTorch loader draws, batch by batch.
 
     A loader gives its batches in the order in which they were drawn, with any number of workers.
     Neither samples nor random numbers are touched.
-
-    Parameters
-    ----------
-    loader : torch.utils.data.DataLoader
-
-    Raises
-    ------
-    InputError
-        If it has no sampler of batches.
     """
 
     def __init__(self, loader: Any) -> None:
@@ -154,18 +128,6 @@ class FrameLog:
         Of the trainer's set, for :meth:`record_drawn`.
     forces, energies : bool
         What the trainer is fitted to.
-
-    Attributes
-    ----------
-    trained : (n_trained,) int64
-        As given.
-
-    Raises
-    ------
-    InputError
-        If it is fitted to neither, or the folder holds a log of another training set.
-    OutputError
-        If the folder cannot be written.
     """
 
     def __init__(
@@ -206,16 +168,10 @@ class FrameLog:
         atexit.register(self._summarize)
 
     def record(self, frames: npt.NDArray[np.int64], force_errors: Any, energy_errors: Any) -> None:
-        """Note the errors of a batch.
+        """Note the errors of a batch; NaN where there is no reference.
 
-        Parameters
-        ----------
-        frames : (n_frames,) int64
-            Their numbers, in the order of the batch.
-        force_errors : (n_atoms,) tensor or None
-            Norms, of all atoms of the frames; NaN where there is no reference.
-        energy_errors : (n_frames,) tensor or None
-            Per atom.
+        ``frames`` (n_frames,) are their numbers, in the order of the batch; ``force_errors``
+        (n_atoms,) the norms of all their atoms, ``energy_errors`` (n_frames,) per atom, tensors.
         """
         # Kept on the device until the epoch ends, so that no step waits for a copy.
         self._seen.append((frames, force_errors, energy_errors))

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import glob
+import logging
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -15,57 +16,37 @@ import numpy.typing as npt
 from ltau_cli import packages
 from ltau_cli.errors import InputError, LtauError, UsageError
 
+log = logging.getLogger("ltau")
+
 
 @dataclass(frozen=True)
 class Prediction:
-    """What a network says of some frames, atom by atom in their order.
-
-    Attributes
-    ----------
-    descriptors : (n_atoms, d) float32
-        Features that do not change when a frame is rotated, translated or its atoms are permuted.
-    forces : (n_atoms, 3) float64 or None
-        eV/Å.
-    energy : (n_frames,) float64 or None
-        eV.
-    """
+    """What a network says of some frames, atom by atom in their order."""
 
     descriptors: npt.NDArray[np.float32]
+    """(n_atoms, d); the same when a frame is rotated or translated, or its atoms are permuted."""
     forces: npt.NDArray[np.float64] | None = None
+    """(n_atoms, 3) in eV/Å."""
     energy: npt.NDArray[np.float64] | None = None
+    """(n_frames,) in eV."""
 
 
 @dataclass(frozen=True)
 class Network:
-    """A loaded network.
-
-    Attributes
-    ----------
-    predict : callable
-        Of a sequence of ``ase.Atoms``, which it may change: descriptors, forces and energies as of
-        :class:`Prediction`, or None. Each a tensor or an array, or a list with one of each frame.
-    file : Path
-        Holds the weights.
-    layer : int or None
-        Number, from 1, of the layer that the descriptors are from; None where there is one only.
-    elements : set of str or None
-        Chemical symbols that it knows; None where it does not say.
-    """
+    """A loaded network."""
 
     predict: Callable[[Sequence[Any]], tuple[Any, Any, Any]]
+    """Of a sequence of ``ase.Atoms``, which it may change: descriptors, forces and energies as of
+    :class:`Prediction`, or None. Each a tensor or an array, or a list with one of each frame."""
     file: Path
+    """Holds the weights."""
     layer: int | None = None
+    """Number, from 1, of the layer that the descriptors are from; None where there is one only."""
     elements: frozenset[str] | None = None
+    """Chemical symbols that it knows; None where it does not say."""
 
     def __call__(self, frames: Sequence[Any]) -> Prediction:
-        """Predict, and check that the numbers belong to the frames.
-
-        Raises
-        ------
-        InputError
-            If they do not, or are not finite, or a frame has an element that the network does not
-            know.
-        """
+        """Predict, and check that the numbers belong to the frames."""
         n = sum(len(frame) for frame in frames)
         self._check_elements(frames)
         descriptors, forces, energy = self.predict(frames)
@@ -114,21 +95,14 @@ def _to_array(values: Any, dtype: type) -> npt.NDArray[Any]:
 
 @dataclass(frozen=True)
 class Features:
-    """Where a network has the features of its atoms.
-
-    Attributes
-    ----------
-    part : torch.nn.Module
-        Its output holds them.
-    read : callable
-        Takes them from that output, (n_atoms, d).
-    layer : int
-        Number, from 1, of the layer that they are from.
-    """
+    """Where a network has the features of its atoms."""
 
     part: Any
+    """``torch.nn.Module`` whose output holds them."""
     read: Callable[[Any], Any]
+    """Takes them from that output, (n_atoms, d)."""
     layer: int
+    """Number, from 1, of the layer that they are from."""
 
     @contextlib.contextmanager
     def listen(self) -> Iterator[list[Any]]:
@@ -146,62 +120,50 @@ class Features:
 
 
 def find_in_calculator(package: str, calculator: Any, layer: int | None) -> Features:
-    """Find the features of atoms in the network that an ASE calculator holds.
+    """Find the features of atoms in the network of a package that an ASE calculator holds.
 
-    Parameters
-    ----------
-    package : str
-        Name of a folder of :mod:`ltau_cli.packages`.
-    calculator : ase.calculators.calculator.Calculator
-        Of that package.
-    layer : int, optional
-        From 1; None takes the last.
-
-    Raises
-    ------
-    InputError
-        If the calculator holds no such network, or hides its features.
-    UsageError
-        If there is no such layer, or the package's calculators are not looked into.
+    A sum of calculators, as of a network and a dispersion correction, is looked into.
     """
-    if package not in packages.names("live"):
+    module = packages.load(package, "describe")
+    if not hasattr(module, "of_calculator"):
         raise UsageError(
             f"the features in calculators of {package} cannot be reached",
             hint=f"name the network's file: descriptors='{package}:FILE'",
         )
-    try:
-        found: Features = packages.load(package, "live").of_calculator(calculator, layer)
-    except LtauError:
-        raise
-    except Exception as error:  # whatever is missing in a calculator of another kind
+    found: list[Features] = []
+    for part in parts_of(calculator):
+        try:
+            found.append(module.of_calculator(part, layer))
+        except LtauError:
+            raise
+        except Exception as error:  # whatever is missing in a calculator of another kind
+            log.debug("%s: no network of %s in it: %r", type(part).__name__, package, error)
+    if len(found) != 1:
+        what = f"{len(found)} networks" if found else "no network"
         raise InputError(
-            f"no network of {package} whose features can be read in a {type(calculator).__name__}",
+            f"{what} of {package} whose features can be read in a {type(calculator).__name__}",
             hint=f"name its file: descriptors='{package}:FILE'; see docs/live.md",
-        ) from error
-    return found
+        )
+    return found[0]
+
+
+def parts_of(calculator: Any) -> list[Any]:
+    """Return the calculators of a sum of ASE's, of sums as well; any other one is its only part."""
+    mixer = getattr(calculator, "mixer", calculator)  # ASE before 3.23 has none
+    parts = getattr(mixer, "calcs", None)
+    return [calculator] if not parts else [own for part in parts for own in parts_of(part)]
 
 
 @dataclass(frozen=True)
 class NetworkName:
-    """``PACKAGE:FILE`` taken apart.
-
-    Attributes
-    ----------
-    package, file : str
-    """
+    """``PACKAGE:FILE`` taken apart."""
 
     package: str
     file: str
 
     @classmethod
     def parse(cls, text: str, option: str = "--network {}") -> NetworkName:
-        """Split at the first colon.
-
-        Raises
-        ------
-        UsageError
-            If the package is none that is known; it names what was given as ``option``.
-        """
+        """Split at the first colon."""
         package, _, file = text.partition(":")
         known = packages.names("describe")
         if package not in known:
@@ -215,13 +177,7 @@ class NetworkName:
         return f"{self.package}:{self.file}"
 
     def checkpoints(self) -> list[Path] | None:
-        """Return the files of a pattern, such as ``checkpoints/*.pt``; None if it is none.
-
-        Raises
-        ------
-        InputError
-            If no file fits.
-        """
+        """Return the files of a pattern, such as ``checkpoints/*.pt``; None if it is none."""
         if glob.escape(self.file) == self.file or Path(self.file).exists():
             return None
         found = [Path(name) for name in sorted(glob.glob(self.file))]
@@ -230,22 +186,7 @@ class NetworkName:
         return found
 
     def load(self, *, device: str | None = None, layer: int | None = None) -> Network:
-        """Load the network.
-
-        Parameters
-        ----------
-        device : str, optional
-            As PyTorch has it, such as ``cuda:1``; None takes a GPU if there is one.
-        layer : int, optional
-            From 1; None takes the last.
-
-        Raises
-        ------
-        InputError
-            If the package is not installed, or cannot load the file.
-        UsageError
-            If there is no such layer.
-        """
+        """Load the network, to a device of PyTorch; None takes a GPU, and the last layer."""
         module = packages.load(self.package, "describe")
         try:
             loaded: Network = module.load(self.file, device, layer)
@@ -267,13 +208,7 @@ class NetworkName:
 
 
 def need_file(file: str | Path) -> Path:
-    """Return the path of a file.
-
-    Raises
-    ------
-    InputError
-        If it is none.
-    """
+    """Return the path of a file."""
     path = Path(file)
     if not path.is_file():
         raise InputError(f"{path}: no such file")
@@ -290,13 +225,7 @@ def choose_device(device: str | None) -> str:
 
 
 def choose_layer(layer: int | None, n_layers: int) -> int:
-    """Return the number, from 1, of a layer; the last by default.
-
-    Raises
-    ------
-    UsageError
-        If there is none of that number.
-    """
+    """Return the number, from 1, of a layer; the last by default."""
     if layer is None:
         return n_layers
     if not 1 <= layer <= n_layers:

@@ -160,9 +160,34 @@ class Recorder:
         -------
         lightning.pytorch.Callback
         """
-        from ltau_cli.packages.lightning.callback import make_callback
+        if "pytorch_lightning" in sys.modules and "lightning" not in sys.modules:
+            from pytorch_lightning import Callback
+        else:
+            try:
+                from lightning.pytorch import Callback
+            except ImportError as error:
+                raise InputError(
+                    "Lightning is not installed", hint="pip install lightning"
+                ) from error
+        recorder = self
 
-        return make_callback(self.record, self.end_epoch, ids, errors)
+        class RecorderCallback(Callback):  # type: ignore[misc]
+            """Records each batch, and ends each epoch."""
+
+            def on_train_batch_end(
+                self, trainer: Any, pl_module: Any, outputs: Any, batch: Any, batch_idx: int
+            ) -> None:
+                if not isinstance(outputs, dict) or not {ids, errors} <= outputs.keys():
+                    raise InputError(
+                        f"training_step returns no {ids!r} and {errors!r} to record",
+                        hint=f"return {{'loss': loss, {ids!r}: ..., {errors!r}: ...}}",
+                    )
+                recorder.record(outputs[ids], outputs[errors])
+
+            def on_train_epoch_end(self, trainer: Any, pl_module: Any) -> None:
+                recorder.end_epoch()
+
+        return RecorderCallback()
 
     def _nothing(self) -> npt.NDArray[np.float32]:
         return np.full(self.n, np.nan, dtype=np.float32)

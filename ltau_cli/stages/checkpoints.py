@@ -35,30 +35,9 @@ def evaluate_checkpoints(
     force: bool,
     progress: Progress,
 ) -> CheckpointsResult:
-    """Write the force error of every atom by every checkpoint.
+    """Write the force error of every atom by every checkpoint; NaN where there is no reference.
 
-    Parameters
-    ----------
-    given : GivenFrames
-        With reference forces; the errors of frames without are NaN.
-    name : NetworkName
-        Its package reads the checkpoints.
-    checkpoints : sequence of Path
-        Files whose names tell their epochs.
-    folder : Path
-        Made if it is not there.
-    settings : DescribeSettings
-    force : bool
-        Replace such files.
-    progress : Progress
-        Shows the frames.
-
-    Raises
-    ------
-    InputError
-        If there are no references, the epochs cannot be told, or a checkpoint gives no forces.
-    OutputError
-        If a file may not or cannot be written.
+    The names of the checkpoints tell their epochs. The folder is made if it is not there.
     """
     if "forces" not in given.keys:
         raise InputError(

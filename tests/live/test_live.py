@@ -397,7 +397,7 @@ def test_forces_that_are_nan_are_passed_on(hot, make):
         (lambda atoms: np.full((55, 16), np.nan), "NaN or infinite, first for atom 0"),
         (lambda atoms: np.ones((55, 15)), r"of shape \(55, 15\) for 55 atoms"),
         (lambda atoms: np.ones((54, 16)), r"of shape \(54, 16\) for 55 atoms"),
-        (lambda atoms: np.ones(55), r"of shape \(55\) for 55 atoms"),
+        (lambda atoms: np.ones(55), r"of shape \(55,\) for 55 atoms"),
         (lambda atoms: "none", "descriptors that are no array of numbers"),
     ],
 )

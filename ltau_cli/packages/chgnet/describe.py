@@ -48,6 +48,11 @@ def load(file: str, device: str | None, layer: int | None) -> Network:
     return Network(predict, path, features.layer)
 
 
+def of_calculator(calculator: Any, layer: int | None) -> Features:
+    """Find the features of atoms in a ``CHGNetCalculator``."""
+    return find_features(calculator.model, layer)
+
+
 def find_features(network: Any, layer: int | None) -> Features:
     """Find the features of atoms after a layer, the last by default."""
     number = choose_layer(layer, len(network.atom_conv_layers))

@@ -19,11 +19,6 @@ def load(file: str, device: str | None, layer: int | None) -> Network:
 
     Layer 1 is the descriptor of DeePMD-kit, which the fitting network takes. These are what ``dp
     embed`` calls ``atomic_feature`` and ``descriptor``.
-
-    Raises
-    ------
-    UsageError
-        If a device is named: DeePMD-kit takes its own.
     """
     from deepmd.infer import DeepPot
 

@@ -24,13 +24,7 @@ _EPOCH = re.compile(r"_epoch-\d+(_swa)?$")
 
 
 def load(file: str, device: str | None, layer: int | None) -> Network:
-    """Load a network; its descriptors are the scalars of the layer's node features.
-
-    Raises
-    ------
-    InputError
-        If there is no such file, or a checkpoint lacks the network of its run.
-    """
+    """Load a network; its descriptors are the scalars of the layer's node features."""
     from ase.data import chemical_symbols
     from mace import data
     from mace.tools import AtomicNumberTable, torch_geometric, torch_tools
@@ -58,6 +52,12 @@ def load(file: str, device: str | None, layer: int | None) -> Network:
 
     known = frozenset(chemical_symbols[z] for z in numbers)
     return Network(predict, path, features.layer, known)
+
+
+def of_calculator(calculator: Any, layer: int | None) -> Features:
+    """Find the features of atoms in a ``MACECalculator`` of one network."""
+    (network,) = calculator.models
+    return find_features(network, layer)
 
 
 def find_features(network: Any, layer: int | None) -> Features:

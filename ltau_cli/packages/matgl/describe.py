@@ -16,13 +16,7 @@ _WEIGHTS = "state.pt"
 
 
 def load(file: str, device: str | None, layer: int | None) -> Network:
-    """Load a potential; its descriptors are what its last, atomic network takes.
-
-    Raises
-    ------
-    InputError
-        If there is no such folder, or its network has no such features.
-    """
+    """Load a potential; its descriptors are what its last, atomic network takes."""
     path = need_file(Path(file) / _WEIGHTS)
     import matgl
     from matgl.ext.ase import PESCalculator

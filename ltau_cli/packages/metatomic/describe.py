@@ -22,13 +22,6 @@ def load(file: str, device: str | None, layer: int | None) -> Network:
     """Load a network; its descriptors are its last-layer features, or its ``feature``.
 
     Where it gives both, ``feature`` is layer 1. They are as invariant as the network makes them.
-
-    Raises
-    ------
-    InputError
-        If it gives neither.
-    ImportError
-        If it needs sphericart, whose gradients are in its Python package only.
     """
     from ase.data import chemical_symbols
     from metatomic.torch import ModelOutput

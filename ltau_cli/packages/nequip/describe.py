@@ -23,11 +23,6 @@ def load(file: str, device: str | None, layer: int | None) -> Network:
     """Load a network; its descriptors are the scalars of the layer's node features.
 
     A checkpoint of a run with an EMA gives the averaged weights, as NequIP deploys them.
-
-    Raises
-    ------
-    InputError
-        If the network has no convolution layers, as Allegro.
     """
     from nequip.data import AtomicDataDict, from_ase
     from nequip.integrations.ase import NequIPCalculator
@@ -55,6 +50,11 @@ def load(file: str, device: str | None, layer: int | None) -> Network:
 
     names = frozenset(network.metadata["type_names"].split())
     return Network(predict, path, features.layer, names)
+
+
+def of_calculator(calculator: Any, layer: int | None) -> Features:
+    """Find the features of atoms in a ``NequIPCalculator`` whose network is not compiled."""
+    return find_features(calculator.model, layer)
 
 
 def find_features(network: Any, layer: int | None) -> Features:

@@ -20,13 +20,6 @@ def load(file: str, device: str | None, layer: int | None) -> Network:
 
     It returns a mapping with ``descriptors`` (n_atoms, d) and, where it can, ``forces``
     (n_atoms, 3) in eV/Å and ``energy`` (n_frames,) in eV.
-
-    Raises
-    ------
-    InputError
-        If there is no such file or function.
-    UsageError
-        If a device or layer is named: the function decides.
     """
     if device is not None or layer is not None:
         raise UsageError(

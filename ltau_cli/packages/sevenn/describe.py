@@ -61,6 +61,11 @@ def load(file: str, device: str | None, layer: int | None) -> Network:
     return Network(predict, path, features.layer, known)
 
 
+def of_calculator(calculator: Any, layer: int | None) -> Features:
+    """Find the features of atoms in a ``SevenNetCalculator``."""
+    return find_features(calculator.model, layer)
+
+
 def find_features(network: Any, layer: int | None) -> Features:
     """Find the features of atoms after a layer, the last by default."""
     import sevenn._keys as keys

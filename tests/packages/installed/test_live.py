@@ -7,6 +7,8 @@ import importlib.util
 import ase.io
 import numpy as np
 import pytest
+from ase.calculators.lj import LennardJones
+from ase.calculators.mixing import SumCalculator
 from ase.md.verlet import VelocityVerlet
 from ase.optimize import FIRE
 from ase.units import fs
@@ -81,6 +83,24 @@ def test_the_numbers_are_those_of_the_commands(bare, wrap, pool, place, network)
             for name in ("calibrated_error", "error_bound_90"):
                 found, told = atoms.arrays[f"ltau_{name}"], wanted.arrays[f"ltau_{name}"]
                 np.testing.assert_allclose(found, told, rtol=2e-3, err_msg=name)
+
+
+@only("mace", "nequip", "sevenn", "chgnet")
+def test_a_sum_with_a_dispersion_correction(bare, wrap, pool):
+    """The network in it is found, and evaluated once; of two it cannot be told which is meant."""
+    alone, together = pool[0].copy(), pool[0].copy()
+    alone.calc, pair = wrap(bare), LennardJones(sigma=2.3, epsilon=0.01)
+    wanted = alone.get_potential_energy() + pair.get_potential_energy(alone.copy())
+    calls = count(bare)
+    together.calc = wrap(SumCalculator([bare, SumCalculator([pair])]))
+    assert together.get_potential_energy() == pytest.approx(wanted)
+    together.get_forces()
+    assert len(calls) == 1
+    np.testing.assert_array_equal(
+        together.calc.results["calibrated_error"], alone.calc.results["calibrated_error"]
+    )
+    with pytest.raises(InputError, match=f"2 networks of {PACKAGE}"):
+        wrap(SumCalculator([bare, bare]))
 
 
 @only("mace", "nequip", "sevenn", "chgnet")
