@@ -2,12 +2,7 @@
 
 from __future__ import annotations
 
-import sys
-
-import ase.io
-import numpy as np
-
-from tests.packages.installed.recording import SAMPLE, run
+from tests.packages.installed.recording import check, evaluate, frames, train_by_script  # noqa: F401
 
 TITLE = "MatGL"  # of its section in docs/models.md
 SCRIPT = """
@@ -65,13 +60,8 @@ EPOCHS = 2
 CLOSE = ({"rtol": 1e-4, "atol": 2e-5},) * 2
 
 
-def frames():
-    return ase.io.read(SAMPLE / "train.xyz", "::6")
-
-
 def train(place, lr=0.01, **how):
-    (place / "train.py").write_text(SCRIPT.replace("{file!r}", repr(str(SAMPLE / "train.xyz"))))
-    run(sys.executable, "train.py", lr, folder=place, **how)
+    train_by_script(SCRIPT, place, lr, **how)
 
 
 def calculator(file):
@@ -79,16 +69,6 @@ def calculator(file):
     from matgl.ext.ase import PESCalculator
 
     return PESCalculator(matgl.load_model(file), stress_unit="eV/A3")
-
-
-def evaluate(folder, _frames):
-    wanted = np.load(folder / "evaluated.npz")
-    return wanted["forces"], wanted["energies"]
-
-
-def check(folder, n_seen, held_out):
-    assert (n_seen == 8).all()
-    assert len(held_out) == 4
 
 
 def curve(folder):

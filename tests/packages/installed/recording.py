@@ -65,3 +65,25 @@ def assert_same_where_logged(log, errors, rtol=1e-5, atol=1e-7):
     logged = np.isfinite(log)
     assert logged.any()
     np.testing.assert_allclose(log[logged], errors[logged], rtol=rtol, atol=atol)
+
+
+# Of the trainers that are scripts: twelve frames, four of them held out; the script evaluates.
+
+
+def train_by_script(script, place, lr, **how):
+    (place / "train.py").write_text(script.replace("{file!r}", repr(str(SAMPLE / "train.xyz"))))
+    run(sys.executable, "train.py", lr, folder=place, **how)
+
+
+def frames():
+    return ase.io.read(SAMPLE / "train.xyz", "::6")
+
+
+def evaluate(folder, _frames):
+    wanted = np.load(folder / "evaluated.npz")
+    return wanted["forces"], wanted["energies"]
+
+
+def check(folder, n_seen, held_out):
+    assert (n_seen == 8).all()
+    assert len(held_out) == 4
