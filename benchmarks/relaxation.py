@@ -105,10 +105,7 @@ class Network(Calculator):
         self.sample, self.model = sample, model
 
     def calculate(
-        self,
-        atoms: Any = None,
-        properties: Any = ("energy",),
-        system_changes: Any = all_changes,
+        self, atoms: Any = None, properties: Any = ("energy",), system_changes: Any = all_changes
     ) -> None:
         super().calculate(atoms, properties, system_changes)
         self.descriptors, forces, energy = self.sample.evaluate(self.model, [self.atoms])

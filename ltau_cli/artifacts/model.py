@@ -260,10 +260,7 @@ def _open_shards(artifact: ModelFile) -> Shards:
 
 
 def _wake_searcher(
-    read: ReadRows,
-    shard: int | None,
-    index: IndexResult,
-    descriptors: npt.NDArray[np.float32],
+    read: ReadRows, shard: int | None, index: IndexResult, descriptors: npt.NDArray[np.float32]
 ) -> nn.Searcher:
     if index.kind == "exact":
         return ExactSearcher(descriptors)

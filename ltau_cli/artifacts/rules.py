@@ -26,8 +26,7 @@ def numbered(rule: Any, number: int) -> Any:
     """Put a number in the place of ``*`` in the names of dimensions."""
     names = {f.name: getattr(rule, f.name) for f in fields(rule)}
     return replace(
-        rule,
-        **{k: v.replace("*", str(number)) for k, v in names.items() if isinstance(v, str)},
+        rule, **{k: v.replace("*", str(number)) for k, v in names.items() if isinstance(v, str)}
     )
 
 

@@ -86,13 +86,7 @@ class ArtifactWriter:
         if compress and np.prod(shape) * dtype.itemsize >= COMPRESS_FROM:
             options = {"shuffle": True, "compression": "gzip", "compression_opts": 1}
             chunks = chunks or _row_chunks(shape, dtype)
-        dataset = self._file.create_dataset(
-            name,
-            shape,
-            dtype,
-            chunks=chunks,
-            **options,
-        )
+        dataset = self._file.create_dataset(name, shape, dtype, chunks=chunks, **options)
         _describe(dataset, spec, self.units)
         return BlockWriter(dataset, self._sink)
 

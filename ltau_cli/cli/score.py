@@ -82,10 +82,7 @@ def command(
 
 
 def _check_usage(
-    descriptors: tuple[str, ...],
-    output: Path | None,
-    folder: Path | None,
-    settings: ScoreSettings,
+    descriptors: tuple[str, ...], output: Path | None, folder: Path | None, settings: ScoreSettings
 ) -> None:
     if folder is not None and output is not None:
         raise UsageError("-o names one result and -O a folder of results", hint="leave one out")

@@ -74,11 +74,7 @@ class Explanation:
 
 
 def explain(
-    shards: Shards,
-    points: Points,
-    group: Integers | None,
-    suspects: Integers,
-    k: int,
+    shards: Shards, points: Points, group: Integers | None, suspects: Integers, k: int
 ) -> list[Explanation]:
     """Find the ``k`` training samples nearest to each suspect; of coinciding samples the first.
 

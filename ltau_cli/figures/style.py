@@ -81,11 +81,7 @@ class Chart:
         self.keep(name, columns)
 
     def cells(
-        self,
-        x: npt.NDArray[np.floating],
-        y: npt.NDArray[np.floating],
-        label: str,
-        **look: Any,
+        self, x: npt.NDArray[np.floating], y: npt.NDArray[np.floating], label: str, **look: Any
     ) -> tuple[Any, Floats]:
         """Draw a log-log density of hexagons with a color bar; return it and the centers (n, 2)."""
         drawn = self.axes.hexbin(x, y, xscale="log", yscale="log", gridsize=40, lw=0.1, **look)

@@ -307,8 +307,7 @@ def _load_distributed() -> Any:
         import dask
     except ImportError as error:
         raise UsageError(
-            "--workers needs Dask, which is not installed",
-            hint="pip install 'ltau[dask]'",
+            "--workers needs Dask, which is not installed", hint="pip install 'ltau[dask]'"
         ) from error
     quiet = ("distributed", "distributed.client", "distributed.worker", "asyncio", "tornado")
     dask.config.set({"logging": dict.fromkeys(quiet, "critical")})

@@ -15,12 +15,7 @@ from ltau_cli.errors import InputError, UsageError
 from ltau_cli.readers.arrays import as_counts, as_labels, open_array, read_optional
 from ltau_cli.readers.column import Column, as_magnitudes, read_counts
 from ltau_cli.readers.frames import FRAME_ENDINGS, read_natoms
-from ltau_cli.readers.per_frame import (
-    Beside,
-    open_column,
-    open_groups,
-    stack_frames,
-)
+from ltau_cli.readers.per_frame import Beside, open_column, open_groups, stack_frames
 from ltau_cli.readers.place import Place
 from ltau_cli.readers.source import ArraySource
 

@@ -48,11 +48,7 @@ def open_column(place: Place) -> Iterator[tuple[ArraySource, Beside]]:
         species += frame.get_chemical_symbols()
         shape = (len(species), values.shape[1])
     source = in_file(
-        place,
-        shape,
-        np.dtype(np.float32),
-        False,
-        lambda: contextlib.nullcontext(scratch.read),
+        place, shape, np.dtype(np.float32), False, lambda: contextlib.nullcontext(scratch.read)
     )
     yield source, {"natoms": np.array(natoms), "species": np.array(species, dtype=np.str_)}
 

@@ -216,11 +216,7 @@ def _check_labels(settings: CalibrateSettings, n_sets: int) -> None:
 
 
 def _read_set(
-    artifact: ScoresFile,
-    truth: str,
-    settings: CalibrateSettings,
-    draws: str | None,
-    hasher: Hasher,
+    artifact: ScoresFile, truth: str, settings: CalibrateSettings, draws: str | None, hasher: Hasher
 ) -> _Known:
     """Read one set, whole."""
     hasher.add("scores", artifact.path, "scores")

@@ -196,11 +196,7 @@ def _fit(
         write_leave_one_out(artifact, distance, expected, share, group)
         parameters = (
             chosen.recorded()
-            | {
-                "thresholds": limits,
-                "error_range": [edges[0], edges[-1]],
-                "index": index.kind,
-            }
+            | {"thresholds": limits, "error_range": [edges[0], edges[-1]], "index": index.kind}
             | ({} if origin is None else {"origin": origin})
         )
         points = statistics.points

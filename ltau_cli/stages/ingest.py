@@ -17,13 +17,7 @@ from ltau_cli.artifacts.write import create_artifact
 from ltau_cli.errors import ComputeError, LtauWarning
 from ltau_cli.output import check_target
 from ltau_cli.progress import Progress, silent
-from ltau_cli.readers.column import (
-    GROUPS,
-    check_count,
-    read_counts,
-    read_labels,
-    read_magnitudes,
-)
+from ltau_cli.readers.column import GROUPS, check_count, read_counts, read_labels, read_magnitudes
 from ltau_cli.readers.descriptors import check_one_says, spread
 from ltau_cli.readers.frames import REFERENCES, read_frame_labels
 from ltau_cli.readers.logs.open import open_log

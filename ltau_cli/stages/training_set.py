@@ -151,9 +151,7 @@ def read_training_set(
         del scaled  # before the next shard is read
         parts.append(
             Points(
-                points.first + cuts[shard],
-                points.of_sample + point_start[-1],
-                points.multiplicity,
+                points.first + cuts[shard], points.of_sample + point_start[-1], points.multiplicity
             )
         )
         point_start.append(point_start[-1] + len(points.first))

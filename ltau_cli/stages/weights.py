@@ -221,9 +221,7 @@ def _suspects(
             score=float(score[i]),
             nearest=[
                 NearSample(
-                    sample=int(logged[j]),
-                    distance=float(distance),
-                    lower_quartile=float(own[j]),
+                    sample=int(logged[j]), distance=float(distance), lower_quartile=float(own[j])
                 )
                 for j, distance in zip(nearest.sample, nearest.distance, strict=True)
             ],

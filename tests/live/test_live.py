@@ -473,10 +473,7 @@ def test_calibrations_that_a_frame_is_not_enough_for(make, pipeline, ltau, tmp_p
     true = np.load(SAMPLE / "test_300K_force_errors.npy")
     np.save(spread, true * rng.lognormal(0, 0.1, len(true)))
     np.save(site, rng.choice(["top", "hollow"], len(true)))
-    for name, more in (
-        ("spread", ["--feature", f"spread={spread}"]),
-        ("site", ["--group", site]),
-    ):
+    for name, more in (("spread", ["--feature", f"spread={spread}"]), ("site", ["--group", site])):
         scores, out = tmp_path / f"{name}.scores.h5", tmp_path / f"{name}.h5"
         assert not ltau("score", cold, "-m", pipeline.model, *more, "-o", scores).code
         grouped = ["--group", "group"] if name == "site" else []

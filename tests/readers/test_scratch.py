@@ -65,7 +65,7 @@ def slow_pivot(rows):
         ),
         min_size=1,
         max_size=25,
-    ),
+    )
 )
 def test_long_tables_agree_with_the_slow_way(rows):
     ids, runs, repeated = slow_pivot(rows)

@@ -244,8 +244,7 @@ def slow_children(tmp_path):
 
 
 @pytest.mark.parametrize(
-    ("sent", "code"),
-    [(signal.SIGINT, 130), (signal.SIGTERM, 143), (signal.SIGKILL, -9)],
+    ("sent", "code"), [(signal.SIGINT, 130), (signal.SIGTERM, 143), (signal.SIGKILL, -9)]
 )
 def test_ending_the_command_ends_its_workers(sent, code, pipeline, slow_children, tmp_path):
     folder = tmp_path / "results"

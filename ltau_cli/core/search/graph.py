@@ -50,12 +50,7 @@ class GraphSearcher:
     spare = 1  # to see whether a tie goes on beyond the k-th place
 
     def __init__(
-        self,
-        points: Floats,
-        arrays: Mapping[str, npt.NDArray[Any]],
-        *,
-        leaves: int,
-        epsilon: float,
+        self, points: Floats, arrays: Mapping[str, npt.NDArray[Any]], *, leaves: int, epsilon: float
     ) -> None:
         self._vertex = arrays["vertex_order"].astype(np.int64)
         self._points = points[self._vertex]
@@ -117,10 +112,7 @@ def build_graph(
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")  # numba's and the library's own advice
         index = pynndescent.NNDescent(
-            points,
-            n_neighbors=min(n_neighbors, len(points) - 1),
-            random_state=seed,
-            n_jobs=1,
+            points, n_neighbors=min(n_neighbors, len(points) - 1), random_state=seed, n_jobs=1
         )
         index.prepare()
     state = index.__getstate__()

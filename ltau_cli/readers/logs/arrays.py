@@ -17,13 +17,7 @@ from ltau_cli.errors import InputError
 from ltau_cli.readers.arrays import as_labels, open_array, open_members
 from ltau_cli.readers.column import check_count
 from ltau_cli.readers.logs.numbered import NumberedFiles
-from ltau_cli.readers.logs.run import (
-    Errors,
-    LoggedRun,
-    check_lengths,
-    empty_run,
-    magnitudes,
-)
+from ltau_cli.readers.logs.run import Errors, LoggedRun, check_lengths, empty_run, magnitudes
 from ltau_cli.readers.place import Place
 from ltau_cli.readers.scratch import Slots
 from ltau_cli.readers.source import ArraySource

@@ -23,12 +23,7 @@ from ltau_cli.readers.frames import (
     read_frames,
 )
 from ltau_cli.readers.logs.numbered import NumberedFiles
-from ltau_cli.readers.logs.run import (
-    LoggedRun,
-    check_lengths,
-    empty_run,
-    magnitudes,
-)
+from ltau_cli.readers.logs.run import LoggedRun, check_lengths, empty_run, magnitudes
 from ltau_cli.readers.scratch import Slots
 from ltau_cli.settings import LogOptions
 
@@ -36,9 +31,7 @@ FrameErrors = tuple[npt.NDArray[np.float32], FrameLabels]
 
 
 def open_evaluated(
-    numbered: NumberedFiles,
-    options: LogOptions,
-    read: Callable[[Path, LogOptions], FrameErrors],
+    numbered: NumberedFiles, options: LogOptions, read: Callable[[Path, LogOptions], FrameErrors]
 ) -> LoggedRun:
     """Read evaluated frames, one extxyz file per epoch.
 

@@ -132,9 +132,7 @@ def _log_distances(blocks: Iterator[npt.NDArray[Any]], rows: Rows) -> npt.NDArra
 
 
 def _with_labels(
-    blocks: Iterator[npt.NDArray[Any]],
-    rows: Rows,
-    local: npt.NDArray[np.float32] | None,
+    blocks: Iterator[npt.NDArray[Any]], rows: Rows, local: npt.NDArray[np.float32] | None
 ) -> Iterator[Block]:
     beside = rows.labels | ({} if rows.structure is None else {"structure": rows.structure})
     beside |= {} if local is None else {"local_distance": local}

@@ -61,9 +61,7 @@ def test_patched_nequip(tmp_path, ltau, ingest, refused):
     for log in (forces, energies):
         log[1, 1], log[2, 2] = 0, -1
     folder = write_folder(
-        tmp_path / "logs",
-        np.where(np.isfinite(forces), forces, -1),
-        "epoch_{}_forces_errors.npy",
+        tmp_path / "logs", np.where(np.isfinite(forces), forces, -1), "epoch_{}_forces_errors.npy"
     )
     write_folder(folder, np.where(np.isfinite(energies), energies, -1),
                  "epoch_{}_energy_errors.npy")  # fmt: skip
