@@ -31,12 +31,12 @@ def test_trials_are_no_training_points_and_the_same_for_the_same_seed(train):
     exact = ExactSearcher(train)
     one, other = (make_trials(train, exact, 10, seed=0, n=200) for _ in range(2))
     for a, b in ((one.near, other.near), (one.far, other.far)):
-        assert a.queries.shape == (200, 16)
-        distance = np.linalg.norm(a.queries[:, None] - train[None], axis=2)
+        assert a.rows.shape == (200, 16)
+        distance = np.linalg.norm(a.rows[:, None] - train[None], axis=2)
         assert (distance > 0).all()
         np.testing.assert_array_equal(a.nearest[:, 0], distance.argmin(axis=1))
-        np.testing.assert_array_equal(a.queries, b.queries)
-    near, far = (t.queries[:, None] - train[t.nearest] for t in (one.near, one.far))
+        np.testing.assert_array_equal(a.rows, b.rows)
+    near, far = (t.rows[:, None] - train[t.nearest] for t in (one.near, one.far))
     assert np.linalg.norm(far, axis=2).mean() > 2 * np.linalg.norm(near, axis=2).mean()
 
 
