@@ -1,4 +1,4 @@
-"""A network of one's own for ltau describe: the EMT potential and distances to neighbors."""
+"""A network of one's own for ltau describe: distances to neighbors, and EMT with another cutoff."""
 
 import numpy as np
 from ase.calculators.emt import EMT
@@ -10,7 +10,7 @@ def describe(frames):
     for frame in frames:
         distances = frame.get_all_distances(mic=frame.pbc.any())
         descriptors.append(np.sort(distances, axis=1)[:, 1:17])  # to the 16 nearest atoms
-        frame.calc = EMT()
+        frame.calc = EMT(asap_cutoff=True)
         forces.append(frame.get_forces())
         energy.append(frame.get_potential_energy())
     return {

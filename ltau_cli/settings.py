@@ -213,7 +213,8 @@ class DescribeSettings(Resumable):
         None, "Device of PyTorch.", metavar="NAME", told="cuda if there is one, else cpu"
     )
     reference: str | None = option(
-        None, "Name of the reference forces in the frames.", "--reference-key", metavar="NAME",
+        None, "Name of the reference forces in the frames; none: they have no reference.",
+        "--reference-key", metavar="NAME|none",
         told="REF_forces, forces, ...",
     )
     layer: int | None = option(

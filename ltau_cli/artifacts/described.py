@@ -19,7 +19,7 @@ from ltau_cli.artifacts.schema import FORMAT
 from ltau_cli.artifacts.write import ArtifactWriter
 from ltau_cli.errors import InputError
 from ltau_cli.packages.network import Prediction
-from ltau_cli.readers.frames import FrameLabels
+from ltau_cli.readers.frames import FrameLabels, check_truth
 from ltau_cli.readers.place import Place
 from ltau_cli.results import DescribeResult
 
@@ -167,12 +167,12 @@ def write_frames(
 
 
 def mean_errors(
-    artifact: ArtifactWriter, natoms: npt.NDArray[np.int64]
+    artifact: ArtifactWriter, natoms: npt.NDArray[np.int64], name: object
 ) -> tuple[float | None, float | None]:
     """Mean norm of the force errors, and mean energy error per atom, where both sides are known."""
     force = energy = None
     if artifact.has("forces") and artifact.has("reference_forces"):
-        total, n = 0.0, 0
+        total, size, n = 0.0, 0.0, 0
         for start in range(0, int(natoms.sum()), WRITE_ATOMS):
             told, true = (
                 artifact.read(name, start, start + WRITE_ATOMS)
@@ -180,6 +180,8 @@ def mean_errors(
             )
             norm = np.linalg.norm(told - true, axis=1)
             total, n = total + float(np.nansum(norm)), n + int(np.isfinite(norm).sum())
+            size += float(np.nansum(np.linalg.norm(true, axis=1)))
+        check_truth(total, size, name)
         force = total / n
     if artifact.has("energy") and artifact.has("reference_energy"):
         difference = np.abs(artifact.read("energy") - artifact.read("reference_energy"))

@@ -2,9 +2,7 @@
 
 from __future__ import annotations
 
-import io
-import re
-from collections.abc import Iterator, Sequence
+from collections.abc import Collection, Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -13,6 +11,7 @@ import numpy.typing as npt
 
 from ltau_cli.errors import InputError
 from ltau_cli.readers.arrays import HDF5_ENDINGS
+from ltau_cli.readers.extxyz import read_extxyz
 from ltau_cli.readers.hdf5 import list_datasets, open_hdf5
 from ltau_cli.readers.place import Place, check_file
 from ltau_cli.readers.stored_frames import (
@@ -23,6 +22,10 @@ from ltau_cli.readers.stored_frames import (
 )
 
 FRAME_ENDINGS = (".xyz", ".extxyz")
+ROUNDING = 1e-4  # of the size of forces: what agrees to within this was not predicted
+_OF_CALCULATORS = ("forces", "force", "energy")  # what a simulation writes, too
+_SCORE = "ltau_"
+_NAME_IT = "name the true reference: --reference-key NAME"
 # Of every atom of some frames, (n_atoms,) each: structure int64, species str, and config_type str
 # where some frame has one.
 FrameLabels = dict[str, npt.NDArray[Any]]
@@ -37,15 +40,12 @@ REFERENCES: dict[str, tuple[str, ...]] = {
     "forces": ("REF_forces", "original_dataset_forces", "forces", "force", "dft_forces"),
     "energy": ("REF_energy", "original_dataset_total_energy", "original_dataset_energy", "energy"),
 }
-_COLUMNS = re.compile(r":[A-Za-z]:(\d+)")
-_MOST_COLUMNS = 100_000  # of one property
-_READS_BEYOND = 16  # after a whole last frame, ASE makes a few
 
 
-def read_frames(path: Path) -> Iterator[Any]:
-    """Yield the ``ase.Atoms`` of a file."""
+def read_frames(path: Path, *, placed: bool = False) -> Iterator[Any]:
+    """Yield the ``ase.Atoms`` of a file; ``placed`` if it matters where they are."""
     try:
-        import ase.io
+        import ase.io  # noqa: F401
     except ImportError as error:
         raise InputError(
             f"{path}: frames are read by ASE, which is not installed",
@@ -57,17 +57,18 @@ def read_frames(path: Path) -> Iterator[Any]:
         return
     number = 0
     try:
-        with _BoundedFile(path.open("rb"), encoding="utf-8") as file:
-            for frame in ase.io.iread(file, index=":", format="extxyz"):
-                if len(frame) == 0:
-                    raise InputError(f"{path}, frame {number}: it has no atoms")
-                yield frame
-                number += 1
+        for frame in read_extxyz(path, placed=placed):
+            if len(frame) == 0:
+                raise InputError(f"{path}, frame {number}: it has no atoms")
+            yield frame
+            number += 1
     except InputError:
         raise
     except Exception as error:  # ASE raises whatever its parsers stumble over
+        reason = f"it has the species {error}" if isinstance(error, KeyError) else str(error)
         raise InputError(
-            f"{path}: ASE cannot read frame {number}: {str(error)[:80] or type(error).__name__}",
+            f"{path}: ASE cannot read frame {number}: "
+            f"{' '.join(reason.split()) or type(error).__name__}",
             hint="check that it is extxyz and not cut short",
         ) from error
     if number == 0:
@@ -85,26 +86,6 @@ def holds_frames(path: Path, *more: str) -> bool:
         return False
     with open_hdf5(path) as file:
         return {*NEEDED, *more} <= list_datasets(path, file).keys()
-
-
-class _BoundedFile(io.TextIOWrapper):
-    """An extxyz file that promises no more than it may hold.
-
-    ASE skips as many lines as a frame says it has atoms, and makes as many columns as it says it
-    has, whether they are there or not.
-    """
-
-    _beyond = 0
-
-    def readline(self, size: int = -1, /) -> str:  # type: ignore[override]
-        """Read a line."""
-        line = super().readline(size)
-        self._beyond = 0 if line else self._beyond + 1
-        if self._beyond > _READS_BEYOND:
-            raise EOFError("the file ends within it")
-        if "Properties" in line and any(int(n) > _MOST_COLUMNS for n in _COLUMNS.findall(line)):
-            raise ValueError("its Properties have too many columns")
-        return line
 
 
 def read_natoms(path: Path) -> npt.NDArray[np.int64]:
@@ -158,6 +139,33 @@ def quantities(frame: Any) -> dict[str, Any]:
     return results | dict(frame.info) | dict(frame.arrays)
 
 
+def check_no_scores(there: Collection[str], key: str, where: object) -> None:
+    """Refuse as truth what a force field may have said of a frame that carries its scores."""
+    if key.lower() in _OF_CALCULATORS and any(name.startswith(_SCORE) for name in there):
+        raise InputError(
+            f"{where}: it carries scores ({_SCORE}...), so its {key} may be the force field's own, "
+            "which are no truth",
+            hint=f"{_NAME_IT} ({key}, if they are it); where there is none: none",
+        )
+
+
+def check_truth(error: float, size: float, name: object) -> None:
+    """Refuse forces as truth that are the prediction itself, by the sums of norms of both."""
+    if size > 0 and error <= ROUNDING * size:
+        raise InputError(
+            f"{name}: the reference forces are the predicted ones, but for rounding: what a force "
+            "field says itself is no truth",
+            hint=f"{_NAME_IT}; where there is none, ltau describe --reference-key none",
+        )
+
+
+def names_of(known: Sequence[str], there: Collection[str]) -> list[str]:
+    """Return those of the known names that are there, then those that differ by case only."""
+    exact = [name for name in known if name in there]
+    lower = {name.lower(): name for name in there if name not in exact}
+    return exact + [lower[name.lower()] for name in known if name.lower() in lower]
+
+
 def read_property(
     place: Place, names: Sequence[str], what: str
 ) -> Iterator[tuple[Any, npt.NDArray[Any]]]:
@@ -169,7 +177,7 @@ def read_property(
     path, key, width = place.path, place.key, None
     for number, frame in enumerate(read_frames(path)):
         there = {"species": np.array(frame.get_chemical_symbols())} | quantities(frame)
-        key = key or next((name for name in names if name in there), None)
+        key = key or next(iter(names_of(names, there)), None)
         if key not in there:
             raise InputError(
                 f"{path}, frame {number}: it has no column {key or what}; it has: "

@@ -10,7 +10,7 @@ import numpy.typing as npt
 from ltau_cli.errors import InputError
 from ltau_cli.readers.arrays import read_array, read_optional
 from ltau_cli.readers.column import Column, as_magnitudes, read_column
-from ltau_cli.readers.frames import FRAME_ENDINGS
+from ltau_cli.readers.frames import FRAME_ENDINGS, check_truth
 from ltau_cli.readers.logs.frames import errors_of_file
 from ltau_cli.readers.place import Place, check_file
 from ltau_cli.readers.tables import Table, to_numbers
@@ -69,8 +69,11 @@ def _norm(
             f"{place} holds forces of shape {told.shape} and reference forces of shape "
             f"{true.shape}; both are (n_atoms, 3)"
         )
-    difference = told.astype(np.float64) - true.astype(np.float64)
-    return np.asarray(np.linalg.norm(difference, axis=1))
+    reference = true.astype(np.float64)
+    errors = np.linalg.norm(told.astype(np.float64) - reference, axis=1)
+    size = float(np.nansum(np.linalg.norm(reference, axis=1)))
+    check_truth(float(np.nansum(errors)), size, place)
+    return np.asarray(errors)
 
 
 def _read_sevennet(place: Place, table: Table) -> Column:
@@ -89,7 +92,8 @@ def _read_chgnet(place: Place) -> Column:
             [np.array(frame["force"][side], dtype=float) for side in ("prediction", "ground_truth")]
             for frame in frames
         ]
-        return Column(place, np.concatenate([_norm(place, told, true) for told, true in pairs]))
+        told, true = (np.concatenate(forces) for forces in zip(*pairs, strict=True))
+        return Column(place, _norm(place, told, true))
     except (OSError, ValueError, KeyError, TypeError) as error:
         raise InputError(
             f"{place.path} does not hold predicted and true forces as CHGNet writes them",

@@ -15,6 +15,7 @@ from ltau_cli.errors import InputError, OutputError
 from ltau_cli.output import check_target, open_binary
 from ltau_cli.packages.network import NetworkName
 from ltau_cli.progress import Advance, Progress
+from ltau_cli.readers.frames import check_truth
 from ltau_cli.readers.logs.numbered import NumberedFiles, find_numbered
 from ltau_cli.results import CheckpointsResult
 from ltau_cli.settings import DescribeSettings
@@ -113,12 +114,15 @@ def _force_errors(
     network = NetworkName(name.package, str(checkpoint)).load(
         device=settings.device, layer=settings.layer
     )
-    parts = []
+    parts, size = [], 0.0
     for batch in given.batches(settings.batch_size):
         true = np.concatenate([given.reference_forces(frame) for frame in batch])
         told = network(batch).forces
         if told is None:
             raise InputError(f"{checkpoint} gives no forces")
         parts.append(np.linalg.norm(told - true, axis=1))
+        size += float(np.nansum(np.linalg.norm(true, axis=1)))
         advance(len(batch))
-    return np.concatenate(parts).astype(np.float32)
+    errors = np.concatenate(parts)
+    check_truth(float(np.nansum(errors)), size, given.paths[0])
+    return errors.astype(np.float32)

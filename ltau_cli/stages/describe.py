@@ -185,7 +185,7 @@ def _describe(work: _Work, *, force: bool, progress: Progress) -> DescribeResult
             write_frames(
                 artifact, given.with_references(), given.labels, given.natoms, given.number
             )
-            force_error, energy_error = mean_errors(artifact, given.natoms)
+            force_error, energy_error = mean_errors(artifact, given.natoms, given.paths[0])
             result = DescribeResult(
                 output=output,
                 units=UNITS,

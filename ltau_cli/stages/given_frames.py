@@ -18,11 +18,14 @@ from ltau_cli.readers.frames import (
     REFERENCES,
     FrameLabels,
     about,
+    check_no_scores,
     label_atoms,
+    names_of,
     quantities,
     read_frames,
 )
 
+NONE = "none"  # reference of frames that have none
 ISOLATED = "isolatedatom"  # config_type of the frames that MACE takes atomic energies from
 
 
@@ -65,7 +68,7 @@ class GivenFrames:
     def __iter__(self) -> Iterator[Any]:
         wanted = iter(self.number.tolist())
         following = next(wanted, None)
-        for number, frame in enumerate(_read(self.paths)):
+        for number, frame in enumerate(itertools.chain.from_iterable(map(read_frames, self.paths))):
             if number == following:
                 yield frame
                 following = next(wanted, None)
@@ -114,14 +117,17 @@ def look_through(
     """Read what is needed to plan the work on extxyz files, or described artifacts.
 
     Frames of isolated atoms are left out, unless ``isolated``. ``reference`` is the name of the
-    reference forces; None takes the first of :data:`REFERENCES` that is there.
+    reference forces; None takes the first of :data:`REFERENCES` that is there, "none" none.
     """
     number: list[int] = []
     told: list[tuple[list[str], str]] = []
     alone: list[int] = []
-    names = REFERENCES | ({} if reference is None else {"forces": (reference,)})
+    names = {} if reference == NONE else REFERENCES
+    if reference not in (None, NONE):
+        names = names | {"forces": (reference,)}
     seen: dict[str, Counter[str]] = {quantity: Counter() for quantity in names}
-    for i, frame in enumerate(_read(paths)):
+    frames = itertools.chain.from_iterable(read_frames(path, placed=True) for path in paths)
+    for i, frame in enumerate(frames):
         species, kind = about(frame)
         if len(frame) == 1 and kind.lower() == ISOLATED and not isolated:
             alone.append(i)
@@ -130,17 +136,20 @@ def look_through(
         told.append((species, kind))
         there = quantities(frame)
         for quantity, known in names.items():
-            seen[quantity].update(name for name in known if name in there)
+            found = names_of(known, there)
+            seen[quantity].update(found)
+            if found and reference is None and (quantity == "forces" or not seen["forces"]):
+                check_no_scores(there, found[0], f"{paths[0]}, frame {i}")
     if not number:
         raise InputError(
             f"{paths[0]} holds isolated atoms only", hint="to describe these: --isolated"
         )
     keys = {
-        quantity: next(name for name in known if seen[quantity][name])
+        quantity: names_of(known, seen[quantity])[0]
         for quantity, known in names.items()
         if seen[quantity]
     }
-    if reference is not None and "forces" not in keys:
+    if reference not in (None, NONE) and "forces" not in keys:
         raise InputError(f"{paths[0]}: no frame has {reference}")
     return GivenFrames(
         tuple(paths),
@@ -151,7 +160,3 @@ def look_through(
         keys,
         {quantity: len(number) - seen[quantity][key] for quantity, key in keys.items()},
     )
-
-
-def _read(paths: Sequence[Path]) -> Iterator[Any]:
-    return itertools.chain.from_iterable(map(read_frames, paths))

@@ -18,7 +18,10 @@ from ltau_cli.readers.frames import (
     REFERENCES,
     FrameLabels,
     about,
+    check_no_scores,
+    check_truth,
     label_atoms,
+    names_of,
     quantities,
     read_frames,
 )
@@ -82,6 +85,7 @@ def errors_of_file(path: Path, options: LogOptions) -> FrameErrors:
     errors: list[npt.NDArray[np.float32]] = []
     told: list[tuple[list[str], str]] = []
     keys: tuple[str, str] | None = None
+    total, size = 0.0, 0.0
     for number, frame in enumerate(read_frames(path)):
         there = quantities(frame)
         keys = keys or _choose_keys(there, quantity, options, path)
@@ -94,6 +98,8 @@ def errors_of_file(path: Path, options: LogOptions) -> FrameErrors:
                 f"{path}, frame {number}: {keys[0]} has shape {predicted.shape}, {keys[1]} "
                 f"{reference.shape}"
             )
+        if options.reference is None:
+            check_no_scores(there, keys[1], f"{path}, frame {number}")
         difference = predicted - reference
         if quantity == "energy":
             if difference.size != 1:
@@ -104,18 +110,22 @@ def errors_of_file(path: Path, options: LogOptions) -> FrameErrors:
                 f"{path}, frame {number}: {keys[0]} has shape {difference.shape}, there are "
                 f"{len(frame)} atoms"
             )
+        if quantity == "forces":
+            total += float(np.linalg.norm(difference, axis=1).sum())
+            size += float(np.linalg.norm(reference, axis=1).sum())
         errors.append(magnitudes(difference, options, vectors=quantity == "forces"))
         told.append(about(frame))
+    check_truth(total, size, path)
     return np.concatenate(errors), label_atoms(told)
 
 
 def _choose_keys(
     there: dict[str, Any], quantity: str, options: LogOptions, path: Path
 ) -> tuple[str, str]:
-    predictions = [options.prediction] if options.prediction else PREDICTIONS[quantity]
-    references = [options.reference] if options.reference else REFERENCES[quantity]
-    for keys in itertools.product(predictions, references):
-        if keys[0] != keys[1] and keys[0] in there and keys[1] in there:
+    predictions = (options.prediction,) if options.prediction else PREDICTIONS[quantity]
+    references = (options.reference,) if options.reference else REFERENCES[quantity]
+    for keys in itertools.product(names_of(predictions, there), names_of(references, there)):
+        if keys[0] != keys[1]:
             return keys
     word = quantity.rstrip("s")
     found = sorted(name for name in there if word in name.lower()) or sorted(there)
