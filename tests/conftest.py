@@ -1,7 +1,5 @@
 """Fixtures: the command line in this process and in a new one, and artifacts of the sample data."""
 
-from __future__ import annotations
-
 import contextlib
 import os
 import shutil

@@ -1,7 +1,5 @@
 """What the tests share: exit codes, processes, refusals, logs to ingest."""
 
-from __future__ import annotations
-
 import contextlib
 import csv
 import gzip

@@ -1,7 +1,5 @@
 """Slow, obvious versions of the fast kernels."""
 
-from __future__ import annotations
-
 import numpy as np
 
 

@@ -1,7 +1,5 @@
 """Ways to damage an artifact: every dataset and every attribute of a good one, one at a time."""
 
-from __future__ import annotations
-
 import copy
 import json
 from collections.abc import Callable, Iterator

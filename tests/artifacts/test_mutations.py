@@ -1,7 +1,5 @@
 """Whatever is damaged in an artifact, it is refused in one line, or it is still a good one."""
 
-from __future__ import annotations
-
 import itertools
 import os
 import shutil

@@ -1,7 +1,5 @@
 """Artifacts of every kind and format version that ever was: they are read and used, forever."""
 
-from __future__ import annotations
-
 import re
 from pathlib import Path
 

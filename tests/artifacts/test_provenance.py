@@ -1,7 +1,5 @@
 """Inputs that change while they are read, and dates that are none."""
 
-from __future__ import annotations
-
 import os
 
 import numpy as np

@@ -1,7 +1,5 @@
 """Artifacts that are damaged, of another kind or version: one clear line."""
 
-from __future__ import annotations
-
 import shutil
 
 import h5py

@@ -1,7 +1,5 @@
 """The rules of the schema, and how the values of a file are stored."""
 
-from __future__ import annotations
-
 import shutil
 
 import h5py

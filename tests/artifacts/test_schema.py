@@ -1,7 +1,5 @@
 """The schema and the files agree."""
 
-from __future__ import annotations
-
 import h5py
 import numpy as np
 import pytest

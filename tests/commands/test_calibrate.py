@@ -1,7 +1,5 @@
 """``ltau calibrate``: methods and refusals."""
 
-from __future__ import annotations
-
 import json
 
 import h5py

@@ -1,7 +1,5 @@
 """``ltau compile``, and what needs no second leave-one-out pass."""
 
-from __future__ import annotations
-
 import json
 
 import h5py

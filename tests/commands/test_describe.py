@@ -1,7 +1,5 @@
 """``ltau describe``, by a network of one's own; see also ``tests/packages/installed``."""
 
-from __future__ import annotations
-
 import json
 from pathlib import Path
 

@@ -1,7 +1,5 @@
 """``ltau evaluate`` and ``--fail-if``: tables, JSON, gates and refusals."""
 
-from __future__ import annotations
-
 import json
 import shutil
 

@@ -1,7 +1,5 @@
 """``ltau export``: scores for other programs, read back by them."""
 
-from __future__ import annotations
-
 import csv
 import gzip
 import io

@@ -1,7 +1,5 @@
 """``ltau fit``: defaults and refusals."""
 
-from __future__ import annotations
-
 import json
 
 import numpy as np

@@ -1,7 +1,5 @@
 """``ltau fit`` in pieces: the same results as in one, and a stopped call goes on."""
 
-from __future__ import annotations
-
 import json
 import signal
 

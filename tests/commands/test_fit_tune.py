@@ -1,7 +1,5 @@
 """``ltau fit``: weighting of neighbors, choice of epochs, and the choice of the knobs."""
 
-from __future__ import annotations
-
 import json
 
 import h5py

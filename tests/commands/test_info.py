@@ -1,7 +1,5 @@
 """``ltau info``."""
 
-from __future__ import annotations
-
 import json
 
 import h5py

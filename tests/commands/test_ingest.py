@@ -1,7 +1,5 @@
 """Every log that people have goes in, value for value, or is refused with a reason."""
 
-from __future__ import annotations
-
 import gzip
 import io
 import os

@@ -1,7 +1,5 @@
 """The report that every ingest ends with, and each of its warnings."""
 
-from __future__ import annotations
-
 import json
 
 import h5py

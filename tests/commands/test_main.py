@@ -1,7 +1,5 @@
 """The command line itself: usage, configuration, environment."""
 
-from __future__ import annotations
-
 import json
 
 import h5py

@@ -1,7 +1,5 @@
 """``ltau plot``: what is drawn, against the artifacts and the raw log; the files; every refusal."""
 
-from __future__ import annotations
-
 import csv
 import itertools
 import json

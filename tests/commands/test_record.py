@@ -3,8 +3,6 @@
 The trainers themselves are run in tests/packages/installed.
 """
 
-from __future__ import annotations
-
 import os
 import signal
 import subprocess

@@ -1,7 +1,5 @@
 """``ltau score``: results, streams and refusals."""
 
-from __future__ import annotations
-
 import csv
 import io
 import shutil

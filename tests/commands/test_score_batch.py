@@ -1,7 +1,5 @@
 """Batch jobs: shards, many files, and going on where a job was stopped."""
 
-from __future__ import annotations
-
 import json
 import os
 import resource

@@ -1,7 +1,5 @@
 """Scores with a calibration: the same whatever the blocks and shards; structures and groups."""
 
-from __future__ import annotations
-
 import csv
 import io
 import json

@@ -1,7 +1,5 @@
 """``ltau score --cutoff``: distances averaged around each atom, on a vacancy in a large crystal."""
 
-from __future__ import annotations
-
 import json
 
 import ase.io

@@ -1,7 +1,5 @@
 """``ltau select``: frames to label next."""
 
-from __future__ import annotations
-
 import json
 
 import ase.io

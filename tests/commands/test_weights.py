@@ -1,7 +1,5 @@
 """``ltau weights``: training weights, keep-lists, suspects of wrong labels."""
 
-from __future__ import annotations
-
 import json
 
 import ase.io

@@ -1,7 +1,5 @@
 """Where compiled code is kept, and what happens when it is damaged or not ours."""
 
-from __future__ import annotations
-
 import os
 import subprocess
 import sys

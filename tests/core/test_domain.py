@@ -1,7 +1,5 @@
 """Out of domain: p-values and relative distances, by hand."""
 
-from __future__ import annotations
-
 import numpy as np
 
 from ltau_cli.core.domain import distance_floor, ood_pvalue, relative_distance, rounding_distance

@@ -1,7 +1,5 @@
 """The dynamics of a training: what stays hard, and burn-in."""
 
-from __future__ import annotations
-
 import numpy as np
 
 from ltau_cli.core.dynamics import count_burn_in, stay_hard, summarize_dynamics

@@ -1,7 +1,5 @@
 """Counts, exact statistics and grids."""
 
-from __future__ import annotations
-
 import numpy as np
 import pytest
 from hypothesis import given

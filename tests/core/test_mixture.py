@@ -1,7 +1,5 @@
 """The mixed CDF, against a slow version and by hand."""
 
-from __future__ import annotations
-
 import numpy as np
 from hypothesis import given
 from hypothesis import strategies as st

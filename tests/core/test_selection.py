@@ -1,7 +1,5 @@
 """The choice of diverse frames, against a slow version."""
 
-from __future__ import annotations
-
 import numpy as np
 import pytest
 from hypothesis import given

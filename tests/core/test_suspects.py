@@ -1,7 +1,5 @@
 """Suspects of wrong labels, against slow versions."""
 
-from __future__ import annotations
-
 import numpy as np
 import pytest
 

@@ -1,7 +1,5 @@
 """The choice of the knobs by cross-validation, against a slow loop."""
 
-from __future__ import annotations
-
 import numpy as np
 import pytest
 

@@ -1,7 +1,5 @@
 """Frames and descriptors of the sample data, and calculators to wrap."""
 
-from __future__ import annotations
-
 import ase.io
 import numpy as np
 import pytest

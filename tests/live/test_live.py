@@ -1,7 +1,5 @@
 """Live: the results of another calculator, with error bars."""
 
-from __future__ import annotations
-
 import copy
 import io
 import pickle

@@ -1,7 +1,5 @@
 """Watch: an observer that keeps frames and ends runs."""
 
-from __future__ import annotations
-
 import ase.io
 import numpy as np
 import pytest

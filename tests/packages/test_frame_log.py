@@ -1,7 +1,5 @@
 """The log of a force field's training, without a trainer: which error goes where."""
 
-from __future__ import annotations
-
 import atexit
 import os
 import types

@@ -1,7 +1,5 @@
 """The recorder of one's own training loop."""
 
-from __future__ import annotations
-
 import os
 import subprocess
 import sys

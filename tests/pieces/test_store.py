@@ -1,7 +1,5 @@
 """Finished pieces of a stopped job."""
 
-from __future__ import annotations
-
 import contextlib
 import itertools
 import multiprocessing

@@ -1,7 +1,5 @@
 """One value for each row, in every form and of every kind; through the commands that take it."""
 
-from __future__ import annotations
-
 import gzip
 import json
 

@@ -1,7 +1,5 @@
 """Descriptors from files, and those that cannot be meant."""
 
-from __future__ import annotations
-
 import ase.io
 import h5py
 import numpy as np

@@ -1,7 +1,5 @@
 """Frames are read as they are meant or refused, with the line; through ``ltau describe``."""
 
-from __future__ import annotations
-
 import ase.io
 import numpy as np
 import pytest

@@ -1,7 +1,5 @@
 """Neighbors of the atoms of a frame: those of ASE's list."""
 
-from __future__ import annotations
-
 import numpy as np
 import pytest
 from ase import Atoms

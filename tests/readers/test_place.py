@@ -1,7 +1,5 @@
 """What stands where a file is wanted."""
 
-from __future__ import annotations
-
 import os
 import zipfile
 

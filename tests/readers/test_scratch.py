@@ -1,7 +1,5 @@
 """Logs that do not fit in memory: parsed values go through unnamed temporary files."""
 
-from __future__ import annotations
-
 import csv
 import math
 import zipfile

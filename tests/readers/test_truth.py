@@ -1,7 +1,5 @@
 """True errors in every form, matched to the scored rows; every refusal through the command."""
 
-from __future__ import annotations
-
 import json
 
 import ase.io

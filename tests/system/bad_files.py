@@ -1,7 +1,5 @@
 """Bad files of other tools, each as a function that makes it at a path."""
 
-from __future__ import annotations
-
 import gzip
 import io
 import itertools

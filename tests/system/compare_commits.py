@@ -5,8 +5,6 @@ of OLD with the code of OLD and with that of NEW, in the interpreter that runs t
 exit codes, stdout, stderr and the bytes of every file. It ends with exit code 1 where any differ.
 """
 
-from __future__ import annotations
-
 import difflib
 import os
 import subprocess

@@ -1,7 +1,5 @@
 """Fixtures: a disk that is full."""
 
-from __future__ import annotations
-
 import subprocess
 from pathlib import Path
 from typing import Any

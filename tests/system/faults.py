@@ -4,8 +4,6 @@ Kills at random moments and a table of misuses. Prints what went wrong and the f
 code is 1 if anything did.
 """
 
-from __future__ import annotations
-
 import argparse
 import tempfile
 import time

@@ -1,7 +1,5 @@
 """The ground of bad inputs and kills: a folder of small good files, and every command over them."""
 
-from __future__ import annotations
-
 import os
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field

@@ -1,7 +1,5 @@
 """End a command at a random moment; its result is then the old one or the whole new one."""
 
-from __future__ import annotations
-
 import os
 import shutil
 import signal

@@ -1,7 +1,5 @@
 """Run ``ltau`` as a process of its own, a thousand times: forked from one that has its imports."""
 
-from __future__ import annotations
-
 import importlib
 import io
 import os

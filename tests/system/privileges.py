@@ -1,7 +1,5 @@
 """Bind a test to the modes of files, also where it runs as root."""
 
-from __future__ import annotations
-
 import ctypes
 import os
 from collections.abc import Iterator

@@ -4,8 +4,6 @@ The errors fall with the epochs. The forces are those of the labels, or of EMT, 
 depends on the place and the seed.
 """
 
-from __future__ import annotations
-
 import json
 from dataclasses import dataclass
 from pathlib import Path

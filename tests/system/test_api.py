@@ -1,7 +1,5 @@
 """The Python API: its names, its loading on first use, and what it returns."""
 
-from __future__ import annotations
-
 import subprocess
 import sys
 from dataclasses import fields

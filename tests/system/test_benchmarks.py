@@ -1,7 +1,5 @@
 """Each script of benchmarks/ runs, on tiny data; what it measures is not looked at."""
 
-from __future__ import annotations
-
 import os
 import runpy
 import shutil

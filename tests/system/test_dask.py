@@ -1,7 +1,5 @@
 """Score, fit and ingest on a Dask cluster: the same bytes, whatever becomes of the cluster."""
 
-from __future__ import annotations
-
 import contextlib
 import os
 import shutil

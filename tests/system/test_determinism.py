@@ -1,7 +1,5 @@
 """Same inputs, options and seed give the same bytes."""
 
-from __future__ import annotations
-
 import pytest
 
 from tests.helpers import finish, start

@@ -1,7 +1,5 @@
 """The docs hold: their commands run and print what is shown, and nothing is left out."""
 
-from __future__ import annotations
-
 import importlib
 import os
 import re

@@ -1,7 +1,5 @@
 """Help texts, start-up time and streams."""
 
-from __future__ import annotations
-
 import os
 import subprocess
 import sys

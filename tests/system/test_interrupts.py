@@ -1,7 +1,5 @@
 """Whatever ends a stage, no half-written file stands under the target's name."""
 
-from __future__ import annotations
-
 import os
 import resource
 import signal

@@ -1,7 +1,5 @@
 """Memory follows the block, not the file."""
 
-from __future__ import annotations
-
 import h5py
 import numpy as np
 import pytest

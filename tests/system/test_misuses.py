@@ -1,7 +1,5 @@
 """What should not be done to a command, and a short form of ``make faults``."""
 
-from __future__ import annotations
-
 import os
 import subprocess
 import sys

@@ -1,7 +1,5 @@
 """The stages together, on the sample data."""
 
-from __future__ import annotations
-
 import json
 
 import h5py

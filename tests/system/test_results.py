@@ -1,7 +1,5 @@
 """What stands under a target's name, whatever happens to the process or to the file system."""
 
-from __future__ import annotations
-
 import errno
 import os
 import signal

@@ -1,7 +1,5 @@
 """The scorecard's measures by hand, and all of it on tiny data, without torch."""
 
-from __future__ import annotations
-
 import csv
 import os
 import shutil

@@ -1,7 +1,5 @@
 """Temporary files: nothing is left behind, a full disk is one clear line."""
 
-from __future__ import annotations
-
 import contextlib
 import os
 import resource

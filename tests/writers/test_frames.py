@@ -1,7 +1,5 @@
 """Frames to extxyz."""
 
-from __future__ import annotations
-
 import io
 
 import ase.io

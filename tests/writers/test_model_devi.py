@@ -1,7 +1,5 @@
 """The model deviation table of DeePMD-kit."""
 
-from __future__ import annotations
-
 import io
 
 import numpy as np

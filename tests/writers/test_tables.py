@@ -1,7 +1,5 @@
 """Columns to tables."""
 
-from __future__ import annotations
-
 import csv
 import io
 import json

@@ -1,7 +1,5 @@
 """Calibrated columns, as they are stored."""
 
-from __future__ import annotations
-
 from types import SimpleNamespace
 
 import numpy as np

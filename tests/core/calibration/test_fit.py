@@ -1,7 +1,5 @@
 """Calibration: bounds by hand, and their coverage in simulation."""
 
-from __future__ import annotations
-
 from dataclasses import fields, replace
 
 import numpy as np

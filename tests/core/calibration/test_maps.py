@@ -1,7 +1,5 @@
 """Maps to calibrated errors: synthetic rows whose law is known, and cases by hand."""
 
-from __future__ import annotations
-
 from dataclasses import replace
 
 import numpy as np

@@ -1,7 +1,5 @@
 """Metrics against slow versions, closed forms and other libraries."""
 
-from __future__ import annotations
-
 import numpy as np
 import pytest
 from hypothesis import given

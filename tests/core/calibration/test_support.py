@@ -1,7 +1,5 @@
 """How far a calibration can speak for other rows, against logistic regression and by hand."""
 
-from __future__ import annotations
-
 import numpy as np
 import pytest
 from sklearn.linear_model import LogisticRegression

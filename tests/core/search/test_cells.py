@@ -1,7 +1,5 @@
 """Search in cells, against reading every point in double precision."""
 
-from __future__ import annotations
-
 import numpy as np
 import pytest
 from hypothesis import given

@@ -1,7 +1,5 @@
 """The NN-descent index; it is built once, because it compiles for half a minute."""
 
-from __future__ import annotations
-
 import json
 import os
 import subprocess

@@ -1,7 +1,5 @@
 """Nearest samples, duplicates and ties, against exhaustive search over all samples."""
 
-from __future__ import annotations
-
 import numpy as np
 import pytest
 from hypothesis import given

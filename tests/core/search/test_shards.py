@@ -1,7 +1,5 @@
 """Search in a training set in shards: the same results as in one piece."""
 
-from __future__ import annotations
-
 import numpy as np
 from hypothesis import given
 from hypothesis import strategies as st

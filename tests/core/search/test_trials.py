@@ -1,7 +1,5 @@
 """Queries made to see how well a search does."""
 
-from __future__ import annotations
-
 import numpy as np
 
 from ltau_cli.core.search.cells import ExactSearcher

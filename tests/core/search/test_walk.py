@@ -1,7 +1,5 @@
 """The walk along a graph, on small graphs made by hand; no row is compared twice."""
 
-from __future__ import annotations
-
 import itertools
 
 import numpy as np

@@ -1,7 +1,5 @@
 """Small trainings of CHGNet, shuffled by the data set, by the split, by the loader."""
 
-from __future__ import annotations
-
 from tests.packages.installed.recording import check, evaluate, frames, train_by_script  # noqa: F401
 
 TITLE = "CHGNet"  # of its section in docs/models.md

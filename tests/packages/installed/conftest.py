@@ -5,8 +5,6 @@ test of a package has its name as a marker, imports it inside, and may train sma
 kept in the folder of the environment.
 """
 
-from __future__ import annotations
-
 import importlib
 import os
 import re

@@ -1,7 +1,5 @@
 """Small trainings of MACE."""
 
-from __future__ import annotations
-
 import json
 import re
 

@@ -1,7 +1,5 @@
 """Small trainings of MatGL, shuffled by the split and by the loader."""
 
-from __future__ import annotations
-
 from tests.packages.installed.recording import check, evaluate, frames, train_by_script  # noqa: F401
 
 TITLE = "MatGL"  # of its section in docs/models.md

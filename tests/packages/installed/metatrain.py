@@ -1,7 +1,5 @@
 """Small trainings of metatrain, on frames of one file or two."""
 
-from __future__ import annotations
-
 import csv
 from pathlib import Path
 

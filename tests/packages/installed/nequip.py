@@ -1,7 +1,5 @@
 """Small trainings of NequIP."""
 
-from __future__ import annotations
-
 import ase.io
 import numpy as np
 

@@ -1,7 +1,5 @@
 """What the tests of ``ltau record`` share: training files, runs, and the log of a run."""
 
-from __future__ import annotations
-
 import os
 import subprocess
 import sys

@@ -1,7 +1,5 @@
 """Small trainings of SevenNet: seven frames of two files, and two to validate."""
 
-from __future__ import annotations
-
 import ase.io
 import numpy as np
 

@@ -1,7 +1,5 @@
 """``ltau describe`` by the real packages, along the commands of ``docs/models.md``."""
 
-from __future__ import annotations
-
 import json
 import re
 

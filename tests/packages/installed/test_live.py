@@ -1,7 +1,5 @@
 """Live around the calculators of the real packages, with the models of ``docs/models.md``."""
 
-from __future__ import annotations
-
 import importlib.util
 
 import ase.io

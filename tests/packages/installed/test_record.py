@@ -3,8 +3,6 @@
 What is particular to a trainer is in the module of its name: how it is run, what it says of a run.
 """
 
-from __future__ import annotations
-
 import importlib
 import re
 import sys

@@ -1,7 +1,5 @@
 """Logs in arrays: folders of per-epoch arrays, arrays of all epochs."""
 
-from __future__ import annotations
-
 import math
 
 import h5py

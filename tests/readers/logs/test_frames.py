@@ -1,7 +1,5 @@
 """Logs in evaluated frames."""
 
-from __future__ import annotations
-
 import sys
 
 import ase.io

@@ -1,7 +1,5 @@
 """Random logs against a slow oracle."""
 
-from __future__ import annotations
-
 import math
 
 import numpy as np

@@ -1,7 +1,5 @@
 """Logs in tables: long, wide, JSON lines, one table per epoch."""
 
-from __future__ import annotations
-
 import gzip
 import json
 import math
