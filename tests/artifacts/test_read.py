@@ -53,22 +53,19 @@ def replace(name, values):
     return edit
 
 
-@pytest.mark.parametrize(
-    ("edit", "words"),
-    [
-        (lambda f: f.pop("counts"), "counts is missing"),
-        (replace("loo_distance", np.ones(20)), "loo_distance has dtype float64"),
-        (replace("loo_distance", np.ones((20, 1), "f4")), "2 dimensions"),
-        (replace("loo_distance", np.ones(19, "f4")), "size 19"),
-        (replace("bin_edges", np.ones(7)), "n_bins"),
-        (replace("mean_error", np.full(20, np.nan, "f4")), "20 values that are not finite"),
-        (replace("counts", h5py.ExternalLink("/etc/passwd", "x")), "not followed"),
-        (replace("counts", h5py.SoftLink("/point")), "not followed"),
-        (lambda f: f.attrs.modify("parameters", "{"), "parameters"),
-        (lambda f: f.attrs.pop("format_version"), "format_version"),
-        (lambda f: (f.pop("counts"), f.create_group("counts")), "not a dataset"),
-    ],
-)
+@pytest.mark.parametrize(("edit", "words"), [
+    (lambda f: f.pop("counts"), "counts is missing"),
+    (replace("loo_distance", np.ones(20)), "loo_distance has dtype float64"),
+    (replace("loo_distance", np.ones((20, 1), "f4")), "2 dimensions"),
+    (replace("loo_distance", np.ones(19, "f4")), "size 19"),
+    (replace("bin_edges", np.ones(7)), "n_bins"),
+    (replace("mean_error", np.full(20, np.nan, "f4")), "20 values that are not finite"),
+    (replace("counts", h5py.ExternalLink("/etc/passwd", "x")), "not followed"),
+    (replace("counts", h5py.SoftLink("/point")), "not followed"),
+    (lambda f: f.attrs.modify("parameters", "{"), "parameters"),
+    (lambda f: f.attrs.pop("format_version"), "format_version"),
+    (lambda f: (f.pop("counts"), f.create_group("counts")), "not a dataset"),
+])  # fmt: skip
 def test_damaged_artifacts(edit, words, small, tmp_path, ltau):
     path = edited(small["model"], tmp_path, edit)
     result = ltau("score", small["x"], "-m", path, "-o", tmp_path / "o.h5")

@@ -23,32 +23,29 @@ SIZES = {"n": 4, "n_nodes": 5}
 GOOD_TREE = [[1, 2], [3, 4], [0, -1], [-1, -3], [-3, -4]]
 
 
-@pytest.mark.parametrize(
-    ("rule", "good", "bad"),
-    [
-        (Within(0), [0, 2.5, np.nan], [1, -1e-9]),
-        (Within(0, 1), [0, 1, 0.5], [1.0000001]),
-        (Within(1, "n"), [1, 4], [5]),
-        (Above(0), [1e-300], [0]),
-        (Number("n"), [0, 3], [4]),
-        (Number("n"), [0], [-1]),
-        (Number("n", none=True), [-1, 3], [-2]),
-        (Growing(), [1, 2, 3], [1, 1, 2]),
-        (Growing(), ["Cu", "O"], ["O", "Cu"]),
-        (Growing(strictly=False), [[1, 1], [0, 5]], [[1, 2], [2, 1]]),
-        (Offsets("n"), [0, 0, 4], [0, 2, 3]),
-        (Offsets("n"), [0, 4], [1, 4]),
-        (Offsets("n", strictly=True), [0, 1, 4], [0, 0, 4]),
-        (Permutation("n"), [3, 0, 2, 1], [3, 0, 2, 2]),
-        (Permutation("n"), [0, 1, 2, 3], [0, 1, 2]),
-        (SomeInEachRow(), [[0, 1], [2, 0]], [[0, 1], [0, 0]]),
-        (Tree("n"), GOOD_TREE, [[1, 2], [1, 4], *GOOD_TREE[2:]]),
-        (Tree("n"), [[0, -4]], [[0, -5]]),
-        (Tree("n"), GOOD_TREE, [[1, 2], [3, 3], *GOOD_TREE[2:]]),
-        (Tree("n"), GOOD_TREE, [[1, 2], [3, 5], *GOOD_TREE[2:]]),
-        (Tree("n"), GOOD_TREE, [[1, 2], [3, 4], [0, -1], [-3, -1], [-3, -4]]),
-    ],
-)
+@pytest.mark.parametrize(("rule", "good", "bad"), [
+    (Within(0), [0, 2.5, np.nan], [1, -1e-9]),
+    (Within(0, 1), [0, 1, 0.5], [1.0000001]),
+    (Within(1, "n"), [1, 4], [5]),
+    (Above(0), [1e-300], [0]),
+    (Number("n"), [0, 3], [4]),
+    (Number("n"), [0], [-1]),
+    (Number("n", none=True), [-1, 3], [-2]),
+    (Growing(), [1, 2, 3], [1, 1, 2]),
+    (Growing(), ["Cu", "O"], ["O", "Cu"]),
+    (Growing(strictly=False), [[1, 1], [0, 5]], [[1, 2], [2, 1]]),
+    (Offsets("n"), [0, 0, 4], [0, 2, 3]),
+    (Offsets("n"), [0, 4], [1, 4]),
+    (Offsets("n", strictly=True), [0, 1, 4], [0, 0, 4]),
+    (Permutation("n"), [3, 0, 2, 1], [3, 0, 2, 2]),
+    (Permutation("n"), [0, 1, 2, 3], [0, 1, 2]),
+    (SomeInEachRow(), [[0, 1], [2, 0]], [[0, 1], [0, 0]]),
+    (Tree("n"), GOOD_TREE, [[1, 2], [1, 4], *GOOD_TREE[2:]]),
+    (Tree("n"), [[0, -4]], [[0, -5]]),
+    (Tree("n"), GOOD_TREE, [[1, 2], [3, 3], *GOOD_TREE[2:]]),
+    (Tree("n"), GOOD_TREE, [[1, 2], [3, 5], *GOOD_TREE[2:]]),
+    (Tree("n"), GOOD_TREE, [[1, 2], [3, 4], [0, -1], [-3, -1], [-3, -4]]),
+])  # fmt: skip
 def test_rules_hold_of_good_values_only(rule, good, bad):
     assert rule.holds(np.array(good), SIZES)
     assert not rule.holds(np.array(bad), SIZES)

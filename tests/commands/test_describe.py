@@ -182,32 +182,26 @@ def test_the_same_bytes_again(place, ltau):
     assert Path("a.h5").read_bytes() == Path("b.h5").read_bytes()
 
 
-@pytest.mark.parametrize(
-    ("function", "said"),
-    [
-        ("wrong_shape", "gives descriptors of shape (3, 2) for 3 frames with 8 atoms"),
-        ("not_finite", "NaN or infinite"),
-        ("no_dict", "does not return a dict with descriptors"),
-        ("nothing", "has no function nothing"),
-    ],
-)
+@pytest.mark.parametrize(("function", "said"), [
+    ("wrong_shape", "gives descriptors of shape (3, 2) for 3 frames with 8 atoms"),
+    ("not_finite", "NaN or infinite"),
+    ("no_dict", "does not return a dict with descriptors"),
+    ("nothing", "has no function nothing"),
+])  # fmt: skip
 def test_a_function_that_does_not_do(place, ltau, function, said):
     result = describe(ltau, "frames.xyz", function=function, code=INPUT)
     check(result, INPUT, said, hint="hint:" in result.err)
     assert not Path("frames.h5").exists()
 
 
-@pytest.mark.parametrize(
-    ("model", "code", "said"),
-    [
-        ("my.model", USAGE, "does not begin with a package"),
-        ("orb:my.model", USAGE, "does not begin with a package"),
-        ("python:model.py", USAGE, "names no function"),
-        ("python:other.py:describe", INPUT, "other.py: no such file"),
-        ("mace:my.model", INPUT, "cannot import mace"),
-        ("mace:*.pt", INPUT, "*.pt: no such files"),
-    ],
-)
+@pytest.mark.parametrize(("model", "code", "said"), [
+    ("my.model", USAGE, "does not begin with a package"),
+    ("orb:my.model", USAGE, "does not begin with a package"),
+    ("python:model.py", USAGE, "names no function"),
+    ("python:other.py:describe", INPUT, "other.py: no such file"),
+    ("mace:my.model", INPUT, "cannot import mace"),
+    ("mace:*.pt", INPUT, "*.pt: no such files"),
+])  # fmt: skip
 def test_a_model_that_is_none(place, ltau, model, code, said):
     result = ltau("describe", "frames.xyz", "--network", model)
     check(result, code, said, hint="hint:" in result.err)

@@ -11,18 +11,15 @@ from tests.helpers import USAGE, check
 # Command line
 
 
-@pytest.mark.parametrize(
-    ("words", "said"),
-    [
-        (["fit"], "Missing argument"),
-        (["nonsense"], "No such command"),
-        (["fit", "--nonsense"], "No such option"),
-        (["score", "x", "--quantile", "1.5"], "1.5"),
-        (["fit", "e", "d", "--bins", "0"], "0"),
-        (["fit", "e", "d", "--threshold", "-1"], "-1"),
-        (["plot", "nonsense", "x"], "nonsense"),
-    ],
-)
+@pytest.mark.parametrize(("words", "said"), [
+    (["fit"], "Missing argument"),
+    (["nonsense"], "No such command"),
+    (["fit", "--nonsense"], "No such option"),
+    (["score", "x", "--quantile", "1.5"], "1.5"),
+    (["fit", "e", "d", "--bins", "0"], "0"),
+    (["fit", "e", "d", "--threshold", "-1"], "-1"),
+    (["plot", "nonsense", "x"], "nonsense"),
+])  # fmt: skip
 def test_usage(words, said, ltau):
     check(ltau(*words), USAGE, said)
 
@@ -46,18 +43,15 @@ def test_config_sets_defaults_and_flags_win(small, tmp_path, ltau):
         assert a["thresholds"][...].tolist() == [0.25, 0.5]
 
 
-@pytest.mark.parametrize(
-    ("text", "said"),
-    [
-        ("fit: {binz: 7}", "binz"),
-        ("fitt: {bins: 7}", "fitt"),
-        ("fit: [1, 2]", "section"),
-        ("- fit", "section"),
-        ("fit: {bins: 7", "line"),
-        ("fit: !!python/object/apply:os.mkdir [/tmp/exploded]", "not YAML"),
-        ("fit: {bins: many}", "many"),
-    ],
-)
+@pytest.mark.parametrize(("text", "said"), [
+    ("fit: {binz: 7}", "binz"),
+    ("fitt: {bins: 7}", "fitt"),
+    ("fit: [1, 2]", "section"),
+    ("- fit", "section"),
+    ("fit: {bins: 7", "line"),
+    ("fit: !!python/object/apply:os.mkdir [/tmp/exploded]", "not YAML"),
+    ("fit: {bins: many}", "many"),
+])  # fmt: skip
 def test_config_that_cannot_be_meant(text, said, small, tmp_path, ltau):
     config = tmp_path / "ltau.yaml"
     config.write_text(text)

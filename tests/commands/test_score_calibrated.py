@@ -295,19 +295,16 @@ def resized(name, size):
     return edit
 
 
-@pytest.mark.parametrize(
-    ("edit", "words"),
-    [
-        (resized("coefficients", 3), "coefficients"),
-        (resized("feature_floors", 3), "n_features"),
-        (resized("bound_ratio", 2), "along n_strata"),
-        (resized("distance_edges", 1), "bound_ratio has size"),
-        (resized("bound_groups", 1), "bound_ratio has size"),
-        (resized("group_error", 9), "group_error"),
-        (lambda f: f.pop("coefficients"), "coefficients is missing"),
-        (lambda f: f["feature_floors"].__setitem__(0, np.nan), "not finite"),
-    ],
-)
+@pytest.mark.parametrize(("edit", "words"), [
+    (resized("coefficients", 3), "coefficients"),
+    (resized("feature_floors", 3), "n_features"),
+    (resized("bound_ratio", 2), "along n_strata"),
+    (resized("distance_edges", 1), "bound_ratio has size"),
+    (resized("bound_groups", 1), "bound_ratio has size"),
+    (resized("group_error", 9), "group_error"),
+    (lambda f: f.pop("coefficients"), "coefficients is missing"),
+    (lambda f: f["feature_floors"].__setitem__(0, np.nan), "not finite"),
+])  # fmt: skip
 def test_damaged_calibrations(edit, words, made, ltau, tmp_path):
     path = tmp_path / "c.h5"
     path.write_bytes((made / "calibration.h5").read_bytes())

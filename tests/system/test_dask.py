@@ -140,14 +140,11 @@ def test_score_of_shards_and_of_many_files(cluster, pipeline, ltau, tmp_path):
         assert path.read_bytes() == (tmp_path / "many" / path.name).read_bytes()
 
 
-@pytest.mark.parametrize(
-    "options",
-    [
-        (),
-        ("--shards", 3, "--loo", "structure", "--scale", "none"),
-        ("--metric", "cosine", "--epochs", "2:"),
-    ],
-)
+@pytest.mark.parametrize("options", [
+    (),
+    ("--shards", 3, "--loo", "structure", "--scale", "none"),
+    ("--metric", "cosine", "--epochs", "2:"),
+])  # fmt: skip
 def test_fit(options, cluster, pipeline, ltau, tmp_path):
     log = tmp_path / "errors.h5"
     natoms = pipeline.natoms.with_name("train_natoms.npy")

@@ -85,15 +85,12 @@ def write_large(path, n):
 # Before, 150, 120 and 220 MB more for the large one; the last took minutes.
 
 
-@pytest.mark.parametrize(
-    ("name", "small", "large", "limit"),
-    [
-        (LONG, 5_000, 60_000, 90e6),
-        (WIDE, 17_000, 150_000, 60e6),
-        (COMPRESSED, 10_000, 2_000_000, 130e6),
-        (CHUNKED, 10_000, 2_000_000, 150e6),
-    ],
-)
+@pytest.mark.parametrize(("name", "small", "large", "limit"), [
+    (LONG, 5_000, 60_000, 90e6),
+    (WIDE, 17_000, 150_000, 60e6),
+    (COMPRESSED, 10_000, 2_000_000, 130e6),
+    (CHUNKED, 10_000, 2_000_000, 150e6),
+])  # fmt: skip
 def test_memory_does_not_follow_the_log(name, small, large, limit, tmp_path):
     peaks = []
     for n in (small, large):

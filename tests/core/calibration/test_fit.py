@@ -266,16 +266,13 @@ def test_distance_bins_hold_near_and_far():
     np.testing.assert_array_equal(stratum % 4, found.strata.of(new))
 
 
-@pytest.mark.parametrize(
-    ("scores", "chosen"),
-    [
-        ({"distance": 1.04, "scale": 1.0, "threshold": 1.0}, "distance"),
-        ({"distance": 1.06, "scale": 1.04, "threshold": 1.0}, "scale"),
-        ({"distance": 1.06, "scale": 1.06, "threshold": 1.0}, "threshold"),
-        ({"threshold": 1.0, "scale": 1.0}, "scale"),
-        ({"threshold": 1.0}, "threshold"),
-    ],
-)
+@pytest.mark.parametrize(("scores", "chosen"), [
+    ({"distance": 1.04, "scale": 1.0, "threshold": 1.0}, "distance"),
+    ({"distance": 1.06, "scale": 1.04, "threshold": 1.0}, "scale"),
+    ({"distance": 1.06, "scale": 1.06, "threshold": 1.0}, "threshold"),
+    ({"threshold": 1.0, "scale": 1.0}, "scale"),
+    ({"threshold": 1.0}, "threshold"),
+])  # fmt: skip
 def test_methods_are_preferred_in_order(scores, chosen):
     compared = {name: np.full(20, score) for name, score in scores.items()}
     assert cal._choose(compared, several_sets=True) == chosen

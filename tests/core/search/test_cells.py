@@ -267,15 +267,12 @@ def test_neither_threads_nor_blocks_change_anything(train):
     np.testing.assert_array_equal(whole, np.concatenate(parts))
 
 
-@pytest.mark.parametrize(
-    "change",
-    [
-        ("cell_start", lambda a: a[:-1]),
-        ("cell_start", lambda a: a[::-1]),
-        ("cell_point", lambda a: np.zeros_like(a)),
-        ("cell_point", lambda a: a + 1),
-    ],
-)
+@pytest.mark.parametrize("change", [
+    ("cell_start", lambda a: a[:-1]),
+    ("cell_start", lambda a: a[::-1]),
+    ("cell_point", lambda a: np.zeros_like(a)),
+    ("cell_point", lambda a: a + 1),
+])  # fmt: skip
 def test_arrays_that_do_not_fit_are_refused(train, change):
     name, damage = change
     cells = build_cells(train[:500], n_cells=5)
