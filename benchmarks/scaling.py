@@ -2,7 +2,7 @@
 
     python benchmarks/scaling.py descriptors.npz [--sizes 10000 100000 1000000] [--plot scaling.svg]
 
-Each size is fitted and scored (100,000 queries, k = 10) through the command line, in a process of
+Each size is fitted and scored (100,000 rows, k = 10) through the command line, in a process of
 its own, over a log of --epochs epochs. The descriptors are the first --columns principal components
 of the real ones (``train`` of the file), each a point between a random row and the row after it: as
 many as wanted, on the islands of the real ones. Times are of the processor, all threads together,
@@ -110,7 +110,7 @@ def compare_workers(real: Array, options: argparse.Namespace, folder: Path) -> N
     """Print what each command takes alone and with workers."""
     n = min(options.samples, len(real))
     np.save(folder / "x.npy", real[:n].astype(np.float32))
-    make_descriptors(real, options.queries, 3, folder / "q.npy")
+    make_descriptors(real, options.rows, 3, folder / "q.npy")
     np.save(folder / "few.npy", real[:100].astype(np.float32))
     (folder / "log").mkdir()
     for epoch, errors in enumerate(make_log(options.epochs, n)):
@@ -126,7 +126,7 @@ def compare_workers(real: Array, options: argparse.Namespace, folder: Path) -> N
         "score 100 rows": ("score", "few.npy", "--threads", 1),
     }
     print(f"{n:,} samples x {real.shape[1]}, {options.epochs} epochs, {options.shards} shards, "
-          f"{options.queries:,} queries, one thread each")  # fmt: skip
+          f"{options.rows:,} rows, one thread each")  # fmt: skip
     print(f"{'':16}{'workers':>8}{'wall s':>9}{'own s':>9}{'workers s':>11}")
     for name, words in commands.items():
         for workers in (0, *options.workers):
@@ -169,7 +169,7 @@ def main() -> None:
     parser.add_argument("--plot", type=Path)
     parser.add_argument("--workers", type=int, nargs="+")
     parser.add_argument("--samples", type=int, default=149_951)
-    parser.add_argument("--queries", type=int, default=200_000)
+    parser.add_argument("--rows", type=int, default=200_000)
     parser.add_argument("--shards", type=int, default=8)
     options = parser.parse_args()
     if options.workers:

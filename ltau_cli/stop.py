@@ -24,7 +24,7 @@ _asked_at = 0.0
 _clean_ups: list[Callable[[], None]] = []
 
 
-class Stopped(BaseException):
+class Ended(BaseException):
     """The work was asked to end, and does.
 
     Attributes
@@ -49,7 +49,7 @@ def listen() -> None:
 def look() -> None:
     """End the work here if that was asked for; called wherever a block of it is done."""
     if _asked is not None:
-        raise Stopped(_asked)
+        raise Ended(_asked)
 
 
 def unset_timer() -> None:
@@ -83,6 +83,6 @@ def _end_here(number: int, _frame: FrameType | None) -> None:
     try:
         for clean_up in _clean_ups:
             clean_up()
-        os.write(2, f"error: {Stopped(asked)}\n".encode())
+        os.write(2, f"error: {Ended(asked)}\n".encode())
     finally:
         os._exit(128 + asked)

@@ -92,7 +92,7 @@ def run(arguments: list[str] | None = None) -> int:
     except MemoryError:
         hint = "ask for more memory, or see --block-rows and, of ltau fit, --shards"
         return _complain("out of memory", hint, ComputeError.exit_code)
-    except stop.Stopped as stopped:
+    except stop.Ended as stopped:
         return _complain(str(stopped), None, stopped.exit_code)
 
 

@@ -527,7 +527,7 @@ def _attempt(
         _make_one(store, task, task.open(store, threads or worker.state.nthreads), *own)
 
 
-def keep(what: str, key: Any, make: Callable[[ExitStack], Kept]) -> Kept:
+def keep_open(what: str, key: Any, make: Callable[[ExitStack], Kept]) -> Kept:
     """Return what an earlier task of this process made for an equal key, or make it.
 
     Parameters

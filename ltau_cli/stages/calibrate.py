@@ -339,7 +339,7 @@ def _mean_pvalue(one: _Known) -> float:
 
 
 def _warn_of_training_rows(known: _Known) -> None:
-    """Say how many rows the model was trained on, whose errors are smaller than those of others."""
+    """Say how many rows the network was trained on, whose errors are smaller than of others."""
     n = int(known.in_training.sum())
     if n:
         warnings.warn(

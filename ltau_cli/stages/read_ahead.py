@@ -11,7 +11,7 @@ from typing import ClassVar
 
 from ltau_cli.errors import InputError
 from ltau_cli.pieces.store import Store, open_store, stamps_of
-from ltau_cli.pieces.workers import keep, make_pieces, open_workers
+from ltau_cli.pieces.workers import keep_open, make_pieces, open_workers
 from ltau_cli.progress import Progress
 from ltau_cli.readers.logs.files import Arrays, Files, LogFile
 from ltau_cli.readers.logs.open import find_files
@@ -67,7 +67,7 @@ class ReadFiles:
 
     def open(self, store: Store, _threads: int) -> list[LogFile]:
         """Read the list."""
-        return keep("files", store, lambda _: [
+        return keep_open("files", store, lambda _: [
             LogFile(Path(path), kind, epoch)
             for path, kind, epoch in store.load("listed", 0, 1)["files"]
         ])  # fmt: skip

@@ -22,7 +22,7 @@ from ltau_cli.core.search.shards import OneShard, Shards
 from ltau_cli.core.search.trials import Trials, make_trials
 from ltau_cli.errors import ComputeError
 from ltau_cli.pieces.store import Piece, Store
-from ltau_cli.pieces.workers import keep
+from ltau_cli.pieces.workers import keep_open
 from ltau_cli.plain import from_plain
 from ltau_cli.readers.descriptors import open_descriptors
 from ltau_cli.readers.place import Place
@@ -62,7 +62,7 @@ class BuildShards:
             points, start = Points(told["first"], _NONE, _NONE), told["point_start"]
             return TrainingSet(source, scaling, told["logged"], [], start, points, threads)
 
-        return keep("training", (self, store, threads), load)
+        return keep_open("training", (self, store, threads), load)
 
     def make(self, training: TrainingSet, start: int, end: int) -> dict[str, Any]:
         """Build shard ``start``; the points of a single one are read again rather than stored."""
@@ -101,7 +101,7 @@ class SearchPairs:
             )  # fmt: skip
             return open_shards(store, self.built.open(store, threads)), search, threads
 
-        return keep("search", (self, store, threads), load)
+        return keep_open("search", (self, store, threads), load)
 
     def make(
         self, opened: tuple[Shards, LeaveOneOutSearch, int], start: int, end: int

@@ -12,7 +12,7 @@ import pytest
 from ltau_cli.cli import main
 from ltau_cli.core.scoring import Scorer
 from ltau_cli.pieces.store import open_store
-from ltau_cli.stop import Stopped
+from ltau_cli.stop import Ended
 from tests.helpers import (
     ARTIFACT,
     INPUT,
@@ -171,7 +171,7 @@ class Breaks:
         return self.score(scorer, block)
 
 
-@pytest.mark.parametrize("error", [Stopped(15), MemoryError()])
+@pytest.mark.parametrize("error", [Ended(15), MemoryError()])
 def test_a_stopped_job_goes_on(error, made, score, tmp_path, monkeypatch):
     out = tmp_path / "scores.h5"
     done = 0
@@ -204,11 +204,11 @@ def test_a_job_stopped_while_it_writes_the_result_goes_on(made, score, tmp_path,
 
 
 def stop(*_):
-    raise Stopped(15)
+    raise Ended(15)
 
 
 def test_nothing_is_left_of_a_job_that_did_nothing(score, tmp_path, monkeypatch):
-    Breaks(monkeypatch, 0, Stopped(15))
+    Breaks(monkeypatch, 0, Ended(15))
     result = score("-o", tmp_path / "scores.h5")
     assert result.code == 143
     assert "kept" not in result.err
@@ -219,7 +219,7 @@ def test_nothing_is_left_of_a_job_that_did_nothing(score, tmp_path, monkeypatch)
 def test_the_pieces_of_another_job_are_replaced(made, score, tmp_path, monkeypatch):
     out = tmp_path / "scores.h5"
     with monkeypatch.context() as patch:
-        Breaks(patch, 2, Stopped(15))
+        Breaks(patch, 2, Ended(15))
         assert score("-o", out, "-k", 3, "--block-rows", 500).code == 143
     result = score("-o", out)
     assert result.code == 0
@@ -232,7 +232,7 @@ def test_the_pieces_of_changed_descriptors_are_replaced(made, tmp_path, ltau, mo
     words = ("score", rows, "-m", made / "model.h5", "-o", out, "--block-rows", 10)
     np.save(rows, np.ones((50, WIDTH), np.float32))
     with monkeypatch.context() as patch:
-        Breaks(patch, 2, Stopped(15))
+        Breaks(patch, 2, Ended(15))
         assert ltau(*words).code == 143
     np.save(rows, np.zeros((50, WIDTH), np.float32))
     os.utime(rows, ns=(1, 1))

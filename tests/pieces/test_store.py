@@ -11,7 +11,7 @@ from hypothesis import strategies as st
 
 from ltau_cli.errors import InputError, OutputError
 from ltau_cli.pieces.store import open_store
-from ltau_cli.stop import Stopped
+from ltau_cli.stop import Ended
 from tests.helpers import names
 
 ROW = np.dtype([("x", "<f4"), ("y", "<f8", (2,))])
@@ -33,9 +33,9 @@ def rows_of(start, end):
 @contextlib.contextmanager
 def stopped(target, job=None, **options):
     """Open a store in a block that is then stopped."""
-    with contextlib.suppress(Stopped), open_store(target, job or {"a": 1}, **options) as store:
+    with contextlib.suppress(Ended), open_store(target, job or {"a": 1}, **options) as store:
         yield store
-        raise Stopped(15)
+        raise Ended(15)
 
 
 @settings(max_examples=40)

@@ -131,7 +131,7 @@ def test_scaling(tmp_path):
 def test_scaling_with_workers(tmp_path):
     rng = np.random.default_rng(0)
     np.savez(tmp_path / "d.npz", train=rng.normal(size=(900, 8)).astype(np.float32))
-    words = ("--workers", 1, "--epochs", 2, "--queries", 500, "--shards", 2)
+    words = ("--workers", 1, "--epochs", 2, "--rows", 500, "--shards", 2)
     out = run(SCRIPTS / "scaling.py", tmp_path / "d.npz", *words)
     lines = [line.split() for line in out.splitlines()[2:]]
     assert [line[:-4] for line in lines[::2]] == [

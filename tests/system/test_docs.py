@@ -183,7 +183,7 @@ def test_shown_flags_exist() -> None:
     dask = {"--local-directory", "--memory-limit", "--no-dashboard", "--no-nanny", "--nthreads",
             "--scheduler-file"}  # fmt: skip
     ours = {"--columns", "--configs", "--development", "--draws", "--epochs", "--inputs", "--kills",
-            "--plot", "--queries", "--samples", "--seeds", "--sizes", "--splits",
+            "--plot", "--samples", "--seeds", "--sizes", "--splits",
             "--starts"}  # fmt: skip
     trainers = {"--batch", "--correlation", "--default", "--device", "--distributed", "--ema",
                 "--energy", "--export", "--forces", "--lbfgs", "--lr", "--max", "--model", "--name",

@@ -213,7 +213,7 @@ def test_signals(tmp_path, sent, look):
             assert process.returncode == 128 + number
             assert err.endswith("nothing was left half-written\n")
         else:
-            assert "Stopped" in err  # nobody here turns it into an exit code
+            assert "Ended" in err  # nobody here turns it into an exit code
         assert list(tmp_path.iterdir()) == []
 
 

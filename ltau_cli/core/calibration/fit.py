@@ -22,7 +22,7 @@ from ltau_cli.core.calibration.model import (
 )
 from ltau_cli.core.calibration.predicted import widening
 from ltau_cli.core.calibration.support import describe_draws, draws_needed
-from ltau_cli.core.calibration.threshold import StoredCdf, threshold_scale
+from ltau_cli.core.calibration.threshold import StoredCdf, find_threshold_scale
 from ltau_cli.errors import ComputeError
 from ltau_cli.results import MethodScore
 from ltau_cli.settings import Method
@@ -128,7 +128,7 @@ def _threshold_scales(
         return np.ones(len(thresholds))
     if cdf is None:
         raise ValueError("the method threshold needs the CDFs of the rows")
-    return np.array([threshold_scale(true_error, cdf, float(t)) for t in thresholds])
+    return np.array([find_threshold_scale(true_error, cdf, float(t)) for t in thresholds])
 
 
 def _folds(draw: npt.NDArray[np.int64], *, seed: int) -> npt.NDArray[np.int64]:

@@ -149,8 +149,8 @@ def rank_interval(
 ) -> list[float] | None:
     """95 % bootstrap interval of the rank correlation over draws.
 
-    Draws are drawn with replacement (the cluster bootstrap); the ranks are those of the whole set,
-    so that a sample costs no sorting. None where there is nothing to draw from.
+    Draws are drawn with replacement; the ranks are those of the whole set, so that a sample costs
+    no sorting. None where there is nothing to draw from.
     """
     from scipy.stats import rankdata
 

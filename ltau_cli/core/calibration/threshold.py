@@ -41,7 +41,7 @@ class StoredCdf:
         return np.asarray(1 - below - way * (self.values[:, place] - below), dtype=np.float64)
 
 
-def threshold_scale(true_error: Floats, cdf: StoredCdf, threshold: float) -> float:
+def find_threshold_scale(true_error: Floats, cdf: StoredCdf, threshold: float) -> float:
     """Scale s for which the mixture at ``threshold / s`` is the probability to exceed it.
 
     The true errors (n,) are taken for s times those of the mixture, and s for what gives the

@@ -16,7 +16,7 @@ from ltau_cli.artifacts.read import open_artifact
 from ltau_cli.artifacts.scores import to_block
 from ltau_cli.core.structures import Block, local_distance, log_structure_distance
 from ltau_cli.pieces.store import Store
-from ltau_cli.pieces.workers import keep
+from ltau_cli.pieces.workers import keep_open
 from ltau_cli.readers.descriptors import Descriptors, open_descriptors
 from ltau_cli.readers.frames import neighbors_of, read_frames
 from ltau_cli.readers.place import Place
@@ -63,10 +63,10 @@ class ScoreRows:
         """Open model and descriptors, which a worker keeps for the next piece."""
         file = (self.descriptors, stamp(self.descriptors.path.stat()))
         return (
-            keep("model", (self.model, self.fingerprint, self.settings, threads), lambda stack:
+            keep_open("model", (self.model, self.fingerprint, self.settings, threads), lambda stack:
                  Loaded.of(stack.enter_context(open_artifact(self.model, ModelFile)),
                            self.settings, threads)),
-            keep("rows", file, lambda stack:
+            keep_open("rows", file, lambda stack:
                  stack.enter_context(open_descriptors(self.descriptors))),
         )  # fmt: skip
 

@@ -11,7 +11,7 @@ from ltau_cli.core.calibration import fit as cal
 from ltau_cli.core.calibration import metrics
 from ltau_cli.core.calibration.maps import Rows, join_rows, power_law
 from ltau_cli.core.calibration.predicted import Predicted
-from ltau_cli.core.calibration.threshold import StoredCdf, threshold_scale
+from ltau_cli.core.calibration.threshold import StoredCdf, find_threshold_scale
 from ltau_cli.errors import ComputeError
 
 LEVELS = np.array([0.5, 0.8, 0.9])
@@ -411,7 +411,7 @@ def test_threshold_scale_delivers_what_it_reports():
     edges = np.geomspace(1e-3, 100, 200)
     cdf = StoredCdf(edges, (1 - np.exp(-edges / scale_of_row[:, None])).astype(np.float32))
     truth = 0.4 * rng.exponential(scale_of_row)  # true errors are 0.4 times those of the log
-    scale = threshold_scale(truth, cdf, 1.0)
+    scale = find_threshold_scale(truth, cdf, 1.0)
     assert scale == pytest.approx(0.4, rel=0.05)
     delivered = cdf.above(1.0 / scale)
     np.testing.assert_allclose(delivered, np.exp(-1 / scale / scale_of_row), atol=1e-3)
