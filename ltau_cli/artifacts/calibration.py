@@ -13,7 +13,7 @@ from ltau_cli.artifacts.write import ArtifactWriter
 from ltau_cli.core.calibration.maps import FEATURES, ErrorMap, Floats, Rows
 from ltau_cli.core.calibration.model import RATIO_LEVELS, Calibration, Predictor, Strata
 from ltau_cli.core.calibration.predicted import Predicted
-from ltau_cli.results import CalibrateResult
+from ltau_cli.results import CALIBRATED, CalibrateResult
 
 
 class CalibrationFile(Artifact):
@@ -177,6 +177,8 @@ def _check_heldout(artifact: Artifact, levels: Floats) -> None:
     """Check that the metrics of all parts of the held-out rows are there for every level."""
     held = artifact.summary.heldout
     names = {f"{level:g}" for level in levels}
+    if CALIBRATED not in held.predictors:
+        raise damaged(artifact.path, f"its summary lacks the metrics of {CALIBRATED}")
     for part in (held.own, *held.groups, *held.distance_bins):
         if not (names <= set(part.coverage) and names <= set(part.mean_width)):
             raise damaged(artifact.path, "its summary lacks the coverage at one of its levels")

@@ -22,10 +22,10 @@ def transform_rows(rows, shift, transform, out):
 
 
 @compiled
-def sort_candidates(queries, points, candidates, offered, found, own, distance):
+def sort_candidates(rows, points, candidates, offered, found, own, distance):
     """Order candidate points by exact distance, those at equal distance by number.
 
-    Point ``candidates[i, j]`` offers ``offered[i, j]`` samples to query i; ``found`` and ``own``
+    Point ``candidates[i, j]`` offers ``offered[i, j]`` samples to row i; ``found`` and ``own``
     are these in order.
     """
     n, width = candidates.shape
@@ -33,8 +33,8 @@ def sort_candidates(queries, points, candidates, offered, found, own, distance):
         for j in range(width):
             p = candidates[i, j]
             square = 0.0
-            for c in range(queries.shape[1]):
-                difference = np.float64(queries[i, c]) - np.float64(points[p, c])
+            for c in range(rows.shape[1]):
+                difference = np.float64(rows[i, c]) - np.float64(points[p, c])
                 square += difference * difference
             d = np.sqrt(square)
             slot = j

@@ -1,4 +1,4 @@
-"""Search for the nearest rows, in cells and along a graph."""
+"""Search for the nearest points, in cells and along a graph."""
 
 from __future__ import annotations
 
@@ -8,36 +8,36 @@ from ltau_cli.core.kernels import compiled, reordered
 
 TILE = 128  # centers that are compared at a time
 LANES = 64  # values that are compared at a time; divides TILE
-BLOCK = 16  # sketches of rows that are compared at a time
-CHUNK = 256  # rows that are compared at a time
-TOGETHER = 8  # queries that share the reading of rows; the bits of a byte
+BLOCK = 16  # sketches of points that are compared at a time
+CHUNK = 256  # points that are compared at a time
+TOGETHER = 8  # rows that share the reading of points; the bits of a byte
 FLAT = 2  # axes of a cell after which most are known to be too far away
 TINY = np.float32(1e-36)  # below it squares lose their precision
 HUGE = 1e38  # above it squares overflow
 
 
 @compiled
-def _margin(query, hyperplanes, offsets, node):
-    """How far a query (d,) lies on the first side of a node of a search tree."""
+def _margin(row, hyperplanes, offsets, node):
+    """How far a row (d,) lies on the first side of a node of a search tree."""
     side = offsets[node]
-    for x in range(query.shape[0]):
-        side += hyperplanes[node, x] * query[x]
+    for x in range(row.shape[0]):
+        side += hyperplanes[node, x] * row[x]
     return side
 
 
 @compiled
-def find_leaves(queries, leaf, hyperplanes, offsets, children):
-    """Walk each query (n, d) float32 down a search tree; ``leaf`` (n,) gets the node it ends at.
+def find_leaves(rows, leaf, hyperplanes, offsets, children):
+    """Walk each row (n, d) float32 down a search tree; ``leaf`` (n,) gets the node it ends at.
 
-    Node i sends a query x to its first child where hyperplanes[i] . x + offsets[i] > 0, else to its
+    Node i sends a row x to its first child where hyperplanes[i] . x + offsets[i] > 0, else to its
     second; a first child of 0 or less marks a leaf.
     """
-    for i in range(queries.shape[0]):
+    for i in range(rows.shape[0]):
         node = 0
         for _ in range(children.shape[0]):  # a damaged tree must not lead round in circles
             if not 0 < children[node, 0] < children.shape[0]:
                 break
-            side = _margin(queries[i], hyperplanes, offsets, node)
+            side = _margin(rows[i], hyperplanes, offsets, node)
             node = children[node, 0] if side > 0 else children[node, 1] % children.shape[0]
         leaf[i] = node
 
@@ -104,12 +104,12 @@ def find_smallest(values, smallest):
 
 
 @compiled
-def describe_cells(rows, first, last, slack, start, center, axes, low, high, rest, radius):
-    """Enclose the rows of cells ``first..last`` in a ball and in a box with some thickness.
+def describe_cells(points, first, last, slack, start, center, axes, low, high, rest, radius):
+    """Enclose the points of cells ``first..last`` in a ball and in a box with some thickness.
 
-    Cell c holds ``rows[start[c]:start[c + 1]]``, (n, d) float32. Its axes, (m, d), are orthonormal:
-    each starts at the row that is farthest from the span of those before it, then turns towards
-    the direction of the largest spread by three power steps. Along them the rows lie within
+    Cell c holds ``points[start[c]:start[c + 1]]``, (n, d) float32. Its axes (m, d) are orthonormal:
+    each starts at the point that is farthest from the span of those before it, then turns towards
+    the direction of the largest spread by three power steps. Along them the points lie within
     ``low``..``high``, beside them at most ``rest`` away. Bounds leave ``slack`` x radius.
     """
     m, d = axes.shape[1], axes.shape[2]
@@ -121,7 +121,7 @@ def describe_cells(rows, first, last, slack, start, center, axes, low, high, res
         largest = 0.0
         for i in range(n):
             for x in range(d):
-                left[i, x] = np.float64(rows[start[c] + i, x]) - np.float64(center[c, x])
+                left[i, x] = np.float64(points[start[c] + i, x]) - np.float64(center[c, x])
                 beside[i] += left[i, x] * left[i, x]
             largest = max(largest, beside[i])
         square = beside.copy()
@@ -154,7 +154,7 @@ def describe_cells(rows, first, last, slack, start, center, axes, low, high, res
                 along = 0.0
                 for x in range(d):
                     along += np.float64(axes[c, a, x]) * (
-                        np.float64(rows[start[c] + i, x]) - np.float64(center[c, x])
+                        np.float64(points[start[c] + i, x]) - np.float64(center[c, x])
                     )
                 low[c, a] = min(low[c, a], along - room)
                 high[c, a] = max(high[c, a], along + room)
@@ -171,17 +171,17 @@ def place_sketch(start, c):
 
 
 @reordered
-def sketch_rows(rows, start, center, axes, n_flat, slack, flat_rest, sketch):
-    """Write down where the rows of each cell lie along its axes, and how far beside them.
+def sketch_points(points, start, center, axes, n_flat, slack, flat_rest, sketch):
+    """Write down where the points of each cell lie along its axes, and how far beside them.
 
     In ``sketch`` (n_places * (m + 1),) float32 the values of cell c begin at
-    ``place_sketch(start, c) * (m + 1)``, (m + 1, number of its rows and as many more as fill the
+    ``place_sketch(start, c) * (m + 1)``, (m + 1, number of its points and as many more as fill the
     lanes): along the first axis, along the second, ..., and the distance from their span.
-    ``flat_rest`` bounds how far the rows lie beside the first ``n_flat`` axes. See
+    ``flat_rest`` bounds how far the points lie beside the first ``n_flat`` axes. See
     :func:`describe_cells`.
     """
     m = axes.shape[1]
-    away = np.empty(rows.shape[1])
+    away = np.empty(points.shape[1])
     for c in range(center.shape[0]):
         n = start[c + 1] - start[c]
         wide = n + -n % BLOCK
@@ -191,22 +191,22 @@ def sketch_rows(rows, start, center, axes, n_flat, slack, flat_rest, sketch):
         largest = thickness = 0.0
         for j in range(n):
             square = 0.0
-            for x in range(rows.shape[1]):
-                away[x] = np.float64(rows[start[c] + j, x]) - np.float64(center[c, x])
+            for x in range(points.shape[1]):
+                away[x] = np.float64(points[start[c] + j, x]) - np.float64(center[c, x])
                 square += away[x] * away[x]
             outside = square
             for a in range(m):
                 along = 0.0
-                for x in range(rows.shape[1]):
+                for x in range(points.shape[1]):
                     along += np.float64(axes[c, a, x]) * away[x]
                 part[a, j] = along
                 if a < n_flat:
                     outside -= along * along
             for a in range(m):
-                for x in range(rows.shape[1]):
+                for x in range(points.shape[1]):
                     away[x] -= np.float64(part[a, j]) * np.float64(axes[c, a, x])
             beside = 0.0
-            for x in range(rows.shape[1]):
+            for x in range(points.shape[1]):
                 beside += away[x] * away[x]
             part[m, j] = np.sqrt(beside)
             largest, thickness = max(largest, square), max(thickness, outside)
@@ -214,21 +214,21 @@ def sketch_rows(rows, start, center, axes, n_flat, slack, flat_rest, sketch):
 
 
 @reordered
-def _compare_row(query, rows, i):
-    """Squared distance of a query, (d,), from a row, in single precision."""
+def _compare_point(row, points, i):
+    """Squared distance of a row, (d,), from a point, in single precision."""
     total = np.float32(0)
-    for x in range(query.shape[0]):
-        difference = query[x] - rows[i, x]
+    for x in range(row.shape[0]):
+        difference = row[x] - points[i, x]
         total += difference * difference
     return total
 
 
 @reordered
 def _bound_cells(
-    query, cell, n, first, last, center, axes, low, high, thickness, slack, enough,
+    row, cell, n, first, last, center, axes, low, high, thickness, slack, enough,
     box, beside, bound,
 ):  # fmt: skip
-    """Bound the squared distance of a query, (d,), from the rows of ``n`` cells from below.
+    """Bound the squared distance of a row, (d,), from the points of ``n`` cells from below.
 
     Pythagoras: what the distance to the box and the distance beside its axes have to be at least.
     Axes ``first..last`` are added to those before, which left ``box`` and ``beside`` of each cell.
@@ -241,8 +241,8 @@ def _bound_cells(
         for a in range(first, last, 2):
             b = min(a + 1, last - 1)
             along = across = square = zero
-            for x in range(query.shape[0]):
-                offset = query[x] - center[c, x]
+            for x in range(row.shape[0]):
+                offset = row[x] - center[c, x]
                 square += offset * offset
                 along += axes[c, a, x] * offset
                 across += axes[c, b, x] * offset
@@ -282,42 +282,42 @@ def _find_near(near, half, radius, length, reach, slack, read, flag, cell):
 
 
 @reordered
-def _square_length(query):
+def _square_length(row):
     total = np.float32(0)
-    for x in range(query.shape[0]):
-        total += query[x] * query[x]
+    for x in range(row.shape[0]):
+        total += row[x] * row[x]
     return total
 
 
 @reordered
-def _compare_rows(query, rows, row, n, square):
-    """Squared distances of a query, (d,), from ``n`` ascending rows, in single precision."""
-    if n > 0 and row[n - 1] - row[0] == n - 1:  # without a gap: a third faster
-        first = row[0]
+def _compare_points(row, points, index, n, square):
+    """Squared distances of a row, (d,), from ``n`` ascending points, in single precision."""
+    if n > 0 and index[n - 1] - index[0] == n - 1:  # without a gap: a third faster
+        first = index[0]
         for j in range(n):
-            square[j] = _compare_row(query, rows, first + j)
+            square[j] = _compare_point(row, points, first + j)
     else:
         for j in range(n):
-            square[j] = _compare_row(query, rows, row[j])
+            square[j] = _compare_point(row, points, index[j])
 
 
 @reordered
-def _choose_rows(
-    query, c, start, center, axes, radius, sketch, reach, slack, along, square, row
+def _choose_points(
+    row, c, start, center, axes, radius, sketch, reach, slack, along, square, index
 ):  # fmt: skip
-    """Rows of cell c that may be within ``reach`` of a query, (d,); their number.
+    """Points of cell c that may be within ``reach`` of a row, (d,); their number.
 
     By Pythagoras: their distance along the axes, and what it has to be at least beside them. What
-    is NaN leaves no row out.
+    is NaN leaves no point out.
     """
     m, n = axes.shape[1], start[c + 1] - start[c]
     zero, one = np.float32(0), np.float32(1)
-    length = _compare_row(query, center, c)
+    length = _compare_point(row, center, c)
     outside = length
     for a in range(m):
         total = zero
-        for x in range(query.shape[0]):
-            total += axes[c, a, x] * (query[x] - center[c, x])
+        for x in range(row.shape[0]):
+            total += axes[c, a, x] * (row[x] - center[c, x])
         along[a] = total
         outside -= total * total
     wide = n + -n % BLOCK
@@ -345,7 +345,7 @@ def _choose_rows(
             beyond += square[j] > limit
         if beyond < BLOCK:
             for j in range(block, min(block + BLOCK, n)):
-                row[found] = start[c] + j
+                index[found] = start[c] + j
                 found += not square[j] > limit
     return found
 
@@ -385,16 +385,16 @@ def _rank(key, n, width, bits, value):
 
 
 @compiled
-def _keep_rows(row, square, n, width, last, slack, kept, key, n_kept, bits, value):
-    """Keep those of ``n`` rows that may be among the nearest, with their squares.
+def _keep_points(index, square, n, width, last, slack, kept, key, n_kept, bits, value):
+    """Keep those of ``n`` points that may be among the nearest, with their squares.
 
     ``kept`` and ``key`` have room for them. Returns how many are kept, and what the last of the
-    nearest rows can be away at most, squared: infinite as long as there are fewer than ``width``.
+    nearest points can be away at most, squared: infinite as long as there are fewer than ``width``.
     """
     limit = np.float32(last * (1.0 + 2.0 * slack) + TINY)
     before = n_kept
     for j in range(n):
-        kept[n_kept], key[n_kept] = row[j], square[j]
+        kept[n_kept], key[n_kept] = index[j], square[j]
         n_kept += not square[j] > limit
     if n_kept == before or n_kept < width:
         return n_kept, last
@@ -409,7 +409,7 @@ def _keep_rows(row, square, n, width, last, slack, kept, key, n_kept, bits, valu
 
 @compiled
 def _widen(kept, key, more):
-    """Double the room for the kept rows of some queries, (n, room), and their keys."""
+    """Double the room for the kept points of some rows, (n, room), and their keys."""
     n, room = kept.shape
     wider = np.empty((n, 2 * (room + more)), np.int64)
     wider_key = np.empty((n, 2 * (room + more)), np.float32)
@@ -418,19 +418,19 @@ def _widen(kept, key, more):
 
 
 @compiled
-def _measure_kept(query, rows, point, kept, n_kept, found, distance):
-    """Measure rows in double precision; ``found`` gets the points of the nearest.
+def _measure_kept(row, points, number, kept, n_kept, found, distance):
+    """Measure points in double precision; ``found`` gets the points of the nearest.
 
     ``distance`` gets their squares; equal ones are ordered by the number of the point.
     """
     n_found, width = 0, found.shape[0]
     end = n_kept - 1
     for first in range(0, n_kept, 4):  # at a time: each sum has to wait for itself
-        r0, r1 = rows[kept[first]], rows[kept[min(first + 1, end)]]
-        r2, r3 = rows[kept[min(first + 2, end)]], rows[kept[min(first + 3, end)]]
+        r0, r1 = points[kept[first]], points[kept[min(first + 1, end)]]
+        r2, r3 = points[kept[min(first + 2, end)]], points[kept[min(first + 3, end)]]
         s0 = s1 = s2 = s3 = 0.0
-        for x in range(query.shape[0]):
-            here = np.float64(query[x])
+        for x in range(row.shape[0]):
+            here = np.float64(row[x])
             d0, d1 = here - np.float64(r0[x]), here - np.float64(r1[x])
             d2, d3 = here - np.float64(r2[x]), here - np.float64(r3[x])
             s0 += d0 * d0
@@ -438,7 +438,7 @@ def _measure_kept(query, rows, point, kept, n_kept, found, distance):
             s2 += d2 * d2
             s3 += d3 * d3
         for j in range(first, min(first + 4, n_kept)):
-            exact, p = s0, point[kept[j]]
+            exact, p = s0, number[kept[j]]
             s0, s1, s2 = s1, s2, s3
             slot = n_found
             if n_found == width:
@@ -485,19 +485,19 @@ def _pop(key, item, n):
 
 @compiled
 def search_cells(
-    queries, products, half, slack, found,
-    rows, point, start, center, axes, low, high, rest, radius, flat_rest, sketch,
+    rows, products, half, slack, found,
+    points, number, start, center, axes, low, high, rest, radius, flat_rest, sketch,
 ):  # fmt: skip
-    """Find the nearest rows of each query, (n, d) float32.
+    """Find the nearest points of each row, (n, d) float32.
 
     ``products`` (n, n_cells or more) are those of :func:`multiply_tiles`.
-    First the cell with the nearest center is read (and more, until there are enough rows); then, of
-    the cells whose ball is near enough, those whose box is, the nearest first, until the bound of
-    the next one exceeds the last distance found. Of these cells, only the rows are
-    compared that may be near enough by their ``sketch``, in single precision; those that this
-    cannot rule out are measured in double in the end. A comparison with NaN skips nothing.
+    First the cell with the nearest center is read (and more, until there are enough points); then,
+    of the cells whose ball is near enough, those whose box is, the nearest first, until the bound
+    of the next one exceeds the last distance found. Of these cells, only the points are compared
+    that may be near enough by their ``sketch``, in single precision; those that this cannot rule
+    out are measured in double in the end. A comparison with NaN skips nothing.
     ``found`` (n, width) gets the points, width being at most their number. ``sketch`` and
-    ``flat_rest``, the ``rest`` beside the first FLAT axes, are those of :func:`sketch_rows`.
+    ``flat_rest``, the ``rest`` beside the first FLAT axes, are those of :func:`sketch_points`.
     """
     n_cells, width = center.shape[0], found.shape[1]
     n_axes = axes.shape[1]
@@ -505,7 +505,7 @@ def search_cells(
     largest = CHUNK
     if n_cells > 1:
         largest = max(CHUNK, (start[1:] - start[:-1]).max() + BLOCK)
-    square, row = np.empty(largest, dtype=np.float32), np.empty(largest, dtype=np.int64)
+    square, index = np.empty(largest, dtype=np.float32), np.empty(largest, dtype=np.int64)
     kept = np.empty((1, 2 * largest), dtype=np.int64)
     key = np.empty((1, 2 * largest), dtype=np.float32)
     along = np.empty(n_axes + 1, dtype=np.float32)
@@ -516,9 +516,9 @@ def search_cells(
     low_of, place_of = np.empty(LANES, dtype=np.float32), np.empty(LANES, dtype=np.int32)
     bits = np.empty(1, dtype=np.int32)
     value = bits.view(np.float32)
-    for i in range(queries.shape[0]):
-        query, near = queries[i], products[i]
-        length = _square_length(query)
+    for i in range(rows.shape[0]):
+        row, near = rows[i], products[i]
+        length = _square_length(row)
         n_kept, last = 0, np.inf
         read[:] = False
         c = _smallest(near, low_of, place_of)
@@ -528,12 +528,12 @@ def search_cells(
             for first in range(start[c], start[c + 1], CHUNK):
                 n = min(CHUNK, start[c + 1] - first)
                 for j in range(n):
-                    row[j] = first + j
+                    index[j] = first + j
                 if n_kept + n > kept.shape[1]:
                     kept, key = _widen(kept, key, n)
-                _compare_rows(query, rows, row, n, square)
-                n_kept, last = _keep_rows(
-                    row, square, n, width, last, slack, kept[0], key[0], n_kept, bits, value
+                _compare_points(row, points, index, n, square)
+                n_kept, last = _keep_points(
+                    index, square, n, width, last, slack, kept[0], key[0], n_kept, bits, value
                 )
             read[c] = True
             if n_kept >= width:
@@ -546,7 +546,7 @@ def search_cells(
         n_near = _find_near(near, half, radius, length, reach, slack, read, flag, in_reach)
         for first, stop, thickness in ((0, n_flat, flat_rest), (n_flat, n_axes, rest)):
             n_near = _bound_cells(
-                query, in_reach, n_near, first, stop, center, axes, low, high, thickness, slack,
+                row, in_reach, n_near, first, stop, center, axes, low, high, thickness, slack,
                 enough, box, beside, least,
             )  # fmt: skip
         waiting = 0
@@ -554,30 +554,30 @@ def search_cells(
             waiting = _push(bound, cell, waiting, least[j], in_reach[j])
         while waiting > 0 and not np.float64(bound[0]) > last:
             c = cell[0]
-            n = _choose_rows(
-                query, c, start, center, axes, radius, sketch, np.float32(np.sqrt(last)), slack,
-                along, square, row,
+            n = _choose_points(
+                row, c, start, center, axes, radius, sketch, np.float32(np.sqrt(last)), slack,
+                along, square, index,
             )  # fmt: skip
             if n_kept + n > kept.shape[1]:
                 kept, key = _widen(kept, key, n)
             if n > 0:
-                _compare_rows(query, rows, row, n, square)
-                n_kept, last = _keep_rows(
-                    row, square, n, width, last, slack, kept[0], key[0], n_kept, bits, value
+                _compare_points(row, points, index, n, square)
+                n_kept, last = _keep_points(
+                    index, square, n, width, last, slack, kept[0], key[0], n_kept, bits, value
                 )
             waiting = _pop(bound, cell, waiting)
-        _measure_kept(query, rows, point, kept[0], n_kept, found[i], distance)
+        _measure_kept(row, points, number, kept[0], n_kept, found[i], distance)
 
 
 @compiled
 def _walk_graph(
-    query, n_leaves, stretch, limit, bit, seen, compared, squares, nearest, distance,
+    row, n_leaves, stretch, limit, bit, seen, compared, squares, nearest, distance,
     margin, node, near, waiting,
-    rows, indptr, indices, hyperplanes, offsets, children, leaf_rows,
+    points, indptr, indices, hyperplanes, offsets, children, leaf_points,
 ):  # fmt: skip
-    """Walk for one query, see :func:`search_graph`.
+    """Walk for one row, see :func:`search_graph`.
 
-    Returns how many rows were compared, which are in ``compared``, and whether the walk failed.
+    Returns how many points were compared, which are in ``compared``, and whether the walk failed.
     """
     n_nodes, width = children.shape[0], nearest.shape[0]
     n_found = n_seen = n_waiting = 0
@@ -589,7 +589,7 @@ def _walk_graph(
             n_open = _pop(margin, node, n_open)
             n_visited += 1
             if 0 < children[here, 0] < n_nodes:
-                side = _margin(query, hyperplanes, offsets, here)
+                side = _margin(row, hyperplanes, offsets, here)
                 first, second = children[here, 0], children[here, 1] % n_nodes
                 if not side > 0:
                     first, second = second, first
@@ -597,8 +597,8 @@ def _walk_graph(
                 n_open = _push(margin, node, n_open, max(so_far, abs(side)), second)
                 continue
             n_read += 1
-            edges, first, last = leaf_rows, -children[here, 0], -children[here, 1]
-            first, last = max(first, 0), min(last, leaf_rows.shape[0])
+            edges, first, last = leaf_points, -children[here, 0], -children[here, 1]
+            first, last = max(first, 0), min(last, leaf_points.shape[0])
         elif n_waiting > 0 and not (n_found == width and near[0] > stretch * distance[width - 1]):
             here = waiting[0]
             n_waiting = _pop(near, waiting, n_waiting)
@@ -606,18 +606,18 @@ def _walk_graph(
         else:
             return n_seen, n_found < width
         for e in range(first, last):
-            row = edges[e]
-            if seen[row] & bit:
+            index = edges[e]
+            if seen[index] & bit:
                 continue
             if n_seen == limit:
                 return n_seen, True
-            d = _compare_row(query, rows, row)
-            seen[row] |= bit
-            compared[n_seen], squares[n_seen] = row, d
+            d = _compare_point(row, points, index)
+            seen[index] |= bit
+            compared[n_seen], squares[n_seen] = index, d
             n_seen += 1
             if n_found == width and d > stretch * distance[width - 1]:
                 continue
-            n_waiting = _push(near, waiting, n_waiting, d, row)
+            n_waiting = _push(near, waiting, n_waiting, d, index)
             slot = n_found
             if n_found < width:
                 n_found += 1
@@ -628,27 +628,27 @@ def _walk_graph(
             while slot > 0 and distance[slot - 1] > d:
                 distance[slot], nearest[slot] = distance[slot - 1], nearest[slot - 1]
                 slot -= 1
-            distance[slot], nearest[slot] = d, row
+            distance[slot], nearest[slot] = d, index
 
 
 @compiled
 def search_graph(
-    queries, n_leaves, stretch, limit, slack, found, n_compared,
-    rows, point, indptr, indices, hyperplanes, offsets, children, leaf_rows,
+    rows, n_leaves, stretch, limit, slack, found, n_compared,
+    points, number, indptr, indices, hyperplanes, offsets, children, leaf_points,
 ):  # fmt: skip
-    """Follow a graph from the leaves of a tree to ever nearer rows of each query, (n, d) float32.
+    """Follow a graph from the leaves of a tree to ever nearer points of each row, (n, d) float32.
 
-    Begins with the rows of the ``n_leaves`` leaves whose splits the query is nearest to, and goes
-    on with the edges of the nearest row known, until that one's squared distance is above
-    ``stretch`` times the last of those found. A query that has not ended after ``limit`` rows, or
+    Begins with the points of the ``n_leaves`` leaves whose splits the row is nearest to, and goes
+    on with the edges of the nearest point known, until that one's squared distance is above
+    ``stretch`` times the last of those found. A row that has not ended after ``limit`` points, or
     found fewer than ``width``, is compared with all the others too, and gets the nearest ones
-    exactly. No row is ever compared twice. ``found`` (n, width) gets the points, nearest first, and
-    ``n_compared`` (n,) how many rows were compared: all of them where the search was exact.
+    exactly. No point is ever compared twice. ``found`` (n, width) gets the points, nearest first,
+    ``n_compared`` (n,) how many points were compared: all of them where the search was exact.
     """
-    n_rows, n_nodes, width = rows.shape[0], children.shape[0], found.shape[1]
+    n_points, n_nodes, width = points.shape[0], children.shape[0], found.shape[1]
     margin = np.empty(n_nodes + 1, dtype=np.float32)
     node = np.empty(n_nodes + 1, dtype=np.int64)
-    seen = np.zeros(n_rows, dtype=np.uint8)  # one bit for each query of a block
+    seen = np.zeros(n_points, dtype=np.uint8)  # one bit for each row of a block
     compared = np.empty(limit, dtype=np.int64)
     squares = np.empty(limit, dtype=np.float32)
     near = np.empty(limit, dtype=np.float32)
@@ -658,25 +658,25 @@ def search_graph(
     n_kept, last = np.empty(TOGETHER, dtype=np.int64), np.empty(TOGETHER)
     kept = np.empty((TOGETHER, 2 * CHUNK), dtype=np.int64)
     key = np.empty((TOGETHER, 2 * CHUNK), dtype=np.float32)
-    row, square = np.empty(CHUNK, dtype=np.int64), np.empty(CHUNK, dtype=np.float32)
+    index, square = np.empty(CHUNK, dtype=np.int64), np.empty(CHUNK, dtype=np.float32)
     exact = np.empty(width)
     bits = np.empty(1, dtype=np.int32)
     value = bits.view(np.float32)
-    for block in range(0, queries.shape[0], TOGETHER):
+    for block in range(0, rows.shape[0], TOGETHER):
         n_stuck = 0
-        for i in range(block, min(block + TOGETHER, queries.shape[0])):
+        for i in range(block, min(block + TOGETHER, rows.shape[0])):
             bit = np.uint8(1 << (i - block))
             n_seen, full = _walk_graph(
-                queries[i], n_leaves, stretch, limit, bit, seen, compared, squares, found[i],
+                rows[i], n_leaves, stretch, limit, bit, seen, compared, squares, found[i],
                 distance, margin, node, near, waiting,
-                rows, indptr, indices, hyperplanes, offsets, children, leaf_rows,
+                points, indptr, indices, hyperplanes, offsets, children, leaf_points,
             )  # fmt: skip
             n_compared[i] = n_seen
-            if not full and n_seen < n_rows:
+            if not full and n_seen < n_points:
                 for j in range(n_seen):
                     seen[compared[j]] &= ~bit
                 for j in range(width):
-                    found[i, j] = point[found[i, j]]
+                    found[i, j] = number[found[i, j]]
                 continue
             s = n_stuck
             stuck[s], n_kept[s], last[s] = i, 0, np.inf
@@ -685,28 +685,28 @@ def search_graph(
                 n = min(CHUNK, n_seen - first)
                 if n_kept[s] + n > kept.shape[1]:
                     kept, key = _widen(kept, key, n)
-                n_kept[s], last[s] = _keep_rows(
+                n_kept[s], last[s] = _keep_points(
                     compared[first:], squares[first:], n, width, last[s], slack,
                     kept[s], key[s], n_kept[s], bits, value,
                 )  # fmt: skip
         if n_stuck == 0:
             continue
-        for first in range(0, n_rows, CHUNK):
+        for first in range(0, n_points, CHUNK):
             for s in range(n_stuck):
                 i, n = stuck[s], 0
                 bit = np.uint8(1 << (i - block))
-                for j in range(first, min(first + CHUNK, n_rows)):
-                    row[n] = j
+                for j in range(first, min(first + CHUNK, n_points)):
+                    index[n] = j
                     n += seen[j] & bit == 0
                 if n_kept[s] + n > kept.shape[1]:
                     kept, key = _widen(kept, key, n)
-                _compare_rows(queries[i], rows, row, n, square)
-                n_kept[s], last[s] = _keep_rows(
-                    row, square, n, width, last[s], slack, kept[s], key[s], n_kept[s], bits, value
+                _compare_points(rows[i], points, index, n, square)
+                n_kept[s], last[s] = _keep_points(
+                    index, square, n, width, last[s], slack, kept[s], key[s], n_kept[s], bits, value
                 )
                 n_compared[i] += n
         for s in range(n_stuck):
             _measure_kept(
-                queries[stuck[s]], rows, point, kept[s], n_kept[s], found[stuck[s]], exact
+                rows[stuck[s]], points, number, kept[s], n_kept[s], found[stuck[s]], exact
             )
         seen[:] = 0

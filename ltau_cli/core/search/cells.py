@@ -21,7 +21,7 @@ POINTS_PER_CELL = 16  # at least, on average
 AXES = 8
 ROUNDS = 4  # of k-means
 SAMPLED = 16  # points per cell that k-means looks at
-LANDMARKS = 16  # one of so many centers tells which queries are near one another
+LANDMARKS = 16  # one of so many centers tells which rows are near one another
 ROWS = 64  # compared with all centers at a time
 
 CELL_ARRAYS = (
@@ -54,7 +54,7 @@ class CellSearcher:
         if not (np.bincount(point, minlength=1) == 1).all():
             raise ValueError("cell_point does not hold every point once")
         self._cells: Any = [np.ascontiguousarray(arrays[name]) for name in CELL_ARRAYS]
-        self._rows = points[arrays["cell_point"]]
+        self._points = points[arrays["cell_point"]]
         self._centers = _Centers(arrays["cell_center"])
         self._landmarks = _Centers(arrays["cell_center"][::LANDMARKS])
         self._slack = np.float32(slack(points.shape[1]))
@@ -64,14 +64,14 @@ class CellSearcher:
         sketch = np.empty(places * (n_axes + 1), dtype=np.float32)
         n_flat = min(kernels.FLAT, n_axes)
         enclosed: Any = (*self._cells[1:4], n_flat, self._slack, flat_rest, sketch)
-        kernels.sketch_rows(self._rows, *enclosed)
+        kernels.sketch_points(self._points, *enclosed)
         self._cells += [flat_rest, sketch]
 
     def check(self) -> None:
         """Raise a ValueError unless every point lies where its cell says, as the proof needs it."""
         _, start, centers, axes, low, high, rest, radius, _, _ = self._cells
         for cell, (first, last) in enumerate(itertools.pairwise(start)):
-            away = self._rows[first:last].astype(np.float64) - centers[cell]
+            away = self._points[first:last].astype(np.float64) - centers[cell]
             along = away @ axes[cell].T.astype(np.float64)
             length = np.linalg.norm(away, axis=1)
             beside = np.linalg.norm(away - along @ axes[cell], axis=1)
@@ -84,25 +84,25 @@ class CellSearcher:
             ):
                 raise ValueError(f"cell {cell} does not hold its points")
 
-    def candidates(self, queries: Floats, width: int, *, threads: int = 1) -> Integers:
-        """Return the ``width`` nearest points of each query, nearest first."""
-        # Queries after one another visit the same cells: these are in the processor's cache then.
-        order = np.argsort(self._landmarks.nearest(queries, threads), kind="stable")
-        queries = queries[order]
-        found = np.empty((len(queries), width), dtype=np.int64)
+    def candidates(self, rows: Floats, width: int, *, threads: int = 1) -> Integers:
+        """Return the ``width`` nearest points of each row, nearest first."""
+        # Rows after one another visit the same cells: these are in the processor's cache then.
+        order = np.argsort(self._landmarks.nearest(rows, threads), kind="stable")
+        rows = rows[order]
+        found = np.empty((len(rows), width), dtype=np.int64)
         centers = self._centers
 
         def work(start: int, stop: int) -> None:
             products = np.empty((ROWS, len(centers.half)), dtype=np.float32)
             for first in range(start, stop, ROWS):
-                rows = slice(first, min(first + ROWS, stop))
-                centers.compare(queries[rows], products)
+                part = slice(first, min(first + ROWS, stop))
+                centers.compare(rows[part], products)
                 kernels.search_cells(
-                    queries[rows], products, centers.half, self._slack, found[rows],
-                    self._rows, *self._cells,
+                    rows[part], products, centers.half, self._slack, found[part],
+                    self._points, *self._cells,
                 )  # fmt: skip
 
-        share_rows(work, len(queries), threads)
+        share_rows(work, len(rows), threads)
         in_order = np.empty_like(found)
         in_order[order] = found
         return in_order
@@ -137,11 +137,11 @@ def build_cells(
         "cell_rest": np.empty(n_cells, dtype=np.float32),
         "cell_radius": np.empty(n_cells, dtype=np.float32),
     }
-    rows = points[order]
+    in_order = points[order]
 
     def describe(first: int, last: int) -> None:
         described: Any = [cells[name] for name in CELL_ARRAYS[1:]]
-        kernels.describe_cells(rows, first, last, np.float32(slack(width)), *described)
+        kernels.describe_cells(in_order, first, last, np.float32(slack(width)), *described)
 
     share_rows(describe, n_cells, threads)
     return cells

@@ -17,7 +17,7 @@ from ltau_cli.core.threads import share_rows
 
 GRAPH_NEIGHBORS = 30
 # Search efforts to try, least first: leaves of the search tree to start from, and how far beyond
-# the k-th distance to follow the graph. From one leaf alone, about 1 % of the queries far from a
+# the k-th distance to follow the graph. From one leaf alone, about 1 % of the rows far from a
 # clustered training set end in a wrong part of the graph and miss most of their neighbors.
 EFFORTS = (
     (1, 0.1), (1, 0.15), (1, 0.2), (1, 0.25), (1, 0.3), (2, 0.3), (4, 0.2), (4, 0.3), (8, 0.2),
@@ -30,7 +30,7 @@ GRAPH_ARRAYS = (
     "tree_indices", "vertex_order",
 )  # fmt: skip
 
-# A step along the graph, to a row somewhere in memory, takes as long as comparing 10 to 20 rows in
+# A step along the graph, to a point somewhere in memory, takes as long as comparing 10 to 20 in
 # their order. So a walk gives up beyond this share of the points, and a few more: it has then taken
 # about half the time of an exact search.
 SHARE = 32
@@ -53,7 +53,7 @@ class GraphSearcher:
         self, points: Floats, arrays: Mapping[str, npt.NDArray[Any]], *, leaves: int, epsilon: float
     ) -> None:
         self._vertex = arrays["vertex_order"].astype(np.int64)
-        self._rows = points[self._vertex]
+        self._points = points[self._vertex]
         self._arrays: Any = [arrays[name] for name in GRAPH_ARRAYS[:-1]]
         self._leaves = leaves
         self._stretch = np.float32(1 + epsilon)
@@ -61,38 +61,38 @@ class GraphSearcher:
         self._limit = min(len(points) // SHARE + FREE_STEPS, len(points))
         self.n_exact = 0
 
-    def candidates(self, queries: Floats, width: int, *, threads: int = 1) -> Integers:
-        """Return about the ``width`` nearest points of each query, exactly where it got stuck."""
-        order = self._by_leaf(queries, threads)
-        sorted_queries = queries[order]
-        found = np.empty((len(queries), width), dtype=np.int64)
-        n_compared = np.empty(len(queries), dtype=np.int64)
+    def candidates(self, rows: Floats, width: int, *, threads: int = 1) -> Integers:
+        """Return about the ``width`` nearest points of each row, exactly where it got stuck."""
+        order = self._by_leaf(rows, threads)
+        rows = rows[order]
+        found = np.empty((len(rows), width), dtype=np.int64)
+        n_compared = np.empty(len(rows), dtype=np.int64)
 
         def work(start: int, stop: int) -> None:
-            rows = slice(start, stop)
+            part = slice(start, stop)
             kernels.search_graph(
-                sorted_queries[rows], self._leaves, self._stretch, self._limit, self._slack,
-                found[rows], n_compared[rows], self._rows, self._vertex, *self._arrays,
+                rows[part], self._leaves, self._stretch, self._limit, self._slack,
+                found[part], n_compared[part], self._points, self._vertex, *self._arrays,
             )  # fmt: skip
 
-        share_rows(work, len(queries), threads)
-        self.n_exact += int((n_compared == len(self._rows)).sum())
+        share_rows(work, len(rows), threads)
+        self.n_exact += int((n_compared == len(self._points)).sum())
         in_order = np.empty_like(found)
         in_order[order] = found
         return in_order
 
-    def _by_leaf(self, queries: Floats, threads: int) -> Integers:
-        """Order queries so that those after one another visit the same points.
+    def _by_leaf(self, rows: Floats, threads: int) -> Integers:
+        """Order rows so that those after one another visit the same points.
 
         The points are then still in the processor's cache: 1.4 to 1.5 times as fast, and no answer
         depends on the order.
         """
-        leaf = np.empty(len(queries), dtype=np.int64)
+        leaf = np.empty(len(rows), dtype=np.int64)
 
         def walk(start: int, stop: int) -> None:
-            kernels.find_leaves(queries[start:stop], leaf[start:stop], *self._arrays[2:5])
+            kernels.find_leaves(rows[start:stop], leaf[start:stop], *self._arrays[2:5])
 
-        share_rows(walk, len(queries), threads)
+        share_rows(walk, len(rows), threads)
         return np.argsort(leaf, kind="stable")
 
 
@@ -116,14 +116,14 @@ def build_graph(
         )
         index.prepare()
     state = index.__getstate__()
-    hyperplanes, offsets, children, leaf_rows, _ = state["_search_forest"][0]
+    hyperplanes, offsets, children, leaf_points, _ = state["_search_forest"][0]
     return {
         "graph_indptr": state["_search_graph"].indptr.astype(np.int64),
         "graph_indices": state["_search_graph"].indices.astype(np.int32),
         "tree_hyperplanes": np.ascontiguousarray(hyperplanes),
         "tree_offsets": offsets,
         "tree_children": np.ascontiguousarray(children),
-        "tree_indices": leaf_rows,
+        "tree_indices": leaf_points,
         "vertex_order": state["_vertex_order"],
     }
 

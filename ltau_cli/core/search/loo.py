@@ -149,20 +149,20 @@ class LeaveOneOutSearch:
         point, left_out = self.left_out.point, self.left_out
         pairs = np.arange(start, stop)
 
-        def offered(candidates: Integers, rows: Integers) -> Integers:
-            return self.multiplicity[candidates] - left_out.find(candidates, pairs[rows])[0]
+        def offered(candidates: Integers, numbers: Integers) -> Integers:
+            return self.multiplicity[candidates] - left_out.find(candidates, pairs[numbers])[0]
 
         first, last = point[start], point[stop - 1]
-        queries = shards.descriptors(first, last + 1)
-        if len(queries) < len(pairs):  # several pairs have the same point
-            queries = queries[point[pairs] - first]
+        rows = shards.descriptors(first, last + 1)
+        if len(rows) < len(pairs):  # several pairs have the same point
+            rows = rows[point[pairs] - first]
         result = np.empty(len(pairs), self.dtype)
-        for part, found in find_in_shards(shards, queries, offered, self.k, threads=threads):
-            rows = pairs[part]
+        for part, found in find_in_shards(shards, rows, offered, self.k, threads=threads):
+            own = pairs[part]
             result["distance"][part] = found.mean_distance()
             result["share"][part] = _share(found, self.k)
-            used = np.where(found.weight > 0, found.point, point[rows][:, None])
-            count, total = left_out.find(used, rows)
+            used = np.where(found.weight > 0, found.point, point[own][:, None])
+            count, total = left_out.find(used, own)
             rest = np.maximum(self.multiplicity[used] - count, 1)
             mean = (self.error_of_point[used] - total) / rest
             result["expected_error"][part] = found.weigh(self.weighting).mean(mean)
@@ -195,9 +195,9 @@ def leave_one_out(
     """
     search = LeaveOneOutSearch.of(points, mean_error, group, k, weighting)
     found = np.empty(search.n_pairs, search.dtype)
-    rows = block or shards.rows
-    for start in range(0, len(found), rows):
-        stop = min(start + rows, len(found))
+    size = block or shards.rows
+    for start in range(0, len(found), size):
+        stop = min(start + size, len(found))
         found[start:stop] = search.find(shards, start, stop, threads=threads)
         advance(stop - start)
     return search.to_samples(found)

@@ -23,28 +23,28 @@ Integers = npt.NDArray[np.int64]
 
 
 class Searcher(Protocol):
-    """Proposes candidate points for queries; ``spare`` of them beyond k are asked for."""
+    """Proposes candidate points for rows; ``spare`` of them beyond k are asked for."""
 
     spare: int
 
-    def candidates(self, queries: Floats, width: int, *, threads: int = 1) -> Integers:
+    def candidates(self, rows: Floats, width: int, *, threads: int = 1) -> Integers:
         """Return (n, width) point numbers, all different within a row."""
 
 
 @dataclass
 class Candidates:
-    """Training points in the order of their distance from each query."""
+    """Training points in the order of their distance from each row."""
 
     # (n, width): nearest first, those at equal distance by number; -1 where there is none
     point: Integers
-    offered: Integers  # (n, width): samples that the point offers to the query
+    offered: Integers  # (n, width): samples that the point offers to the row
     # (n, width): euclidean distance in descriptor space; infinite where there is no point
     distance: npt.NDArray[np.float64]
 
 
 @dataclass
 class Neighbors:
-    """The nearest training samples of each query."""
+    """The nearest training samples of each row."""
 
     point: Integers  # (n, width): training points, nearest first; -1 where there is none
     weight: npt.NDArray[np.float64]  # (n, width): samples each point contributes; a row sums to k
@@ -79,13 +79,13 @@ Offer = Callable[[Integers, Integers], Integers]
 def _as_offer(offered: Integers | Offer) -> Offer:
     if isinstance(offered, np.ndarray):
         multiplicity = offered
-        return lambda candidates, _rows: multiplicity[candidates]
+        return lambda candidates, _numbers: multiplicity[candidates]
     return offered
 
 
 def find_neighbors(
     searcher: Searcher,
-    queries: Floats,
+    rows: Floats,
     points: Floats,
     offered: Integers | Offer,
     k: int,
@@ -97,38 +97,38 @@ def find_neighbors(
     Neighbors are counted by samples: a point of multiplicity m fills m places, but at most
     :func:`most_places`, and points tied at the k-th place share what is left. ``points``
     (n_points, d) are distinct and scaled like the rows; ``k`` is at most the number of samples.
-    ``offered`` are the samples of each point, (n_points,); or ``offered(candidates, rows)`` (m,
-    width) those that points ``candidates`` (m, width) offer to the rows numbered ``rows`` (m,).
+    ``offered`` are the samples of each point, (n_points,); or ``offered(candidates, numbers)`` (m,
+    width) those that points ``candidates`` (m, width) offer to the rows with ``numbers`` (m,).
     """
-    found = find_candidates(searcher, queries, points, offered, k, threads=threads)
+    found = find_candidates(searcher, rows, points, offered, k, threads=threads)
     return share_places(found, k)
 
 
 def find_candidates(
     searcher: Searcher,
-    queries: Floats,
+    rows: Floats,
     points: Floats,
     offered: Integers | Offer,
     k: int,
     *,
     threads: int = 1,
 ) -> Candidates:
-    """Find points that hold the k nearest samples of each query, and all that are tied with them.
+    """Find points that hold the k nearest samples of each row, and all that are tied with them.
 
     All points are returned where they hold fewer than k samples. The parameters are those of
     :func:`find_neighbors`.
     """
     offer = _as_offer(offered)
-    rows = np.arange(len(queries))
+    numbers = np.arange(len(rows))
     width = min(k + searcher.spare, len(points))
-    found = _rank(searcher, queries, points, offer, rows, width, threads)
+    found = _rank(searcher, rows, points, offer, numbers, width, threads)
     _, _, open_tie = _hand_out(found, k)
     while open_tie.any() and width < len(points):
         width = min(2 * width, len(points))
-        rows = rows[open_tie]
-        wider = _rank(searcher, queries, points, offer, rows, width, threads)
+        numbers = numbers[open_tie]
+        wider = _rank(searcher, rows, points, offer, numbers, width, threads)
         _, _, open_tie = _hand_out(wider, k)
-        found = _replace_rows(found, rows, wider)
+        found = _replace_rows(found, numbers, wider)
     return found
 
 
@@ -144,9 +144,9 @@ def share_places(found: Candidates, k: int) -> Neighbors:
 
 
 def merge_candidates(one: Candidates, other: Candidates, k: int, *, threads: int = 1) -> Candidates:
-    """Merge candidates of the same queries from two sets of points that have none in common.
+    """Merge candidates of the same rows from two sets of points that have none in common.
 
-    What neither is among the k nearest samples of its query nor tied with the last of them is
+    What neither is among the k nearest samples of its row nor tied with the last of them is
     dropped.
     """
     n = len(one.point)
@@ -190,17 +190,17 @@ def _no_candidates(n: int, width: int) -> Candidates:
 
 def _rank(
     searcher: Searcher,
-    queries: Floats,
+    rows: Floats,
     points: Floats,
     offered: Offer,
-    rows: Integers,
+    numbers: Integers,
     width: int,
     threads: int,
 ) -> Candidates:
-    wanted = queries if len(rows) == len(queries) else queries[rows]
+    wanted = rows if len(numbers) == len(rows) else rows[numbers]
     candidates = searcher.candidates(wanted, width, threads=threads)
-    samples = np.ascontiguousarray(offered(candidates, rows))
-    found = _no_candidates(len(rows), width)
+    samples = np.ascontiguousarray(offered(candidates, numbers))
+    found = _no_candidates(len(numbers), width)
 
     def rank(start: int, stop: int) -> None:
         part = slice(start, stop)
@@ -209,14 +209,14 @@ def _rank(
             found.point[part], found.offered[part], found.distance[part],
         )  # fmt: skip
 
-    share_rows(rank, len(rows), threads)
+    share_rows(rank, len(numbers), threads)
     return found
 
 
-def _replace_rows(found: Candidates, rows: Integers, wider: Candidates) -> Candidates:
+def _replace_rows(found: Candidates, numbers: Integers, wider: Candidates) -> Candidates:
     padded = _no_candidates(len(found.point), wider.point.shape[1])
     for name in ("point", "offered", "distance"):
         old, new = getattr(found, name), getattr(padded, name)
         new[:, : old.shape[1]] = old
-        new[rows] = getattr(wider, name)
+        new[numbers] = getattr(wider, name)
     return padded

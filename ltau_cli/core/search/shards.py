@@ -19,7 +19,7 @@ from ltau_cli.core.search.neighbors import (
     share_places,
 )
 
-SEARCH_ROWS = 65_536  # queries searched at a time
+SEARCH_ROWS = 65_536  # rows searched at a time
 
 
 @dataclass(frozen=True)
@@ -35,7 +35,7 @@ class Shards(Protocol):
     """Training points in shards, each a range of their numbers."""
 
     count: int  # number of shards
-    rows: int  # queries worth collecting before all shards are gone through
+    rows: int  # rows worth collecting before all shards are gone through
     width: int  # columns of the descriptors
 
     def load(self, number: int) -> Shard:
@@ -71,7 +71,7 @@ def cut_evenly(n: int, count: int) -> list[int]:
 
 def find_in_shards(
     shards: Shards,
-    queries: npt.NDArray[np.float32],
+    rows: npt.NDArray[np.float32],
     offered: npt.NDArray[np.int64] | Offer,
     k: int,
     *,
@@ -84,12 +84,12 @@ def find_in_shards(
     :func:`ltau_cli.core.search.neighbors.find_neighbors`; points are numbered over all shards.
     Yields slices of the rows, and their neighbors.
     """
-    parts = [slice(i, min(i + block, len(queries))) for i in range(0, len(queries), block)]
+    parts = [slice(i, min(i + block, len(rows))) for i in range(0, len(rows), block)]
     best: list[Candidates] = []
     for number in range(shards.count):
         shard = shards.load(number)
         for i, part in enumerate(parts):
-            found = _find_in(shard, queries[part], _shifted(offered, shard, part), k, threads)
+            found = _find_in(shard, rows[part], _shifted(offered, shard, part), k, threads)
             if number == 0:
                 best.append(found)
             else:
@@ -100,18 +100,18 @@ def find_in_shards(
 
 
 def _find_in(
-    shard: Shard, queries: npt.NDArray[np.float32], offered: Offer, k: int, threads: int
+    shard: Shard, rows: npt.NDArray[np.float32], offered: Offer, k: int, threads: int
 ) -> Candidates:
-    found = find_candidates(shard.searcher, queries, shard.descriptors, offered, k, threads=threads)
+    found = find_candidates(shard.searcher, rows, shard.descriptors, offered, k, threads=threads)
     if shard.first:
         found.point[found.point >= 0] += shard.first
     return found
 
 
 def _shifted(offered: npt.NDArray[np.int64] | Offer, shard: Shard, part: slice) -> Offer:
-    """Return the offer of a shard to some of the queries, in the shard's own numbers."""
+    """Return the offer of a shard to some of the rows, in the shard's own numbers."""
     if isinstance(offered, np.ndarray):
         multiplicity = offered
-        return lambda candidates, _rows: multiplicity[candidates + shard.first]
+        return lambda candidates, _numbers: multiplicity[candidates + shard.first]
     offer = offered
-    return lambda candidates, rows: offer(candidates + shard.first, rows + part.start)
+    return lambda candidates, numbers: offer(candidates + shard.first, numbers + part.start)

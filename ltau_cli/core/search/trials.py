@@ -1,4 +1,4 @@
-"""Queries made to see how well a search does, near the training set and far from it."""
+"""Rows made to see how well a search does, near the training set and far from it."""
 
 from __future__ import annotations
 
@@ -16,15 +16,15 @@ STEPS = (-1.0, -3.0)
 
 @dataclass(frozen=True)
 class TrialSet:
-    """Queries whose nearest points are known."""
+    """Rows whose nearest points are known."""
 
     points: Floats  # (n_points, d)
-    queries: Floats  # (n, d)
+    rows: Floats  # (n, d)
     nearest: Integers  # (n, k)
 
     def measure(self, searcher: Searcher, *, threads: int = 1) -> SearchTrials:
         """Compare what a searcher finds with the truth."""
-        found = searcher.candidates(self.queries, self.nearest.shape[1], threads=threads)
+        found = searcher.candidates(self.rows, self.nearest.shape[1], threads=threads)
         reached = recall(found, self.nearest)
         true = self._mean_distance(self.nearest)
         excess = self._mean_distance(found) / np.maximum(true, np.finfo(np.float32).tiny) - 1
@@ -37,14 +37,14 @@ class TrialSet:
     def _mean_distance(self, found: Integers) -> npt.NDArray[np.float64]:
         total = np.zeros(len(found))
         for column in found.T:
-            total += np.linalg.norm(self.points[column].astype(np.float64) - self.queries, axis=1)
+            total += np.linalg.norm(self.points[column].astype(np.float64) - self.rows, axis=1)
         mean: npt.NDArray[np.float64] = total / found.shape[1]
         return mean
 
 
 @dataclass(frozen=True)
 class Trials:
-    """Queries on the edge of the training set, and far from it."""
+    """Rows on the edge of the training set, and far from it."""
 
     near: TrialSet
     far: TrialSet
@@ -77,13 +77,12 @@ def make_trials(
     mixed = rng.integers(len(points), size=(len(chosen), points.shape[1]))
     far = np.take_along_axis(points, mixed, axis=0)
     sets = (
-        TrialSet(points, queries, exact.candidates(queries, k, threads=threads))
-        for queries in (near, far)
+        TrialSet(points, rows, exact.candidates(rows, k, threads=threads)) for rows in (near, far)
     )
     return Trials(*sets)
 
 
 def recall(found: Integers, exact: Integers) -> npt.NDArray[np.float64]:
-    """Share of each query's exact neighbors, (n, k), that were found, (n, k); (n,)."""
+    """Share of each row's exact neighbors, (n, k), that were found, (n, k); (n,)."""
     share: npt.NDArray[np.float64] = (found[:, :, None] == exact[:, None, :]).any(axis=1).mean(1)
     return share

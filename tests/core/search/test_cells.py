@@ -83,7 +83,7 @@ def make_sketch(points, cells, slack):
     flat_rest = np.empty(len(axes), np.float32)
     places = kernels.place_sketch(start, len(axes)) + kernels.BLOCK
     sketch = np.full(places * (n_axes + 1), np.nan, np.float32)
-    kernels.sketch_rows(
+    kernels.sketch_points(
         rows, start, cells["cell_center"], axes, min(kernels.FLAT, n_axes), slack, flat_rest, sketch
     )
     return rows, flat_rest, sketch
@@ -98,7 +98,7 @@ def choose_rows(query, c, cells, sketch, reach, slack):
     n = np.diff(cells["cell_start"]).max() + kernels.BLOCK
     row, square = np.empty(n, np.int64), np.empty(n, np.float32)
     along = np.empty(cells["cell_axes"].shape[1] + 1, np.float32)
-    found = kernels._choose_rows(
+    found = kernels._choose_points(
         query, c, cells["cell_start"], cells["cell_center"], cells["cell_axes"],
         cells["cell_radius"], sketch, np.float32(reach), slack, along, square, row,
     )  # fmt: skip

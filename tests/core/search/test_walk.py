@@ -103,8 +103,8 @@ def not_connected(rng, points):
 
 @pytest.mark.parametrize("make", [far, duplicates, crystal, not_connected])
 @pytest.mark.parametrize("limit", [10, 40, 300])
-def test_no_query_is_compared_with_more_rows_than_there_are(monkeypatch, make, limit):
-    """Counted call by call, in the kernels run as plain Python: no row is ever compared twice."""
+def test_no_row_is_compared_with_more_points_than_there_are(monkeypatch, make, limit):
+    """Counted call by call, in the kernels run as plain Python: no point is ever compared twice."""
     rng = np.random.default_rng(limit)
     points, _, _, arrays = make_graph(300, 6, rng)
     queries = make(rng, points).astype(np.float32)
@@ -113,14 +113,14 @@ def test_no_query_is_compared_with_more_rows_than_there_are(monkeypatch, make, l
     arrays["vertex_order"] = rng.permutation(300).astype(np.int32)
     width = 12 if make is not not_connected else 290
     wanted = walk(points, arrays, queries, width=width, limit=limit)
-    counted, compare = [], kernels._compare_row
+    counted, compare = [], kernels._compare_point
 
     def count(query, rows, i):
         counted.append((query.tobytes(), int(i)))
         return compare(query, rows, i)
 
-    monkeypatch.setattr(kernels, "_compare_row", count)
-    for name in ("_compare_rows", "_walk_graph", "search_graph"):
+    monkeypatch.setattr(kernels, "_compare_point", count)
+    for name in ("_compare_points", "_walk_graph", "search_graph"):
         monkeypatch.setattr(kernels, name, getattr(kernels, name).py_func)
     found, n_compared = walk(points, arrays, queries, width=width, limit=limit)
     assert len(counted) == len(set(counted)) == n_compared.sum()
