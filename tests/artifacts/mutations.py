@@ -157,18 +157,8 @@ def _of_attribute(name: str) -> Iterator[Mutation]:
         if name == "format_version":
             yield Mutation(f"attribute {name} is {value}", put(value))
     if name in ("parameters", "summary", "inputs"):
-        for text in (
-            "",
-            "{",
-            "null",
-            "7",
-            "NaN",
-            "[" * 100_000,
-            '"x"',
-            '{"k": NaN}',
-            "[{}]",
-            "[7]",
-        ):
+        wrong = "", "{", "null", "7", "NaN", "[" * 100_000, '"x"', '{"k": NaN}', "[{}]", "[7]"
+        for text in wrong:
             yield Mutation(f"attribute {name} is {text[:9]}", put(text))
 
 

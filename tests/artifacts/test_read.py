@@ -45,10 +45,13 @@ def test_plain_hdf5_and_other_files(small, tmp_path, ltau):
     assert "ltau fit" in result.err
 
 
-def replace(name, values):
+def replace(name, values, **options):
     def edit(file):
         del file[name]
-        file[name] = values
+        if options:
+            file.create_dataset(name, data=values, **options)
+        else:
+            file[name] = values
 
     return edit
 
@@ -63,7 +66,10 @@ def replace(name, values):
     (replace("counts", h5py.ExternalLink("/etc/passwd", "x")), "not followed"),
     (replace("counts", h5py.SoftLink("/point")), "not followed"),
     (lambda f: f.attrs.modify("parameters", "{"), "parameters"),
+    *((lambda f, v=v: f.attrs.modify("format_version", v), "format_version") for v in (0, -1)),
     (lambda f: f.attrs.pop("format_version"), "format_version"),
+    (replace("mean_error", None, shape=(1 << 40,), dtype="f4", chunks=(1024,), compression="gzip"),
+     "are stored"),
     (lambda f: (f.pop("counts"), f.create_group("counts")), "not a dataset"),
 ])  # fmt: skip
 def test_damaged_artifacts(edit, words, small, tmp_path, ltau):
@@ -73,11 +79,8 @@ def test_damaged_artifacts(edit, words, small, tmp_path, ltau):
 
 
 def test_values_in_another_file_are_refused(small, tmp_path, ltau):
-    def outside(file):
-        del file["mean_error"]
-        file.create_dataset("mean_error", (20,), "f4", external=[(str(tmp_path / "raw"), 0, 80)])
-
-    path = edited(small["model"], tmp_path, outside)
+    outside = {"shape": (20,), "dtype": "f4", "external": [(str(tmp_path / "raw"), 0, 80)]}
+    path = edited(small["model"], tmp_path, replace("mean_error", None, **outside))
     result = ltau("score", small["x"], "-m", path, "-o", tmp_path / "o.h5")
     check(result, ARTIFACT, path, "another file")
 

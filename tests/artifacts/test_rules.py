@@ -1,7 +1,5 @@
 """The rules of the schema, and how the values of a file are stored."""
 
-import shutil
-
 import h5py
 import numpy as np
 import pytest
@@ -17,7 +15,6 @@ from ltau_cli.artifacts.rules import (
     Within,
     numbered,
 )
-from tests.helpers import ARTIFACT, check
 
 SIZES = {"n": 4, "n_nodes": 5}
 GOOD_TREE = [[1, 2], [3, 4], [0, -1], [-1, -3], [-3, -4]]
@@ -90,21 +87,3 @@ def test_how_values_are_stored_makes_no_difference(options, small, tmp_path, lta
                     else None
                 )
             )
-
-
-@pytest.mark.parametrize("version", [0, -1])
-def test_no_version_is_below_1(version, small, tmp_path, ltau):
-    path = tmp_path / "copy.h5"
-    shutil.copy(small["model"], path)
-    with h5py.File(path, "r+") as file:
-        file.attrs["format_version"] = version
-    check(ltau("info", path), ARTIFACT, path, "format_version")
-
-
-def test_a_packed_dataset_cannot_promise_the_moon(small, tmp_path, ltau):
-    path = tmp_path / "copy.h5"
-    shutil.copy(small["scores"], path)
-    with h5py.File(path, "r+") as file:
-        del file["expected_error"]
-        file.create_dataset("expected_error", (1 << 40,), "f4", chunks=(1024,), compression="gzip")
-    check(ltau("export", path), ARTIFACT, path, "expected_error", "are stored")

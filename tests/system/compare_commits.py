@@ -12,7 +12,7 @@ import sys
 import tempfile
 from pathlib import Path
 
-from tests.system.test_docs import read_blocks, split_console
+from tests.system.test_docs import in_shell, read_blocks, split_console
 
 ROOT = Path(__file__).parent.parent.parent
 
@@ -24,27 +24,16 @@ def git(*words: object) -> None:
 def run_all(given: Path, code: Path, folder: Path) -> dict[str, list[str]]:
     """Run every command in an empty folder; return what each printed.
 
-    Parameters
-    ----------
-    given : Path
-        Checkout with the docs and the sample data.
-    code : Path
-        Checkout with the package that ``ltau`` runs.
-    folder : Path
-        Both commits run in a folder of the same name, which messages may show.
+    The docs and the sample data are those of the checkout ``given``, the package that of ``code``.
+    Both commits run in a folder of the same name, which messages may show.
     """
     programs = folder.parent / "bin"
     programs.mkdir(exist_ok=True)
     (programs / "ltau").write_text(f'#!/bin/sh\nexec "{sys.executable}" -P -m ltau_cli "$@"\n')
     (programs / "ltau").chmod(0o755)
-    environment = {
-        name: value for name, value in os.environ.items() if not name.startswith(("LTAU_", "SLURM"))
-    } | {
-        "PATH": os.pathsep.join(
-            [str(programs), str(Path(sys.executable).parent), os.environ.get("PATH", "")]
-        ),
+    variables = {
+        "PATH": f"{programs}:{Path(sys.executable).parent}:{os.environ.get('PATH', '')}",
         "PYTHONPATH": str(code),
-        "PYTHONUTF8": "1",
         "SOURCE_DATE_EPOCH": "1700000000",
         "NUMBA_CACHE_DIR": str(code / "numba"),  # each compiles for itself, and says so
     }
@@ -53,15 +42,7 @@ def run_all(given: Path, code: Path, folder: Path) -> dict[str, list[str]]:
     printed = {}
 
     def run(name: str, command: str) -> None:
-        done = subprocess.run(
-            ["sh", "-c", command],
-            cwd=folder,
-            env=environment,
-            stdin=subprocess.DEVNULL,
-            capture_output=True,
-            encoding="utf-8",
-            check=False,
-        )
+        done = in_shell(command, folder, **variables)
         printed[f"{len(printed) + 1} {name}: $ {command}"] = [
             f"exit code {done.returncode}",
             *(f"stdout: {line}" for line in done.stdout.splitlines()),

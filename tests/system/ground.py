@@ -20,17 +20,10 @@ ENVIRONMENT = {
 
 @dataclass(frozen=True)
 class Command:
-    """A command in the folder.
+    """A command in the folder."""
 
-    Attributes
-    ----------
-    text : str
-        Its words, without the targets.
-    targets : dict of str to str
-        Option to the name of the file it makes.
-    """
-
-    text: str
+    text: str  # its words, without the targets
+    # option to the name of the file it makes
     targets: Mapping[str, str] = field(default_factory=lambda: {"-o": "out.h5"})
 
     @property
@@ -121,15 +114,7 @@ def make_artifacts(run: Callable[[Sequence[str]], int]) -> None:
 
 
 class Ground:
-    """Good files and artifacts in a folder, and folders of links to them.
-
-    Parameters
-    ----------
-    folder : Path
-        New.
-    n_frames : int
-        Of 5 rows each.
-    """
+    """Good files (``n_frames`` of 5 rows) and artifacts in a new folder, and folders of links."""
 
     def __init__(self, folder: Path, n_frames: int = 12) -> None:
         self.folder = folder

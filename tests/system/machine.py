@@ -96,16 +96,10 @@ def start(
     stderr: str | None = "file",
     before: Callable[[], None] | None = None,
 ) -> Process:
-    """Fork ``ltau WORDS`` in ``folder``.
+    """Fork ``ltau WORDS`` in ``folder``; what it prints goes to the folder ``log``.
 
-    Parameters
-    ----------
-    log : Path
-        Folder for what it prints.
-    stdout, stderr : str or None
-        ``file``, another path, or None for a closed stream.
-    before : callable, optional
-        Runs in the new process first.
+    A stream is ``file``, another path, or None for a closed one; ``before`` runs in the new
+    process first.
     """
     log.mkdir(parents=True, exist_ok=True)
     sys.stdout.flush()

@@ -27,38 +27,18 @@ from tests.system.ground import COMMANDS, Command, Ground, state
 
 @dataclass(frozen=True)
 class Case:
-    """A misuse.
+    """A misuse."""
 
-    Attributes
-    ----------
-    name : str
-        Unique.
-    words : tuple of str
-        The command, in a folder of links to good files; ``BAD`` stands for the bad one.
-    codes : tuple of int
-        Exit codes that are right.
-    make : callable
-        Makes the bad file at a path.
-    bad : str
-        Name of the bad file.
-    line : str
-        Pattern of the error line, if the command fails.
-    kept : bool
-        Whether everything in the folder has to stay as it was made.
-    command : str
-        Name of the command whose targets have to be as before or whole.
-    options : dict
-        See :func:`tests.system.machine.start`.
-    """
-
-    name: str
+    name: str  # unique
+    # the command, in a folder of links to good files; ``BAD`` stands for the bad one
     words: tuple[str, ...]
-    codes: tuple[int, ...]
-    make: bad.Make = lambda path: None
-    bad: str = "bad"
-    line: str = ""
-    kept: bool = True
-    command: str = ""
+    codes: tuple[int, ...]  # exit codes that are right
+    make: bad.Make = lambda path: None  # makes the bad file at a path
+    bad: str = "bad"  # name of the bad file
+    line: str = ""  # pattern of the error line, if the command fails
+    kept: bool = True  # whether everything in the folder has to stay as it was made
+    command: str = ""  # name of the command whose targets have to be as before or whole
+    # dict: see :func:`tests.system.machine.start`
     options: Mapping[str, object] = field(default_factory=dict)
 
 
