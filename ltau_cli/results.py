@@ -155,6 +155,9 @@ class FitResult(ArtifactResult):
     loo_distance: Annotated[float, "Mean leave-one-out neighbor distance."]
     loo_rank_correlation: Annotated[float | None, "Of a sample's mean error and its neighbors'."]
     index: IndexResult
+    network_rank_correlation: Annotated[
+        float | None, "Of the last logged errors and the described network's own."
+    ] = None
     trials: list[dict[str, Any]] = field(default_factory=list)  # of --tune, the best first
 
 

@@ -49,6 +49,7 @@ class ModelParameters(_ModelParameters):
 class _ScoresParameters(TypedDict, total=False):
     calibration_method: Method
     cutoff: Annotated[float, Between(0)]
+    origin: Origin
 
 
 class ScoresParameters(_ScoresParameters):

@@ -71,6 +71,16 @@ def check_origin(place: Place, origin: Origin | None, fitted: Mapping[str, objec
         )
 
 
+def check_network(place: Place, truth: Origin | None, scores: Mapping[str, object]) -> None:
+    """Refuse true errors of another network than the scored descriptors, where both are known."""
+    scored = cast(Origin | None, scores.get("origin"))
+    if truth and scored and truth["network_sha256"] != scored["network_sha256"]:
+        raise InputError(
+            f"the errors in {place} are those of another network than the one that was scored",
+            hint="describe the true errors with the --network that described the scored rows",
+        )
+
+
 def atom_dtype(told: Prediction) -> np.dtype[Any]:
     """Return what is stored of each atom: also the energy of its frame."""
     fields: list[Any] = [("descriptors", "f4", told.descriptors.shape[1:])]
@@ -143,7 +153,10 @@ def write_frames(
     """
     n_atoms, n = int(natoms.sum()), len(natoms)
     for name, values in labels.items():
-        artifact.put(name, values, compress=True)
+        if name == "fingerprint":
+            artifact.put(name, values[np.cumsum(natoms) - 1])
+        else:
+            artifact.put(name, values, compress=True)
     artifact.put("natoms", natoms)
     artifact.put("frame", number)
     positions = artifact.create("positions", (n_atoms, 3))

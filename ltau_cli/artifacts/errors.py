@@ -16,6 +16,7 @@ from ltau_cli.artifacts.write import ArtifactWriter, BlockWriter
 from ltau_cli.core.checkup import COMPARED_SAMPLES, Survey, check_up, rows_of_runs
 from ltau_cli.epochs import ALL_EPOCHS, EpochRange, choose_epochs, format_epochs
 from ltau_cli.errors import InputError, UsageError
+from ltau_cli.matching import COMPARED, Known
 from ltau_cli.progress import Progress
 from ltau_cli.readers.logs.run import ErrorLog
 from ltau_cli.results import IngestResult
@@ -48,6 +49,12 @@ class ErrorsFile(Artifact):
     def runs(self) -> list[npt.NDArray[np.int64]]:
         """Rows of each run, in the order of its epochs."""
         return rows_of_runs(self.read("epoch"), self.read("run"))
+
+    def told(self) -> Known:
+        """Return what the log says of the samples."""
+        names = ("sample_id", "fingerprint", *COMPARED)
+        labels = {name: self.read(name) for name in names if self.has(name)}
+        return Known(self.path, self.shape[1], labels)
 
     def last_mean(self) -> float:
         """Mean error over the training set at the last epoch: the model's MAE; mean over runs.

@@ -200,6 +200,8 @@ ERRORS = ArtifactSpec(
             group="the user's own group of each sample"),
         *_optional(_SAMPLE, "float32", ERROR_UNITS, FROM_0,
             magnitude="magnitude of each sample's target value, for relative tolerances"),
+        *_optional((*_SAMPLE, "two"), "int64", ONE, FROM_0,
+            fingerprint="of each sample's frame: two hashes of its species and positions"),
     ),
 )
 
@@ -376,6 +378,11 @@ SCORES = ArtifactSpec(
         ),
         *_in(
             "structures/", "",
+            *_optional((*_STRUCTURE, "two"), "int64", ONE, FROM_0,
+                fingerprint="of each frame: two hashes of its species and positions"),
+        ),
+        *_in(
+            "structures/", "",
             *_mean_and_max("calibrated_error", _STRUCTURE, ERROR_UNITS, FROM_0),
             *_mean_and_max("error_bound", ("n_structures", "n_levels"), ERROR_UNITS, FROM_0,
                 more=" at each level"),
@@ -456,6 +463,8 @@ DESCRIBED = ArtifactSpec(
         *_data(_FRAME, "int64", ONE, Within(1, "n_atoms"), natoms="atoms of each structure"),
         *_data(_FRAME, "int64", ONE, *SORTED,
             frame="number of each structure among the frames that were given, from 0"),
+        *_optional((*_FRAME, "two"), "int64", ONE, FROM_0,
+            fingerprint="two hashes of the species and positions of each structure"),
         *_optional(_FRAME, "float64", "eV", energy="predicted energy of each structure"),
         *_optional(_FRAME, "float64", "eV", nan=True,
             reference_energy="energy that each frame comes with; NaN where it does not"),

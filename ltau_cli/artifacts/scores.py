@@ -20,6 +20,7 @@ from ltau_cli.core.scoring import Scorer
 from ltau_cli.core.structures import Block
 from ltau_cli.core.summary import Summary
 from ltau_cli.errors import ComputeError
+from ltau_cli.matching import Known
 from ltau_cli.results import ScoreResult
 
 ROW_DIM = "n_rows"
@@ -48,6 +49,14 @@ class ScoresFile(Artifact):
     def feature_names(self) -> tuple[str, ...]:
         """Names of the user's own features."""
         return tuple(self.read("feature_names").tolist()) if self.has("features") else ()
+
+    def told(self) -> Known:
+        """Return what the scores say of their rows."""
+        names = ("sample_id", "structure", "group")
+        labels = {name: self.read(name) for name in names if self.has(name)}
+        if "structure" in labels and self.has("structures/fingerprint"):
+            labels["fingerprint"] = self.read("structures/fingerprint")[labels["structure"]]
+        return Known(self.path, self.n, labels)
 
     def calibration(self) -> Calibration | None:
         """Return the calibration that the scores were made with."""

@@ -13,8 +13,9 @@ import numpy as np
 import numpy.typing as npt
 
 from ltau_cli.errors import InputError, OutputError
+from ltau_cli.matching import fingerprint
 from ltau_cli.packages import hooks
-from ltau_cli.packages.recorder import Recorder
+from ltau_cli.packages.recorder import Recorder, plain
 
 
 @dataclass
@@ -27,22 +28,27 @@ class FrameFile:
     """Of all atoms, frame after frame; empty if not known."""
     config_types: list[str] = field(default_factory=list)
     """Of each frame; empty if not known."""
+    fingerprints: list[tuple[int, int]] = field(default_factory=list)
+    """Of each frame, where species are known; see :mod:`ltau_cli.matching`."""
 
     @classmethod
     def of_atoms(cls, name: str, frames: Iterable[Any]) -> FrameFile:
         """Describe a file whose frames were read as ``ase.Atoms``."""
         file = cls(name)
         for atoms in frames:
-            file.natoms.append(len(atoms))
-            file.species += atoms.get_chemical_symbols()
+            file.add(atoms.get_chemical_symbols(), atoms.positions)
             file.config_types.append(str(atoms.info.get("config_type", "")))
         return file
 
-    def add_species(self, atomic_numbers: Any) -> None:
-        """Add the species of a frame, from a tensor of atomic numbers."""
-        from ase.data import chemical_symbols
+    def add(self, species: Any, positions: Any) -> None:
+        """Add a frame: symbols, or a tensor of atomic numbers, and positions (n_atoms, 3) in Å."""
+        if hasattr(species, "tolist"):
+            from ase.data import chemical_symbols
 
-        self.species += [chemical_symbols[z] for z in atomic_numbers.tolist()]
+            species = [chemical_symbols[z] for z in species.tolist()]
+        self.natoms.append(len(species))
+        self.species += species
+        self.fingerprints.append(fingerprint(species, plain(positions)))
 
 
 def number_samples(
@@ -155,6 +161,9 @@ class FrameLog:
         of_atoms["structure"] = np.repeat(np.arange(len(natoms)), natoms)
         if all(file.species for file in files):
             of_atoms["species"] = np.array([s for file in files for s in file.species])
+        frames = np.array([f for file in files for f in file.fingerprints])
+        if len(frames) == len(natoms):
+            of_atoms["fingerprint"] = np.repeat(frames, natoms, axis=0)
         folder = Path(hooks.folder)
         self._of_atoms = Recorder(len(of_atoms["structure"]), folder, labels=of_atoms)
         self._of_frames = Recorder(len(natoms), folder / "energy", labels=of_frames)

@@ -72,7 +72,7 @@ class Recorder:
             self.folder.mkdir(parents=True, exist_ok=True)
         self._labels = {name: np.asarray(values) for name, values in (labels or {}).items()}
         for name, values in self._labels.items():
-            if values.shape != (n,):
+            if values.shape[:1] != (n,):
                 raise InputError(f"the label {name} has shape {values.shape}, not ({n},)")
         self._number = self._next_number()
         self._same_labels()
@@ -96,7 +96,7 @@ class Recorder:
         InputError
             If an id is none or out of range, an error is negative, or their numbers differ.
         """
-        rows, values = np.atleast_1d(_plain(ids)), np.atleast_1d(_plain(errors))
+        rows, values = np.atleast_1d(plain(ids)), np.atleast_1d(plain(errors))
         if values.ndim == 2:
             values = np.sqrt(np.einsum("ij,ij->i", values, values, dtype=np.float64))
         if rows.ndim != 1 or values.shape != rows.shape:
@@ -249,7 +249,7 @@ class Recorder:
                 part.unlink()
 
 
-def _plain(values: npt.ArrayLike) -> npt.NDArray[Any]:
+def plain(values: npt.ArrayLike) -> npt.NDArray[Any]:
     """Return an array, also of a tensor on any device that requires gradients."""
     if hasattr(values, "detach"):
         values = values.detach().cpu().numpy()

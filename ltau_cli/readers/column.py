@@ -2,21 +2,24 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-from dataclasses import dataclass, replace
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, field, replace
+from functools import partial
 from typing import Any
 
 import numpy as np
 import numpy.typing as npt
 
 from ltau_cli.errors import InputError
+from ltau_cli.matching import Known, number
 from ltau_cli.readers.arrays import as_counts, as_labels, open_array, read_optional
-from ltau_cli.readers.frames import FRAME_ENDINGS, read_property
+from ltau_cli.readers.frames import FRAME_ENDINGS, about, label_atoms, read_property
 from ltau_cli.readers.place import Place, check_file
-from ltau_cli.readers.tables import TABLE_ENDINGS, Table, to_numbers
+from ltau_cli.readers.tables import SAMPLE_NAMES, TABLE_ENDINGS, Table, to_numbers
 
 GROUPS = ("group", "species")  # what rows are told apart by, where nothing is named
 ID = "sample_id"
+IDS = (*SAMPLE_NAMES, "row")  # of columns; the last is what ltau export writes
 
 
 @dataclass(frozen=True)
@@ -28,52 +31,31 @@ class Column:
     place : Place
         For messages.
     values : (n,) or (n, width) array
-    sample_id : (n,) labels or None
-        The user's own name of each row.
-    species : (n,) str or None
-        Of each atom, from frames.
+    labels : dict of str to (n, ...) array
+        What the file says of its rows, see :class:`ltau_cli.matching.Known`.
     what : str
         The values are called, for messages.
     """
 
     place: Place
     values: npt.NDArray[Any]
-    sample_id: npt.NDArray[Any] | None = None
-    species: npt.NDArray[np.str_] | None = None
+    labels: dict[str, npt.NDArray[Any]] = field(default_factory=dict)
     what: str = "values"
 
-    def of(self, n: int, rows: object, sample_id: npt.NDArray[Any] | None = None) -> Column:
-        """Return the values of ``n`` rows, in their order.
-
-        ``rows`` is the name of the file of the rows, for messages, ``sample_id`` (n,) their labels:
-        values that come with labels, too, are matched by them.
-        """
-        if sample_id is not None and self.sample_id is not None:
-            at = self._find(sample_id.astype(np.str_), rows)
-            species = None if self.species is None else self.species[at]
-            return replace(self, values=self.values[at], sample_id=sample_id, species=species)
-        check_count(self.values, n, self.place, rows, self.what)
-        return self
-
-    def _find(self, wanted: npt.NDArray[np.str_], rows: object) -> npt.NDArray[np.int64]:
-        """Where the value of each row stands."""
-        assert self.sample_id is not None, "by the caller"
-        ids = self.sample_id.astype(np.str_)
-        order = np.argsort(ids, kind="stable")
-        ids = ids[order]
-        repeated = np.flatnonzero(ids[1:] == ids[:-1])
-        if len(repeated):
-            raise InputError(f"{self.place}: {ID} {ids[repeated[0]]} is there more than once")
-        at = np.searchsorted(ids, wanted)
-        lacking = np.flatnonzero(ids[np.minimum(at, len(ids) - 1)] != wanted)
+    def of(self, rows: Known) -> Column:
+        """Return the values of some rows, in their order: matched, where both tell theirs apart."""
+        at = rows.match(Known(self.place, len(self.values), self.labels))
+        if at is None:
+            check_count(self.values, rows.n, self.place, rows.name, self.what)
+            return self
+        lacking = np.flatnonzero(at < 0)
         if len(lacking):
             raise InputError(
-                f"{self.place} has no {self.what} for {len(lacking):,} rows of {rows}, the first "
-                f"is {ID} {wanted[lacking[0]]}",
+                f"{self.place} has no {self.what} for {rows.tell(lacking)}, of {rows.name}",
                 hint="give one for every row, or leave the other rows out",
             )
-        found: npt.NDArray[np.int64] = order[at]
-        return found
+        labels = {name: values[at] for name, values in self.labels.items()}
+        return replace(self, values=self.values[at], labels=labels)
 
 
 def read_column(
@@ -111,14 +93,14 @@ def read_column(
 def _of_array(place: Place, names: Sequence[str], text: bool, vectors: bool) -> Column:
     with open_array(place, names=names, ndim=None if vectors else 1, text=text) as source:
         place, values = source.place, source.all()
-    ids = read_optional(place, ID)
-    if ids is None or place.key == ID:
+    if place.key == ID:
         return Column(place, values)
-    if ids.shape != (len(values),):
+    ids = read_optional(place, ID)
+    if ids is not None and ids.shape != (len(values),):
         raise InputError(
             f"{ID} in {place.path} has shape {ids.shape}, the values are {len(values):,}"
         )
-    return Column(place, values, as_labels(ids, f"{ID} in {place.path}"))
+    return Column(place, values, row_labels(len(values), partial(read_optional, place)))
 
 
 def _of_table(place: Place, names: Sequence[str], text: bool) -> Column:
@@ -127,6 +109,7 @@ def _of_table(place: Place, names: Sequence[str], text: bool) -> Column:
         rows = [to_numbers(row, "value", place.path, [i] * len(row)) for i, row in table.rows()]
         return Column(place, np.array(rows))
     known = [name for name in names if name in table.header]
+    ids = [name for name in table.header if name.lower() in IDS]
     alone = [name for name in table.header if name != ID]
     name = place.key or (known or alone if known or len(alone) == 1 else [names[0]])[0]
     if name not in table.header:
@@ -134,24 +117,44 @@ def _of_table(place: Place, names: Sequence[str], text: bool) -> Column:
             f"{place.path} has no column {name}; it has: " + ", ".join(table.header[:8]),
             hint=f"name the column: {place.path}:COLUMN",
         )
-    with_ids = ID in table.header and name != ID
-    lines, (entries, *ids) = table.entries_of(name, *[ID] * with_ids)
+    ids = [own for own in (ID, *ids) if own in ids and own != name][:1]
+    lines, (entries, *told) = table.entries_of(name, *ids)
     if not text:
         values = to_numbers(entries, name, place.path, lines)
     elif all(isinstance(entry, int) for entry in entries):
         values = np.array(entries)
     else:
         values = np.array(list(map(str, entries)))
-    return Column(place, values, np.array(ids[0], dtype=np.str_) if ids else None)
+    if not told or (ids != [ID] and len(set(told[0])) < len(values)):  # the atom of its frame
+        return Column(place, values)
+    return Column(place, values, {ID: np.array(told[0], dtype=np.str_)})
 
 
 def _of_frames(place: Place, names: Sequence[str]) -> Column:
-    found: list[npt.NDArray[Any]] = []
-    species: list[str] = []
-    for frame, values in read_property(place, names, names[0]):
-        found.append(values)
-        species += frame.get_chemical_symbols()
-    return Column(place, np.concatenate(found), species=np.array(species, dtype=np.str_))
+    found = [(values, about(frame)) for frame, values in read_property(place, names, names[0])]
+    values, told = zip(*found, strict=True)
+    return Column(place, np.concatenate(values), label_atoms(told))
+
+
+def row_labels(
+    n: int, beside: Callable[[str], npt.NDArray[Any] | None]
+) -> dict[str, npt.NDArray[Any]]:
+    """Return what arrays beside some rows say of them, for a :class:`ltau_cli.matching.Known`."""
+    labels: dict[str, npt.NDArray[Any]] = {}
+    for name in (ID, "species", "group", "structure"):
+        values = beside(name)
+        if values is not None and values.shape == (n,):  # else it is no label of rows
+            labels[name] = as_labels(values, name)
+    natoms, frames = beside("natoms"), beside("fingerprint")
+    if natoms is not None and natoms.dtype.kind in "iuf" and natoms.sum() == n:
+        labels["structure"] = np.repeat(np.arange(len(natoms)), natoms.astype(np.int64))
+    if "structure" in labels:
+        labels["structure"] = number(labels["structure"])
+        if frames is not None and frames.shape == (labels["structure"].max(initial=0) + 1, 2):
+            frames = frames[labels["structure"]]
+    if frames is not None and frames.shape == (n, 2):
+        labels["fingerprint"] = frames
+    return labels
 
 
 def read_labels(place: Place, names: Sequence[str] = (ID,)) -> Column:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import contextlib
 from collections.abc import Iterator
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
@@ -12,14 +12,16 @@ import numpy as np
 import numpy.typing as npt
 
 from ltau_cli.errors import InputError, UsageError
+from ltau_cli.matching import Known, number
 from ltau_cli.readers.arrays import as_counts, as_labels, open_array, read_optional
-from ltau_cli.readers.column import Column, as_magnitudes, read_counts
-from ltau_cli.readers.frames import FRAME_ENDINGS, read_natoms
+from ltau_cli.readers.column import Column, as_magnitudes, read_counts, row_labels
+from ltau_cli.readers.frames import FRAME_ENDINGS, read_frame_labels
 from ltau_cli.readers.per_frame import Beside, open_column, open_groups, stack_frames
 from ltau_cli.readers.place import Place
 from ltau_cli.readers.source import ArraySource
 
 BLOCK_BYTES = 16 << 20
+GAP = 64  # rows between two that are wanted are read along
 
 
 @dataclass
@@ -31,13 +33,19 @@ class Descriptors:
     n, width : int
         Rows and columns.
     known : dict of str to array
-        ``natoms`` (n_frames,) and ``species`` (n,), where the array itself tells them.
+        ``natoms`` (n_frames,), ``species`` (n,), ..., where the array itself tells them.
+    named : bool
+        Whether the user named the array.
+    rows : (n,) int64 or None
+        Which rows of the file these are, see :meth:`ordered`.
     """
 
     source: ArraySource
     n: int
     width: int
     known: dict[str, npt.NDArray[Any]] = field(default_factory=dict)
+    named: bool = False
+    rows: npt.NDArray[np.int64] | None = None
 
     def beside(self, name: str) -> npt.NDArray[Any] | None:
         """Read a further array of the same file; None if there is none of that name."""
@@ -68,10 +76,38 @@ class Descriptors:
                 f"structure in {path} has shape {beside.shape}, the descriptors have {self.n:,} "
                 "rows"
             )
-        _, first, inverse = np.unique(beside, return_index=True, return_inverse=True)
-        rank = np.empty(len(first), dtype=np.int64)
-        rank[np.argsort(first)] = np.arange(len(first))
-        return np.asarray(rank[inverse])
+        return number(beside)
+
+    def told(self) -> Known:
+        """Return what the file says of the rows; an array that is named has no fingerprints."""
+        labels = row_labels(self.n, self.beside)
+        if self.named:
+            labels.pop("fingerprint", None)
+        return Known(self.source.place, self.n, labels)
+
+    def errors(self) -> npt.NDArray[np.float64] | None:
+        """Read the norms of predicted minus reference forces, (n,); None without both."""
+        told, true = (self.beside(name) for name in ("forces", "reference_forces"))
+        if told is None or true is None or not told.shape == true.shape == (self.n, 3):
+            return None
+        return np.asarray(np.linalg.norm(told - true, axis=1), dtype=np.float64)
+
+    def ordered(self, rows: npt.NDArray[np.int64]) -> Descriptors:
+        """Return the rows of these numbers, (n,) int64; -1 stands for one of zeros."""
+
+        def read(start: int, stop: int) -> npt.NDArray[Any]:
+            wanted = rows[start:stop]
+            order = np.argsort(wanted, kind="stable")
+            order = order[np.searchsorted(wanted[order], 0) :]
+            block = np.zeros((len(wanted), self.width), dtype=np.float32)
+            for own in np.split(order, np.flatnonzero(np.diff(wanted[order]) > GAP) + 1):
+                if len(own):
+                    first = int(wanted[own[0]])
+                    block[own] = self._read(first, int(wanted[own[-1]]) + 1)[wanted[own] - first]
+            return block
+
+        source = replace(self.source, shape=(len(rows), self.width), read=read)
+        return replace(self, source=source, n=len(rows), rows=rows)
 
     def labels(self, *names: str) -> npt.NDArray[Any] | None:
         """Label of each row, (n,) int64 or str, the first of these that is there; None if none."""
@@ -135,7 +171,7 @@ def open_descriptors(place: Place) -> Iterator[Descriptors]:
         n, width = source.shape
         if n == 0 or width == 0:
             raise InputError(f"{source.place} is empty: its shape is {source.shape}")
-        yield Descriptors(source, n, width, known)
+        yield Descriptors(source, n, width, known, named=place.key is not None)
 
 
 @contextlib.contextmanager
@@ -154,12 +190,13 @@ def _open_rows(place: Place) -> Iterator[tuple[ArraySource, Beside]]:
 
 
 def read_structure(
-    natoms: Place | None, frames: Path | None, n: int
-) -> npt.NDArray[np.int64] | None:
-    """Read the structure of each of ``n`` rows, (n,) int64 from 0; None if nobody says.
+    natoms: Place | None, frames: Path | None, rows: Known
+) -> dict[str, npt.NDArray[Any]]:
+    """Read what a user says of some rows: at least their ``structure``, (n,) int64 from 0.
 
     ``natoms`` holds the number of rows of each structure, ``frames`` the structures themselves,
-    whose atoms the rows are.
+    whose atoms the rows are; without both there is nothing. What the rows know of it themselves
+    is compared.
 
     Raises
     ------
@@ -168,8 +205,15 @@ def read_structure(
     """
     check_one_says(natoms, frames)
     if frames is not None:
-        return spread(read_natoms(frames), n, str(frames))
-    return None if natoms is None else spread(read_counts(natoms), n, str(natoms))
+        name, labels = str(frames), read_frame_labels(frames)
+        spread(np.bincount(labels["structure"]), rows.n, name)
+    elif natoms is not None:
+        name = str(natoms)
+        labels = {"structure": spread(read_counts(natoms), rows.n, name)}
+    else:
+        return {}
+    rows.check(Known(name, rows.n, labels))
+    return labels
 
 
 def check_one_says(natoms: object, frames: object) -> None:

@@ -10,6 +10,7 @@ import numpy as np
 import numpy.typing as npt
 
 from ltau_cli.errors import InputError
+from ltau_cli.matching import fingerprint
 from ltau_cli.readers.arrays import HDF5_ENDINGS
 from ltau_cli.readers.extxyz import read_extxyz
 from ltau_cli.readers.hdf5 import list_datasets, open_hdf5
@@ -26,8 +27,8 @@ ROUNDING = 1e-4  # of the size of forces: what agrees to within this was not pre
 _OF_CALCULATORS = ("forces", "force", "energy")  # what a simulation writes, too
 _SCORE = "ltau_"
 _NAME_IT = "name the true reference: --reference-key NAME"
-# Of every atom of some frames, (n_atoms,) each: structure int64, species str, and config_type str
-# where some frame has one.
+# Of every atom of some frames, (n_atoms,) each: structure int64, species str, config_type str where
+# some frame has one, and the fingerprint (n_atoms, 2) int64 of its frame.
 FrameLabels = dict[str, npt.NDArray[Any]]
 # Names of what is predicted, and of what it is compared with, the first that is there: what
 # mace_eval_configs writes and MACE reads, what NequIP keeps of the data set beside its
@@ -86,13 +87,6 @@ def holds_frames(path: Path, *more: str) -> bool:
         return False
     with open_hdf5(path) as file:
         return {*NEEDED, *more} <= list_datasets(path, file).keys()
-
-
-def read_natoms(path: Path) -> npt.NDArray[np.int64]:
-    """Read the atoms of each frame, (n_frames,) int64."""
-    if is_stored(path):
-        return read_stored_natoms(path)
-    return np.array([len(frame) for frame in read_frames(path)], dtype=np.int64)
 
 
 def neighbors_of(frame: Any, cutoff: float) -> tuple[npt.NDArray[np.int64], npt.NDArray[np.int64]]:
@@ -204,17 +198,23 @@ def read_frame_labels(path: Path) -> FrameLabels:
     return label_atoms([about(frame) for frame in read_frames(path)])
 
 
-def about(frame: Any) -> tuple[list[str], str]:
-    """Return the species of the atoms of a frame, and its ``config_type``; empty if it has none."""
-    return frame.get_chemical_symbols(), str(frame.info.get("config_type", ""))
+Told = tuple[list[str], str, tuple[int, int]]
 
 
-def label_atoms(told: Sequence[tuple[list[str], str]]) -> FrameLabels:
+def about(frame: Any) -> Told:
+    """Return the species of the atoms of a frame, its ``config_type`` (or ""), its fingerprint."""
+    species = frame.get_chemical_symbols()
+    kind = str(frame.info.get("config_type", ""))
+    return species, kind, fingerprint(species, frame.positions)
+
+
+def label_atoms(told: Sequence[Told]) -> FrameLabels:
     """Spread what :func:`about` tells of each frame over its atoms."""
-    natoms = [len(species) for species, _ in told]
-    kinds = np.array([kind for _, kind in told])
+    natoms = [len(species) for species, _, _ in told]
+    kinds = np.array([kind for _, kind, _ in told])
     labels: FrameLabels = {
         "structure": np.repeat(np.arange(len(told)), natoms),
-        "species": np.array([symbol for species, _ in told for symbol in species], dtype=np.str_),
+        "species": np.array([symbol for one in told for symbol in one[0]], dtype=np.str_),
+        "fingerprint": np.repeat(np.array([frame for _, _, frame in told]), natoms, axis=0),
     }
     return labels | ({"config_type": np.repeat(kinds, natoms)} if (kinds != "").any() else {})

@@ -16,7 +16,7 @@ import numpy.typing as npt
 
 from ltau_cli.errors import InputError
 from ltau_cli.readers.arrays import HDF5_ENDINGS, open_array
-from ltau_cli.readers.frames import read_property
+from ltau_cli.readers.frames import about, label_atoms, read_property
 from ltau_cli.readers.hdf5 import list_datasets, open_hdf5
 from ltau_cli.readers.place import Place
 from ltau_cli.readers.scratch import Scratch
@@ -29,7 +29,7 @@ Beside = dict[str, npt.NDArray[Any]]
 
 @contextlib.contextmanager
 def open_column(place: Place) -> Iterator[tuple[ArraySource, Beside]]:
-    """Open a column of an extxyz file, and give ``natoms`` and ``species`` with it.
+    """Open a column of an extxyz file, and give ``natoms`` and the labels of atoms with it.
 
     Parameters
     ----------
@@ -37,20 +37,20 @@ def open_column(place: Place) -> Iterator[tuple[ArraySource, Beside]]:
         Names the column, unless it is one of :data:`COLUMNS`.
     """
     scratch, shape = Scratch(), (0, 0)
-    natoms: list[int] = []
-    species: list[str] = []
+    told = []
+    n = 0
     for frame, values in read_property(place, COLUMNS, "of descriptors"):
         if values.dtype.kind not in "fiub":
             raise InputError(f"{place}: descriptors are numbers, this column is text")
         values = values.reshape(len(frame), -1).astype(np.float32)
         scratch.write(np.ascontiguousarray(values), scratch.size)
-        natoms.append(len(frame))
-        species += frame.get_chemical_symbols()
-        shape = (len(species), values.shape[1])
+        told.append(about(frame))
+        n += len(frame)
+        shape = (n, values.shape[1])
     source = in_file(
         place, shape, np.dtype(np.float32), False, lambda: contextlib.nullcontext(scratch.read)
     )
-    yield source, {"natoms": np.array(natoms), "species": np.array(species, dtype=np.str_)}
+    yield source, {"natoms": np.array([len(one[0]) for one in told])} | label_atoms(told)
 
 
 @contextlib.contextmanager

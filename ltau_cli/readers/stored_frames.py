@@ -43,8 +43,9 @@ def read_stored_natoms(path: Path) -> npt.NDArray[np.int64]:
 
 
 def read_stored_labels(path: Path) -> dict[str, npt.NDArray[Any]]:
-    """Read ``species`` and, where it is there, ``config_type`` of each atom, (n_atoms,) str."""
-    n = int(read_stored_natoms(path).sum())
+    """Read ``species``, ``config_type`` and ``fingerprint`` of each atom, where they are there."""
+    natoms = read_stored_natoms(path)
+    n = int(natoms.sum())
     found = {}
     for name in ("species", "config_type"):
         values = read_optional(Place(path), name)
@@ -53,6 +54,10 @@ def read_stored_labels(path: Path) -> dict[str, npt.NDArray[Any]]:
         if values is not None:
             _check_length(path, name, len(values), n)
             found[name] = as_labels(values, f"{name} in {path}").astype(np.str_)
+    frames = read_optional(Place(path), "fingerprint")
+    if frames is not None:
+        _check_length(path, "fingerprint", len(frames), len(natoms))
+        found["fingerprint"] = np.repeat(frames, natoms, axis=0)
     return found
 
 

@@ -21,6 +21,7 @@ from ltau_cli.readers.source import damage_named
 TABLE_ENDINGS = (".csv", ".tsv", ".csv.gz", ".tsv.gz", ".jsonl", ".jsonl.gz", ".ndjson")
 _JSON_ENDINGS = {".jsonl", ".ndjson", ".json"}
 _MISSING_WORDS = {"", "nan", "na", "n/a", "none", "null"}
+SAMPLE_NAMES = ("sample", "sample_id", "id", "atom", "atom_id", "index", "idx")  # of columns
 _BATCH = 1 << 12  # lines that are parsed together
 
 T = TypeVar("T")

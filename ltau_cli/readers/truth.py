@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 import json
+from functools import partial
 
 import numpy as np
 import numpy.typing as npt
 
 from ltau_cli.errors import InputError
 from ltau_cli.readers.arrays import read_array, read_optional
-from ltau_cli.readers.column import Column, as_magnitudes, read_column
+from ltau_cli.readers.column import Column, as_magnitudes, read_column, row_labels
 from ltau_cli.readers.frames import FRAME_ENDINGS, check_truth
 from ltau_cli.readers.logs.frames import errors_of_file
 from ltau_cli.readers.place import Place, check_file
@@ -41,7 +42,7 @@ def _read_both_sides(place: Place, keys: FrameKeys) -> Column | None:
     if ending in FRAME_ENDINGS:
         names = LogOptions(reference=keys.reference, prediction=keys.prediction)
         errors, labels = errors_of_file(path, names)
-        return Column(place, errors, species=labels["species"])
+        return Column(place, errors, labels)
     if ending == ".csv":
         table = Table(path)
         return _read_sevennet(place, table) if set(SEVENN) <= set(table.header) else None
@@ -55,9 +56,8 @@ def _read_both_sides(place: Place, keys: FrameKeys) -> Column | None:
     told, true = (read_optional(place, name) for name in ("forces", "reference_forces"))
     if told is None or true is None:
         return None
-    species = read_optional(place, "species")
-    species = None if species is None else species.astype(np.str_)
-    return Column(place, _norm(place, told, true), species=species)
+    labels = row_labels(len(told), partial(read_optional, place))
+    return Column(place, _norm(place, told, true), labels)
 
 
 def _norm(

@@ -198,7 +198,8 @@ def _aggregates(artifact: ScoresFile) -> dict[str, npt.NDArray[Any]]:
     datasets = [
         spec.name
         for spec in artifact.present()
-        if spec.name.startswith("structures/") and spec.name != "structures/n_samples"
+        if spec.name.startswith("structures/")
+        and spec.name not in ("structures/n_samples", "structures/fingerprint")
     ]
     block = {name: artifact.read(name) for name in datasets}
     return to_columns(block, name_columns(datasets, labels))

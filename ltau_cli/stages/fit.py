@@ -5,6 +5,7 @@ from __future__ import annotations
 import hashlib
 import logging
 import os
+import warnings
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass, replace
 from pathlib import Path
@@ -35,7 +36,7 @@ from ltau_cli.core.histogram import default_range, last_errors, make_edges, summ
 from ltau_cli.core.search.loo import GroupLeftOut, LeaveOneOutSearch
 from ltau_cli.core.search.shards import OneShard
 from ltau_cli.core.threads import available_threads
-from ltau_cli.errors import InputError, UsageError
+from ltau_cli.errors import InputError, LtauWarning, UsageError
 from ltau_cli.output import check_target
 from ltau_cli.pieces.store import Store, open_store, stamps_of
 from ltau_cli.pieces.workers import Workers, make_pieces, open_workers
@@ -54,9 +55,12 @@ from ltau_cli.stages.shards import (
     join_summaries,
     open_shards,
 )
-from ltau_cli.stages.training_set import TrainingSet, check_samples, read_training_set
+from ltau_cli.stages.training_set import TrainingSet, order_as_logged, read_training_set
 
 messages = logging.getLogger("ltau")
+
+LEAST_AGREEMENT = 0.3  # of the last logged errors with the network's own, see docs/inputs.md
+FEW = 100  # samples whose rank correlation may be anything
 
 
 def run(
@@ -151,12 +155,18 @@ def _fit(
     announce_compilation()
     epochs = log.choose(asked.epochs)
     n_logged = epochs.n_logged()
-    check_samples(source, len(n_logged), log.path)
+    n_never_logged = int(np.count_nonzero(n_logged == 0))
+    structure, own_error = source.structure(), source.errors()
+    source = order_as_logged(source, log)
+    if source.rows is not None:
+        n_logged[source.rows < 0] = 0  # carries no weight either
+        structure = None if structure is None else structure[source.rows]
+        own_error = None if own_error is None else own_error[source.rows]
     n = int(np.count_nonzero(n_logged))
     k = asked.k or min(DEFAULT_K, max(1, n - 1))
     chosen = replace(asked, k=k)
     _check_sizes(n, k, chosen.shards, log.path)
-    group = _loo_group(log, source, chosen)
+    group = _loo_group(log, structure, chosen)
     limits, edges = _grid(epochs, chosen)
     training = read_training_set(
         source, n_logged, shards=chosen.shards, scale=chosen.scale, metric=chosen.metric,
@@ -169,6 +179,9 @@ def _fit(
     ):
         write_grid(artifact, edges, limits)
         statistics = _count(epochs, artifact, edges, limits, training, threads, progress)
+        agreement = None
+        if own_error is not None:
+            agreement = _compare_errors(statistics.last_error, own_error, log.path, source)
         if statistics.n_errors != n_logged.sum(dtype=np.int64):
             raise damaged(log.path, "datasets errors and n_logged do not fit each other")
         sample_mean = statistics.sample_mean[training.logged]
@@ -205,7 +218,7 @@ def _fit(
             output=output,
             units=log.units,
             n_samples=n,
-            n_never_logged=len(n_logged) - n,
+            n_never_logged=n_never_logged,
             n_points=training.n_points,
             width=source.width,
             k=k,
@@ -218,6 +231,7 @@ def _fit(
             loo_rank_correlation=rank_correlation(
                 loo.expected_error.astype(np.float64), sample_mean
             ),
+            network_rank_correlation=agreement,
             index=index,
         )
         inputs = hasher.records()
@@ -228,6 +242,29 @@ def _fit(
             model_fingerprint=_fingerprint(parameters, inputs[1], log),
         )
     return result
+
+
+def _compare_errors(
+    logged: npt.NDArray[np.float64],
+    described: npt.NDArray[np.float64],
+    log: Path,
+    source: Descriptors,
+) -> float | None:
+    """Rank correlation of the last logged errors, (n_samples,), with the described network's own.
+
+    NaN is left out of either. Where they have little to do with each other, a warning says so.
+    """
+    both = np.isfinite(logged) & np.isfinite(described)
+    found = rank_correlation(logged[both], described[both])
+    if found is not None and found < LEAST_AGREEMENT and both.sum() >= FEW:
+        warnings.warn(
+            f"the last errors in {log} and those of the network in {source.source.place.path} have "
+            f"a rank correlation of {found:.2f} only: the rows are in another order, or the log is "
+            "of another training",
+            LtauWarning,
+            stacklevel=3,
+        )
+    return found
 
 
 def _fingerprint(
@@ -257,20 +294,19 @@ def _check_sizes(n: int, k: int, shards: int, errors: Path) -> None:
 
 
 def _loo_group(
-    log: ErrorsFile, source: Descriptors, settings: FitSettings
+    log: ErrorsFile, structure: npt.NDArray[np.int64] | None, settings: FitSettings
 ) -> npt.NDArray[np.int64] | None:
     if settings.loo == "sample":
         return None
     if log.has("structure"):
         return log.read("structure")
-    group = source.structure()
-    if group is None:
+    if structure is None:
         raise InputError(
             f"{log.path} does not say which structure a sample belongs to, which --loo structure "
             "needs",
             hint="ingest again with --natoms or --frames, or give natoms beside the descriptors",
         )
-    return group
+    return structure
 
 
 def _grid(
@@ -310,6 +346,7 @@ class _Statistics:
     """
 
     sample_mean: npt.NDArray[np.float64]
+    last_error: npt.NDArray[np.float64]
     points: PooledPoints
     n_errors: int = 0
     n_underflow: int = 0
@@ -335,7 +372,7 @@ def _count(
         multiplicity=multiplicity,
         of_sample=training.of_all(training.points.of_sample, NEVER_LOGGED),
     )
-    result = _Statistics(np.zeros(n), points)
+    result = _Statistics(np.zeros(n), np.full(n, np.nan), points)
     largest = len(epochs.rows) * int(multiplicity.max())
     dtype = np.min_scalar_type(largest)
     counts = create_counts(
@@ -357,7 +394,9 @@ def _count(
                 pool(own, target, part.counts[used].astype(dtype, copy=False))
                 pool(mean_error, target, part.mean_error[used])
                 pool(uncertainty, target, part.uncertainty[used])
-                pool(last_error, target, last_errors(errors, epochs.runs)[used])
+                own_last = last_errors(errors, epochs.runs)[used]
+                result.last_error[start:stop][used] = own_last
+                pool(last_error, target, own_last)
                 np.maximum.at(points.max_error, target + first, part.max_error[used])
                 advance(stop - start)
             samples = multiplicity[first:last]

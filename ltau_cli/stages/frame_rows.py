@@ -12,7 +12,8 @@ from ltau_cli.artifacts.described import find_origin
 from ltau_cli.artifacts.read import damaged
 from ltau_cli.artifacts.scores import WRITE_ROWS, ScoresFile
 from ltau_cli.errors import InputError
-from ltau_cli.readers.frames import read_natoms
+from ltau_cli.matching import Known
+from ltau_cli.readers.frames import read_frame_labels
 from ltau_cli.readers.place import Place
 
 STRUCTURE_DIM = "n_structures"
@@ -45,15 +46,18 @@ def match_frames(path: Path, artifact: ScoresFile) -> FrameRows:
     Without structures in the scores, rows are atoms if there are as many, else frames.
     """
     find_origin(Place(path))
-    natoms = read_natoms(path)
+    labels = read_frame_labels(path)
+    natoms = np.bincount(labels["structure"])
     n, ends = artifact.n, np.cumsum(natoms)
     if artifact.has("structure"):
         rows = FrameRows(ends, per_atom=True)
         _check_structure(path, artifact, rows)
+        artifact.told().check(Known(path, n, labels))
         return rows
     if ends[-1] != n == len(natoms):
         return FrameRows(np.arange(1, n + 1), per_atom=False)
     _check_same(path, len(natoms), ends[-1], f"{artifact.path} has {n:,} rows", ends[-1] == n)
+    artifact.told().check(Known(path, n, labels))
     return FrameRows(ends, per_atom=True)
 
 

@@ -120,7 +120,7 @@ def look_through(
     reference forces; None takes the first of :data:`REFERENCES` that is there, "none" none.
     """
     number: list[int] = []
-    told: list[tuple[list[str], str]] = []
+    told = []
     alone: list[int] = []
     names = {} if reference == NONE else REFERENCES
     if reference not in (None, NONE):
@@ -128,12 +128,12 @@ def look_through(
     seen: dict[str, Counter[str]] = {quantity: Counter() for quantity in names}
     frames = itertools.chain.from_iterable(read_frames(path, placed=True) for path in paths)
     for i, frame in enumerate(frames):
-        species, kind = about(frame)
-        if len(frame) == 1 and kind.lower() == ISOLATED and not isolated:
+        own = about(frame)
+        if len(frame) == 1 and own[1].lower() == ISOLATED and not isolated:
             alone.append(i)
             continue
         number.append(i)
-        told.append((species, kind))
+        told.append(own)
         there = quantities(frame)
         for quantity, known in names.items():
             found = names_of(known, there)
@@ -154,7 +154,7 @@ def look_through(
     return GivenFrames(
         tuple(paths),
         np.array(number),
-        np.array([len(species) for species, _ in told]),
+        np.array([len(species) for species, *_ in told]),
         label_atoms(told),
         tuple(alone),
         keys,

@@ -58,6 +58,8 @@ class BuildShards:
         def load(stack: contextlib.ExitStack) -> TrainingSet:
             told = store.load("training", 0, 1)
             source = stack.enter_context(open_descriptors(self.descriptors))
+            if told["rows"] is not None:
+                source = source.ordered(told["rows"])
             scaling = Scaling(told["shift"], told["transform"], self.settings.metric)
             points, start = Points(told["first"], _NONE, _NONE), told["point_start"]
             return TrainingSet(source, scaling, told["logged"], [], start, points, threads)
@@ -115,6 +117,7 @@ def hand_over(store: Store, training: TrainingSet, search: LeaveOneOutSearch) ->
     """Store what workers cannot tell from the inputs."""
     left_out, scaling = search.left_out, training.scaling
     store.save("training", 0, 1, {
+        "rows": training.source.rows,
         "logged": training.logged,
         "first": training.points.first,
         "point_start": training.point_start,

@@ -2,21 +2,24 @@
 
 from __future__ import annotations
 
+import logging
 from collections.abc import Iterator
 from dataclasses import dataclass
 from functools import cached_property
-from pathlib import Path
 from typing import Any
 
 import numpy as np
 import numpy.typing as npt
 
+from ltau_cli.artifacts.errors import ErrorsFile
 from ltau_cli.core.search.points import Points, find_points
 from ltau_cli.core.search.scaling import Scaling, fit_scaling
 from ltau_cli.core.search.shards import cut_evenly
 from ltau_cli.errors import InputError
 from ltau_cli.readers.descriptors import Descriptors
 from ltau_cli.settings import Metric, Scale
+
+messages = logging.getLogger("ltau")
 
 BLOCK_VALUES = 1 << 22  # read at a time; changes the last digits of the scaling
 
@@ -85,20 +88,38 @@ class TrainingSet:
         return np.ascontiguousarray(self.scaling.apply(chosen, threads=self.threads))
 
 
-def check_samples(source: Descriptors, n_samples: int, errors: Path) -> None:
-    """Refuse descriptors of other samples than those that were logged.
+def order_as_logged(source: Descriptors, log: ErrorsFile) -> Descriptors:
+    """Put descriptors in the order of the samples of a log, where both tell theirs apart.
 
     Raises
     ------
     InputError
-        If their number differs.
+        If they are of other samples.
     """
-    if source.n != n_samples:
+    samples, rows = log.told(), source.told()
+    at = samples.match(rows)
+    if at is None:
+        if rows.n != samples.n:
+            raise InputError(
+                f"{rows.name} has {rows.n:,} rows, {log.path} has {samples.n:,} samples",
+                hint="give the descriptors of the very samples that were logged, in the same order;"
+                " ltau describe leaves out isolated atoms, unless told to keep them: --isolated",
+            )
+        return source
+    lacking, spare = np.flatnonzero(at < 0), np.setdiff1d(np.arange(rows.n), at)
+    if len(lacking) == samples.n or (len(lacking) and len(spare)):
         raise InputError(
-            f"{source.source.place} has {source.n:,} rows, {errors} has {n_samples:,} samples",
-            hint="give the descriptors of the very samples that were logged, in the same order; "
-            "ltau describe leaves out isolated atoms, unless told to keep them: --isolated",
+            f"{rows.name} is of other samples than {log.path}: it does not have "
+            f"{samples.tell(lacking)}, and the log does not have {rows.tell(spare)}",
+            hint="describe the very file that was trained on, or some of its frames",
         )
+    for known, missing, other in ((samples, lacking, rows), (rows, spare, samples)):
+        if len(missing):
+            messages.warning(
+                "%s: left out %s, which %s does not have",
+                known.name, known.tell(missing), other.name,
+            )  # fmt: skip
+    return source.ordered(at)
 
 
 def read_training_set(

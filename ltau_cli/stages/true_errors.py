@@ -9,7 +9,7 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
-from ltau_cli.artifacts.described import find_origin
+from ltau_cli.artifacts.described import check_network, find_origin
 from ltau_cli.artifacts.provenance import Hasher
 from ltau_cli.artifacts.scores import ScoresFile
 from ltau_cli.core.calibration.apply import rows_of
@@ -29,7 +29,7 @@ def read_truth(
 ) -> Column:
     """Read the true error of each row of scores, (n_rows,) float64 in error units."""
     place = Place.parse(os.fspath(given))
-    find_origin(place)
+    check_network(place, find_origin(place), scores.parameters)
     hasher.add("true errors", place.path, "true errors", key=place.key)
     return _of_scores(read_true_errors(place, keys), scores)
 
@@ -106,12 +106,13 @@ def _read_group(
         return _of_scores(_read_labels("group", group, GROUPS, hasher), scores).values
     if scores.has("group"):
         return scores.read("group")
-    if truth.species is None and group is not None:
+    species = truth.labels.get("species")
+    if species is None and group is not None:
         raise InputError(
             f"{scores.path} does not say which {group} a row belongs to",
             hint="give a file of labels: --group FILE",
         )
-    return truth.species
+    return species
 
 
 def read_ood_labels(
@@ -136,5 +137,4 @@ def _read_labels(role: str, given: str, names: tuple[str, ...], hasher: Hasher) 
 
 def _of_scores(column: Column, scores: ScoresFile) -> Column:
     """Return the values of the rows of scores, in their order."""
-    ids = scores.read("sample_id") if scores.has("sample_id") else None
-    return column.of(scores.n, scores.path, ids)
+    return column.of(scores.told())

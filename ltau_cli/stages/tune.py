@@ -20,7 +20,7 @@ from ltau_cli.readers.descriptors import Descriptors, open_descriptors, read_str
 from ltau_cli.readers.place import Place
 from ltau_cli.readers.truth import read_true_errors
 from ltau_cli.settings import FitSettings
-from ltau_cli.stages.training_set import check_samples
+from ltau_cli.stages.training_set import order_as_logged
 
 LARGEST = 50_000  # training samples that are compared, in whole structures
 BURN_INS = (0.25, 0.5, 0.75)  # shares of the epochs
@@ -69,14 +69,17 @@ def run(
         open_descriptors(Place.parse(os.fspath(descriptors))) as source,
     ):
         epochs = artifact.choose()
-        check_samples(source, epochs.n_samples, errors)
+        source = order_as_logged(source, artifact)
         structure = artifact.read("structure") if artifact.has("structure") else None
         if structure is None and held_out is None:
             log.warning(
                 "%s does not say which structure a sample belongs to; samples of one frame may "
                 "stand for each other in the comparison (ingest with --natoms)", errors,
             )  # fmt: skip
-        rows = _choose_rows(epochs.n_logged(), structure, settings.seed)
+        n_logged = epochs.n_logged()
+        if source.rows is not None:
+            n_logged[source.rows < 0] = 0
+        rows = _choose_rows(n_logged, structure, settings.seed)
         if held_out is None and structure is not None and len(np.unique(structure[rows])) < 2:
             raise ComputeError(
                 f"{errors} has a single structure, so none is left to predict it by",
@@ -163,7 +166,7 @@ def _read_held_out(
                 hint="compute the descriptors with the same layer of the same trained network",
             )
         truth = read_true_errors(errors)
-        true_error = truth.of(source.n, place, source.labels("sample_id")).values
-        structure = read_structure(natoms, settings.held_out_frames, source.n)
-        structure = source.structure() if structure is None else structure
+        true_error = truth.of(source.told()).values
+        given = read_structure(natoms, settings.held_out_frames, source.told())
+        structure = given.get("structure", source.structure())
         return ComparedRows(source.take(np.arange(source.n), 0, source.n), true_error, structure)

@@ -18,6 +18,7 @@ from ltau_cli.core.suspects import OUTLIER, explain, own_quartile, robust_score
 from ltau_cli.core.threads import available_threads
 from ltau_cli.core.weights import choose_kept, effective_size, weigh
 from ltau_cli.errors import InputError, UsageError
+from ltau_cli.matching import Known
 from ltau_cli.output import check_target, open_binary, open_text
 from ltau_cli.progress import Progress, silent
 from ltau_cli.readers.descriptors import read_structure
@@ -156,10 +157,11 @@ def _keep_list(
 def _structure(artifact: ModelFile, settings: WeightSettings) -> npt.NDArray[np.int64] | None:
     """Structure of each sample from 0; None if nobody says."""
     natoms = None if settings.natoms is None else Place.parse(settings.natoms)
-    given = read_structure(natoms, settings.frames, artifact.sizes["n_samples"])
-    if given is None and artifact.has("loo_group"):
+    rows = Known(artifact.path, artifact.sizes["n_samples"], {})
+    given = read_structure(natoms, settings.frames, rows)
+    if not given and artifact.has("loo_group"):
         return artifact.read("loo_group")
-    return given
+    return given.get("structure")
 
 
 def _threshold(artifact: ModelFile, wanted: float | None) -> tuple[float, int]:

@@ -9,6 +9,7 @@ import numpy as np
 import pytest
 
 from ltau_cli.errors import InputError
+from ltau_cli.matching import Known
 from ltau_cli.readers import column
 from ltau_cli.readers.column import read_counts, read_labels, read_magnitudes
 from ltau_cli.readers.descriptors import open_descriptors
@@ -49,7 +50,7 @@ def write_forms(folder, values):
 def test_every_form_of_numbers(name, tmp_path):
     write_forms(tmp_path, VALUES)
     found = read_magnitudes(Place.parse(tmp_path / name), ("spread",), what="values")
-    same(found.of(8, "rows").values, VALUES)
+    same(found.of(Known("rows", 8, {})).values, VALUES)
 
 
 @pytest.mark.parametrize("name", [form for form in FORMS if "plain" not in form])
@@ -97,7 +98,7 @@ def test_what_frames_say_of_their_atoms(tmp_path):
 def test_what_are_no_magnitudes(values, said, tmp_path):
     place = Place(save(tmp_path / "bad.npy", values))
     with pytest.raises(InputError, match=said):
-        read_magnitudes(place, ("spread",), what="values").of(8, "rows")
+        read_magnitudes(place, ("spread",), what="values").of(Known("rows", 8, {}))
 
 
 def test_norms_and_magnitudes(tmp_path):

@@ -41,13 +41,13 @@ def number_frames(utils: Any) -> None:
 
 
 def keep_numbers(atomic_data: Any) -> None:
-    """Let every graph know the frame of its configuration."""
+    """Let every graph know the frame of its configuration, or its atomic numbers."""
     original = atomic_data.AtomicData.from_config.__func__
 
     @functools.wraps(original)
     def from_config(cls: Any, config: Any, *args: Any, **kwargs: Any) -> Any:
         graph = original(cls, config, *args, **kwargs)
-        vars(graph)[MARK] = getattr(config, MARK, None)
+        vars(graph)[MARK] = getattr(config, MARK, None) or config.atomic_numbers
         return graph
 
     atomic_data.AtomicData.from_config = classmethod(from_config)
@@ -109,11 +109,11 @@ def _number_samples(dataset: Any) -> tuple[list[FrameFile], list[int]]:
         for i in range(len(part)):
             graph = part[i]
             mark = vars(graph).get(MARK)
-            if mark is None:
-                places.append((own, len(own.natoms)))
-                own.natoms.append(int(graph.num_nodes))
-            else:
+            if isinstance(mark, tuple):
                 places.append((_files[mark[0]], mark[1]))
+            else:
+                places.append((own, len(own.natoms)))
+                own.add(mark, graph.positions)
         unknown.append(own)
     used = {id(file) for file, _ in places}
     files = [file for file in (*_files, *unknown) if id(file) in used]

@@ -38,7 +38,8 @@ def _describe(dataset: Any) -> FrameFile:
             hint="give MatGL an MGLDataset, or subsets of one",
         )
     file = FrameFile(type(dataset).__name__)
-    file.natoms = [int(graph.num_nodes) for graph in dataset.graphs]
-    for structure in dataset.structures:  # MatGL may drop them
-        file.species += [site.specie.symbol for site in structure]
+    for structure in dataset.structures:
+        file.add([site.specie.symbol for site in structure], structure.cart_coords)
+    if not file.natoms:  # MatGL may drop the structures
+        file.natoms = [int(graph.num_nodes) for graph in dataset.graphs]
     return file

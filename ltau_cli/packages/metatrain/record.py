@@ -151,7 +151,6 @@ def _name_energy(targets: Mapping[str, Any], trainer: str) -> str:
 def _describe(dataset: Any) -> FrameFile:
     file = FrameFile(type(dataset).__name__)
     for i in range(len(dataset)):
-        types = dataset[i].system.types
-        file.natoms.append(len(types))
-        file.add_species(types)
+        system = dataset[i].system
+        file.add(system.types, system.positions)
     return file

@@ -45,8 +45,9 @@ def _describe(dataset: Any) -> FrameFile:
     if not hasattr(dataset, "num_atoms"):
         raise InputError(f"samples of a {type(dataset).__name__} cannot be numbered")
     file = FrameFile(str(getattr(dataset, "file_path", type(dataset).__name__)))
-    file.natoms = [int(n) for n in dataset.num_atoms(list(range(len(dataset))))]
     if hasattr(dataset, "data_list"):  # ASEDataset: all in memory
         for data in dataset.data_list:
-            file.add_species(data["atomic_numbers"])
+            file.add(data["atomic_numbers"], data["pos"])
+    else:
+        file.natoms = [int(n) for n in dataset.num_atoms(list(range(len(dataset))))]
     return file

@@ -46,7 +46,6 @@ def _describe(dataset: Any) -> FrameFile:
         return FrameFile.of_atoms(name, dataset._atoms_list)
     file = FrameFile(name)
     for i in range(len(dataset)):
-        numbers = dataset[i]["atomic_numbers"]
-        file.natoms.append(len(numbers))
-        file.add_species(numbers)
+        graph = dataset[i]
+        file.add(graph["atomic_numbers"], graph["pos"])
     return file

@@ -13,6 +13,7 @@ import numpy.typing as npt
 
 from ltau_cli.epochs import choose_epochs
 from ltau_cli.errors import InputError
+from ltau_cli.matching import same_frames
 from ltau_cli.readers.frames import (
     PREDICTIONS,
     REFERENCES,
@@ -68,7 +69,10 @@ def open_evaluated(
 
 
 def _same_frames(one: FrameLabels, other: FrameLabels) -> bool:
-    return all(np.array_equal(one[name], other[name]) for name in ("species", "structure"))
+    same = all(np.array_equal(one[name], other[name]) for name in ("species", "structure"))
+    if "fingerprint" in one and "fingerprint" in other:
+        return same and same_frames(one["fingerprint"], other["fingerprint"])
+    return same
 
 
 def _per_sample(labels: FrameLabels, options: LogOptions) -> dict[str, npt.NDArray[Any]]:
@@ -83,7 +87,7 @@ def errors_of_file(path: Path, options: LogOptions) -> FrameErrors:
     """Read the error of each atom (or structure, for energies), and what the frames say of them."""
     quantity = options.quantity or "forces"
     errors: list[npt.NDArray[np.float32]] = []
-    told: list[tuple[list[str], str]] = []
+    told = []
     keys: tuple[str, str] | None = None
     total, size = 0.0, 0.0
     for number, frame in enumerate(read_frames(path)):

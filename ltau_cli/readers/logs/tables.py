@@ -16,16 +16,16 @@ import numpy as np
 from ltau_cli.epochs import ALL_EPOCHS, choose_epochs
 from ltau_cli.errors import InputError
 from ltau_cli.readers.arrays import is_utf8
-from ltau_cli.readers.logs.long_rows import LongRows, WordsError, counts_from_zero
+from ltau_cli.readers.logs.long_rows import LongRows, WordsError
 from ltau_cli.readers.logs.numbered import NumberedFiles
 from ltau_cli.readers.logs.run import LoggedRun, empty_run, magnitudes
 from ltau_cli.readers.scratch import Slots
-from ltau_cli.readers.tables import Row, Table, batched, to_number, to_numbers
+from ltau_cli.readers.tables import SAMPLE_NAMES, Row, Table, batched, to_number, to_numbers
 from ltau_cli.settings import LogOptions
 
 KNOWN_COLUMNS: Mapping[str, tuple[str, ...]] = {
     "epoch": ("epoch", "epochs", "step", "iteration"),
-    "sample": ("sample", "sample_id", "id", "atom", "atom_id", "index", "idx"),
+    "sample": SAMPLE_NAMES,
     "error": ("error", "errors", "err", "force_error", "energy_error", "abs_error", "loss"),
     "run": ("run", "seed", "member"),
 }
@@ -210,8 +210,7 @@ def _pivot(
             n_samples=len(ids),
             read=partial(slots.columns, rows),
         )
-        if not counts_from_zero(ids):
-            result.labels["sample_id"] = ids
+        result.labels["sample_id"] = ids
         results.append(result)
     results[0].notes["duplicated ids"] += long.put(slots, starts, ids)
     return results

@@ -20,6 +20,7 @@ from ltau_cli.artifacts.scores import Header
 from ltau_cli.artifacts.write import as_stored
 from ltau_cli.core.calibration.maps import FEATURES
 from ltau_cli.errors import InputError, LtauWarning, UsageError
+from ltau_cli.matching import Known
 from ltau_cli.pieces.store import stamps_of
 from ltau_cli.readers.column import GROUPS, read_labels, read_magnitudes
 from ltau_cli.readers.descriptors import Descriptors, open_descriptors, read_structure
@@ -59,6 +60,8 @@ class Rows:
     loaded : Loaded
     source : Descriptors
     structure : (n,) int64 or None
+    fingerprint : (n, 2) int64 or None
+        Of each row's frame.
     frames : Path or None
         Where the atoms stand, if that is known.
     labels : dict of str to (n,) array
@@ -73,6 +76,7 @@ class Rows:
     loaded: Loaded
     source: Descriptors
     structure: npt.NDArray[np.int64] | None
+    fingerprint: npt.NDArray[np.int64] | None
     frames: Path | None
     labels: dict[str, npt.NDArray[Any]]
     features: dict[str, npt.NDArray[np.float32]]
@@ -98,11 +102,17 @@ class Rows:
             parameters["cutoff"] = loaded.cutoff
         if loaded.calibration is not None:
             parameters["calibration_method"] = loaded.calibration.method
-        names = {"feature_names": np.array(list(self.features))} if self.features else {}
+        origin = None if self.source.named else find_origin(Place(self.place.path))
+        if origin is not None:
+            parameters["origin"] = origin
+        more = {"feature_names": np.array(list(self.features))} if self.features else {}
+        if self.structure is not None and self.fingerprint is not None:
+            frames = np.unique(self.structure, return_index=True)[1]
+            more["structures/fingerprint"] = self.fingerprint[frames]
         return Header(
             n=self.source.n,
             n_structures=0 if self.structure is None else int(self.structure.max()) + 1,
-            columns=loaded.columns() | names,
+            columns=loaded.columns() | more,
             calibration=loaded.calibration,
             label_dtypes={name: as_stored(values).dtype for name, values in self.labels.items()},
             parameters=parameters,
@@ -138,48 +148,49 @@ def open_rows(descriptors: str, output: Path, loaded: Loaded) -> Iterator[Rows]:
     with Hasher([place.path]) as hasher, open_descriptors(place) as source:
         place = source.source.place
         hasher.add("descriptors", place.path, "descriptors", key=place.key, rows=source.n)
-        structure, frames = _read_structure(loaded.settings, source, hasher)
-        labels = _read_labels(loaded.settings, source, hasher)
-        features = _read_features(loaded.settings, source, labels.get("sample_id"), hasher)
-        rows = Rows(output, loaded, source, structure, frames, labels, features, hasher)
+        told, frames = _read_frames(loaded.settings, source, hasher)
+        labels = _read_labels(loaded.settings, source, told, hasher)
+        features = _read_features(loaded.settings, source, told, hasher)
+        structure, prints = told.labels.get("structure"), told.labels.get("fingerprint")
+        rows = Rows(output, loaded, source, structure, prints, frames, labels, features, hasher)
         _check_calibration(rows)
         yield rows
 
 
-def _read_structure(
+def _read_frames(
     asked: ScoreSettings, source: Descriptors, hasher: Hasher
-) -> tuple[npt.NDArray[np.int64] | None, Path | None]:
-    """Structure of each row, and where its atoms stand, each where that is known."""
+) -> tuple[Known, Path | None]:
+    """Return what is known of the rows, and where their atoms stand, where that is known."""
     counts = None if asked.natoms is None else Place.parse(asked.natoms)
     frames = None if asked.frames is None else Path(asked.frames)
     if frames is not None:
         hasher.add("frames", frames, "frames")
     if counts is not None:
         hasher.add("natoms", counts.path, "natoms", key=counts.key)
-    structure = read_structure(counts, frames, source.n)
-    if structure is None:
-        structure = source.structure()
-        own = source.source.place.path
+    told = source.told()
+    given = read_structure(counts, frames, told)
+    if not given:
+        structure, own = source.structure(), source.source.place.path
+        given = {} if structure is None else {"structure": structure}
         frames = own if holds_frames(own) else None
-    return structure, frames
+    return Known(told.name, told.n, told.labels | given), frames
 
 
 def _read_labels(
-    asked: ScoreSettings, source: Descriptors, hasher: Hasher
+    asked: ScoreSettings, source: Descriptors, told: Known, hasher: Hasher
 ) -> dict[str, npt.NDArray[Any]]:
-    ids = source.labels("sample_id")
     if asked.group is None:
         group = source.labels(*GROUPS)
     else:
         given = Place.parse(asked.group)
         hasher.add("group", given.path, "labels", key=given.key)
-        group = read_labels(given, GROUPS).of(source.n, source.source.place, ids).values
-    found = {"group": group, "sample_id": ids}
+        group = read_labels(given, GROUPS).of(told).values
+    found = {"group": group, "sample_id": source.labels("sample_id")}
     return {name: labels for name, labels in found.items() if labels is not None}
 
 
 def _read_features(
-    asked: ScoreSettings, source: Descriptors, ids: npt.NDArray[Any] | None, hasher: Hasher
+    asked: ScoreSettings, source: Descriptors, told: Known, hasher: Hasher
 ) -> dict[str, npt.NDArray[np.float32]]:
     """Read the user's own features, by name."""
     found = {}
@@ -196,7 +207,7 @@ def _read_features(
             where = Place.parse(given)
             hasher.add("feature", where.path, "feature", key=where.key, feature=name)
             column = read_magnitudes(where, (name,), what="values")
-        found[name] = column.of(source.n, source.source.place, ids).values.astype(np.float32)
+        found[name] = column.of(told).values.astype(np.float32)
     return found
 
 
