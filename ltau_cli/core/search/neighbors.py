@@ -76,7 +76,8 @@ def _sum_rows(values: npt.NDArray[np.float64]) -> npt.NDArray[np.float64]:
 Offer = Callable[[Integers, Integers], Integers]
 
 
-def _as_offer(offered: Integers | Offer) -> Offer:
+def as_offer(offered: Integers | Offer) -> Offer:
+    """Return what tells the samples of points, where they offer every row the same."""
     if isinstance(offered, np.ndarray):
         multiplicity = offered
         return lambda candidates, _numbers: multiplicity[candidates]
@@ -118,7 +119,7 @@ def find_candidates(
     All points are returned where they hold fewer than k samples. The parameters are those of
     :func:`find_neighbors`.
     """
-    offer = _as_offer(offered)
+    offer = as_offer(offered)
     numbers = np.arange(len(rows))
     width = min(k + searcher.spare, len(points))
     found = _rank(searcher, rows, points, offer, numbers, width, threads)

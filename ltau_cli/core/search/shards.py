@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from dataclasses import dataclass
+from functools import partial
 from typing import Protocol
 
 import numpy as np
@@ -11,9 +12,11 @@ import numpy.typing as npt
 
 from ltau_cli.core.search.neighbors import (
     Candidates,
+    Integers,
     Neighbors,
     Offer,
     Searcher,
+    as_offer,
     find_candidates,
     merge_candidates,
     share_places,
@@ -85,11 +88,16 @@ def find_in_shards(
     Yields slices of the rows, and their neighbors.
     """
     parts = [slice(i, min(i + block, len(rows))) for i in range(0, len(rows), block)]
+    offer = as_offer(offered)
     best: list[Candidates] = []
     for number in range(shards.count):
         shard = shards.load(number)
         for i, part in enumerate(parts):
-            found = _find_in(shard, rows[part], _shifted(offered, shard, part), k, threads)
+            own = partial(_offer_from, offer, shard.first, part.start)
+            found = find_candidates(
+                shard.searcher, rows[part], shard.descriptors, own, k, threads=threads
+            )
+            found.point[found.point >= 0] += shard.first
             if number == 0:
                 best.append(found)
             else:
@@ -99,19 +107,8 @@ def find_in_shards(
         yield part, share_places(best[i], k)
 
 
-def _find_in(
-    shard: Shard, rows: npt.NDArray[np.float32], offered: Offer, k: int, threads: int
-) -> Candidates:
-    found = find_candidates(shard.searcher, rows, shard.descriptors, offered, k, threads=threads)
-    if shard.first:
-        found.point[found.point >= 0] += shard.first
-    return found
-
-
-def _shifted(offered: npt.NDArray[np.int64] | Offer, shard: Shard, part: slice) -> Offer:
-    """Return the offer of a shard to some of the rows, in the shard's own numbers."""
-    if isinstance(offered, np.ndarray):
-        multiplicity = offered
-        return lambda candidates, _numbers: multiplicity[candidates + shard.first]
-    offer = offered
-    return lambda candidates, numbers: offer(candidates + shard.first, numbers + part.start)
+def _offer_from(
+    offer: Offer, point: int, row: int, candidates: Integers, numbers: Integers
+) -> Integers:
+    """Ask an offer with the numbers of points from ``point`` and of rows from ``row`` on."""
+    return offer(candidates + point, numbers + row)
