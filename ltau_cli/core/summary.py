@@ -13,7 +13,10 @@ from ltau_cli.core.structures import Block, StructureTotals
 from ltau_cli.results import RiskyRow, ScoreResult
 
 FLAGGED_BELOW = 0.01  # ood_pvalue of a row that counts as out of domain
-_MEANS = ("expected_error", "calibrated_error", "neighbor_distance", "relative_distance")
+_SUMMED = (
+    "expected_error", "calibrated_error", "neighbor_distance", "relative_distance", "uncertainty",
+    "calibrated_uncertainty", "error_bound",
+)  # fmt: skip
 _EXCEEDS = ("calibrated_uncertainty", "uncertainty")  # the first that is there is told
 _SHOWN = ("expected_error", "calibrated_error", "relative_distance", "ood_pvalue")
 
@@ -42,11 +45,8 @@ class Summary:
         self.likeness = likeness
         self.k = k
         self.thresholds = thresholds
-        self.totals = dict.fromkeys(_MEANS, 0.0)
-        self.above = np.zeros(len(thresholds))
-        self.calibrated_above = np.zeros(len(thresholds))
         self.levels = levels
-        self.bounds = np.zeros(len(levels))
+        self.totals: dict[str, Any] = dict.fromkeys(_SUMMED, 0.0)
         self.flagged = 0
         self.riskiest: list[RiskyRow] = []
         self.n_structures = n_structures
@@ -68,14 +68,6 @@ class Summary:
         """Add the rows from ``start`` on, with their ``structure`` if it is known."""
         for name in set(self.totals) & set(block):
             self.totals[name] = _running_sum(self.totals[name], block[name])
-        for column in range(len(self.above)):
-            self.above[column] = _running_sum(self.above[column], block["uncertainty"][:, column])
-        if "calibrated_uncertainty" in block:
-            after = self.calibrated_above
-            for column, values in enumerate(block["calibrated_uncertainty"].T):
-                after[column] = _running_sum(after[column], values)
-        for column in range(len(self.bounds)):
-            self.bounds[column] = _running_sum(self.bounds[column], block["error_bound"][:, column])
         if self.likeness is not None:
             self.likeness.add(block)
         flagged = block["ood_pvalue"] < FLAGGED_BELOW
@@ -103,7 +95,7 @@ class Summary:
 
     def result(self, output: Path, units: str) -> ScoreResult:
         """Return what is told of the rows so far: of an artifact, with its error units."""
-        means = {name: total / self.n for name, total in self.totals.items()}
+        means = {name: np.asarray(total / self.n).tolist() for name, total in self.totals.items()}
         calibrated = len(self.levels) > 0
         return ScoreResult(
             output=output,
@@ -112,9 +104,9 @@ class Summary:
             n_structures=self.n_structures,
             k=self.k,
             thresholds=self.thresholds.tolist(),
-            mean_uncertainty=(self.above / self.n).tolist(),
+            mean_uncertainty=means["uncertainty"],
             levels=self.levels.tolist(),
-            mean_bound=(self.bounds / self.n).tolist(),
+            mean_bound=means["error_bound"] if calibrated else [],
             flagged_share=self.flagged / self.n,
             flagged_below=FLAGGED_BELOW,
             riskiest=self.riskiest,
@@ -122,13 +114,12 @@ class Summary:
             mean_neighbor_distance=means["neighbor_distance"],
             mean_relative_distance=means["relative_distance"],
             mean_calibrated_error=means["calibrated_error"] if calibrated else None,
-            mean_calibrated_uncertainty=(self.calibrated_above / self.n).tolist()
-            if calibrated
-            else None,
+            mean_calibrated_uncertainty=means["calibrated_uncertainty"] if calibrated else None,
             likeness=None if self.likeness is None else self.likeness.result(),
         )
 
 
-def _running_sum(total: float, values: npt.NDArray[Any]) -> float:
-    """Add one value after the other, so that the sum does not depend on the blocks."""
-    return float(np.cumsum(np.concatenate([[total], values]))[-1])
+def _running_sum(total: Any, values: npt.NDArray[Any]) -> Any:
+    """Add one row after the other, so that the sums do not depend on the blocks."""
+    first = np.broadcast_to(np.float64(total), (1, *values.shape[1:]))
+    return np.cumsum(np.concatenate([first, values]), axis=0)[-1]
