@@ -44,21 +44,12 @@ def fingerprint(species: Sequence[str], positions: npt.ArrayLike) -> tuple[int, 
 
 @dataclass(frozen=True)
 class Known:
-    """What a file says of its rows.
+    """What a file says of its rows."""
 
-    Attributes
-    ----------
-    name : object
-        Of the file, for messages.
-    n : int
-        Rows.
-    labels : dict of str to (n, ...) array
-        Where it says so: ``sample_id``; ``fingerprint`` (n, 2) int64 of each row's frame;
-        ``species``, ``structure``, ``group``.
-    """
-
-    name: object
-    n: int
+    name: object  # of the file, for messages
+    n: int  # rows
+    # dict of str to (n, ...) array: where it says so: ``sample_id``; ``fingerprint`` (n, 2) int64
+    # of each row's frame; ``species``, ``structure``, ``group``
     labels: dict[str, Labels]
 
     def match(self, other: Known) -> Places | None:

@@ -22,26 +22,17 @@ N_NAMED = 5  # ids named in a warning
 
 @dataclass
 class Survey:
-    """Statistics of a log, gathered block by block.
+    """Statistics of a log, gathered block by block."""
 
-    Attributes
-    ----------
-    total, smallest, largest : (n_epochs,) float64
-        Sum, smallest error above 0 and largest error of each epoch.
-    logged, zeros, infinite : (n_epochs,) int64
-    n_logged : (n_samples,) int32
-    low, high : (n_samples,) float32
-        Smallest and largest error of each sample.
-    """
-
+    # (n_epochs,): sum, smallest error above 0 and largest error of each epoch
     total: npt.NDArray[np.float64]
     smallest: npt.NDArray[np.float64]
     largest: npt.NDArray[np.float64]
-    logged: npt.NDArray[np.int64]
-    zeros: npt.NDArray[np.int64]
-    infinite: npt.NDArray[np.int64]
-    n_logged: npt.NDArray[np.int32]
-    low: npt.NDArray[np.float32]
+    logged: npt.NDArray[np.int64]  # (n_epochs,)
+    zeros: npt.NDArray[np.int64]  # (n_epochs,)
+    infinite: npt.NDArray[np.int64]  # (n_epochs,)
+    n_logged: npt.NDArray[np.int32]  # (n_samples,)
+    low: npt.NDArray[np.float32]  # (n_samples,): smallest and largest error of each sample
     high: npt.NDArray[np.float32]
 
     @classmethod

@@ -16,18 +16,12 @@ CONVERGED = 2.0  # the burn-in ends where the mean error stays below this many t
 
 @dataclass(frozen=True)
 class Dynamics:
-    """Statistics of n samples over their epochs; NaN for a sample that was never logged.
+    """Statistics of n samples over their epochs; NaN for a sample that was never logged."""
 
-    Attributes
-    ----------
-    mean_error, deviation : (n,) float32
-        Mean and standard deviation over the epochs, in error units.
-    share_under : (n,) float32
-        Share of the logged errors that are at most the threshold.
-    """
-
+    # (n,): mean and standard deviation over the epochs, in error units
     mean_error: npt.NDArray[np.float32]
     deviation: npt.NDArray[np.float32]
+    # (n,): share of the logged errors that are at most the threshold
     share_under: npt.NDArray[np.float32]
 
     def __len__(self) -> int:

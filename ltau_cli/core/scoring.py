@@ -26,55 +26,30 @@ RowReader = Callable[[npt.NDArray[np.int64]], npt.NDArray[Any]]
 
 @dataclass
 class Model:
-    """A fitted model in memory.
+    """A fitted model in memory."""
 
-    Attributes
-    ----------
-    edges, thresholds : float64
-        Bin edges (n_edges,) and thresholds (n_thresholds,), in error units.
-    counts : (n_points, n_edges + 1) unsigned int, or callable
-        Or ``counts(points)`` reads those of some points, whose numbers increase.
-    mean_error, max_error : (n_points,) float32
-    last_epoch_error : (n_points,) float32
-        Mean of the last logged errors.
-    uncertainty : (n_points, n_thresholds) float32
-    multiplicity : (n_points,) int64
-    shards : Shards
-        The points, scaled, and the search for the nearest.
-    scaling : Scaling
-        Applied to the rows that are scored.
-    points : Points
-        Which sample belongs to which point.
-    loo_distance : (n_samples,) float32
-        Leave-one-out neighbor distances for ``k`` neighbors.
-    loo_share : callable
-        ``loo_share(k)`` gives the mean leave-one-out distances to k neighbors over those to
-        ``self.k``, (n_samples,) float16, for every k up to ``self.k``.
-    loo_group : (n_samples,) int64 or None
-        Samples that were left out together.
-    k : int
-    weighting : {"uniform", "inverse-distance"}
-    fingerprint : str
-        Same for models made of the same inputs with the same options.
-    """
-
+    # bin edges (n_edges,) and thresholds (n_thresholds,), in error units
     edges: npt.NDArray[np.float64]
     thresholds: npt.NDArray[np.float64]
+    # (n_points, n_edges + 1), or ``counts(points)`` reads those of points whose numbers increase
     counts: npt.NDArray[np.unsignedinteger] | RowReader
-    mean_error: npt.NDArray[np.float32]
-    max_error: npt.NDArray[np.float32]
-    last_epoch_error: npt.NDArray[np.float32]
-    uncertainty: npt.NDArray[np.float32]
-    multiplicity: npt.NDArray[np.int64]
-    shards: Shards
-    scaling: Scaling
-    points: Points
+    mean_error: npt.NDArray[np.float32]  # (n_points,)
+    max_error: npt.NDArray[np.float32]  # (n_points,)
+    last_epoch_error: npt.NDArray[np.float32]  # (n_points,): mean of the last logged errors
+    uncertainty: npt.NDArray[np.float32]  # (n_points, n_thresholds)
+    multiplicity: npt.NDArray[np.int64]  # (n_points,)
+    shards: Shards  # the points, scaled, and the search for the nearest
+    scaling: Scaling  # applied to the rows that are scored
+    points: Points  # which sample belongs to which point
+    # (n_samples,): leave-one-out neighbor distances for ``k`` neighbors
     loo_distance: npt.NDArray[np.float32]
+    # ``loo_share(k)`` gives the mean leave-one-out distances to k neighbors over those to
+    # ``self.k``, (n_samples,) float16, for every k up to ``self.k``
     loo_share: Callable[[int], npt.NDArray[np.float16]]
-    loo_group: npt.NDArray[np.int64] | None
+    loo_group: npt.NDArray[np.int64] | None  # (n_samples,): samples that were left out together
     k: int
     weighting: Weighting
-    fingerprint: str
+    fingerprint: str  # same for models made of the same inputs with the same options
 
     @property
     def n_samples(self) -> int:

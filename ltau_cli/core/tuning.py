@@ -49,21 +49,12 @@ class Trial:
 
 @dataclass(frozen=True)
 class ComparedRows:
-    """Rows of known error that the knobs are compared on.
+    """Rows of known error that the knobs are compared on."""
 
-    Attributes
-    ----------
-    descriptors : (n, d) float32 or None
-        None takes the training samples themselves, each without its own structure.
-    true_error : (n,) float64
-        Error units; NaN rows are left out.
-    structure : (n,) int64 or None
-        Numbers from 0.
-    """
-
+    # (n, d): None takes the training samples themselves, each without its own structure
     descriptors: npt.NDArray[np.float32] | None
-    true_error: Floats
-    structure: Integers | None
+    true_error: Floats  # (n,): error units; NaN rows are left out
+    structure: Integers | None  # (n,): numbers from 0
 
 
 def tune(

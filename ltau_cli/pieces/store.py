@@ -92,17 +92,11 @@ class Store:
 
     A piece appears under its name whole or not at all, and all who make it make the same bytes. So
     one that is there is done, whoever made it and whatever became of him.
-
-    Attributes
-    ----------
-    folder : Path
-        Absolute. A process that comes too late, for a job that was given up, finds it gone.
-    target : Path
-        The result, for messages.
     """
 
+    # absolute. A process that comes too late, for a job that was given up, finds it gone
     folder: Path
-    target: Path
+    target: Path  # the result, for messages
 
     def save(self, what: str, start: int, end: int, values: Mapping[str, Any]) -> None:
         """Store a piece: ``what`` from ``start`` to ``end``; it is on disk when this returns.

@@ -43,15 +43,9 @@ Kept = TypeVar("Kept")
 
 
 class Task(Protocol):
-    """How a piece is made, here or by a worker; it travels to the workers.
+    """How a piece is made, here or by a worker; it travels to the workers."""
 
-    Attributes
-    ----------
-    what : str
-        What its pieces hold and ranges count, such as ``rows``.
-    """
-
-    what: ClassVar[str]
+    what: ClassVar[str]  # what its pieces hold and ranges count, such as ``rows``
 
     def open(self, store: Store, threads: int) -> Any:
         """Open on a worker what :meth:`make` needs; see :func:`keep`."""

@@ -24,23 +24,14 @@ IDS = (*SAMPLE_NAMES, "row")  # of columns; the last is what ltau export writes
 
 @dataclass(frozen=True)
 class Column:
-    """Values of some rows as they stand in a file.
+    """Values of some rows as they stand in a file."""
 
-    Attributes
-    ----------
-    place : Place
-        For messages.
-    values : (n,) or (n, width) array
-    labels : dict of str to (n, ...) array
-        What the file says of its rows, see :class:`ltau_cli.matching.Known`.
-    what : str
-        The values are called, for messages.
-    """
-
-    place: Place
-    values: npt.NDArray[Any]
+    place: Place  # for messages
+    values: npt.NDArray[Any]  # (n,) or (n, width) array
+    # dict of str to (n, ...) array: what the file says of its rows, see
+    # :class:`ltau_cli.matching.Known`
     labels: dict[str, npt.NDArray[Any]] = field(default_factory=dict)
-    what: str = "values"
+    what: str = "values"  # what the values are called, for messages
 
     def of(self, rows: Known) -> Column:
         """Return the values of some rows, in their order: matched, where both tell theirs apart."""

@@ -26,25 +26,16 @@ GAP = 64  # rows between two that are wanted are read along
 
 @dataclass
 class Descriptors:
-    """A descriptor file, read in blocks.
-
-    Attributes
-    ----------
-    n, width : int
-        Rows and columns.
-    known : dict of str to array
-        ``natoms`` (n_frames,), ``species`` (n,), ..., where the array itself tells them.
-    named : bool
-        Whether the user named the array.
-    rows : (n,) int64 or None
-        Which rows of the file these are, see :meth:`ordered`.
-    """
+    """A descriptor file, read in blocks."""
 
     source: ArraySource
-    n: int
-    width: int
+    n: int  # rows
+    width: int  # columns
+    # dict of str to array: ``natoms`` (n_frames,), ``species`` (n,), ..., where the array itself
+    # tells them
     known: dict[str, npt.NDArray[Any]] = field(default_factory=dict)
-    named: bool = False
+    named: bool = False  # whether the user named the array
+    # (n,): which rows of the file these are, see :meth:`ordered`
     rows: npt.NDArray[np.int64] | None = None
 
     def beside(self, name: str) -> npt.NDArray[Any] | None:

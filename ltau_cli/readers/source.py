@@ -22,24 +22,14 @@ Fill = Callable[[npt.NDArray[Any], int], None]  # fills an array with the bytes 
 
 @dataclass
 class ArraySource:
-    """An array in a file, read by ranges of its first dimension.
-
-    Attributes
-    ----------
-    place : Place
-    shape : tuple of int
-    dtype : numpy.dtype
-        Integer, float or bool.
-    read : callable
-        ``read(start, stop)`` gives rows ``start..stop`` as stored.
-    columns : callable
-        ``columns(start, stop)`` gives ``array[:, start:stop]``.
-    """
+    """An array in a file, read by ranges of its first dimension."""
 
     place: Place
     shape: tuple[int, ...]
-    dtype: np.dtype[Any]
+    dtype: np.dtype[Any]  # integer, float or bool
+    # ``read(start, stop)`` gives rows ``start..stop`` as stored
     read: Callable[[int, int], npt.NDArray[Any]]
+    # ``columns(start, stop)`` gives ``array[:, start:stop]``
     columns: Callable[[int, int], npt.NDArray[Any]]
 
     def all(self) -> npt.NDArray[Any]:

@@ -334,21 +334,13 @@ def _finite(values: npt.NDArray[np.float64], reduce: Any) -> float:
 
 @dataclass
 class _Statistics:
-    """What is kept in memory of the errors.
+    """What is kept in memory of the errors."""
 
-    Attributes
-    ----------
-    sample_mean : (n_samples,) float64
-        Mean error of each sample; 0 where it was never logged.
-    points : PooledPoints
-    n_errors, n_underflow, n_overflow : int
-        Logged errors, and those outside the bins.
-    """
-
+    # (n_samples,): mean error of each sample; 0 where it was never logged
     sample_mean: npt.NDArray[np.float64]
     last_error: npt.NDArray[np.float64]
     points: PooledPoints
-    n_errors: int = 0
+    n_errors: int = 0  # logged errors, and those outside the bins
     n_underflow: int = 0
     n_overflow: int = 0
 

@@ -22,18 +22,10 @@ _HINT = "give the very frames whose descriptors were scored, in the same order"
 
 @dataclass(frozen=True)
 class FrameRows:
-    """The rows of some frames: those of frame i are ``ends[i - 1]..ends[i]``.
+    """The rows of some frames: those of frame i are ``ends[i - 1]..ends[i]``."""
 
-    Attributes
-    ----------
-    ends : (n_frames,) int64
-        The row after the last one of each frame.
-    per_atom : bool
-        Whether a row is an atom; otherwise it is a whole frame.
-    """
-
-    ends: npt.NDArray[np.int64]
-    per_atom: bool
+    ends: npt.NDArray[np.int64]  # (n_frames,): the row after the last one of each frame
+    per_atom: bool  # whether a row is an atom; otherwise it is a whole frame
 
     def structure(self, start: int, stop: int) -> npt.NDArray[np.int64]:
         """Return the frame of each of the rows ``start..stop``."""

@@ -25,21 +25,12 @@ Floats = npt.NDArray[np.float32]
 
 @dataclass(frozen=True)
 class FrameScores:
-    """What is told of the atoms of a frame.
+    """What is told of the atoms of a frame."""
 
-    Attributes
-    ----------
-    error : (n_atoms,) float32
-        Calibrated error; without a calibration the expected error. Error units.
-    bound : (n_atoms, n_levels) float32
-        Error units; no columns without a calibration.
-    pvalue : (n_atoms,) float64
-        Small means far from anything seen in training.
-    """
-
+    # (n_atoms,): calibrated error; without a calibration the expected error. Error units
     error: Floats
-    bound: Floats
-    pvalue: npt.NDArray[np.float64]
+    bound: Floats  # (n_atoms, n_levels): error units; no columns without a calibration
+    pvalue: npt.NDArray[np.float64]  # (n_atoms,): small means far from anything seen in training
 
 
 class FrameScorer:

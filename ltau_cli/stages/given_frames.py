@@ -31,31 +31,17 @@ ISOLATED = "isolatedatom"  # config_type of the frames that MACE takes atomic en
 
 @dataclass(frozen=True)
 class GivenFrames:
-    """Frames of one or several files, one after the other; iterating reads them again.
-
-    Attributes
-    ----------
-    paths : tuple of Path
-    number : (n_frames,) int64
-        Place of each frame among all in the files, from 0.
-    natoms : (n_frames,) int64
-    labels : FrameLabels
-        Of every atom.
-    isolated : tuple of int
-        Numbers of frames of single atoms (``config_type=IsolatedAtom``) that are left out.
-    keys : dict of str to str
-        Name of the reference ``forces`` and ``energy`` in the frames, where there is any.
-    n_without : dict of str to int
-        Frames that have no reference of the name, where others have.
-    """
+    """Frames of one or several files, one after the other; iterating reads them again."""
 
     paths: tuple[Path, ...]
-    number: npt.NDArray[np.int64]
-    natoms: npt.NDArray[np.int64]
-    labels: FrameLabels
+    number: npt.NDArray[np.int64]  # (n_frames,): place of each frame among all in the files, from 0
+    natoms: npt.NDArray[np.int64]  # (n_frames,)
+    labels: FrameLabels  # of every atom
+    # numbers of frames of single atoms (``config_type=IsolatedAtom``) that are left out
     isolated: tuple[int, ...]
+    # name of the reference ``forces`` and ``energy`` in the frames, where there is any
     keys: dict[str, str]
-    n_without: dict[str, int]
+    n_without: dict[str, int]  # frames that have no reference of the name, where others have
 
     @property
     def ends(self) -> npt.NDArray[np.int64]:

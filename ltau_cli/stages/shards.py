@@ -37,17 +37,9 @@ _NONE = np.zeros(0, dtype=np.int64)
 
 @dataclass(frozen=True)
 class BuildShards:
-    """The task of building the search structure of a shard.
+    """The task of building the search structure of a shard."""
 
-    Attributes
-    ----------
-    descriptors : Place
-        At an absolute path.
-    settings : FitSettings
-    k : int
-    """
-
-    descriptors: Place
+    descriptors: Place  # at an absolute path
     settings: FitSettings
     k: int
     what: ClassVar[str] = "shards"
@@ -77,17 +69,10 @@ class BuildShards:
 
 @dataclass(frozen=True)
 class SearchPairs:
-    """The task of searching for pairs of the leave-one-out reference in all shards.
-
-    Attributes
-    ----------
-    built : BuildShards
-    grouped : bool
-        Whether groups are left out.
-    """
+    """The task of searching for pairs of the leave-one-out reference in all shards."""
 
     built: BuildShards
-    grouped: bool
+    grouped: bool  # whether groups are left out
     what: ClassVar[str] = "pairs"
 
     def open(self, store: Store, threads: int) -> tuple[Shards, LeaveOneOutSearch, int]:

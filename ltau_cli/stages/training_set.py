@@ -28,29 +28,15 @@ Integers = npt.NDArray[np.int64]
 
 @dataclass
 class TrainingSet:
-    """The logged samples of a training set and the points they coincide on.
-
-    Attributes
-    ----------
-    source : Descriptors
-    scaling : Scaling
-    logged : (n,) int64
-        Rows of the logged samples.
-    sample_start : list of int
-        First row of each shard, and the number of rows.
-    point_start : list of int
-        First point of each shard, and the number of points.
-    points : Points
-        Of all shards; samples are counted among the logged ones. Points of different shards may
-        have the same descriptors.
-    threads : int
-    """
+    """The logged samples of a training set and the points they coincide on."""
 
     source: Descriptors
     scaling: Scaling
-    logged: Integers
-    sample_start: list[int]
-    point_start: list[int]
+    logged: Integers  # (n,): rows of the logged samples
+    sample_start: list[int]  # first row of each shard, and the number of rows
+    point_start: list[int]  # first point of each shard, and the number of points
+    # of all shards; samples are counted among the logged ones. Points of different shards may have
+    # the same descriptors
     points: Points
     threads: int
 

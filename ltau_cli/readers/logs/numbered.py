@@ -16,17 +16,9 @@ QUANTITIES = {"forces": ("force",), "energy": ("energy", "energies")}
 
 @dataclass(frozen=True)
 class NumberedFiles:
-    """A set of per-epoch files, by epoch number (9 before 10).
+    """A set of per-epoch files, by epoch number (9 before 10)."""
 
-    Attributes
-    ----------
-    pattern : str
-        Name with ``#`` for each number.
-    epochs : list of int
-    files : list of Path
-    """
-
-    pattern: str
+    pattern: str  # name with ``#`` for each number
     epochs: list[int]
     files: list[Path]
 

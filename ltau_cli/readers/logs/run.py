@@ -27,59 +27,33 @@ NORMS: Mapping[str, Callable[[npt.NDArray[Any]], npt.NDArray[Any]]] = {
 
 @dataclass
 class LoggedRun:
-    """One training run.
+    """One training run."""
 
-    Attributes
-    ----------
-    epochs : list of int
-        Epoch number of each row.
-    names : list of str
-        Where each row stands, for messages.
-    files : list of Path
-        What is read.
-    n_samples : int
-    read : callable
-        ``read(start, stop)`` gives (n_epochs, stop - start) float32, infinite or NaN where nothing
-        was logged.
-    ends_early : bool
-        Whether an epoch may end at the largest id it saw, before the last sample.
-    labels : dict
-        Per-sample labels that came along, such as ``species``, each (n_samples,).
-    knows_held_out : bool
-        Whether the recorder says which samples are not trained on: then it is no mistake where
-        one is missing in every epoch.
-    notes : Counter
-        Findings of the reader, such as ``duplicated ids``.
-    """
-
-    epochs: list[int]
-    names: list[str]
-    files: list[Path]
+    epochs: list[int]  # epoch number of each row
+    names: list[str]  # where each row stands, for messages
+    files: list[Path]  # what is read
     n_samples: int
+    # ``read(start, stop)`` gives (n_epochs, stop - start) float32, infinite or NaN where nothing
+    # was logged
     read: Callable[[int, int], Errors]
+    # whether an epoch may end at the largest id it saw, before the last sample
     ends_early: bool = False
+    # per-sample labels that came along, such as ``species``, each (n_samples,)
     labels: dict[str, npt.NDArray[Any]] = field(default_factory=dict)
+    # whether the recorder says which samples are not trained on: then it is no mistake where one is
+    # missing in every epoch
     knows_held_out: bool = False
+    # findings of the reader, such as ``duplicated ids``
     notes: Counter[str] = field(default_factory=Counter)
 
 
 @dataclass
 class ErrorLog(LoggedRun):
-    """All runs of a log together.
+    """All runs of a log together."""
 
-    Attributes
-    ----------
-    place : Place
-        The first run, for messages.
-    format : str
-        What the log was taken for.
-    runs : list of int
-        Run of each row, from 0.
-    """
-
-    place: Place = field(default_factory=lambda: Place(Path()))
-    format: str = ""
-    runs: list[int] = field(default_factory=list)
+    place: Place = field(default_factory=lambda: Place(Path()))  # the first run, for messages
+    format: str = ""  # what the log was taken for
+    runs: list[int] = field(default_factory=list)  # run of each row, from 0
 
 
 def empty_run() -> LoggedRun:

@@ -30,22 +30,12 @@ ReadBlocks = Callable[[], Iterator[npt.NDArray[Any]]]
 
 @dataclass(frozen=True)
 class ScoreRows:
-    """The task of scoring some rows of a descriptor file.
-
-    Attributes
-    ----------
-    model : Path
-    fingerprint : str
-        Of the model.
-    settings : ScoreSettings
-    descriptors : Place
-        With the calibration and the model, at absolute paths.
-    """
+    """The task of scoring some rows of a descriptor file."""
 
     model: Path
-    fingerprint: str
+    fingerprint: str  # of the model
     settings: ScoreSettings
-    descriptors: Place
+    descriptors: Place  # with the calibration and the model, at absolute paths
     what: ClassVar[str] = "rows"
 
     @classmethod

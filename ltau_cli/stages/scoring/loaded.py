@@ -25,38 +25,19 @@ from ltau_cli.settings import ScoreSettings
 
 @dataclass(frozen=True)
 class Loaded:
-    """A model, with a calibration where there is one.
+    """A model, with a calibration where there is one."""
 
-    Attributes
-    ----------
-    path : Path
-        Of the model.
-    settings : ScoreSettings
-    scorer : Scorer
-    dtype : numpy.dtype
-        Of a scored row, as it is stored.
-    width : int
-        Columns of the descriptors.
-    units : str
-        Error units.
-    origin : Origin or None
-        Where the descriptors came from.
-    calibrator : Calibrator or None
-    fit_hash : (n,) int64 or None
-        Hashes of the rows that the calibration was fitted on.
-    cutoff : float or None
-        How far around an atom distances are averaged, Å; None averages over whole structures.
-    """
-
-    path: Path
+    path: Path  # of the model
     settings: ScoreSettings
     scorer: Scorer
-    dtype: np.dtype[Any]
-    width: int
-    units: str
-    origin: Origin | None
+    dtype: np.dtype[Any]  # of a scored row, as it is stored
+    width: int  # columns of the descriptors
+    units: str  # error units
+    origin: Origin | None  # where the descriptors came from
     calibrator: Calibrator | None = None
+    # (n,): hashes of the rows that the calibration was fitted on
     fit_hash: npt.NDArray[np.int64] | None = None
+    # how far around an atom distances are averaged, Å; None averages over whole structures
     cutoff: float | None = None
 
     @classmethod

@@ -51,36 +51,18 @@ def check_input(descriptors: str, model: ModelFile, shards: int) -> None:
 
 @dataclass(frozen=True)
 class Rows:
-    """An open descriptor file.
+    """An open descriptor file."""
 
-    Attributes
-    ----------
-    output : Path
-        Of the scores; ``-`` for CSV on standard output.
-    loaded : Loaded
-    source : Descriptors
-    structure : (n,) int64 or None
-    fingerprint : (n, 2) int64 or None
-        Of each row's frame.
-    frames : Path or None
-        Where the atoms stand, if that is known.
-    labels : dict of str to (n,) array
-        ``group`` and ``sample_id``, where they are known.
-    features : dict of str to (n,) float32
-        Of the user's own.
-    hasher : Hasher
-        Of the descriptors and what belongs to them.
-    """
-
-    output: Path
+    output: Path  # of the scores; ``-`` for CSV on standard output
     loaded: Loaded
     source: Descriptors
-    structure: npt.NDArray[np.int64] | None
-    fingerprint: npt.NDArray[np.int64] | None
-    frames: Path | None
+    structure: npt.NDArray[np.int64] | None  # (n,)
+    fingerprint: npt.NDArray[np.int64] | None  # (n, 2): of each row's frame
+    frames: Path | None  # where the atoms stand, if that is known
+    # dict of str to (n,) array: ``group`` and ``sample_id``, where they are known
     labels: dict[str, npt.NDArray[Any]]
-    features: dict[str, npt.NDArray[np.float32]]
-    hasher: Hasher
+    features: dict[str, npt.NDArray[np.float32]]  # of the user's own
+    hasher: Hasher  # of the descriptors and what belongs to them
 
     @property
     def place(self) -> Place:
