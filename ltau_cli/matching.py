@@ -55,19 +55,14 @@ class Known:
     def match(self, other: Known) -> Places | None:
         """Find the own rows in another file, and compare what both know of them.
 
-        By ``sample_id`` where both have it; one file may leave it to the places of its rows, if the
-        other numbers just as many from 0. Else by the fingerprints, of frames that are there twice
-        in the order of the file. Else rows are in the same order: None, for as many.
+        By ``sample_id`` where both have it; one file may leave it to the places of its rows, if
+        the other numbers just as many from 0. Else by the fingerprints, of frames that are there
+        twice in the order of the file. Else rows are in the same order: None, for as many.
 
         Returns
         -------
         (n,) int64 or None
             Row of the other file; -1 where it has none.
-
-        Raises
-        ------
-        InputError
-            If an id is there more than once, or what both know differs.
         """
         at = self._by_id(other)
         if at is None:
@@ -77,13 +72,7 @@ class Known:
         return at
 
     def check(self, other: Known) -> None:
-        """Refuse rows of another file that are not the own ones, in the same order.
-
-        Raises
-        ------
-        InputError
-            If it says so. Of two numbers of rows nothing is said.
-        """
+        """Refuse rows of another file that are not the own ones, in the same order."""
         at = self.match(other)
         if at is not None and self.n == other.n:
             wrong = np.flatnonzero(at != np.arange(self.n))

@@ -99,13 +99,7 @@ class Store:
     target: Path  # the result, for messages
 
     def save(self, what: str, start: int, end: int, values: Mapping[str, Any]) -> None:
-        """Store a piece: ``what`` from ``start`` to ``end``; it is on disk when this returns.
-
-        Raises
-        ------
-        OutputError
-            If it cannot be written.
-        """
+        """Store a piece: ``what`` from ``start`` to ``end``; it is on disk when this returns."""
         arrays = {n: np.ascontiguousarray(v) for n, v in values.items() if hasattr(v, "dtype")}
         plain = {name: value for name, value in values.items() if name not in arrays}
         head = to_json({"arrays": list(arrays), "values": plain}).encode()
@@ -127,13 +121,7 @@ class Store:
                 raise
 
     def load(self, what: str, start: int, end: int) -> Piece:
-        """Open a piece that is there.
-
-        Raises
-        ------
-        OutputError
-            If it is not there or damaged.
-        """
+        """Open a piece that is there."""
         path = self._path(what, start, end)
         try:
             return Piece(path)
@@ -207,11 +195,6 @@ def open_store(target: Path, job: Mapping[str, Any], *, shared: bool = False) ->
         All that the pieces depend on.
     shared : bool
         Several processes make pieces at once, and leave them for one that does not share.
-
-    Raises
-    ------
-    OutputError
-        If it cannot be written, or another process is at it.
     """
     place = Path(os.path.realpath(target))
     above = hidden(place, ENDING)

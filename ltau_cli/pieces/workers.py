@@ -80,13 +80,6 @@ def make_pieces(
     read : sequence of Path
         Files that a worker has to see as they are here.
     advance : callable
-
-    Raises
-    ------
-    LtauError
-        What a task raised.
-    ComputeError
-        If a task fails in another way, or the cluster is gone.
     """
     todo = store.missing(task.what, start, end, size)
     done = end - start - sum(last - first for first, last in todo)
@@ -241,16 +234,6 @@ def open_workers(
         Files that every worker has to see as they are here.
     write : sequence of Path
         Results, whose folders every worker has to see.
-
-    Raises
-    ------
-    UsageError
-        If ``asked`` cannot be meant, or Dask is not installed.
-    InputError
-        If nobody writes the scheduler file within :data:`START_SECONDS`.
-    ComputeError
-        If there is no scheduler or no worker within that time, or a worker has another ltau or does
-        not see the same files.
     """
     if asked is None:
         yield Here()
@@ -274,13 +257,7 @@ def open_workers(
 
 
 def parse_workers(asked: str) -> int | str | Path:
-    """Tell a number of processes, the address of a scheduler, and a file with such an address.
-
-    Raises
-    ------
-    UsageError
-        If it is none of them.
-    """
+    """Tell a number of processes, the address of a scheduler, and a file with such an address."""
     path = Path(asked)
     if asked.isascii() and asked.isdecimal() and len(asked) <= 4 and 1 <= int(asked) <= MOST:
         return int(asked)
@@ -406,12 +383,7 @@ def _wait(until: float, message: str, hint: str) -> None:
 
 
 def _check_start(client: Any, files: Sequence[File], folders: Sequence[str]) -> None:
-    """Ask every worker what it sees.
-
-    Raises
-    ------
-    ComputeError
-    """
+    """Ask every worker what it sees."""
 
     def look(paths: list[str], folders: list[str]) -> tuple[str | None, list[Any], list[bool]]:
         """Travel as it is, so that it runs where there is no ltau."""

@@ -188,11 +188,6 @@ def read_structure(
     ``natoms`` holds the number of rows of each structure, ``frames`` the structures themselves,
     whose atoms the rows are; without both there is nothing. What the rows know of it themselves
     is compared.
-
-    Raises
-    ------
-    UsageError
-        If both say.
     """
     check_one_says(natoms, frames)
     if frames is not None:
@@ -208,12 +203,7 @@ def read_structure(
 
 
 def check_one_says(natoms: object, frames: object) -> None:
-    """Refuse both, the numbers of atoms of the frames and the frames.
-
-    Raises
-    ------
-    UsageError
-    """
+    """Refuse both, the numbers of atoms of the frames and the frames."""
     if natoms is not None and frames is not None:
         raise UsageError("--frames and --natoms both say what a structure is", hint="give one")
 

@@ -247,13 +247,7 @@ def _describe_atoms(
 
 
 def _read_up_to_date(work: _Work, *, force: bool) -> DescribeResult | None:
-    """Read the summary of the result if it is what this job would make again.
-
-    Raises
-    ------
-    ArtifactError
-        If the file is no described artifact and may not be replaced.
-    """
+    """Read the summary of the result if it is what this job would make again."""
     inputs = work.hasher.records()
     try:
         with open_artifact(work.output, DescribedFile) as old:

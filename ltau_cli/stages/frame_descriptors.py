@@ -64,13 +64,6 @@ def open_descriptors_of(
 
     None takes the package of the origin: where the descriptors that the model was fitted on come
     from. ``model`` is for messages, ``device`` for a network's file.
-
-    Raises
-    ------
-    UsageError
-        If the source cannot be meant.
-    InputError
-        If a file or the calculator cannot be used, or is another network than that of the origin.
     """
     if source is None:
         if origin is None:

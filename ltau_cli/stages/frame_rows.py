@@ -68,13 +68,7 @@ def read_structure(
 
 
 def count_structures(artifact: ScoresFile, rows: FrameRows | None) -> int:
-    """Return the number of structures; see :func:`read_structure`.
-
-    Raises
-    ------
-    ArtifactError
-        If the structures of the scores are not numbered from 0 without gaps.
-    """
+    """Return the number of structures; see :func:`read_structure`."""
     if rows is not None:
         return len(rows.ends)
     n = artifact.n

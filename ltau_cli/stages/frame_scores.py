@@ -44,14 +44,6 @@ class FrameScorer:
         Calibration artifact of that model; its number of neighbors is used.
     threads : int
         Of the neighbor search; the numbers do not depend on it.
-
-    Raises
-    ------
-    InputError
-        If a file is missing, or the calibration needs to know more than a frame says.
-    ArtifactError
-        If a file is no such artifact, the calibration is one of another model, or the model is in
-        shards.
     """
 
     def __init__(self, model: Path, calibration: Path | None, *, threads: int = 1) -> None:

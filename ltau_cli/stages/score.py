@@ -44,17 +44,7 @@ log = logging.getLogger("ltau")
 
 
 def name_in_folder(descriptors: Sequence[str], folder: Path) -> dict[Path, str]:
-    """Name a result in ``folder`` after the stem of each input, and make the folder.
-
-    Raises
-    ------
-    InputError
-        If there is no such input.
-    UsageError
-        If two inputs would have the same result.
-    OutputError
-        If the folder is a file or cannot be made.
-    """
+    """Name a result in ``folder`` after the stem of each input, and make the folder."""
     jobs: dict[Path, str] = {}
     for text in descriptors:
         output = folder / f"{Place.parse(text).path.stem}.scores.h5"
@@ -257,13 +247,7 @@ class _Scoring:
         return summary.result(STDOUT, header.units)
 
     def _read_up_to_date(self, *, force: bool) -> ScoreResult | None:
-        """Read the summary of the result if it is what this job would make again.
-
-        Raises
-        ------
-        ArtifactError
-            If the file is no scores artifact and may not be replaced.
-        """
+        """Read the summary of the result if it is what this job would make again."""
         header = self.rows.header()
         try:
             with open_artifact(self.rows.output, ScoresFile) as old:

@@ -75,13 +75,7 @@ class TrainingSet:
 
 
 def order_as_logged(source: Descriptors, log: ErrorsFile) -> Descriptors:
-    """Put descriptors in the order of the samples of a log, where both tell theirs apart.
-
-    Raises
-    ------
-    InputError
-        If they are of other samples.
-    """
+    """Put descriptors in the order of the samples of a log, where both tell theirs apart."""
     samples, rows = log.told(), source.told()
     at = samples.match(rows)
     if at is None:
@@ -132,11 +126,6 @@ def read_training_set(
         See :func:`ltau_cli.core.search.scaling.fit_scaling` and
         :func:`ltau_cli.core.search.points.find_points`.
     threads : int
-
-    Raises
-    ------
-    InputError
-        If a row holds NaN or infinity.
     """
     logged = np.flatnonzero(n_logged)
     cuts = cut_evenly(len(logged), shards)

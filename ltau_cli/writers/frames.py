@@ -27,11 +27,6 @@ def annotate(frame: Any, arrays: Mapping[str, npt.NDArray[Any]], info: Mapping[s
     """Add per-atom ``arrays`` (n_atoms,) and per-frame ``info`` to an ``ase.Atoms``, in place.
 
     They are named by :func:`property_name`. What has the same name is replaced, all else is kept.
-
-    Raises
-    ------
-    InputError
-        If a text of an atom would break its line of an extxyz file into other columns.
     """
     for name, values in arrays.items():
         for text in np.unique(values).tolist() if values.dtype.kind == "U" else ():

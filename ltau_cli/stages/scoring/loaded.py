@@ -42,15 +42,7 @@ class Loaded:
 
     @classmethod
     def of(cls, artifact: ModelFile, settings: ScoreSettings, threads: int) -> Loaded:
-        """Load the model and the calibration.
-
-        Raises
-        ------
-        ArtifactError
-            If one is damaged, or the calibration is one of another model.
-        UsageError
-            If the settings do not fit them.
-        """
+        """Load the model and the calibration."""
         announce_compilation()
         model, path = artifact.load(), artifact.path
         k = _check_k(settings.k, model, path)

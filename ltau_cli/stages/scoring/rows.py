@@ -119,13 +119,7 @@ class Rows:
 
 @contextlib.contextmanager
 def open_rows(descriptors: str, output: Path, loaded: Loaded) -> Iterator[Rows]:
-    """Open the descriptors and read what belongs to them.
-
-    Raises
-    ------
-    InputError
-        If anything does not fit, or the calibration needs to know more.
-    """
+    """Open the descriptors and read what belongs to them."""
     place = Place.parse(descriptors)
     with Hasher([place.path]) as hasher, open_descriptors(place) as source:
         place = source.source.place
