@@ -33,6 +33,8 @@ class LtauError(Exception):
         # Names from a damaged file may hold anything; the message stays one readable line.
         super().__init__("".join(c if c.isprintable() else "?" for c in message))
         self.hint = hint
+        if hint and hasattr(self, "add_note"):  # Python 3.11: below the traceback of a script
+            self.add_note(f"hint: {hint}")
 
 
 class UsageError(LtauError):

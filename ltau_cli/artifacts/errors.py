@@ -172,6 +172,7 @@ def write_log(
         some_errors=errors[:, :COMPARED_SAMPLES],
         knows_held_out=log.knows_held_out,
     )
+    report.warnings[:0] = log.remarks
     for name, values in data.items():
         artifact.put(name, values)
     return IngestResult(

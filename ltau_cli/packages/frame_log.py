@@ -16,6 +16,7 @@ from ltau_cli.errors import InputError, OutputError
 from ltau_cli.matching import fingerprint
 from ltau_cli.packages import hooks
 from ltau_cli.packages.recorder import Recorder, plain
+from ltau_cli.packages.references import ZERO, compare
 
 
 @dataclass
@@ -30,11 +31,20 @@ class FrameFile:
     """Of each frame; empty if not known."""
     fingerprints: list[tuple[int, int]] = field(default_factory=list)
     """Of each frame, where species are known; see :mod:`ltau_cli.matching`."""
+    paths: list[Path] = field(default_factory=list)
+    """Where the trainer read the frames, if from extxyz files."""
 
     @classmethod
-    def of_atoms(cls, name: str, frames: Iterable[Any]) -> FrameFile:
-        """Describe a file whose frames were read as ``ase.Atoms``."""
-        file = cls(name)
+    def of_paths(cls, name: str, paths: Iterable[Any]) -> FrameFile:
+        """Return a file without frames as yet; ``name`` is for what has no path."""
+        told = [Path(path).absolute() for path in paths]
+        known = bool(told) and all(path.suffix in (".xyz", ".extxyz") for path in told)
+        return cls(", ".join(map(str, paths)) or name, paths=told if known else [])
+
+    @classmethod
+    def of_atoms(cls, name: str, paths: Iterable[Any], frames: Iterable[Any]) -> FrameFile:
+        """Describe files whose frames were read as ``ase.Atoms``."""
+        file = cls.of_paths(name, paths)
         for atoms in frames:
             file.add(atoms.get_chemical_symbols(), atoms.positions)
             file.config_types.append(str(atoms.info.get("config_type", "")))
@@ -167,8 +177,9 @@ class FrameLog:
         folder = Path(hooks.folder)
         self._of_atoms = Recorder(len(of_atoms["structure"]), folder, labels=of_atoms)
         self._of_frames = Recorder(len(natoms), folder / "energy", labels=of_frames)
+        self._files = files if forces and any(file.paths for file in files) else []  # to compare
         self._drawn, self._forces, self._energies = drawn, forces, energies
-        self._seen: list[tuple[npt.NDArray[np.int64], Any, Any]] = []
+        self._seen: list[tuple[npt.NDArray[np.int64], Any, Any, Any]] = []
         self._n_epochs = 0
         hooks.tell(
             f"{trainer}, {len(natoms):,} frames of {', '.join(file.name for file in files)}, "
@@ -176,29 +187,37 @@ class FrameLog:
         )
         atexit.register(self._summarize)
 
-    def record(self, frames: npt.NDArray[np.int64], force_errors: Any, energy_errors: Any) -> None:
+    def record(
+        self,
+        frames: npt.NDArray[np.int64],
+        force_errors: Any,
+        energy_errors: Any,
+        reference: Any = None,
+    ) -> None:
         """Note the errors of a batch; NaN where there is no reference.
 
         ``frames`` (n_frames,) are their numbers, in the order of the batch; ``force_errors``
-        (n_atoms,) the norms of all their atoms, ``energy_errors`` (n_frames,) per atom, tensors.
+        (n_atoms,) the norms of all their atoms, ``energy_errors`` (n_frames,) per atom, and
+        ``reference`` (n_atoms, 3) the forces that the atoms are trained on, tensors.
         """
         # Kept on the device until the epoch ends, so that no step waits for a copy.
-        self._seen.append((frames, force_errors, energy_errors))
+        seen = reference if self._files else None
+        self._seen.append((frames, force_errors, energy_errors, seen))
 
-    def record_drawn(self, force_errors: Any, energy_errors: Any) -> None:
+    def record_drawn(self, force_errors: Any, energy_errors: Any, reference: Any = None) -> None:
         """Note the errors of the batch that was drawn next, as :meth:`record` does."""
         assert self._drawn is not None
-        self.record(self.trained[self._drawn.pop()], force_errors, energy_errors)
+        frames = self.trained[self._drawn.pop()]
+        self.record(frames, force_errors, energy_errors, reference)
 
     def end_epoch(self) -> None:
         """Write the epoch; one that cannot be written is left out, and the training goes on."""
-        for frames, forces, energies in self._seen:
+        for frames, forces, energies, _ in self._seen:
             if forces is not None:
-                atoms = [np.arange(self.start[f], self.start[f + 1]) for f in frames]
-                self._of_atoms.record(np.concatenate(atoms), forces)
+                self._of_atoms.record(self._atoms_of(frames), forces)
             if energies is not None:
                 self._of_frames.record(frames, energies)
-        self._seen.clear()
+        seen, self._seen = self._seen, []
         written = [self._of_atoms] * self._forces + [self._of_frames] * self._energies
         for recorder in written:
             try:
@@ -206,6 +225,46 @@ class FrameLog:
             except OutputError as error:
                 hooks.tell(f"this epoch is not recorded: {error}")
         self._n_epochs += 1
+        files, self._files = self._files, []
+        if files and self._of_atoms.is_first:
+            try:
+                self._compare(files, seen)
+            except Exception as error:  # what other people's files hold must not end a training
+                hooks.tell(f"its forces cannot be compared with those of its files: {error!r}")
+
+    def _atoms_of(self, frames: npt.NDArray[np.int64]) -> npt.NDArray[np.int64]:
+        return np.concatenate([np.arange(self.start[f], self.start[f + 1]) for f in frames])
+
+    def _compare(self, files: Sequence[FrameFile], seen: Sequence[tuple[Any, ...]]) -> None:
+        """Compare the forces of the first epoch with those of the files; mark who has others."""
+        given = np.full((self.start[-1], 3), np.nan, dtype=np.float32)
+        for frames, _, _, reference in seen:
+            if reference is not None:
+                given[self._atoms_of(frames)] = reference.detach().cpu()
+        marks = np.zeros(len(given), dtype="U5")
+        first = 0
+        for file in files:
+            own = slice(first, first + sum(file.natoms))
+            first = own.stop
+            found = compare(file.paths, file.natoms, given[own]) if file.paths else None
+            if found is None:
+                if file.paths:
+                    hooks.tell(f"the forces that it is trained on are none of those in {file.name}")
+                continue
+            name, marks[own] = found
+            hooks.tell(f"the forces that it is trained on are {name} of {file.name}")
+        (others,) = np.nonzero(marks)
+        if len(others):
+            frames = np.searchsorted(self.start, others, side="right") - 1
+            on = "other forces than the file has"
+            if (marks[others] == ZERO).all():
+                on = "a force of zero (as fixed atoms are), not that of the file"
+            line = (
+                f"{len(others):,} atoms of {len(np.unique(frames)):,} frames are trained on {on}; "
+                f"the first is atom {others[0] - self.start[frames[0]]} of frame {frames[0]}"
+            )
+            hooks.tell(f"warning: {line}")
+            self._of_atoms.remark(line, other_reference=marks != "")
 
     def _summarize(self) -> None:
         hooks.tell(f"{self._n_epochs} epochs in {hooks.folder}; next: ltau ingest {hooks.folder}")

@@ -37,6 +37,11 @@ class Recorder:
         Number of training samples; their ids are 0 to n - 1, in the order of the descriptors.
     folder : path
         Made if it is not there.
+    natoms : (n_structures,) int array, optional
+        How many samples each structure has, as ``[len(frame) for frame in frames]`` of the training
+        set of a force field: ``ltau ingest`` and ``ltau fit`` then know which atoms are together.
+    width : int, optional
+        Components of an error vector; by default three (a force), or one.
     labels : mapping of str to (n,) array, optional
         What is known of each sample: ``structure``, ``species``, ``config_type``, and
         ``held_out``, true for samples that are there to keep the count but not trained on.
@@ -62,15 +67,19 @@ class Recorder:
         n: int,
         folder: str | os.PathLike[str] = "logs",
         *,
+        natoms: npt.ArrayLike | None = None,
+        width: int | None = None,
         labels: Mapping[str, npt.ArrayLike] | None = None,
     ) -> None:
         if n < 1:
             raise InputError(f"a recorder of {n} samples records nothing")
-        self.n = n
+        self.n, self.width = n, width
         self.folder = Path(folder)
         with writing(self.folder):
             self.folder.mkdir(parents=True, exist_ok=True)
         self._labels = {name: np.asarray(values) for name, values in (labels or {}).items()}
+        if natoms is not None:
+            self._labels["structure"] = _structures(natoms, n)
         for name, values in self._labels.items():
             if values.shape[:1] != (n,):
                 raise InputError(f"the label {name} has shape {values.shape}, not ({n},)")
@@ -87,23 +96,21 @@ class Recorder:
         ----------
         ids : (m,) int array or tensor
             Number of each sample, from 0.
-        errors : (m,) or (m, d) array or tensor
+        errors : (m,), (m, 1) or (m, 3) array or tensor
             Magnitudes, at least 0, or vectors, whose norms are taken: predicted minus reference.
-            NaN is missing. Log what the model predicts, without the weights of the loss.
+            Vectors of another length are (m, width). NaN is missing. Log what the model predicts,
+            without the weights of the loss.
 
         Raises
         ------
         InputError
-            If an id is none or out of range, an error is negative, or their numbers differ.
+            If an id is none or out of range, an error is negative, or shapes do not fit: also that
+            of a difference (m, m) which numpy and PyTorch make of (m, 1) and (m,).
         """
         rows, values = np.atleast_1d(plain(ids)), np.atleast_1d(plain(errors))
+        self._check_shapes(rows, values)
         if values.ndim == 2:
             values = np.sqrt(np.einsum("ij,ij->i", values, values, dtype=np.float64))
-        if rows.ndim != 1 or values.shape != rows.shape:
-            raise InputError(
-                f"ids of shape {rows.shape} and errors of shape {values.shape} do not fit",
-                hint="record(ids, errors) takes one id and one error, or error vector, per sample",
-            )
         if rows.size == 0:
             return
         if rows.dtype.kind not in "iu":
@@ -118,10 +125,34 @@ class Recorder:
         if negative.size:
             first = negative[0]
             raise InputError(
-                f"the error of sample {rows[first]} is negative ({values[first]:g})",
-                hint="record magnitudes: |predicted - reference|, or the norm of the difference",
+                f"the error of sample {rows[first]} is negative ({values[first]:g}): "
+                "record abs(predicted - reference)",
+                hint="a magnitude for each sample, or a vector (n, 3), whose norm is taken",
             )
         self._errors[rows] = values
+
+    def _check_shapes(self, ids: npt.NDArray[Any], errors: npt.NDArray[Any]) -> None:
+        """Refuse what is not one error, or one error vector, for each id."""
+        n, widths = len(ids), (1, 3) if self.width is None else (self.width,)
+        square = errors.shape == (n, n)
+        one_each = ids.ndim == 1 and errors.shape[:1] == (n,)
+        fits = one_each and (errors.ndim == 1 or (errors.ndim == 2 and errors.shape[1] in widths))
+        if fits and not (square and _is_outer_difference(errors)):
+            return
+        hint = "record(ids, errors) takes one id and one error, or error vector, per sample"
+        if square:
+            hint = (
+                "a difference of (n, 1) and (n,) is (n, n): give both the same shape, as in "
+                "predicted.reshape(-1) - reference.reshape(-1)"
+            )
+        elif one_each and errors.ndim == 2:
+            hint = (
+                "errors are (n,), or vectors (n, 3); for vectors of another length: "
+                f"Recorder(..., width={errors.shape[1]})"
+            )
+        raise InputError(
+            f"ids of shape {ids.shape} and errors of shape {errors.shape} do not fit", hint=hint
+        )
 
     def end_epoch(self) -> Path:
         """Write the file of this epoch and begin the next.
@@ -147,6 +178,18 @@ class Recorder:
             _write(_part(target, rank, world), errors)
             self._join(target, world)
         return target
+
+    @property
+    def is_first(self) -> bool:
+        """Whether this is the first of all processes, or the only one."""
+        return _rank()[0] == 0
+
+    def remark(self, line: str, **labels: npt.ArrayLike) -> None:
+        """Write a line that ``ltau ingest`` will tell, and more labels (n,), beside the epochs."""
+        path = self.folder / LABEL_FILE
+        old = _read_labels(path) if path.exists() else {}
+        new = {name: np.asarray(values) for name, values in labels.items()}
+        _write(path, old | new | {"remarks": np.array([line])})
 
     def lightning(self, ids: str = "ids", errors: str = "errors") -> Any:
         """Return a Lightning callback that records what ``training_step`` returns.
@@ -212,11 +255,7 @@ class Recorder:
         if self._number == 0 and self._labels:
             _write(path, self._labels)
         elif path.exists():
-            try:
-                with np.load(path, allow_pickle=False) as stored:
-                    old = {name: stored[name] for name in stored.files}
-            except (OSError, ValueError, zipfile.BadZipFile) as error:
-                raise InputError(f"{path} cannot be read: {error}") from error
+            old = _read_labels(path)
             for name, values in self._labels.items():
                 if name in old and not np.array_equal(old[name], values):
                     raise self._another(f"{path} has other values of {name} than this training")
@@ -254,6 +293,35 @@ def plain(values: npt.ArrayLike) -> npt.NDArray[Any]:
     if hasattr(values, "detach"):
         values = values.detach().cpu().numpy()
     return np.asarray(values)
+
+
+def _is_outer_difference(errors: npt.NDArray[Any]) -> bool:
+    """Whether (n, n) numbers are all differences of two lists: ``errors[i, j] = a[i] - b[j]``."""
+    mixed = errors - errors[:1] - errors[:, :1] + errors[0, 0]
+    small = 1e-5 * np.abs(errors).max()
+    varies = np.ptp(errors, axis=0).max() > small and np.ptp(errors, axis=1).max() > small
+    return bool(varies and np.abs(mixed).max() <= small)
+
+
+def _structures(natoms: npt.ArrayLike, n: int) -> npt.NDArray[np.int64]:
+    """Return the structure, from 0, of each of n samples."""
+    counts = plain(natoms)
+    if counts.ndim != 1 or counts.dtype.kind not in "iu" or (counts < 1).any():
+        raise InputError("natoms are whole numbers from 1, one for each structure")
+    if counts.sum() != n:
+        raise InputError(
+            f"natoms add up to {counts.sum():,}, the recorder was made for {n:,} samples",
+            hint="a sample is an atom; for one error per structure leave natoms out",
+        )
+    return np.repeat(np.arange(len(counts)), counts)
+
+
+def _read_labels(path: Path) -> dict[str, npt.NDArray[Any]]:
+    try:
+        with np.load(path, allow_pickle=False) as stored:
+            return {name: stored[name] for name in stored.files}
+    except (OSError, ValueError, zipfile.BadZipFile) as error:
+        raise InputError(f"{path} cannot be read: {error}") from error
 
 
 def _rank() -> tuple[int, int]:

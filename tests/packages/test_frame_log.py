@@ -4,8 +4,12 @@ import atexit
 import os
 import types
 
+import ase.io
 import numpy as np
 import pytest
+from ase import Atoms
+from ase.calculators.singlepoint import SinglePointCalculator
+from ase.constraints import FixAtoms
 
 from ltau_cli.errors import InputError
 from ltau_cli.packages import hooks
@@ -116,3 +120,102 @@ def test_batches_are_known_in_their_order(ahead):
 def test_a_loader_without_batches_is_refused():
     with pytest.raises(InputError, match="samples of a list cannot be told apart"):
         DrawnBatches([])
+
+
+def slabs(path, key="forces", n=4):
+    """Frames of six atoms, the first two fixed, after an isolated atom; their forces (n, 6, 3)."""
+    rng = np.random.default_rng(0)
+    forces = rng.normal(size=(n, 6, 3))
+    frames = [Atoms("Cu", info={"config_type": "IsolatedAtom"})]
+    for own in forces:
+        atoms = Atoms("Cu6", rng.normal(size=(6, 3)), pbc=True, cell=[9, 9, 9])
+        atoms.set_constraint(FixAtoms([0, 1]))
+        if key == "forces":
+            atoms.calc = SinglePointCalculator(atoms, forces=own)
+        else:
+            atoms.arrays[key] = own
+        atoms.arrays["velo"] = rng.normal(size=(6, 3))
+        frames.append(atoms)
+    ase.io.write(path, frames, format="extxyz")
+    return forces
+
+
+def train_once(path, given, n=4):
+    """Record an epoch of a trainer that was given some forces, in two batches out of order."""
+    file = FrameFile.of_paths("", [path])
+    file.natoms = [6] * n
+    log = FrameLog("Trainer 1", [file], range(n))
+    for frames in ([3, 0], [2, 1]):
+        reference = torch_like(given[frames].reshape(-1, 3).astype(np.float32))
+        log.record(log.trained[frames], np.ones(12), np.ones(2), reference)
+    log.end_epoch()
+    return log
+
+
+def torch_like(values):
+    return types.SimpleNamespace(detach=lambda: types.SimpleNamespace(cpu=lambda: values))
+
+
+@pytest.mark.parametrize("key", ["forces", "REF_forces"])
+@pytest.mark.parametrize(
+    ("change", "marked", "words"),
+    [
+        ("none", [], None),
+        ("fixed", [6, 7, 12, 13, 18, 19], "6 atoms of 3 frames are trained on a force of zero"),
+        ("another", [9], "1 atoms of 1 frames are trained on other forces than the file has"),
+        ("unknown", [], None),
+    ],
+)
+def test_forces_that_are_not_those_of_the_file_are_told(
+    key, change, marked, words, logs, tmp_path, capfd, ltau
+):
+    given = slabs(tmp_path / "train.xyz", key)
+    if change == "fixed":
+        given[1:, :2] = 0
+    elif change == "another":
+        given[1, 3, 2] *= 1.01
+    elif change == "unknown":
+        given[1, 3:] = np.nan
+    train_once(tmp_path / "train.xyz", given)
+    said = capfd.readouterr().err
+    assert f"the forces that it is trained on are {key} of {tmp_path / 'train.xyz'}" in said
+    done = ltau("ingest", logs, "-o", tmp_path / "errors.h5")
+    assert done.code == 0
+    with np.load(logs / "samples.npz") as labels:
+        if words is None:
+            assert "other_reference" not in labels
+            assert "warning" not in said + done.err
+            return
+        assert np.flatnonzero(labels["other_reference"]).tolist() == marked
+    first = f"the first is atom {marked[0] % 6} of frame 1"
+    assert f"warning: {words}" in said
+    assert f"warning: {logs}: {words}" in done.err
+    assert first in said
+    assert first in done.err
+
+
+@pytest.mark.parametrize("what", ["units", "order", "frames", "text"])
+def test_a_file_that_cannot_be_compared_is_one_line(what, logs, tmp_path, capsys):
+    path = tmp_path / "train.xyz"
+    given = slabs(path, n=3 if what == "frames" else 4) * (1 / 0.529 if what == "units" else 1)
+    if what == "order":
+        given = given[::-1]
+    elif what == "frames":
+        given = np.concatenate([given, given[:1]])
+    elif what == "text":
+        path.write_text("two\nmore lines\n")
+    train_once(path, given)
+    said = capsys.readouterr().err.splitlines()
+    told = "cannot be compared" if what == "text" else "are none of those in"
+    assert sum(told in line for line in said) == 1
+    assert len(said) == 2
+    assert names(logs) == ["energy", "errors_epoch_0.npy", "samples.npz"]
+    assert "other_reference" not in np.load(logs / "samples.npz")
+
+
+def test_forces_are_compared_once(logs, tmp_path, capsys):
+    log = train_once(tmp_path / "train.xyz", slabs(tmp_path / "train.xyz"))
+    (tmp_path / "train.xyz").unlink()
+    log.record(log.trained[[0]], np.ones(6), np.ones(1), None)
+    log.end_epoch()
+    assert "cannot be compared" not in capsys.readouterr().err

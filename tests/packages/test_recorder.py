@@ -21,7 +21,7 @@ def epochs(folder):
 def test_errors_stand_at_their_ids_whatever_the_order(tmp_path):
     recorder = ltau.Recorder(4, tmp_path / "logs")
     recorder.record([2, 0], [0.25, 0.5])
-    recorder.record(np.array([3]), np.array([[3.0, 4.0]]))  # a vector: its norm
+    recorder.record(np.array([3]), np.array([[3.0, 0.0, 4.0]]))  # a vector: its norm
     assert recorder.end_epoch() == tmp_path / "logs" / "errors_epoch_0.npy"
     recorder.record(1, 0.125)
     recorder.record([1, 1], [7, 0.75])  # of a repeated id the last one counts
@@ -123,6 +123,10 @@ def test_a_folder_of_other_samples_is_refused(tmp_path):
         ([0, 2], [0.1, -0.5], r"sample 2 is negative \(-0.5\)"),
         ([0, 1], [0.1], "do not fit"),
         ([[0, 1]], [[0.1, 0.2]], "do not fit"),
+        ([0, 1], [[0.1, 0.2], [0.3, 0.4]], r"errors of shape \(2, 2\) do not fit"),
+        ([0, 1, 2], np.array([[1.0], [2], [4]]) - [0.5, 1, 7], r"errors of shape \(3, 3\) do not"),
+        ([0], [[0.1, 0.2, 0.3, 0.4]], r"errors of shape \(1, 4\) do not fit"),
+        ([0, 1], np.ones((2, 3, 1)), "do not fit"),
     ],
 )
 def test_what_cannot_be_meant_is_refused(ids, errors, words, tmp_path):
@@ -131,6 +135,69 @@ def test_what_cannot_be_meant_is_refused(ids, errors, words, tmp_path):
         recorder.record(ids, errors)
     recorder.end_epoch()
     assert np.isnan(epochs(tmp_path)[0]).all()
+
+
+@pytest.mark.parametrize("n", [2, 3, 50])
+def test_a_difference_that_was_broadcast_is_refused_with_the_reason(n, tmp_path):
+    """(n, 1) - (n,) is (n, n): 50 errors of 1 would be 50 of 7.07."""
+    predicted = np.random.default_rng(0).normal(size=(n, 1)).astype(np.float32)
+    recorder = ltau.Recorder(n, tmp_path)
+    with pytest.raises(InputError, match="do not fit") as error:
+        recorder.record(np.arange(n), predicted - (predicted[:, 0] + 1))
+    assert "reshape(-1)" in error.value.hint
+    recorder.record(np.arange(n), predicted - (predicted + 1))
+    recorder.end_epoch()
+    np.testing.assert_allclose(epochs(tmp_path)[0], 1, rtol=1e-6)
+
+
+def test_vectors_of_any_length_that_is_named(tmp_path):
+    recorder = ltau.Recorder(3, tmp_path, width=5)
+    recorder.record([0, 2], np.ones((2, 5)))
+    with pytest.raises(InputError, match=r"\(1, 3\) do not fit") as error:
+        recorder.record([1], [[1, 2, 2]])
+    assert "width=3" in error.value.hint
+    recorder.end_epoch()
+    same(epochs(tmp_path)[0], np.float32([np.sqrt(5), np.nan, np.sqrt(5)]))
+
+
+def test_three_force_errors_are_no_broadcast(tmp_path):
+    vectors = np.random.default_rng(0).normal(size=(3, 3))
+    recorder = ltau.Recorder(3, tmp_path)
+    for values in (vectors, np.zeros((3, 3)), np.ones((3, 3))):
+        recorder.record([0, 1, 2], values)
+        recorder.end_epoch()
+    np.testing.assert_allclose(epochs(tmp_path)[0], np.linalg.norm(vectors, axis=1), rtol=1e-6)
+
+
+def test_a_script_sees_the_hint(tmp_path):
+    code = "import ltau_cli; ltau_cli.Recorder(2, 'logs').record([0, 1], [0.5, -0.5])"
+    done = subprocess.run(
+        [sys.executable, "-c", code], cwd=tmp_path, capture_output=True, text=True, check=False
+    )
+    assert "the error of sample 1 is negative (-0.5)" in done.stderr
+    assert "record abs(predicted - reference)" in done.stderr
+
+
+def test_structures_come_along_to_the_scores(tmp_path, ltau, monkeypatch):
+    """A force field's loop of one's own tells natoms; ingest and fit know the structures."""
+    from ltau_cli import Recorder
+
+    monkeypatch.chdir(tmp_path)
+    rng = np.random.default_rng(0)
+    natoms = np.array([3, 5, 4] * 10)
+    recorder = Recorder(120, "logs", natoms=natoms)
+    for _ in range(4):
+        recorder.record(np.arange(120), rng.normal(size=(120, 3)))
+        recorder.end_epoch()
+    np.save("x.npy", rng.normal(size=(120, 4)))
+    for words in (["ingest", "logs"], ["fit", "errors.h5", "x.npy"]):
+        assert ltau(*words).code == 0
+    assert contents("errors.h5")["structure"].tolist() == np.repeat(range(30), natoms).tolist()
+    with pytest.raises(InputError, match="natoms add up to 12, the recorder was made for 11"):
+        Recorder(11, "other", natoms=[3, 5, 4])
+    for wrong in ([1.5, 9.5], [[11]], [0, 11]):
+        with pytest.raises(InputError, match="natoms are whole numbers from 1"):
+            Recorder(11, "other", natoms=wrong)
 
 
 def test_no_samples(tmp_path):

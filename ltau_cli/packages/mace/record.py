@@ -35,7 +35,7 @@ def number_frames(utils: Any) -> None:
         if given.get("extract_atomic_energies"):  # only of training files
             for number, config in enumerate(result[1]):
                 setattr(config, MARK, (len(_files), number))
-            _files.append(FrameFile.of_atoms(str(given["file_path"]), made))
+            _files.append(FrameFile.of_atoms("", [given["file_path"]], made))
         made.clear()
         return result
 
@@ -85,16 +85,16 @@ def record_training(train: Any) -> None:
 
 def note(log: FrameLog, pred: dict[str, Any], ref: Any, *, forces: bool, energies: bool) -> None:
     """Note the errors of a batch; those without a reference are NaN."""
-    force_errors = energy_errors = None
+    reference = force_errors = energy_errors = None
     if forces:
-        force_errors = (pred["forces"].detach() - ref["forces"]).norm(dim=1)
         unknown = (ref["forces_weight"] == 0)[ref["batch"]]
-        force_errors.masked_fill_(unknown, float("nan"))
+        reference = ref["forces"].masked_fill(unknown[:, None], float("nan"))
+        force_errors = (pred["forces"].detach() - reference).norm(dim=1)
     if energies:
         natoms = ref.ptr[1:] - ref.ptr[:-1]
         energy_errors = (pred["energy"].detach() - ref["energy"]).abs() / natoms
         energy_errors.masked_fill_(ref["energy_weight"] == 0, float("nan"))
-    log.record_drawn(force_errors, energy_errors)
+    log.record_drawn(force_errors, energy_errors, reference)
 
 
 def _number_samples(dataset: Any) -> tuple[list[FrameFile], list[int]]:

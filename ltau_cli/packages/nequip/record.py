@@ -32,19 +32,21 @@ def _note(_loss: Any, pair: tuple[dict[str, Any], dict[str, Any]]) -> None:
     both = output.keys() & target.keys()
     has_forces, has_energies = "forces" in both, "total_energy" in both
     log = log_of_training("nequip", _describe, forces=has_forces, energies=has_energies)
-    forces = energies = None
+    reference = forces = energies = None
     if has_forces:
-        forces = (output["forces"].detach() - target["forces"]).norm(dim=1)
+        reference = target["forces"].detach()
+        forces = (output["forces"].detach() - reference).norm(dim=1)
     if has_energies:
         difference = (output["total_energy"].detach() - target["total_energy"]).abs()
         energies = difference.reshape(-1) / target["num_atoms"].reshape(-1)
-    log.record_drawn(forces, energies)
+    log.record_drawn(forces, energies, reference)
 
 
 def _describe(dataset: Any) -> FrameFile:
     if not hasattr(dataset, "num_atoms"):
         raise InputError(f"samples of a {type(dataset).__name__} cannot be numbered")
-    file = FrameFile(str(getattr(dataset, "file_path", type(dataset).__name__)))
+    path = getattr(dataset, "file_path", None)
+    file = FrameFile.of_paths(type(dataset).__name__, [path] if path else [])
     if hasattr(dataset, "data_list"):  # ASEDataset: all in memory
         for data in dataset.data_list:
             file.add(data["atomic_numbers"], data["pos"])

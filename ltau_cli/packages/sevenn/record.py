@@ -34,17 +34,18 @@ def _begin(loader: Any) -> FrameLog:
 
 def _note(log: FrameLog, output: Any) -> None:
     """Note the errors of a batch; where a reference is NaN, so is the error."""
-    force = output["inferred_force"].detach() - output["force_of_atoms"]
+    reference = output["force_of_atoms"].detach()
+    force = output["inferred_force"].detach() - reference
     energy = output["inferred_total_energy"].detach() - output["total_energy"]
     per_atom = energy.abs().reshape(-1) / output["num_atoms"].reshape(-1)
-    log.record_drawn(force.norm(dim=1), per_atom)
+    log.record_drawn(force.norm(dim=1), per_atom, reference)
 
 
 def _describe(dataset: Any) -> FrameFile:
-    name = ", ".join(map(str, getattr(dataset, "_files", ()))) or type(dataset).__name__
+    name, paths = type(dataset).__name__, getattr(dataset, "_files", None) or ()
     if hasattr(dataset, "_atoms_list"):  # its items are made into graphs as they are needed
-        return FrameFile.of_atoms(name, dataset._atoms_list)
-    file = FrameFile(name)
+        return FrameFile.of_atoms(name, paths, dataset._atoms_list)
+    file = FrameFile.of_paths(name, paths)
     for i in range(len(dataset)):
         graph = dataset[i]
         file.add(graph["atomic_numbers"], graph["pos"])

@@ -81,7 +81,12 @@ def _read_recorded_labels(run: LoggedRun, path: Path) -> None:
         return
     for name, source in open_members(path, text=True).items():
         values = source.read(0, source.shape[0])
+        if name == "remarks":
+            run.remarks += [f"{path.parent}: {line}" for line in as_labels(values, path)]
+            continue
         check_count(values, run.n_samples, path, run.names[0], of="samples")
+        if name == "other_reference":
+            continue
         if name == "held_out":
             run.knows_held_out = True
         else:

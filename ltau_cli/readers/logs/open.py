@@ -198,4 +198,5 @@ def _join(runs: list[LoggedRun], place: Place, kind: str) -> ErrorLog:
         labels=labels,
         knows_held_out=all(run.knows_held_out for run in filled),
         notes=sum((run.notes for run in runs), Counter()),
+        remarks=[line for run in runs for line in run.remarks],
     )

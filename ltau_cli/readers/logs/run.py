@@ -45,6 +45,8 @@ class LoggedRun:
     knows_held_out: bool = False
     # findings of the reader, such as ``duplicated ids``
     notes: Counter[str] = field(default_factory=Counter)
+    # how it was taken, where another way is possible; told as warnings
+    remarks: list[str] = field(default_factory=list)
 
 
 @dataclass

@@ -85,7 +85,7 @@ def train(place, lr=0.01, epochs=3, workers=0, restart=False, processes=1, **how
     if processes == 2:
         options += ["data.train_dataloader.batch_size=3", "++trainer.devices=2"]
         options += ["++trainer.strategy=ddp"]
-    run(BIN / "nequip-train", "-cn", "train", "-cp", place, *options, folder=place, **how)
+    return run(BIN / "nequip-train", "-cn", "train", "-cp", place, *options, folder=place, **how)
 
 
 def calculator(file):

@@ -57,7 +57,7 @@ def train(place, lr=0.01, epochs=3, kind="graph", restart=False, **how):
     more = "  continue: {checkpoint: checkpoint_3.pth}" * restart
     text = INPUT.format(lr=lr, epochs=epochs, kind=kind, more=more)
     (place / "input.yaml").write_text(text)
-    run(BIN / "sevenn", "train", "input.yaml", "-s", folder=place, **how)
+    return run(BIN / "sevenn", "train", "input.yaml", "-s", folder=place, **how)
 
 
 def calculator(file):

@@ -11,6 +11,8 @@ from pathlib import Path
 import ase.io
 import numpy as np
 import pytest
+from ase.calculators.singlepoint import SinglePointCalculator
+from ase.constraints import FixAtoms
 
 from tests.packages.installed.conftest import PACKAGE, only
 from tests.packages.installed.recording import (
@@ -84,6 +86,31 @@ def test_two_processes(train):
     seen = np.isfinite(log_of(folder / "logs" / "energy")).sum(axis=1)
     assert (seen == trainer.SEEN_BY_TWO).all(), "each process sees half of them"
     assert not list((folder / "logs").glob(".*"))
+
+
+@only("mace", "nequip", "sevenn")
+def test_the_forces_of_the_file_are_found(train):
+    said = train(told=True, epochs=1).stderr
+    assert "the forces that it is trained on are REF_forces of" in said
+    assert "ltau record: warning" not in said
+
+
+@only("mace")
+def test_fixed_atoms_are_told(train, tmp_path):
+    """MACE gets the force of zero that ASE gives atoms of a move_mask."""
+    frames = [frame for frame in training_frames(8) if len(frame) > 1]
+    for frame in frames:
+        forces = frame.arrays.pop("REF_forces")
+        frame.calc = SinglePointCalculator(frame, forces=forces)
+        frame.set_constraint(FixAtoms(range(10)))
+    keys = ("--forces_key", "forces", "--E0s", "average", "--batch_size", 2)
+    done = train(epochs=1, given=frames, more=keys, told=True)
+    log = log_of(tmp_path / "run" / "logs" / "energy")
+    n = np.isfinite(log[0]).sum()
+    words = f"{10 * n} atoms of {n} frames are trained on a force of zero (as fixed atoms are)"
+    assert f"ltau record: warning: {words}" in done.stderr
+    done = run(BIN / "ltau", "ingest", "logs", folder=tmp_path / "run", record=False)
+    assert f"warning: logs: {words}" in done.stderr
 
 
 @only("mace")
