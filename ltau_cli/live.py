@@ -73,8 +73,8 @@ class Live(Calculator):
         empty where there are no bounds.
     scorer : FrameScorer
         The model and the calibration.
-    descriptors : (n_atoms, d) float32
-        Of the frame evaluated last.
+    descriptors, relative_distance : (n_atoms, d) and (n_atoms,) float32
+        Of the frame evaluated last; the relative distance is about 1 inside the training set.
 
     Raises
     ------
@@ -116,6 +116,7 @@ class Live(Calculator):
             descriptors, calculator, Path(model), self.scorer.origin, device
         )
         self.descriptors = np.zeros((0, self.scorer.width), dtype=np.float32)
+        self.relative_distance = np.zeros(0, dtype=np.float32)
         self._told: Callable[[], Any] = lambda: None  # the frame that has the scores
 
     def __reduce__(self) -> Any:
@@ -182,6 +183,7 @@ class Live(Calculator):
     def _score(self, descriptors: npt.ArrayLike, frame: Any) -> dict[str, Any]:
         self.descriptors = self.scorer.check(descriptors, len(frame), self._source.name)
         scores = self.scorer.score(self.descriptors, frame)
+        self.relative_distance = scores.relative_distance
         found = {self.error: scores.error, PVALUE: scores.pvalue}
         if self.bound:
             found[self.bound] = scores.bound[:, self._column]

@@ -88,6 +88,8 @@ class CheckUp(Result):
     mean_first: float | None
     mean_last: float | None
     mean_by_epoch: list[float | None]
+    trimmed_first: Annotated[float, Between(0), "Without the largest 1 %."] | None = None
+    trimmed_last: Annotated[float, Between(0), "Without the largest 1 %."] | None = None
     warnings: list[str]
 
 
@@ -158,6 +160,7 @@ class FitResult(ArtifactResult):
     network_rank_correlation: Annotated[
         float | None, "Of the last logged errors and the described network's own."
     ] = None
+    trimmed_error: Annotated[float, "Mean error without the 1 % of the samples with most."] = 0.0
     trials: list[dict[str, Any]] = field(default_factory=list)  # of --tune, the best first
 
 
@@ -200,10 +203,13 @@ class ScoreResult(ArtifactResult):
     mean_expected_error: Annotated[float, "Error units."]
     mean_neighbor_distance: float
     mean_relative_distance: float
-    flagged_share: Annotated[Share, "Share of the rows with a p-value below ``flagged_below``."]
-    flagged_below: float
+    flagged_share: Annotated[Share, "Share of the rows that are out of domain."]
+    flagged_below: Annotated[float, "p-value of these, where it can be so small."]
     riskiest: Annotated[list[RiskyRow], Between(1), "The rows with the largest errors."]
+    trimmed_expected_error: Annotated[float, "Mean without the largest 1 %."] = 0.0
     mean_calibrated_error: float | None = None
+    trimmed_calibrated_error: Annotated[float | None, "Mean without the largest 1 %."] = None
+    least_pvalue: Annotated[Share, "The smallest that there can be."] = 0.0
     mean_calibrated_uncertainty: list[float] | None = None
     likeness: Annotated[Likeness | None, "With a calibration only."] = None
     up_to_date: Annotated[bool, "Whether there was nothing to do."] = False
@@ -287,8 +293,9 @@ class EvaluateResult(Evaluation):
     n_rows: int
     n_left_out: Annotated[int, "Rows that a calibration was fitted on."]
     units: Annotated[str, "Error units."]
-    flagged_share: Annotated[float, "Share of the rows with a p-value below ``flagged_below``."]
-    flagged_below: float
+    flagged_share: Annotated[float, "Share of the rows that are out of domain."]
+    flagged_below: Annotated[float, "p-value of these, where it can be so small."]
+    least_pvalue: Annotated[float, "The smallest that there can be."]
     roc_auc: Annotated[float | None, "Of the p-value against the user's labels."] = None
 
     def headline(self) -> dict[str, float]:
@@ -324,6 +331,9 @@ class HeldOut(Evaluation):
     mean_expected_error: float
     thresholds: list[ThresholdCheck]
     quantiles: list[QuantileCoverage]
+    trimmed_expected_error: Annotated[float, "Means without the largest 1 %: plain, ..."] = 0.0
+    trimmed_calibrated_error: float = 0.0
+    trimmed_true_error: float = 0.0
 
 
 @dataclass(frozen=True, repr=False, kw_only=True)

@@ -28,6 +28,7 @@ ExportFormat = Literal["csv", "tsv", "jsonl", "npz", "extxyz", "model-devi"]
 
 QUANTILES = (0.5, 0.9, 0.95)  # error quantiles that are predicted by default
 DEFAULT_K = 30
+NO_ATOMS = "none"  # --natoms says so of rows that are no atoms of frames
 
 T = TypeVar("T")
 Kind = TypeVar("Kind", bound="Settings")
@@ -254,7 +255,7 @@ class FitSettings(Tuning):
 
     thresholds: tuple[float, ...] = option(
         (), "Error you can live with, in error units; repeatable.", "--threshold", above=0,
-        told="the mean error of the last epoch",
+        told="the mean error of the last epoch without its largest 1 %",
     )
     epochs: EpochRange = option(
         ALL_EPOCHS, "Epochs of each run to fit on, by number: 10: leaves out a burn-in of ten.",
@@ -330,8 +331,8 @@ class ScoreSettings(Resumable):
     )
     with_cdf: bool = option(False, "Also store the error CDF of every row.", "--cdf")
     natoms: str | None = option(
-        None, "Number of atoms of each frame: also score whole structures.", metavar="FILE",
-        group="Structures",
+        None, "Number of atoms of each frame: also score whole structures. none: rows are no "
+        "atoms.", metavar="FILE", group="Structures",
     )
     frames: str | None = option(
         None, "The frames (extxyz, or a file of ltau describe) whose atoms the rows are, instead "

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import warnings
 from pathlib import Path
 from types import TracebackType
 from typing import Any
@@ -10,8 +11,9 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
+from ltau_cli.core.domain import FAR, out_of_domain
 from ltau_cli.core.selection import distance_to_nearest
-from ltau_cli.errors import UsageError
+from ltau_cli.errors import LtauWarning, UsageError
 from ltau_cli.live import PVALUE, Live
 from ltau_cli.output import check_target, open_text
 from ltau_cli.writers.frames import annotate, write_frames
@@ -35,9 +37,10 @@ class Stopped(Exception):  # noqa: N818 (nothing failed)
 class Watch:
     """An ASE observer that keeps frames to label, and ends a run when its forces cannot be trusted.
 
-    An atom is flagged when its bound is above ``bound`` or its p-value below ``pvalue``. Once some
-    atom has been flagged in ``patience`` frames in a row, the frame is kept, if a flagged atom of
-    it is unlike those of the frames kept before, and the run ends::
+    An atom is flagged when its bound is above ``bound``, its p-value below ``pvalue``, or its
+    relative distance above ``distance``. Once some atom has been flagged in ``patience`` frames in
+    a row, the frame is kept, if a flagged atom of it is unlike those of the frames kept before, and
+    the run ends::
 
         with Watch(atoms, bound=0.3, pvalue=1e-3) as watch:
             optimizer.attach(watch)
@@ -55,7 +58,10 @@ class Watch:
     bound : float, optional
         In error units.
     pvalue : float, optional
-        In (0, 1).
+        In (0, 1). Where the training set is so small that no p-value is below it, atoms are flagged
+        that are farther away than all of it, by a relative distance above 2.
+    distance : float, optional
+        About 1 is inside the training set.
     patience : int
         Frames in a row, of those that the observer sees.
     save : path or None
@@ -93,11 +99,12 @@ class Watch:
         patience: int = 5,
         save: str | os.PathLike[str] | None = "to_label.xyz",
         *,
+        distance: float | None = None,
         stop: bool = True,
         within: float | None = None,
         force: bool = False,
     ) -> None:
-        self.atoms, self.bound, self.pvalue = atoms, bound, pvalue
+        self.atoms, self.bound, self.pvalue, self.distance = atoms, bound, pvalue, distance
         self.patience, self.stop = patience, stop
         self.save = None if save is None else Path(save)
         self._check()
@@ -147,12 +154,16 @@ class Watch:
             raise self.stopped
 
     def _flagged(self, live: Live) -> npt.NDArray[np.bool_]:
-        """Tell which atoms have a bound that is too large or a p-value that is too small."""
+        """Tell which atoms have a bound that is too large, or are too far from the training set."""
         flagged = np.zeros(len(self.atoms), dtype=bool)
         if self.bound is not None:
             flagged |= live.results[live.bound] > self.bound
         if self.pvalue is not None:
-            flagged |= live.results[PVALUE] < self.pvalue
+            least = live.scorer.smallest_pvalue
+            far = live.relative_distance
+            flagged |= out_of_domain(live.results[PVALUE], far, least, self.pvalue)
+        if self.distance is not None:
+            flagged |= live.relative_distance > self.distance
         return flagged
 
     def _keep(self, live: Live, flagged: npt.NDArray[np.bool_], number: int) -> None:
@@ -168,13 +179,16 @@ class Watch:
 
     def _reason(self, live: Live, caught: npt.NDArray[np.int64], number: int) -> str:
         pvalue = live.results[PVALUE]
-        worst = caught[np.argmin(pvalue[caught])]
-        told = f"p-value {pvalue[worst]:.2g}"
+        worst = caught[np.argmax(live.relative_distance[caught])]
+        told = ""
         if self.bound is not None:
             bound = live.results[live.bound]
             worst = caught[np.argmax(bound[caught])]
             value = f"{bound[worst]:.3g} {live.scorer.units}".rstrip()
-            told = f"{live.level:.0%} bound {value}, p-value {pvalue[worst]:.2g}"
+            told = f"{live.level:.0%} bound {value}, "
+        told += (
+            f"p-value {pvalue[worst]:.2g}, relative distance {live.relative_distance[worst]:.3g}"
+        )
         return (
             f"frame {number}: atom {worst} ({self.atoms.symbols[worst]}) was flagged in "
             f"{self._in_a_row[worst]} frames in a row: {told}"
@@ -189,18 +203,21 @@ class Watch:
 
     def _check(self) -> None:
         live = self._live()
-        if self.bound is None and self.pvalue is None:
-            raise UsageError("Watch watches for nothing", hint="give bound=, pvalue= or both")
+        if self.bound is None and self.pvalue is None and self.distance is None:
+            raise UsageError("Watch watches for nothing", hint="give bound=, pvalue= or distance=")
         if self.patience < 1:
             raise UsageError(f"patience={self.patience} is no number of frames", hint="1 or more")
         if self.bound is not None and not live.bound:
             raise UsageError(
                 "Watch has bound=, but Live has no calibration, and so no bounds",
-                hint="give Live a calibration, or watch for pvalue= only",
+                hint="give Live a calibration, or watch for pvalue= or distance= only",
             )
         least = live.scorer.smallest_pvalue
         if self.pvalue is not None and self.pvalue <= least:
-            raise UsageError(
-                f"pvalue={self.pvalue:g}: no p-value is below {least:.3g} with this training set",
-                hint="give a larger one",
+            warnings.warn(
+                f"p cannot be below {least:.2g} with this training set: for pvalue={self.pvalue:g} "
+                "atoms are flagged that are farther away than all of it, by a relative distance "
+                f"above {FAR:g}",
+                LtauWarning,
+                stacklevel=3,
             )

@@ -137,3 +137,8 @@ def walk_graph(query, rows, edges, tree, *, width, n_leaves, stretch, limit):
         expanded.add(nearest)
         look_at(edges[nearest])
     return None
+
+
+def trimmed_mean(values: np.ndarray) -> float:
+    """Mean of values (n,) without the largest 1 %, one at least."""
+    return float(np.sort(values.astype(float))[: -max(1, len(values) // 100)].mean())

@@ -36,6 +36,7 @@ class DescribedParameters(TypedDict):
 
 class _ModelParameters(TypedDict, total=False):
     origin: Origin
+    structures: bool  # whether the log or the training set knew them
 
 
 class ModelParameters(_ModelParameters):

@@ -56,18 +56,13 @@ class ErrorsFile(Artifact):
         labels = {name: self.read(name) for name in names if self.has(name)}
         return Known(self.path, self.shape[1], labels)
 
-    def last_mean(self) -> float:
-        """Mean error over the training set at the last epoch: the model's MAE; mean over runs.
+    def default_threshold(self) -> float:
+        """Mean error of the last epoch without its largest 1 %; mean over runs.
 
-        An epoch whose errors are all 0 tells nothing; the last one before it counts.
+        An epoch whose errors are all 0 tells nothing; the last one before it counts. Where nearly
+        all are 0, it is the mean of all.
         """
-        means = self.read("epoch_mean")
-        last = []
-        for own in self.runs():
-            logged = means[own][np.isfinite(means[own])]
-            above = logged[logged > 0]
-            last.append(above[-1] if len(above) else logged[-1])
-        return float(np.mean(last))
+        return self.summary.trimmed_last or self.summary.mean_last or 0.0
 
     def choose(self, epochs: EpochRange = ALL_EPOCHS) -> ChosenEpochs:
         """Choose epochs of each run; see :func:`ltau_cli.epochs.choose_epochs`."""
@@ -170,6 +165,7 @@ def write_log(
         data,
         notes=notes,
         some_errors=errors[:, :COMPARED_SAMPLES],
+        read_epoch=lambda row: errors[row : row + 1, :][0],
         knows_held_out=log.knows_held_out,
     )
     report.warnings[:0] = log.remarks

@@ -374,7 +374,7 @@ SCORES = ArtifactSpec(
                 relative_distance_mean="mean relative neighbor distance of the rows of the "
                 "structure"),
             *_optional(_STRUCTURE, "float32", ONE, SHARES,
-                out_of_domain_share="share of the structure's rows with ood_pvalue below 0.01"),
+                out_of_domain_share="share of the structure's rows that are out of domain"),
         ),
         *_in(
             "structures/", "",

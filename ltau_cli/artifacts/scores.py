@@ -87,6 +87,7 @@ class Header:
     parameters: Mapping[str, Any]
     units: str
     model_fingerprint: str
+    least_pvalue: float  # that there can be
 
     def start_summary(self) -> Summary:
         """Return the summary of no rows yet."""
@@ -99,6 +100,7 @@ class Header:
             thresholds=self.columns["thresholds"],
             levels=self.columns.get("levels", np.zeros(0)),
             n_structures=self.n_structures,
+            least_pvalue=self.least_pvalue,
             likeness=likeness,
         )
 

@@ -116,10 +116,10 @@ def _method_lines(summary: CalibrateResult) -> list[str]:
         + beyond.get(name, "")
         for name in dict.fromkeys(SOURCE.get(name, name) for name in exponents)
     ]
-    own, units = held.own, summary.units
+    units = summary.units
     return [
         f"  method {summary.method}: error ~ " + " x ".join(powers),
-        f"  mean error {quantity(held.mean_expected_error, units)} before, "
-        f"{quantity(own.mean_predicted_error, units)} after; true "
-        f"{quantity(own.mean_true_error, units)}",
+        f"  mean error {quantity(held.trimmed_expected_error, units)} before, "
+        f"{quantity(held.trimmed_calibrated_error, units)} after; true "
+        f"{quantity(held.trimmed_true_error, units)}, each without its largest 1 %",
     ]

@@ -104,9 +104,12 @@ def _show(results: list[EvaluateResult], by: str | None, console: Console) -> No
         if by is not None:
             header = [f"{result.set} by {by}", *predictor_header()[2:]]
             click.echo("\n" + "\n".join(table(header, parts[by])))
-    units, below = results[0].units, results[0].flagged_below
+    from ltau_cli.core.domain import rule_of_domain
+
+    units = results[0].units or "the units of the log"
+    rule = rule_of_domain(max(r.least_pvalue for r in results))
     shares = ", ".join(f"{percent(r.flagged_share)} of {r.set}" for r in results)
-    line = f"errors in {units or 'the units of the log'}; out of domain (p < {below:g}): {shares}"
+    line = f"errors in {units}; out of domain ({rule}): {shares}"
     auc = [r.roc_auc for r in results if r.roc_auc is not None]
     console.log(line + "".join(f"; ROC AUC {value:.3f}" for value in auc))
 

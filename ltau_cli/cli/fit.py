@@ -12,6 +12,8 @@ from ltau_cli.cli.console import Console, number, percent, quantity, table
 from ltau_cli.epochs import format_epochs
 from ltau_cli.settings import FitSettings
 
+DEFAULT_THRESHOLD = " (the mean error of the last epoch without its largest 1 %)"
+
 if TYPE_CHECKING:
     from ltau_cli.results import FitResult, IndexResult
 
@@ -41,10 +43,11 @@ def command(
     fitted = fit.run(
         errors, descriptors, output, settings=settings, progress=console.progress, **asked
     )
-    console.result(fitted, [*_trial_lines(fitted.trials), *_lines(fitted)])
+    lines = _lines(fitted, "" if settings.thresholds else DEFAULT_THRESHOLD)
+    console.result(fitted, [*_trial_lines(fitted.trials), *lines])
 
 
-def _lines(summary: FitResult) -> list[str]:
+def _lines(summary: FitResult, why: str) -> list[str]:
     units, index = summary.units, summary.index
     never = summary.n_never_logged
     n_shards = len(index.shards)
@@ -55,12 +58,13 @@ def _lines(summary: FitResult) -> list[str]:
         + f", k = {summary.k}",
         *([f"  {never:,} samples were never logged and carry no weight"] if never else []),
         *_search_lines(index),
-        f"  mean error over all epochs {quantity(summary.mean_error, units)}",
+        f"  mean error over all epochs {quantity(summary.trimmed_error, units)} without the "
+        f"largest 1 % ({number(summary.mean_error)} with all)",
         f"  leave-one-out: rank correlation {number(summary.loo_rank_correlation)} of a "
         "sample's mean error and its neighbors'",
     ]  # fmt: skip
     for threshold, share in zip(summary.thresholds, summary.mean_uncertainty, strict=True):
-        lines.append(f"  {percent(share)} of the errors exceed {quantity(threshold, units)}")
+        lines.append(f"  {percent(share)} of the errors exceed {quantity(threshold, units)}{why}")
     outside = {
         "below the bins": summary.underflow_share,
         "above the bins: consider --range": summary.overflow_share,

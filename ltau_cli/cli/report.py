@@ -28,8 +28,9 @@ def log_lines(report: IngestResult, prefix: str = "") -> list[str]:
         + (f", {never:,} samples never logged" if never else ""),
         f"  errors from {number(report.smallest_positive)} to "
         f"{quantity(report.largest, report.units)}",
-        f"  mean error {number(report.mean_first)} in the first epoch, "
-        f"{quantity(report.mean_last, report.units)} in the last",
+        f"  mean error {number(report.trimmed_first)} in the first epoch, "
+        f"{quantity(report.trimmed_last, report.units)} in the last, without the largest 1 % "
+        f"({number(report.mean_first)} and {number(report.mean_last)} with all)",
     ]
     bars = sparkline([value for value in report.mean_by_epoch if value is not None])
     return [*lines, f"  {bars}"] if bars else lines

@@ -12,7 +12,7 @@ from ltau_cli.cli import options
 from ltau_cli.cli.console import Console, number, percent, quantity, table
 from ltau_cli.errors import UsageError
 from ltau_cli.output import STDOUT
-from ltau_cli.settings import ScoreSettings
+from ltau_cli.settings import NO_ATOMS, ScoreSettings
 
 MANY_FLAGGED = 0.05
 
@@ -96,7 +96,7 @@ def _check_usage(
     if len(descriptors) == 1:
         return
     for name in ("natoms", "group", "frames"):
-        if getattr(settings, name) is not None:
+        if getattr(settings, name) not in (None, NO_ATOMS):
             raise UsageError(
                 f"--{name} belongs to a single input",
                 hint=f"store {name} beside the descriptors in each file (.npz or .h5)",
@@ -139,11 +139,12 @@ def _report_many(results: Iterator[ScoreResult | ShardResult], console: Console)
 def _line(summary: ScoreResult) -> str:
     if summary.up_to_date:
         return f"{summary.output}: up to date"
-    word, mean = "expected", summary.mean_expected_error
-    if summary.mean_calibrated_error is not None:
-        word, mean = "calibrated", summary.mean_calibrated_error
+    word, mean = "expected", summary.trimmed_expected_error
+    if summary.trimmed_calibrated_error is not None:
+        word, mean = "calibrated", summary.trimmed_calibrated_error
     return (
-        f"{_extent(summary)}, mean {word} error {quantity(mean, summary.units)}, "
+        f"{_extent(summary)}, mean {word} error {quantity(mean, summary.units)} without the "
+        "largest 1 %, "
         f"{percent(summary.flagged_share)} of the rows out of domain"
     )
 
@@ -189,15 +190,18 @@ def _on_the_law(found: Likeness) -> str:
 
 def score_lines(summary: ScoreResult) -> list[str]:
     """Lines of the summary of a scores artifact."""
+    from ltau_cli.core.domain import rule_of_domain
+
     if summary.up_to_date:
         return [_line(summary)]
     units = summary.units
     calibrated = summary.mean_calibrated_error is not None
-    plain = quantity(summary.mean_expected_error, units)
+    plain = quantity(summary.trimmed_expected_error, units)
     expected = f"  mean expected error {plain}"
     if calibrated:
-        mean = quantity(summary.mean_calibrated_error, units)
+        mean = quantity(summary.trimmed_calibrated_error, units)
         expected = f"  mean calibrated error {mean} (plain {plain})"
+    expected += ", without the largest 1 %"
     lines = [f"{_extent(summary)}, k = {summary.k}", expected]
     doubtful = [] if summary.likeness is None else summary.likeness.doubtful_levels
 
@@ -227,7 +231,7 @@ def score_lines(summary: ScoreResult) -> list[str]:
     lines += [
         f"  mean relative neighbor distance {number(summary.mean_relative_distance)}; "
         f"{percent(summary.flagged_share)} of the rows out of domain "
-        f"(p < {summary.flagged_below:g})",
+        f"({rule_of_domain(summary.least_pvalue)})",
         "  riskiest rows:",
     ]
     header = ["row", "structure", "calibrated" if calibrated else "expected", "P(exceeds)"]

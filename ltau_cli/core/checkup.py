@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
 from typing import Any
 
@@ -12,12 +12,14 @@ import numpy.typing as npt
 
 from ltau_cli.core.calibration.metrics import rank_correlation
 from ltau_cli.core.kernels import log as kernels
+from ltau_cli.core.summary import trimmed_mean
 from ltau_cli.plain import to_plain
 from ltau_cli.results import CheckUp, LoggedEpochs
 
 COMPARED_SAMPLES = 20_000  # whose mean errors tell whether two runs have the same order
 JUMP = 2.0  # times the median of the five epochs before
 N_NAMED = 5  # ids named in a warning
+RULES = 50  # times the mean of the others, at least, is the error of a sample that rules their mean
 
 
 @dataclass
@@ -91,6 +93,7 @@ def check_up(
     *,
     notes: Counter[str],
     some_errors: npt.NDArray[np.float32],
+    read_epoch: Callable[[int], npt.NDArray[np.float32]],
     knows_held_out: bool = False,
 ) -> CheckUp:
     """Report on a log.
@@ -103,6 +106,8 @@ def check_up(
         Findings of the reader: ``infinite``, ``duplicated ids``.
     some_errors : (n_epochs, m) float32
         Errors of some samples, to compare the runs.
+    read_epoch : callable
+        Gives the errors (n_samples,) of a row of the log.
     knows_held_out : bool
         Whether samples that were never logged are known to be held out.
     """
@@ -111,6 +116,10 @@ def check_up(
     finite = [own[np.isfinite(mean[own])] for own in runs]
     constant = np.flatnonzero((data["n_logged"] > 1) & (data["sample_min"] == data["sample_max"]))
     never = np.flatnonzero(data["n_logged"] == 0)
+    first = [trimmed_mean(read_epoch(int(own[0]))) for own in finite if len(own)]
+    last_rows = [_last_that_tells(own, mean) for own in finite if len(own)]
+    last_errors = [read_epoch(row) for row in last_rows]
+    last = [trimmed_mean(errors) for errors in last_errors]
     warnings = [
         *_about_samples(never[:0] if knows_held_out else never, constant, notes),
         *(
@@ -119,6 +128,7 @@ def check_up(
             for line in _about_run(number, own, data, some_errors)
         ),
         *_about_order(runs, some_errors),
+        *dict.fromkeys(line for errors in last_errors for line in _about_rulers(errors)),
     ]
     return CheckUp(
         n_samples=len(data["n_logged"]),
@@ -145,6 +155,8 @@ def check_up(
         mean_first=float(np.mean([mean[own[0]] for own in finite if len(own)])),
         mean_last=float(np.mean([mean[own[-1]] for own in finite if len(own)])),
         mean_by_epoch=to_plain(mean),
+        trimmed_first=float(np.mean(first)),
+        trimmed_last=float(np.mean(last)),
         warnings=warnings,
     )
 
@@ -219,6 +231,24 @@ def _about_order(
             yield (
                 f"run {number} seems to hold its samples in another order than run 0: the rank "
                 f"correlation of their mean errors is {correlation:.2f}"
+            )
+
+
+def _last_that_tells(own: npt.NDArray[np.int64], mean: npt.NDArray[np.float64]) -> int:
+    """Row of the last epoch of a run that is not all 0; of the last one if all are."""
+    above = own[mean[own] > 0]
+    return int((above if len(above) else own)[-1])
+
+
+def _about_rulers(errors: npt.NDArray[np.float32]) -> Iterator[str]:
+    """Name the samples that move the mean of the last epoch, (n_samples,), by 10 % each or more."""
+    typical = trimmed_mean(errors)
+    n = int(np.isfinite(errors).sum())
+    for sample in np.flatnonzero(errors > max(RULES, 0.1 * n) * typical)[:N_NAMED]:
+        if typical > 0:
+            yield (
+                f"sample {sample} has an error of {errors[sample]:.3g} in the last epoch, "
+                f"{errors[sample] / typical:,.0f} times the mean of the others (a wrong label?)"
             )
 
 

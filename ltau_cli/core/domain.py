@@ -9,7 +9,8 @@ import numpy.typing as npt
 
 Floats = npt.NDArray[np.float64]
 
-
+FLAGGED_BELOW = 0.01  # p-value of a row that is out of domain
+FAR = 2.0  # relative distance of one, where no p-value can be so small
 FLOOR_SHARE = 0.25  # of the median distance of the training samples; theirs are rarely below
 
 
@@ -85,3 +86,31 @@ def ood_pvalue(distance: Floats, reference: npt.NDArray[np.float32]) -> Floats:
     below = np.searchsorted(reference, distance.astype(np.float32), side="left")
     pvalue: Floats = (1 + len(reference) - below) / (len(reference) + 1)
     return pvalue
+
+
+def least_pvalue(n_samples: int) -> float:
+    """Return the p-value of a row that is farther away than all ``n_samples`` training samples."""
+    return 1 / (n_samples + 1)
+
+
+def out_of_domain(
+    pvalue: npt.NDArray[np.floating],
+    relative_distance: npt.NDArray[np.floating],
+    least: float,
+    below: float = FLAGGED_BELOW,
+) -> npt.NDArray[np.bool_]:
+    """Tell which rows are unlike the training set, (n,) bool: whose p-value is below ``below``.
+
+    Where so few samples were trained on that none can be (see :func:`least_pvalue`), those that are
+    farther away than all of these, by a relative distance above :data:`FAR`. In a large training
+    set such rows are below anyway.
+    """
+    farthest = pvalue.astype(np.float32) <= np.float32(least)
+    return (pvalue < below) | (farthest & (relative_distance > FAR))
+
+
+def rule_of_domain(least: float) -> str:
+    """Return the words for what :func:`out_of_domain` judges by."""
+    if least < FLAGGED_BELOW:
+        return f"p < {FLAGGED_BELOW:g}"
+    return f"relative distance above {FAR:g}; p cannot be below {least:.2g}"

@@ -9,7 +9,13 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
-from ltau_cli.core.domain import distance_floor, ood_pvalue, relative_distance, rounding_distance
+from ltau_cli.core.domain import (
+    distance_floor,
+    least_pvalue,
+    ood_pvalue,
+    relative_distance,
+    rounding_distance,
+)
 from ltau_cli.core.mixture import average_cdfs, average_values, gather_rows
 from ltau_cli.core.search.neighbors import Neighbors
 from ltau_cli.core.search.points import Points
@@ -119,6 +125,11 @@ class Scorer:
             [model.mean_error, own_distance, model.uncertainty, model.last_epoch_error]
         )
         self._reference = np.sort(self.loo_distance)
+
+    @property
+    def least_pvalue(self) -> float:
+        """The smallest that there can be."""
+        return least_pvalue(len(self._reference))
 
     def score(self, block: npt.NDArray[np.float32]) -> Block:
         """Score some rows.

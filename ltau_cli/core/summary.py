@@ -9,10 +9,11 @@ import numpy as np
 import numpy.typing as npt
 
 from ltau_cli.core.calibration.support import LikenessTotals
+from ltau_cli.core.domain import FLAGGED_BELOW, out_of_domain
 from ltau_cli.core.structures import Block, StructureTotals
 from ltau_cli.results import RiskyRow, ScoreResult
 
-FLAGGED_BELOW = 0.01  # ood_pvalue of a row that counts as out of domain
+TRIMMED = 0.01  # share of the values, the largest ones, that some means leave out
 _SUMMED = (
     "expected_error", "calibrated_error", "neighbor_distance", "relative_distance", "uncertainty",
     "calibrated_uncertainty", "error_bound",
@@ -21,12 +22,47 @@ _EXCEEDS = ("calibrated_uncertainty", "uncertainty")  # the first that is there 
 _SHOWN = ("expected_error", "calibrated_error", "relative_distance", "ood_pvalue")
 
 
+class TrimmedMean:
+    """Mean of ``n`` values without the largest 1 %, one at least, so that no single one rules it.
+
+    It does not depend on the blocks in which the values are added.
+    """
+
+    def __init__(self, n: int) -> None:
+        self.total = 0.0
+        self.n_out = min(max(1, int(TRIMMED * n)), n - 1)
+        self.n_in = n - self.n_out
+        self.largest = np.zeros(0)  # that are left out, increasing
+
+    def add(self, values: npt.NDArray[Any]) -> None:
+        """Add some of the values."""
+        self.total = _running_sum(self.total, values)
+        if len(self.largest) == self.n_out > 0:
+            values = values[values > self.largest[0]]
+        both = np.sort(np.concatenate([self.largest, values.astype(np.float64)]))
+        self.largest = both[max(0, len(both) - self.n_out) :]
+
+    def result(self) -> float:
+        """Return the mean, once all values are there."""
+        return max(0.0, float(self.total - self.largest.sum())) / self.n_in
+
+
+def trimmed_mean(values: npt.NDArray[Any]) -> float:
+    """Return the mean of values (n,) without the largest 1 %; NaN is left out."""
+    known = values[np.isfinite(values)]
+    if not len(known):
+        return float("nan")
+    mean = TrimmedMean(len(known))
+    mean.add(known)
+    return mean.result()
+
+
 class Summary:
     """Totals and riskiest of n rows, collected block by block.
 
     ``thresholds`` and ``levels`` are those of the columns of ``uncertainty`` and ``error_bound``;
     with 0 structures nothing is aggregated; ``likeness`` compares the rows with those of the
-    calibration.
+    calibration; no p-value can be below ``least_pvalue``.
     """
 
     n_riskiest = 5
@@ -39,9 +75,12 @@ class Summary:
         thresholds: npt.NDArray[np.float64],
         levels: npt.NDArray[np.float64],
         n_structures: int,
+        least_pvalue: float,
         likeness: LikenessTotals | None = None,
     ) -> None:
         self.n = n
+        self.least_pvalue = least_pvalue
+        self.trimmed = {name: TrimmedMean(n) for name in _SUMMED[:2]}
         self.likeness = likeness
         self.k = k
         self.thresholds = thresholds
@@ -68,9 +107,11 @@ class Summary:
         """Add the rows from ``start`` on, with their ``structure`` if it is known."""
         for name in set(self.totals) & set(block):
             self.totals[name] = _running_sum(self.totals[name], block[name])
+        for name in set(self.trimmed) & set(block):
+            self.trimmed[name].add(block[name])
         if self.likeness is not None:
             self.likeness.add(block)
-        flagged = block["ood_pvalue"] < FLAGGED_BELOW
+        flagged = out_of_domain(block["ood_pvalue"], block["relative_distance"], self.least_pvalue)
         self.flagged += int(flagged.sum())
         risk = "calibrated_error" if "calibrated_error" in block else "expected_error"
         exceeds = next(name for name in _EXCEEDS if name in block)
@@ -96,6 +137,7 @@ class Summary:
     def result(self, output: Path, units: str) -> ScoreResult:
         """Return what is told of the rows so far: of an artifact, with its error units."""
         means = {name: np.asarray(total / self.n).tolist() for name, total in self.totals.items()}
+        trimmed = {name: mean.result() for name, mean in self.trimmed.items()}
         calibrated = len(self.levels) > 0
         return ScoreResult(
             output=output,
@@ -109,11 +151,14 @@ class Summary:
             mean_bound=means["error_bound"] if calibrated else [],
             flagged_share=self.flagged / self.n,
             flagged_below=FLAGGED_BELOW,
+            least_pvalue=self.least_pvalue,
             riskiest=self.riskiest,
             mean_expected_error=means["expected_error"],
             mean_neighbor_distance=means["neighbor_distance"],
             mean_relative_distance=means["relative_distance"],
+            trimmed_expected_error=trimmed["expected_error"],
             mean_calibrated_error=means["calibrated_error"] if calibrated else None,
+            trimmed_calibrated_error=trimmed["calibrated_error"] if calibrated else None,
             mean_calibrated_uncertainty=means["calibrated_uncertainty"] if calibrated else None,
             likeness=None if self.likeness is None else self.likeness.result(),
         )

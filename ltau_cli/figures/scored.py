@@ -34,10 +34,12 @@ def draw_distances(
     *,
     line: float | None,
     pvalue: float,
+    rule: str,
 ) -> None:
     """Draw the distribution of neighbor distances of the training set and of each scored file.
 
-    ``shares`` of the rows of each file are flagged, at ``pvalue``: those beyond ``line``.
+    ``shares`` of the rows of each file are flagged by ``rule``. Beyond ``line`` p is below
+    ``pvalue``.
     """
     sets = {"training set (leave-one-out)": training, **files}
     positive = [values[values > 0] for values in sets.values()]
@@ -63,7 +65,7 @@ def draw_distances(
         told = f"{100 * low:.1f} to {percent(high, 1)} of {len(shares)} files"
     chart.finish(
         xscale="log", xlabel="neighbor distance (descriptor units)", ylabel="rows per bin (%)",
-        ylim=(0, None), title=f"Out of domain (p < {pvalue:g}): {told}",
+        ylim=(0, None), title=f"Out of domain ({rule}): {told}",
     )  # fmt: skip
 
 

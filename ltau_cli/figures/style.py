@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import contextlib
 import io
+import os
+import sys
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -110,9 +112,24 @@ class Page:
     data: Data
 
 
+def load_matplotlib() -> Any:
+    """Import matplotlib, also where MPLBACKEND is that of a notebook, which is not installed here.
+
+    Nothing is shown on a screen, so that no backend is needed.
+    """
+    backend = None if "matplotlib" in sys.modules else os.environ.pop("MPLBACKEND", None)
+    import matplotlib as mpl
+
+    if backend is not None:
+        os.environ["MPLBACKEND"] = backend
+        with contextlib.suppress(ValueError, ImportError):
+            mpl.rcParams["backend"] = backend  # as matplotlib does
+    return mpl
+
+
 def read_style(path: Path) -> dict[str, Any]:
     """Read a matplotlib style file; an InputError if it is none."""
-    import matplotlib as mpl
+    mpl = load_matplotlib()
 
     try:
         lines = path.read_text(encoding="utf-8").splitlines()
@@ -140,15 +157,15 @@ def read_style(path: Path) -> dict[str, Any]:
 @contextlib.contextmanager
 def looks(style: Mapping[str, Any]) -> Iterator[None]:
     """Draw in the house style with ``style`` on top of it."""
-    import matplotlib as mpl
+    mpl = load_matplotlib()
 
-    with mpl.rc_context(_RC | dict(style) | _FIXED):  # type: ignore[arg-type]
+    with mpl.rc_context(_RC | dict(style) | _FIXED):
         yield
 
 
 def draw_page(panels: Sequence[Panel], *, columns: int = 1) -> Page:
     """Draw panels below one another, or side by side in so many columns; no display is needed."""
-    import matplotlib as mpl
+    mpl = load_matplotlib()
     from matplotlib.backends.backend_agg import FigureCanvasAgg
     from matplotlib.figure import Figure
 
@@ -246,7 +263,7 @@ def shorten(name: str, most: int = 28) -> str:
 
 def _legend_below(axes: Any) -> None:
     """Put the legend under the axis label, where it hides nothing, in the columns that fit."""
-    import matplotlib as mpl
+    mpl = load_matplotlib()
 
     handles, labels = axes.get_legend_handles_labels()
     place = axes.figure

@@ -13,6 +13,7 @@ import logging
 import os
 import queue
 import signal
+import sys
 import threading
 import time
 import uuid
@@ -304,6 +305,7 @@ def _processes(distributed: Any, count: int) -> Iterator[Any]:
     """Start worker processes on this machine, which end with this one, whatever ends it."""
     import asyncio
 
+    _check_main_guard()
     # What a terminal sends to all of them is left to this process: they inherit what is blocked.
     _start_resource_tracker()  # or it is started below, which lifts the block
     old = signal.pthread_sigmask(signal.SIG_BLOCK, (signal.SIGINT, signal.SIGQUIT, signal.SIGHUP))
@@ -325,6 +327,18 @@ def _processes(distributed: Any, count: int) -> Iterator[Any]:
         with contextlib.suppress(Exception):  # one that is not there has ended
             cluster.sync(end)  # without waiting for the tasks: nobody needs them any more
         cluster.close()
+
+
+def _check_main_guard() -> None:
+    """Refuse a script whose workers, which import it, would start workers of their own."""
+    main = sys.modules.get("__main__")
+    script = getattr(main, "__file__", None)
+    with contextlib.suppress(OSError, UnicodeDecodeError):
+        if script and "__name__" not in Path(script).read_text(encoding="utf-8"):
+            raise UsageError(
+                f"workers run {script} again when they start, so that it never gets to work",
+                hint=f"put its calls under  if __name__ == '__main__':  in {Path(script).name}",
+            )
 
 
 def _start_resource_tracker() -> None:

@@ -31,6 +31,7 @@ from ltau_cli.core.calibration.metrics import reliability
 from ltau_cli.core.calibration.model import Calibration
 from ltau_cli.core.calibration.support import too_close
 from ltau_cli.core.calibration.threshold import StoredCdf, calibrated_uncertainty
+from ltau_cli.core.summary import trimmed_mean
 from ltau_cli.errors import ComputeError, InputError, LtauWarning, UsageError
 from ltau_cli.output import check_target
 from ltau_cli.results import CalibrateResult, HeldOut, QuantileCoverage, ThresholdCheck
@@ -299,6 +300,9 @@ def _check(calibration: Calibration, checked: CheckedRows, known: _Known) -> Hel
     return HeldOut(
         **vars(evaluate(rows, true_error, calibration)),
         mean_expected_error=float(rows.expected_error.mean()),
+        trimmed_expected_error=trimmed_mean(rows.expected_error),
+        trimmed_calibrated_error=trimmed_mean(checked.predicted.mean),
+        trimmed_true_error=trimmed_mean(true_error),
         thresholds=[
             _check_threshold(calibration, j, checked) for j in range(len(calibration.thresholds))
         ],

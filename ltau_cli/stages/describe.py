@@ -19,6 +19,7 @@ import numpy.typing as npt
 
 from ltau_cli import stop
 from ltau_cli.artifacts.described import (
+    UNITS,
     WRITE_ATOMS,
     DescribedFile,
     atom_dtype,
@@ -45,7 +46,6 @@ from ltau_cli.stages.given_frames import GivenFrames, look_through
 log = logging.getLogger("ltau")
 
 STORE_SECONDS = 1.0  # of work in a piece, which may be many small batches
-UNITS = "eV/Å"  # of ASE, and so of all packages
 
 
 def run(

@@ -13,7 +13,7 @@ from ltau_cli.artifacts.provenance import Hasher
 from ltau_cli.artifacts.read import open_artifact
 from ltau_cli.artifacts.scores import ScoresFile
 from ltau_cli.core.calibration.evaluation import evaluate, evaluate_plain
-from ltau_cli.core.summary import FLAGGED_BELOW
+from ltau_cli.core.domain import FLAGGED_BELOW, out_of_domain
 from ltau_cli.results import EvaluateResult
 from ltau_cli.settings import EvaluateSettings
 from ltau_cli.stages.true_errors import read_judged_rows, read_ood_labels, read_truth
@@ -55,7 +55,7 @@ def run(
     with open_artifact(scores, ScoresFile) as artifact, Hasher() as hasher:
         errors = read_truth(truth, settings, artifact, hasher)
         judged = read_judged_rows(artifact, errors, settings.group, settings.draws, hasher)
-        pvalue = artifact.read("ood_pvalue")[judged.rest]
+        pvalue, least = artifact.read("ood_pvalue")[judged.rest], artifact.summary.least_pvalue
         area = None
         if settings.ood_labels is not None:
             labels = read_ood_labels(settings.ood_labels, artifact, judged.rest)
@@ -70,8 +70,9 @@ def run(
             n_rows=len(judged.rows),
             n_left_out=artifact.n - len(judged.rows),
             units=artifact.units,
-            flagged_share=float((pvalue < FLAGGED_BELOW).mean()),
+            flagged_share=float(out_of_domain(pvalue, judged.rows.relative_distance, least).mean()),
             flagged_below=FLAGGED_BELOW,
+            least_pvalue=least,
             roc_auc=area,
             **vars(metrics),
         )

@@ -35,6 +35,7 @@ from ltau_cli.core.calibration.metrics import rank_correlation
 from ltau_cli.core.histogram import default_range, last_errors, make_edges, summarize_samples
 from ltau_cli.core.search.loo import GroupLeftOut, LeaveOneOutSearch
 from ltau_cli.core.search.shards import OneShard
+from ltau_cli.core.summary import trimmed_mean
 from ltau_cli.core.threads import available_threads
 from ltau_cli.errors import InputError, LtauWarning, UsageError
 from ltau_cli.output import check_target
@@ -211,6 +212,7 @@ def _fit(
             chosen.recorded()
             | {"thresholds": limits, "error_range": [edges[0], edges[-1]], "index": index.kind}
             | ({} if origin is None else {"origin": origin})
+            | ({"structures": True} if source.knows_structures() or log.has("structure") else {})
         )
         points = statistics.points
         exceeding = (points.uncertainty * points.multiplicity[:, None]).sum(axis=0) / n
@@ -224,6 +226,7 @@ def _fit(
             k=k,
             thresholds=limits.tolist(),
             mean_error=float((points.mean_error * points.multiplicity).sum() / n),
+            trimmed_error=trimmed_mean(sample_mean),
             mean_uncertainty=exceeding.tolist(),
             underflow_share=statistics.n_underflow / statistics.n_errors,
             overflow_share=statistics.n_overflow / statistics.n_errors,
@@ -314,7 +317,7 @@ def _grid(
 ) -> tuple[npt.NDArray[np.float64], npt.NDArray[np.float64]]:
     """Thresholds and bin edges."""
     limits = np.array(
-        sorted(set(settings.thresholds)) or [epochs.log.last_mean()], dtype=np.float64
+        sorted(set(settings.thresholds)) or [epochs.log.default_threshold()], dtype=np.float64
     )
     low, high = settings.error_range or default_range(
         smallest=_finite(epochs.per_epoch("epoch_min"), np.nanmin),

@@ -31,6 +31,7 @@ class FrameScores:
     error: Floats
     bound: Floats  # (n_atoms, n_levels): error units; no columns without a calibration
     pvalue: npt.NDArray[np.float64]  # (n_atoms,): small means far from anything seen in training
+    relative_distance: Floats  # (n_atoms,): about 1 inside the training set, larger outside
 
 
 class FrameScorer:
@@ -84,7 +85,7 @@ class FrameScorer:
     @property
     def smallest_pvalue(self) -> float:
         """Of an atom that is farther away than every training sample from the others."""
-        return 1 / (len(self._loaded.scorer.loo_distance) + 1)
+        return self._loaded.scorer.least_pvalue
 
     @property
     def usual_distance(self) -> float:
@@ -110,9 +111,9 @@ class FrameScorer:
             name: values.astype(loaded.dtype[name].base)
             for name, values in loaded.scorer.score(descriptors).items()
         }
-        pvalue = block["ood_pvalue"]
+        far = block["ood_pvalue"], block["relative_distance"]
         if loaded.calibrator is None:
-            return FrameScores(block["expected_error"], np.zeros((len(frame), 0), "f4"), pvalue)
+            return FrameScores(block["expected_error"], np.zeros((len(frame), 0), "f4"), *far)
         block["structure"] = np.zeros(len(frame), dtype=np.int64)
         block["group"] = np.array(frame.get_chemical_symbols(), dtype=np.str_)
         log_distance = None
@@ -124,7 +125,7 @@ class FrameScorer:
             rows = (block["structure"], block["relative_distance"])
             log_distance = log_structure_distance([rows], 1)
         predicted = loaded.calibrator.predict(block, log_distance)
-        return FrameScores(to_single(predicted.mean), to_single(predicted.bounds()), pvalue)
+        return FrameScores(to_single(predicted.mean), to_single(predicted.bounds()), *far)
 
     def check(self, descriptors: Any, n_atoms: int, source: str) -> Floats:
         """Return descriptors as (n_atoms, d) float32."""

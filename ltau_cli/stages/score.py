@@ -12,6 +12,7 @@ import itertools
 import logging
 import os
 import tempfile
+import warnings
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -27,7 +28,7 @@ from ltau_cli.artifacts.scores import WRITE_ROWS, ScoresFile, write_scores
 from ltau_cli.artifacts.table import LEADING, SHOWN, Columns, name_columns, to_columns
 from ltau_cli.artifacts.write import to_json
 from ltau_cli.core.threads import available_threads
-from ltau_cli.errors import ArtifactError, OutputError, UsageError, writing
+from ltau_cli.errors import ArtifactError, LtauWarning, OutputError, UsageError, writing
 from ltau_cli.output import STDOUT, check_target, open_text
 from ltau_cli.pieces.store import Store, open_store
 from ltau_cli.pieces.workers import Workers, make_pieces, open_workers
@@ -148,8 +149,12 @@ def run_many(
         read = [model, *beside, *(Place.parse(text).path for text in jobs.values())]
         with open_workers(workers, threads, read=read, write=list(jobs)) as pool:
             loaded = Loaded.of(artifact, settings, threads or available_threads())
+            told = False
             for output, descriptors in jobs.items():
                 with open_rows(descriptors, output, loaded) as rows:
+                    if not told and rows.lost_structures:
+                        warnings.warn(rows.lost_structures, LtauWarning, stacklevel=2)
+                        told = True  # of many files once
                     yield _Scoring(rows, hasher, pool, progress).run(force=force)
 
 

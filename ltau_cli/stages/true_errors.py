@@ -3,24 +3,33 @@
 from __future__ import annotations
 
 import os
+import warnings
 from dataclasses import dataclass, replace
 from typing import Any
 
 import numpy as np
 import numpy.typing as npt
 
-from ltau_cli.artifacts.described import check_network, find_origin
+from ltau_cli.artifacts.described import UNITS, check_network, find_origin
 from ltau_cli.artifacts.provenance import Hasher
 from ltau_cli.artifacts.scores import ScoresFile
 from ltau_cli.core.calibration.apply import rows_of
 from ltau_cli.core.calibration.maps import Rows
 from ltau_cli.core.structures import Block, log_structure_distance
-from ltau_cli.errors import InputError
+from ltau_cli.core.units import same_units
+from ltau_cli.errors import InputError, LtauWarning
 from ltau_cli.readers.column import GROUPS, Column, read_labels
 from ltau_cli.readers.place import Place
 from ltau_cli.readers.truth import read_true_errors
 from ltau_cli.settings import FrameKeys
 
+MOST_APART = 20  # times the median predicted error is that of the true ones, and no more
+FACTORS = {
+    1000.0: "1,000 (meV, eV)",
+    23.06: "23.06 (kcal/mol, eV)",
+    27.21: "27.2 (eV, Hartree)",
+    51.42: "51.4 (eV/Å, Hartree/Bohr)",
+}
 STORED_LABELS = ("species", "group")  # --group names these, or a file
 
 
@@ -29,9 +38,41 @@ def read_truth(
 ) -> Column:
     """Read the true error of each row of scores, (n_rows,) float64 in error units."""
     place = Place.parse(os.fspath(given))
-    check_network(place, find_origin(place), scores.parameters)
+    origin = find_origin(place)
+    check_network(place, origin, scores.parameters)
+    if origin is not None:  # a described file: it knows its units
+        _compare_units(UNITS, place, scores)
     hasher.add("true errors", place.path, "true errors", key=place.key)
-    return _of_scores(read_true_errors(place, keys), scores)
+    column = _of_scores(read_true_errors(place, keys), scores)
+    _compare_scales(column, scores)
+    return column
+
+
+def _compare_units(units: str, place: Place, scores: ScoresFile) -> None:
+    """Refuse true errors in other units than those of the log."""
+    if not same_units(units, scores.units):
+        raise InputError(
+            f"{place} holds errors in {units}, {scores.path} in {scores.units}",
+            hint="convert one of them; if only the label is wrong: ltau ingest --units",
+        )
+
+
+def _compare_scales(truth: Column, scores: ScoresFile) -> None:
+    """Say so if true errors are of another size than the predicted ones, as in other units."""
+    error = scores.read("calibrated_error" if scores.calibrated else "expected_error")
+    true, predicted = float(np.median(truth.values)), float(np.median(error))
+    if not (true > 0 and predicted > 0) or 1 / MOST_APART < true / predicted < MOST_APART:
+        return
+    ratio = max(true / predicted, predicted / true)
+    near = [told for factor, told in FACTORS.items() if 0.5 < ratio / factor < 2]
+    warnings.warn(
+        f"true errors ({truth.place}, median {true:.3g}) are {ratio:,.3g} times "
+        f"{'larger' if true > predicted else 'smaller'} than predicted ({scores.path}, median "
+        f"{predicted:.3g}): in other units? " + (f"near {' or '.join(near)}" if near else
+        "no common factor is near: or errors of something else"),
+        LtauWarning,
+        stacklevel=3,
+    )  # fmt: skip
 
 
 @dataclass(frozen=True)

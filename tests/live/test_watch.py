@@ -37,6 +37,7 @@ class Told(Live):
             "error_bound_90": np.array(bound, "f4"),
             "ood_pvalue": np.array(pvalue, "f4"),
         }
+        self.relative_distance = np.array(place, "f4")
         self.descriptors = np.array(place, "f4")[:, None] * np.ones(16, "f4") / 4  # that far apart
         return self.results[name]
 
@@ -88,12 +89,13 @@ def test_it_says_why(watched):
     watch = watched([CALM, LARGE], patience=1)
     look(watch, 2)
     assert str(watch.stopped) == (
-        "frame 1: atom 1 (Au) was flagged in 1 frames in a row: 90% bound 0.4 eV/Å, p-value 0.5"
+        "frame 1: atom 1 (Au) was flagged in 1 frames in a row: 90% bound 0.4 eV/Å, p-value 0.5, "
+        "relative distance 5"
     )
     assert watch.stopped.atoms.tolist() == [1]
     watch = watched([FAR], patience=1, bound=None)
     look(watch, 1)
-    assert str(watch.stopped).endswith("p-value 0.0005")
+    assert str(watch.stopped).endswith("p-value 0.0005, relative distance 7")
 
 
 def test_one_threshold_alone(watched):
@@ -229,7 +231,6 @@ def test_what_cannot_be_watched_for(atoms, hot, make, pipeline):
     for options, words in (
         ({}, "watches for nothing"),
         ({"bound": 0.3, "patience": 0}, "patience=0 is no number of frames"),
-        ({"pvalue": 1e-4}, "pvalue=0.0001: no p-value is below 0.000252"),
     ):
         with pytest.raises(UsageError, match=words) as error:
             Watch(atoms, save=None, **options)

@@ -9,8 +9,8 @@ import numpy.typing as npt
 
 from ltau_cli.artifacts.model import ModelFile
 from ltau_cli.artifacts.scores import ScoresFile
+from ltau_cli.core.domain import FLAGGED_BELOW, least_pvalue, out_of_domain, rule_of_domain
 from ltau_cli.core.selection import summarize
-from ltau_cli.core.summary import FLAGGED_BELOW
 from ltau_cli.errors import UsageError
 from ltau_cli.figures import scored as figures
 from ltau_cli.figures.style import Panel, shorten
@@ -44,9 +44,10 @@ def ood_panels(sources: Sources) -> list[Panel]:
             )
     names = name_files(scores)
     files = {n: a.read("neighbor_distance") for n, a in zip(names, scores, strict=True)}
+    least = least_pvalue(len(training))
     shares = {
-        name: float((artifact.read("ood_pvalue") < FLAGGED_BELOW).mean())
-        for name, artifact in zip(names, scores, strict=True)
+        name: float(out_of_domain(a.read("ood_pvalue"), a.read("relative_distance"), least).mean())
+        for name, a in zip(names, scores, strict=True)
     }
     draw = partial(
         figures.draw_distances,
@@ -55,6 +56,7 @@ def ood_panels(sources: Sources) -> list[Panel]:
         shares=shares,
         line=_line(training),
         pvalue=FLAGGED_BELOW,
+        rule=rule_of_domain(least),
     )
     panels = [Panel("ood", draw)]
     if sources.settings.ood_labels is not None:

@@ -118,7 +118,7 @@ class Sources:
     def logged(self) -> LoggedErrors:
         """What the error log says of its samples, streamed once."""
         log = self.one(ErrorsFile)
-        threshold, (n_epochs, n) = log.last_mean(), log.shape
+        threshold, (n_epochs, n) = log.default_threshold(), log.shape
         chosen = np.arange(n)
         if n > FAN_SAMPLES:
             generator = np.random.default_rng(SEED)

@@ -34,6 +34,7 @@ class Loaded:
     width: int  # columns of the descriptors
     units: str  # error units
     origin: Origin | None  # where the descriptors came from
+    knows_structures: bool = False  # of the training set
     calibrator: Calibrator | None = None
     # (n,): hashes of the rows that the calibration was fitted on
     fit_hash: npt.NDArray[np.int64] | None = None
@@ -64,7 +65,8 @@ class Loaded:
         )
         return cls(
             path, settings, scorer, row_dtype(scorer), int(artifact.sizes["d"]), artifact.units,
-            artifact.parameters.get("origin"), calibrator, fit_hash, cutoff,
+            artifact.parameters.get("origin"), artifact.parameters.get("structures", False),
+            calibrator, fit_hash, cutoff,
         )  # fmt: skip
 
     @property

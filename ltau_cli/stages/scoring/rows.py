@@ -26,7 +26,7 @@ from ltau_cli.readers.column import GROUPS, read_labels, read_magnitudes
 from ltau_cli.readers.descriptors import Descriptors, open_descriptors, read_structure
 from ltau_cli.readers.frames import holds_frames
 from ltau_cli.readers.place import Place
-from ltau_cli.settings import ScoreSettings
+from ltau_cli.settings import NO_ATOMS, ScoreSettings
 from ltau_cli.stages.scoring.loaded import Loaded
 
 
@@ -69,6 +69,18 @@ class Rows:
         """Of the descriptors."""
         return self.source.source.place
 
+    @property
+    def lost_structures(self) -> str:
+        """Say what is lost if only the training set knew structures; empty if nothing is."""
+        known = self.structure is not None or self.loaded.settings.natoms == NO_ATOMS
+        if known or not self.loaded.knows_structures:
+            return ""
+        return (
+            f"{self.place} does not say which atoms are of one structure, as the training set did: "
+            "bars cannot tell whole structures that are unlike it, and are too short there; give "
+            f"--natoms or --frames, or --natoms {NO_ATOMS} if its rows are no atoms"
+        )
+
     def header(self) -> Header:
         """Return what stands beside the scores."""
         loaded, scorer = self.loaded, self.loaded.scorer
@@ -100,6 +112,7 @@ class Rows:
             parameters=parameters,
             units=loaded.units,
             model_fingerprint=scorer.model.fingerprint,
+            least_pvalue=scorer.least_pvalue,
         )
 
     def identify(self) -> dict[str, Any]:
@@ -137,13 +150,16 @@ def _read_frames(
     asked: ScoreSettings, source: Descriptors, hasher: Hasher
 ) -> tuple[Known, Path | None]:
     """Return what is known of the rows, and where their atoms stand, where that is known."""
+    told = source.told()
+    if asked.natoms == NO_ATOMS:
+        labels = {name: label for name, label in told.labels.items() if name != "structure"}
+        return Known(told.name, told.n, labels), None
     counts = None if asked.natoms is None else Place.parse(asked.natoms)
     frames = None if asked.frames is None else Path(asked.frames)
     if frames is not None:
         hasher.add("frames", frames, "frames")
     if counts is not None:
         hasher.add("natoms", counts.path, "natoms", key=counts.key)
-    told = source.told()
     given = read_structure(counts, frames, told)
     if not given:
         structure, own = source.structure(), source.source.place.path
