@@ -33,7 +33,7 @@ def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
 
 @pytest.fixture
 def ltau(capfd: pytest.CaptureFixture[str]) -> Callable[..., Result]:
-    """Run ``ltau ARGUMENTS`` in this process."""
+    """Run ``ltau ARGUMENTS`` in this process; ``ltau.ok`` when it has to end well."""
 
     def call(*arguments: object) -> Result:
         capfd.readouterr()
@@ -41,6 +41,12 @@ def ltau(capfd: pytest.CaptureFixture[str]) -> Callable[..., Result]:
         out, err = capfd.readouterr()
         return Result(code, out, err)
 
+    def ok(*arguments: object) -> Result:
+        result = call(*arguments)
+        assert result.code == 0, result.err
+        return result
+
+    call.ok = ok  # type: ignore[attr-defined]
     return call
 
 

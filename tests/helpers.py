@@ -140,6 +140,13 @@ def contents(path):
     return {k: np.char.decode(v, "utf-8") if v.dtype.kind == "S" else v for k, v in found.items()}
 
 
+def read(path, *names):
+    """Datasets of an artifact; of one name, it alone."""
+    with h5py.File(path) as file:
+        found = [file[name][...] for name in names]
+    return found[0] if len(names) == 1 else found
+
+
 def stored(log, missing=()):
     """What is stored of a log, value by value."""
     result = np.empty(np.shape(log), dtype=np.float32)

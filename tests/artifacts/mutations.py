@@ -65,17 +65,13 @@ def mutations(path: Path) -> Iterator[Mutation]:
         spec = SPECS[file.attrs["kind"]]
         attributes = dict(file.attrs)
         names: list[str] = []
-        file.visititems(lambda name, item: names.append(name) if _is_dataset(item) else None)
+        file.visititems(lambda n, item: names.append(n) if hasattr(item, "dtype") else None)
         for name in names:
             yield from _of_dataset(name, spec.of(name), file[name][...])
     for name in attributes:
         yield from _of_attribute(name)
     for name in ("parameters", "summary", "inputs"):
         yield from _of_json(name, json.loads(attributes[name]))
-
-
-def _is_dataset(item: Any) -> bool:
-    return isinstance(item, h5py.Dataset)
 
 
 def _of_dataset(name: str, spec: DatasetSpec, values: Any) -> Iterator[Mutation]:
@@ -130,13 +126,10 @@ def _of_dataset(name: str, spec: DatasetSpec, values: Any) -> Iterator[Mutation]
         yield Mutation(f"{name} is all 0", put(np.zeros_like(values)), False)
         yield Mutation(f"{name} is all 1", put(np.ones_like(values)), False)
     if plain in GROWING and values.shape[-1] > 1:
-        yield Mutation(f"{name} falls", put(values[..., ::-1]), bool(_varies(values)))
+        varies = bool((values[..., :1] != values[..., -1:]).any())
+        yield Mutation(f"{name} falls", put(values[..., ::-1]), varies)
     elif len(values) > 1:
         yield Mutation(f"{name} in reverse", put(values[::-1]), False)
-
-
-def _varies(values: Any) -> Any:
-    return (values[..., :1] != values[..., -1:]).any()
 
 
 def _of_attribute(name: str) -> Iterator[Mutation]:

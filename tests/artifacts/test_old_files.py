@@ -52,9 +52,9 @@ def test_every_dataset_is_read(path):
 
 @pytest.mark.parametrize("path", FILES, ids=lambda path: path.stem)
 def test_it_is_described_and_drawn(path, ltau, tmp_path):
-    assert ltau("info", path).code == 0
+    ltau.ok("info", path)
     if not path.stem.startswith("described-"):  # there is no figure of these
-        assert ltau("plot", path, "-o", tmp_path / "figure.svg").code == 0
+        ltau.ok("plot", path, "-o", tmp_path / "figure.svg")
 
 
 def kept(kind: str) -> list[Path]:
@@ -69,7 +69,7 @@ def named(kind: str) -> pytest.MarkDecorator:
 @named("errors")
 def test_old_errors_can_be_fitted(path, ltau, tmp_path):
     model = tmp_path / "model.h5"
-    assert ltau("fit", path, f"{DATA}/train.npz:descriptors", "-k", 5, "-o", model).code == 0
+    ltau.ok("fit", path, f"{DATA}/train.npz:descriptors", "-k", 5, "-o", model)
     errors, stored, mean = *read(path, "errors"), *read(model, "point", "mean_error")
     np.testing.assert_allclose(mean[stored], errors.mean(axis=0), rtol=1e-6)
 
@@ -77,8 +77,7 @@ def test_old_errors_can_be_fitted(path, ltau, tmp_path):
 @named("model")
 def test_an_old_model_scores(path, ltau, tmp_path):
     scores = tmp_path / "scores.h5"
-    result = ltau("score", QUERIES, "-m", path, "-o", scores)
-    assert result.code == 0, result.err
+    ltau.ok("score", QUERIES, "-m", path, "-o", scores)
     descriptors, mean_error, point = read(path, "descriptors", "mean_error", "point")
     assert len(point) == len(np.load(DATA / "train.npz")["descriptors"])
     expected, distance = read(scores, "expected_error", "neighbor_distance")
@@ -99,11 +98,10 @@ def test_old_artifacts_score_as_they_did(version, ltau, tmp_path):
         DATA / f"{kind}-{version}.h5" for kind in ("model", "calibration", "scores")
     )
     scores = tmp_path / "scores.h5"
-    result = ltau(
+    ltau.ok(
         "score", QUERIES, "-m", model, "--group", SPECIES, "--feature", f"spread={TRUE_ERRORS}",
         "--cdf", "--calibration", calibration, "-o", scores,
     )  # fmt: skip
-    assert result.code == 0, result.err
     for spec in SPECS["scores"].datasets:
         with h5py.File(then) as file:
             there = spec.name in file and file[spec.name].dtype.kind == "f"
@@ -116,10 +114,10 @@ def test_old_artifacts_score_as_they_did(version, ltau, tmp_path):
 @named("scores")
 def test_old_scores_are_used(path, ltau, tmp_path):
     table, chosen = tmp_path / "scores.csv", tmp_path / "chosen.txt"
-    assert ltau("calibrate", path, TRUE_ERRORS, "-o", tmp_path / "c.h5").code == 0
-    assert ltau("evaluate", path, TRUE_ERRORS).code == 0
-    assert ltau("export", path, "-o", table).code == 0
-    assert ltau("select", path, "-n", 3, "-o", chosen).code == 0
+    ltau.ok("calibrate", path, TRUE_ERRORS, "-o", tmp_path / "c.h5")
+    ltau.ok("evaluate", path, TRUE_ERRORS)
+    ltau.ok("export", path, "-o", table)
+    ltau.ok("select", path, "-n", 3, "-o", chosen)
     (expected,) = read(path, "expected_error")
     exported = np.genfromtxt(table, delimiter=",", names=True, dtype=None, encoding="utf-8")
     np.testing.assert_allclose(exported["expected_error"], expected, rtol=1e-6)
@@ -129,7 +127,7 @@ def test_old_scores_are_used(path, ltau, tmp_path):
 @named("model")
 def test_an_old_model_gives_weights(path, ltau, tmp_path):
     weights = tmp_path / "weights.npy"
-    assert ltau("weights", path, "-o", weights).code == 0
+    ltau.ok("weights", path, "-o", weights)
     assert np.load(weights).shape == np.load(DATA / "train.npz")["errors"].shape[1:]
 
 
@@ -139,8 +137,8 @@ def test_old_descriptors_are_fitted_and_scored(path, ltau, tmp_path):
     log, model, scores = (tmp_path / name for name in ("e.h5", "m.h5", "s.h5"))
     n = len(read(path, "species")[0])
     np.save(tmp_path / "log.npy", np.random.default_rng(0).lognormal(size=(3, n)))
-    assert ltau("ingest", tmp_path / "log.npy", "--units", "eV/Å", "-o", log).code == 0
-    assert ltau("fit", log, path, "-k", 3, "-o", model).code == 0
-    assert ltau("score", path, "-m", model, "-o", scores).code == 0
-    assert ltau("evaluate", scores, path).code == 0
+    ltau.ok("ingest", tmp_path / "log.npy", "--units", "eV/Å", "-o", log)
+    ltau.ok("fit", log, path, "-k", 3, "-o", model)
+    ltau.ok("score", path, "-m", model, "-o", scores)
+    ltau.ok("evaluate", scores, path)
     assert len(np.unique(read(scores, "structure")[0])) == len(read(path, "natoms")[0])

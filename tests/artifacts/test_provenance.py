@@ -42,15 +42,12 @@ def test_a_killed_job_is_not_continued_with_another_file_of_the_same_name(pipeli
         os.utime(tmp_path / name / "d.npy", (1e9, 1e9))
     target = tmp_path / "out.h5"
     words = ["-m", pipeline.model, "--block-rows", 200]
-    limited = ltau("score", tmp_path / "a" / "d.npy", *words, "-o", target)
-    assert limited.code == 0
-    whole = ltau("score", tmp_path / "b" / "d.npy", *words, "-o", tmp_path / "whole.h5")
-    assert whole.code == 0
+    ltau.ok("score", tmp_path / "a" / "d.npy", *words, "-o", target)
+    ltau.ok("score", tmp_path / "b" / "d.npy", *words, "-o", tmp_path / "whole.h5")
     target.unlink()
     kept = _leave_pieces(ltau, tmp_path / "a" / "d.npy", words, target)
     assert kept > 0
-    result = ltau("score", tmp_path / "b" / "d.npy", *words, "-o", target)
-    assert result.code == 0
+    result = ltau.ok("score", tmp_path / "b" / "d.npy", *words, "-o", target)
     assert "already" not in result.err
     assert target.read_bytes() == (tmp_path / "whole.h5").read_bytes()
 

@@ -65,6 +65,8 @@ def replace(name, values, **options):
     (replace("mean_error", np.full(20, np.nan, "f4")), "20 values that are not finite"),
     (replace("counts", h5py.ExternalLink("/etc/passwd", "x")), "not followed"),
     (replace("counts", h5py.SoftLink("/point")), "not followed"),
+    (replace("mean_error", None, shape=20, dtype="f4", external=[("/etc/passwd", 0, 80)]),
+     "another file"),
     (lambda f: f.attrs.modify("parameters", "{"), "parameters"),
     *((lambda f, v=v: f.attrs.modify("format_version", v), "format_version") for v in (0, -1)),
     (lambda f: f.attrs.pop("format_version"), "format_version"),
@@ -76,13 +78,6 @@ def test_damaged_artifacts(edit, words, small, tmp_path, ltau):
     path = edited(small["model"], tmp_path, edit)
     result = ltau("score", small["x"], "-m", path, "-o", tmp_path / "o.h5")
     check(result, ARTIFACT, path, words)
-
-
-def test_values_in_another_file_are_refused(small, tmp_path, ltau):
-    outside = {"shape": (20,), "dtype": "f4", "external": [(str(tmp_path / "raw"), 0, 80)]}
-    path = edited(small["model"], tmp_path, replace("mean_error", None, **outside))
-    result = ltau("score", small["x"], "-m", path, "-o", tmp_path / "o.h5")
-    check(result, ARTIFACT, path, "another file")
 
 
 def test_artifact_that_is_cut_short(small, tmp_path, ltau):

@@ -28,7 +28,7 @@ def test_a_first_run_says_that_it_compiles(pipeline, tmp_path, ltau, monkeypatch
 def fit(pipeline, tmp_path, ltau):
     def fit(name, *options):
         path = tmp_path / name
-        assert ltau("fit", pipeline.errors, pipeline.train, "-o", path, *options).code == 0
+        ltau.ok("fit", pipeline.errors, pipeline.train, "-o", path, *options)
         return path
 
     return fit
@@ -38,8 +38,8 @@ def test_a_smaller_k_follows_from_the_model(fit, pipeline, tmp_path, ltau):
     """As if it had been fitted with that k, to half precision."""
     large, small = fit("large.h5", "-k", 20), fit("small.h5", "-k", 7)
     got, wanted = tmp_path / "got.h5", tmp_path / "wanted.h5"
-    assert ltau("score", pipeline.descriptors, "-m", large, "-k", 7, "-o", got).code == 0
-    assert ltau("score", pipeline.descriptors, "-m", small, "-o", wanted).code == 0
+    ltau.ok("score", pipeline.descriptors, "-m", large, "-k", 7, "-o", got)
+    ltau.ok("score", pipeline.descriptors, "-m", small, "-o", wanted)
     with h5py.File(got) as one, h5py.File(wanted) as other:
         for name in ("expected_error", "neighbor_distance", "quantiles"):
             np.testing.assert_array_equal(one[name], other[name])

@@ -257,15 +257,14 @@ def test_true_errors_are_norms_of_force_differences(sample, ltau):
         for truth in ("test_300K.h5", "norms.npy")
     ]
     assert told[0][0]["predictors"] == told[1][0]["predictors"]
-    done = ltau("calibrate", sample / "scores.h5", sample / "test_300K.h5", "--group", "species",
-                "-o", sample / "calibration.h5", "--force")  # fmt: skip
-    assert done.code == 0, done.err
+    ltau.ok("calibrate", sample / "scores.h5", sample / "test_300K.h5", "--group", "species",
+            "-o", sample / "calibration.h5", "--force")  # fmt: skip
 
 
 def test_it_is_taken_for_frames(sample, ltau, tmp_path):
     out, chosen = tmp_path / "scored.xyz", tmp_path / "chosen.xyz"
     pool = sample / "test_300K.h5"
-    assert ltau("export", sample / "scores.h5", "--frames", pool, "-o", out).code == 0
+    ltau.ok("export", sample / "scores.h5", "--frames", pool, "-o", out)
     given, got = ase.io.read(SAMPLE / "test_300K.xyz", ":"), ase.io.read(out, ":")
     assert len(got) == 25
     for one, other in zip(given, got, strict=True):
@@ -273,17 +272,16 @@ def test_it_is_taken_for_frames(sample, ltau, tmp_path):
         np.testing.assert_allclose(other.arrays["REF_forces"], one.arrays["REF_forces"], atol=1e-8)
         assert other.get_chemical_symbols() == one.get_chemical_symbols()
         assert "ltau_expected_error" in other.arrays
-    done = ltau("select", sample / "scores.h5", "-n", 2, "--frames", pool, "--descriptors", pool,
-                "--write", chosen, "-o", tmp_path / "chosen.txt")  # fmt: skip
-    assert done.code == 0, done.err
+    ltau.ok("select", sample / "scores.h5", "-n", 2, "--frames", pool, "--descriptors", pool,
+            "--write", chosen, "-o", tmp_path / "chosen.txt")  # fmt: skip
     assert len(ase.io.read(chosen, ":")) == 2
 
 
 def test_it_says_itself_where_the_atoms_stand(sample, ltau, tmp_path):
     words = ("score", sample / "test_300K.h5", "-m", sample / "model.h5", "--cutoff", 4, "-o")
-    assert ltau(*words, tmp_path / "own.h5").code == 0
+    ltau.ok(*words, tmp_path / "own.h5")
     frames = ("--frames", SAMPLE / "test_300K.xyz")
-    assert ltau(*words, tmp_path / "given.h5", *frames).code == 0
+    ltau.ok(*words, tmp_path / "given.h5", *frames)
     own, given = (contents(tmp_path / name)["local_distance"] for name in ("own.h5", "given.h5"))
     np.testing.assert_array_equal(own, given)
 
@@ -292,7 +290,7 @@ def test_it_is_taken_for_natoms_groups_and_frames_at_ingest(sample, ltau, tmp_pa
     train = sample / "train.h5"
     for option, label in (("--natoms", "structure"), ("--frames", "species"), ("--group", "group")):
         out = tmp_path / f"{label}.h5"
-        assert ltau("ingest", SAMPLE / "logs", option, train, "-o", out).code == 0
+        ltau.ok("ingest", SAMPLE / "logs", option, train, "-o", out)
         wanted = contents(train)["structure" if option == "--natoms" else "species"]
         assert contents(out)[label].tolist() == wanted.tolist()
 
@@ -306,7 +304,7 @@ def test_another_network_is_refused(sample, ltau, tmp_path):
     result = ltau("score", pool, "-m", sample / "model.h5", "-o", out)
     check(result, INPUT, pool, "was described by another network")
     whole = f"{pool}:descriptors"
-    assert ltau("score", whole, "-m", sample / "model.h5", "-o", out).code == 0
+    ltau.ok("score", whole, "-m", sample / "model.h5", "-o", out)
 
 
 def test_another_artifact_is_no_descriptors(sample, ltau, tmp_path):
@@ -335,10 +333,11 @@ def checkpoints(place, monkeypatch):
 
 
 def test_checkpoints_become_a_log(checkpoints, ltau):
-    done = ltau("describe", "frames.xyz", "--network", checkpoints, "--epochs", "::3", "-o", "eval")
-    assert done.code == 0, done.err
+    done = ltau.ok(
+        "describe", "frames.xyz", "--network", checkpoints, "--epochs", "::3", "-o", "eval"
+    )
     assert "3 of 7 checkpoints (3 new)" in done.out
-    assert ltau("ingest", "eval", "-o", "errors.h5").code == 0
+    ltau.ok("ingest", "eval", "-o", "errors.h5")
     found = contents("errors.h5")
     assert found["epoch"].tolist() == [0, 3, 6]
     wanted = np.repeat([[4.0], [2.5], [1.0]], 8, axis=1)
@@ -348,10 +347,7 @@ def test_checkpoints_become_a_log(checkpoints, ltau):
 def test_checkpoints_are_ordered_by_the_number_in_their_ending(checkpoints, ltau):
     for path in Path("checkpoints").iterdir():  # as DeePMD-kit names them
         path.rename(path.with_name("model.ckpt-1" + path.stem.rpartition("-")[2] + "00.pt"))
-    done = ltau(
-        "describe", "frames.xyz", "--network", checkpoints, "--epochs", "::300", "-o", "eval"
-    )
-    assert done.code == 0, done.err
+    ltau.ok("describe", "frames.xyz", "--network", checkpoints, "--epochs", "::300", "-o", "eval")
     assert sorted(path.name for path in Path("eval").iterdir()) == [
         f"force_errors_epoch_{step}.npy" for step in (1000, 1300, 1600)
     ]

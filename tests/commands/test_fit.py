@@ -29,22 +29,20 @@ def test_impossible_range(small, tmp_path, ltau):
     words = ("fit", small["errors"], small["x"], "-o", tmp_path / "o.h5", "--range")
     check(ltau(*words, 2, 1), USAGE, "LOW < HIGH", hint=False)
     check(ltau(*words, 0, 1), USAGE, "log grid")
-    assert ltau(*words, 0, 1, "--grid", "linear").code == 0
+    ltau.ok(*words, 0, 1, "--grid", "linear")
 
 
 def test_fit_takes_30_neighbors_and_whitened_descriptors(pipeline, tmp_path, ltau):
     out = tmp_path / "m.h5"
-    result = ltau("fit", pipeline.errors, pipeline.train, "-o", out)
-    assert result.code == 0, result.err
+    ltau.ok("fit", pipeline.errors, pipeline.train, "-o", out)
     told = json.loads(ltau("info", out, "--json").out)["parameters"]
     assert (told["k"], told["scale"]) == (30, "whiten")
     for n, k in ((31, 30), (30, 29), (2, 1)):
         np.save(tmp_path / "log.npy", np.random.default_rng(0).random((4, n)))
         np.save(tmp_path / "x.npy", np.random.default_rng(1).random((n, 2)))
         log, x = tmp_path / "log.npy", tmp_path / "x.npy"
-        assert ltau("ingest", log, "-o", tmp_path / "e.h5", "-f").code == 0
-        result = ltau("fit", tmp_path / "e.h5", x, "-o", tmp_path / "t.h5", "-f")
-        assert result.code == 0, result.err
+        ltau.ok("ingest", log, "-o", tmp_path / "e.h5", "-f")
+        ltau.ok("fit", tmp_path / "e.h5", x, "-o", tmp_path / "t.h5", "-f")
         told = json.loads(ltau("info", tmp_path / "t.h5", "--json").out)["parameters"]
         assert told["k"] == k
         scores = ("score", x, "-m", tmp_path / "t.h5", "-o", tmp_path / "s.h5", "-f", "--json")
@@ -54,7 +52,7 @@ def test_fit_takes_30_neighbors_and_whitened_descriptors(pipeline, tmp_path, lta
 def test_one_sample_has_no_neighbor(tmp_path, ltau):
     np.save(tmp_path / "log.npy", np.ones((4, 1)))
     np.save(tmp_path / "x.npy", np.ones((1, 2)))
-    assert ltau("ingest", tmp_path / "log.npy", "-o", tmp_path / "e.h5").code == 0
+    ltau.ok("ingest", tmp_path / "log.npy", "-o", tmp_path / "e.h5")
     result = ltau("fit", tmp_path / "e.h5", tmp_path / "x.npy", "-o", tmp_path / "m.h5")
     assert result.code == 3
     assert result.err.startswith(f"error: {tmp_path / 'e.h5'} has a single sample, which has no")

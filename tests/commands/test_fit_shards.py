@@ -37,21 +37,19 @@ def make(folder, ltau, *, duplicates, n=90, d=3):
     np.save(folder / "q.npy", q.astype(np.float32))
     np.save(folder / "natoms.npy", np.full(n // 5, 5))
     words = ("--allow-missing", "--natoms", folder / "natoms.npy", "-o", folder / "e.h5")
-    assert ltau("ingest", folder / "log.npy", *words).code == 0
+    ltau.ok("ingest", folder / "log.npy", *words)
 
 
 def fit(folder, ltau, shards, *options):
     path = folder / f"m{shards}.h5"
     words = ("fit", folder / "e.h5", folder / "x.npy", "-o", path, "-f", "--shards", shards)
-    result = ltau(*words, *options)
-    assert result.code == 0, result.err
+    ltau.ok(*words, *options)
     return path
 
 
 def scores(folder, ltau, model, *options):
     out = folder / "s.h5"
-    result = ltau("score", folder / "q.npy", "-m", model, "-o", out, "-f", "-q", *options)
-    assert result.code == 0, result.err
+    ltau.ok("score", folder / "q.npy", "-m", model, "-o", out, "-f", "-q", *options)
     with h5py.File(out) as file:
         return {name: file[name][...] for name in SCORED}
 
@@ -102,7 +100,7 @@ def test_bytes_depend_neither_on_threads_nor_on_blocks(tmp_path, ltau):
     words = ("score", tmp_path / "q.npy", "-m", tmp_path / "m3.h5", "-q", "-o")
     made = []
     for i, options in enumerate([(), ("--block-rows", 7), ("--block-rows", 40, "--threads", 1)]):
-        assert ltau(*words, tmp_path / f"{i}.h5", *options).code == 0
+        ltau.ok(*words, tmp_path / f"{i}.h5", *options)
         made.append((tmp_path / f"{i}.h5").read_bytes())
     score_in_shards(ltau, words[:-2], 3, tmp_path / "3.h5")
     assert made[0] == made[1] == made[2] == (tmp_path / "3.h5").read_bytes()
@@ -118,7 +116,7 @@ def test_a_model_in_shards_is_described_and_drawn(tmp_path, ltau):
     assert info["parameters"]["shards"] == 3
     assert info["datasets"]["shard_start"]["shape"] == [4]
     assert "shard_start" in ltau("info", tmp_path / "m.h5").out
-    assert ltau("plot", tmp_path / "m.h5", "-o", tmp_path / "m.png").code == 0
+    ltau.ok("plot", tmp_path / "m.h5", "-o", tmp_path / "m.png")
 
 
 def test_unusable_numbers_of_shards(tmp_path, ltau):
@@ -176,7 +174,7 @@ LeaveOneOutSearch.find = wait_and_find
 def test_a_killed_fit_goes_on(shards, loo, tmp_path, ltau):
     make(tmp_path, ltau, duplicates=True, n=900)
     words = ("fit", tmp_path / "e.h5", tmp_path / "x.npy", "--shards", shards, "--loo", loo)
-    assert ltau(*words, "-o", tmp_path / "whole.h5").code == 0
+    ltau.ok(*words, "-o", tmp_path / "whole.h5")
     target, done = tmp_path / "m.h5", 0
     for sent in (signal.SIGKILL, signal.SIGTERM):
         process = start(*words, "-o", target, before=SLOW)

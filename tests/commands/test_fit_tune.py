@@ -20,8 +20,8 @@ def same(one, other, names):
 def test_inverse_distance_gives_the_weighted_mean(pipeline, tmp_path, ltau):
     model, scores = tmp_path / "m.h5", tmp_path / "s.h5"
     options = ("-k", 5, "--scale", "none", "--weighting", "inverse-distance")
-    assert ltau("fit", pipeline.errors, pipeline.train, "-o", model, *options).code == 0
-    assert ltau("score", pipeline.descriptors, "-m", model, "-o", scores).code == 0
+    ltau.ok("fit", pipeline.errors, pipeline.train, "-o", model, *options)
+    ltau.ok("score", pipeline.descriptors, "-m", model, "-o", scores)
     train, queries = np.load(pipeline.train), np.load(pipeline.descriptors)[:20]
     log = np.stack([np.load(path) for path in sorted(pipeline.logs.iterdir())])
     distance = np.linalg.norm(queries[:, None].astype(float) - train, axis=2)
@@ -37,10 +37,9 @@ def test_inverse_distance_gives_the_weighted_mean(pipeline, tmp_path, ltau):
 
 def test_epochs_are_as_if_the_others_had_not_been_ingested(pipeline, tmp_path, ltau):
     late, one, other = (tmp_path / name for name in ("late.h5", "one.h5", "other.h5"))
-    assert ltau("ingest", pipeline.logs, "--epochs", "20:", "-o", late).code == 0
-    assert ltau("fit", late, pipeline.train, "-o", one).code == 0
-    done = ltau("fit", pipeline.errors, pipeline.train, "--epochs", "20:", "-o", other)
-    assert done.code == 0
+    ltau.ok("ingest", pipeline.logs, "--epochs", "20:", "-o", late)
+    ltau.ok("fit", late, pipeline.train, "-o", one)
+    ltau.ok("fit", pipeline.errors, pipeline.train, "--epochs", "20:", "-o", other)
     same(one, other, ("counts", "mean_error", "uncertainty", "bin_edges", "loo_expected_error"))
 
 
@@ -49,7 +48,7 @@ def write_log(folder, runs, ltau, *options):
     for i, run in enumerate(runs):
         paths.append(folder / f"run{i}.npy")
         np.save(paths[-1], run)
-    assert ltau("ingest", *paths, "-o", folder / "errors.h5", *options).code == 0
+    ltau.ok("ingest", *paths, "-o", folder / "errors.h5", *options)
     return folder / "errors.h5"
 
 
@@ -82,12 +81,11 @@ def test_epochs_that_leave_nothing(pipeline, tmp_path, ltau):
 def test_tune_on_held_out_rows(pipeline, tmp_path, ltau):
     errors, model = tmp_path / "errors.h5", tmp_path / "model.h5"
     natoms = SAMPLE / "train_natoms.npy"
-    assert ltau("ingest", pipeline.logs, "--natoms", natoms, "-o", errors).code == 0
-    done = ltau(
+    ltau.ok("ingest", pipeline.logs, "--natoms", natoms, "-o", errors)
+    done = ltau.ok(
         "fit", errors, pipeline.train, "--tune", "--held-out", pipeline.descriptors,
         pipeline.true_errors, "--held-out-natoms", pipeline.natoms, "-o", model, "--json",
     )  # fmt: skip
-    assert done.code == 0, done.err
     trials = json.loads(done.out)["trials"]
     assert len(trials) == 3 * 5 * 2 * 4
     best = trials[0]["choice"]
@@ -101,9 +99,8 @@ def test_tune_on_held_out_rows(pipeline, tmp_path, ltau):
 @pytest.mark.slow
 def test_tune_on_the_training_samples_shows_its_table(train, log, tmp_path, ltau):
     x, errors = save(tmp_path / "x.npy", train[:330]), tmp_path / "e.h5"
-    assert ltau("ingest", save(tmp_path / "log.npy", log[:, :330]), "-o", errors).code == 0
-    done = ltau("fit", errors, x, "--tune", "-o", tmp_path / "m.h5")
-    assert done.code == 0, done.err
+    ltau.ok("ingest", save(tmp_path / "log.npy", log[:, :330]), "-o", errors)
+    done = ltau.ok("fit", errors, x, "--tune", "-o", tmp_path / "m.h5")
     assert "compared 120 choices by cross-validation" in done.out
     assert "does not say which structure a sample belongs to" in done.err
 
@@ -141,8 +138,7 @@ def test_tune_takes_rows_where_no_structure_is_small_enough(tmp_path, ltau, monk
     natoms = save(tmp_path / "natoms.npy", np.array([60, 60]))
     errors = write_log(tmp_path, [rng.random((6, 120))], ltau, "--natoms", natoms)
     np.save(tmp_path / "d.npy", rng.random((120, 3)))
-    done = ltau("fit", errors, tmp_path / "d.npy", "--tune", "-o", tmp_path / "m.h5")
-    assert done.code == 0, done.err
+    done = ltau.ok("fit", errors, tmp_path / "d.npy", "--tune", "-o", tmp_path / "m.h5")
     assert "comparing on 50 of the 120 samples" in done.err
 
 

@@ -40,7 +40,7 @@ def test_structures_come_with_the_descriptor_file(pipeline, tmp_path, ltau):
     np.savez(tmp_path / "new.npz", descriptors=np.load(pipeline.descriptors), structure=names)
     for name in ("new.h5", "new.npz"):
         out = tmp_path / f"{name}.scores.h5"
-        assert ltau("score", tmp_path / name, "-m", pipeline.model, "-o", out).code == 0
+        ltau.ok("score", tmp_path / name, "-m", pipeline.model, "-o", out)
         with h5py.File(out) as got, h5py.File(pipeline.scores) as wanted:
             for dataset in ("structure", "structures/expected_error_mean", "expected_error"):
                 np.testing.assert_array_equal(got[dataset], wanted[dataset])
@@ -76,5 +76,5 @@ def test_score_finds_the_model_beside_it(pipeline, tmp_path, ltau, monkeypatch):
     with h5py.File(tmp_path / "descriptors.h5", "w") as file:
         file["descriptors"] = np.load(pipeline.descriptors)
     monkeypatch.chdir(tmp_path)
-    assert ltau("score", "descriptors.h5").code == 0
+    ltau.ok("score", "descriptors.h5")
     assert (tmp_path / "scores.h5").exists()

@@ -5,7 +5,6 @@ import os
 import resource
 import shutil
 
-import h5py
 import numpy as np
 import pytest
 
@@ -22,6 +21,7 @@ from tests.helpers import (
     finish,
     in_pieces,
     names,
+    read,
     score_in_shards,
     start,
     wait_until,
@@ -130,7 +130,7 @@ def test_a_shard_that_cannot_be_scored_leaves_the_others(made, tmp_path, ltau):
     values[33] = np.nan
     np.save(rows, values)
     words = ("score", rows, "-m", made / "model.h5", "-o", out)
-    assert ltau(*words, "--shard", "0/2").code == 0
+    ltau.ok(*words, "--shard", "0/2")
     check(ltau(*words, "--shard", "1/2"), INPUT, "first is row 33")
     assert in_pieces(out) == 25
     result = ltau(*words)
@@ -238,8 +238,7 @@ def test_the_pieces_of_changed_descriptors_are_replaced(made, tmp_path, ltau, mo
     os.utime(rows, ns=(1, 1))
     result = ltau(*words)
     assert "already" not in result.err
-    with h5py.File(out) as file:
-        assert len(set(file["neighbor_distance"][...])) == 1
+    assert len(set(read(out, "neighbor_distance"))) == 1
 
 
 def test_bad_input_leaves_no_pieces(made, tmp_path, ltau):
@@ -299,7 +298,7 @@ def test_many_files_give_the_results_of_one_by_one(many, made, tmp_path, ltau):
     assert len(result.out.splitlines()) == 3
     assert result.out.startswith(f"{folder / 'md_0.scores.h5'}: 20 rows, mean expected error ")
     one = tmp_path / "one.h5"
-    assert ltau("score", tmp_path / "md_1.npy", "-m", made / "model.h5", "-o", one).code == 0
+    ltau.ok("score", tmp_path / "md_1.npy", "-m", made / "model.h5", "-o", one)
     assert one.read_bytes() == (folder / "md_1.scores.h5").read_bytes()
     check(many(), OUTPUT, "md_0.scores.h5", "exists")
     listed = json.loads(many("--force", "--json").out)
@@ -346,13 +345,13 @@ def test_resume_sees_another_calibration_and_model(pipeline, tmp_path, ltau):
         "--resume",
         "-m",
     )
-    assert ltau(*words, pipeline.model).code == 0
+    ltau.ok(*words, pipeline.model)
     assert "up to date" in ltau(*words, pipeline.model).out
     calibrated = (*words, pipeline.model, "--calibration", pipeline.calibration)
     assert "out of date" in ltau(*calibrated).err
     assert ltau(*calibrated).out == f"{out}: up to date\n"
     model = tmp_path / "model.h5"
-    assert ltau("fit", pipeline.errors, pipeline.train, "-k", 5, "-o", model).code == 0
+    ltau.ok("fit", pipeline.errors, pipeline.train, "-k", 5, "-o", model)
     assert "out of date" in ltau(*words, model, "-k", 4).err
 
 
@@ -393,6 +392,6 @@ def test_many_files_in_shards(many, made, tmp_path, ltau):
     for index in range(2):
         assert many("--shard", f"{index}/2").out.count("of 20 are scored") == 3
     assert many().err.count("20 of 20 rows are there already") == 3
-    assert ltau("score", tmp_path / "md_2.npy", "-m", made / "model.h5", "-o", one).code == 0
+    ltau.ok("score", tmp_path / "md_2.npy", "-m", made / "model.h5", "-o", one)
     assert (folder / "md_2.scores.h5").read_bytes() == one.read_bytes()
     assert names(folder) == [f"md_{i}.scores.h5" for i in range(3)]

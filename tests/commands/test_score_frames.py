@@ -93,12 +93,10 @@ def calibrated(crystal, ltau, tmp_path):
     def call(frames):
         scores, fitted, out = (tmp_path / f"{n}{frames:d}.h5" for n in ("s", "c", "large"))
         cutoff = ("--cutoff", 6) if frames else ()
-        assert ltau(*words("test", frames), *cutoff, "-o", scores).code == 0
+        ltau.ok(*words("test", frames), *cutoff, "-o", scores)
         errors = crystal / "test_errors.npy"
-        result = ltau("calibrate", scores, errors, "--method", "distance", "-o", fitted, "--json")
-        assert result.code == 0, result.err
-        result = ltau(*words("large", frames), "--calibration", fitted, "-o", out)
-        assert result.code == 0, result.err
+        ltau.ok("calibrate", scores, errors, "--method", "distance", "-o", fitted, "--json")
+        ltau.ok(*words("large", frames), "--calibration", fitted, "-o", out)
         return out, fitted, words("large", frames)
 
     return call
@@ -147,7 +145,7 @@ def test_frames_go_with_frames(calibrated, crystal, ltau, tmp_path):
     check(ltau(*test, "--frames", crystal / "large.xyz", "-o", tmp_path / "o.h5"), INPUT, "atoms")
     test = (*test, "--frames", crystal / "test.xyz")
     score_in_shards(ltau, test, 3, tmp_path / "all.h5")
-    assert ltau(*test, "-o", tmp_path / "whole.h5").code == 0
+    ltau.ok(*test, "-o", tmp_path / "whole.h5")
     assert (tmp_path / "all.h5").read_bytes() == (tmp_path / "whole.h5").read_bytes()
     assert ltau("export", tmp_path / "whole.h5").out == ltau(*test, "-o", "-", "-q").out
     with h5py.File(out) as file:

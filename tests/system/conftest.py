@@ -1,6 +1,7 @@
 """Fixtures: a disk that is full."""
 
 import subprocess
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -23,16 +24,16 @@ os.pwrite = write_while_there_is_space
 """
 
 
+@dataclass
 class FullDisk:
     """A folder with little space: real, or made by writes that fail."""
 
-    def __init__(self, folder: Path, before: str) -> None:
-        self.folder = folder
-        self._before = before
+    folder: Path
+    before: str
 
     def run(self, *words: object, before: str = "", **options: Any) -> Result:
         """Run ``ltau WORDS`` in a new process."""
-        return finish(start(*words, before=self._before + before, **options))
+        return finish(start(*words, before=self.before + before, **options))
 
 
 @pytest.fixture(params=["mounted", "failing writes"])

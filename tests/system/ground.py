@@ -10,12 +10,8 @@ import numpy as np
 from tests.system import machine
 
 FRAME = 5  # rows of a frame
-ENVIRONMENT = {
-    "SOURCE_DATE_EPOCH": "1700000000",
-    "LANG": "C.UTF-8",
-    "SLURM_CPUS_PER_TASK": None,
-    "OMP_NUM_THREADS": "1",
-}
+ENVIRONMENT = {"SOURCE_DATE_EPOCH": "1700000000", "LANG": "C.UTF-8", "SLURM_CPUS_PER_TASK": None,
+               "OMP_NUM_THREADS": "1"}  # fmt: skip
 
 
 @dataclass(frozen=True)
@@ -23,23 +19,19 @@ class Command:
     """A command in the folder."""
 
     text: str  # its words, without the targets
-    # option to the name of the file it makes
-    targets: Mapping[str, str] = field(default_factory=lambda: {"-o": "out.h5"})
-
-    @property
-    def words(self) -> list[str]:
-        """The words without the targets."""
-        return self.text.split()
+    targets: Mapping[str, str] = field(default_factory=lambda: {"-o": "out.h5"})  # of options
 
     @property
     def inputs(self) -> list[str]:
         """Names of the files it reads."""
-        return [word for word in self.words if word.endswith((".npy", ".h5", ".csv", ".xyz"))]
+        return [
+            word for word in self.text.split() if word.endswith((".npy", ".h5", ".csv", ".xyz"))
+        ]
 
     def line(self, *more: str) -> tuple[str, ...]:
         """All words."""
         targets = [word for option in self.targets.items() for word in option]
-        return (*self.words, *targets, *more)
+        return (*self.text.split(), *targets, *more)
 
 
 SCORE = "score many.npy -m model.h5 --block-rows 1000"

@@ -87,19 +87,13 @@ def warm_up() -> None:
 
 
 def start(
-    words: Sequence[object],
-    *,
-    log: Path,
-    folder: Path,
-    environment: Mapping[str, str | None] | None = None,
-    stdout: str | None = "file",
-    stderr: str | None = "file",
-    before: Callable[[], None] | None = None,
-) -> Process:
-    """Fork ``ltau WORDS`` in ``folder``; what it prints goes to the folder ``log``.
+    words: Sequence[object], *, log: Path, folder: Path,
+    environment: Mapping[str, str | None] | None = None, stdout: str | None = "file",
+    stderr: str | None = "file", before: Callable[[], None] | None = None,
+) -> Process:  # fmt: skip
+    """Fork ``ltau WORDS`` in ``folder``; what it prints comes to the folder ``log``.
 
-    A stream is ``file``, another path, or None for a closed one; ``before`` runs in the new
-    process first.
+    A stream is ``file``, another path, or None where it is closed. ``before`` runs first.
     """
     log.mkdir(parents=True, exist_ok=True)
     sys.stdout.flush()

@@ -27,19 +27,17 @@ from tests.system.ground import COMMANDS, Command, Ground, state
 
 @dataclass(frozen=True)
 class Case:
-    """A misuse."""
+    """A misuse: a command in a folder of links to good files, and how it has to end."""
 
     name: str  # unique
-    # the command, in a folder of links to good files; ``BAD`` stands for the bad one
-    words: tuple[str, ...]
+    words: tuple[str, ...]  # ``BAD`` stands for the bad file
     codes: tuple[int, ...]  # exit codes that are right
-    make: bad.Make = lambda path: None  # makes the bad file at a path
-    bad: str = "bad"  # name of the bad file
+    make: bad.Make = lambda path: None  # the bad file at a path
+    bad: str = "bad"  # its name
     line: str = ""  # pattern of the error line, if the command fails
-    kept: bool = True  # whether everything in the folder has to stay as it was made
+    kept: bool = True  # everything in the folder has to stay as it was made
     command: str = ""  # name of the command whose targets have to be as before or whole
-    # dict: see :func:`tests.system.machine.start`
-    options: Mapping[str, object] = field(default_factory=dict)
+    options: Mapping[str, object] = field(default_factory=dict)  # of `machine.start`
 
 
 TOLD = ("error: ", "hint: ", "warning: ", "building an NN-descent", "compiling the neighbor")
@@ -104,21 +102,16 @@ def misuses(random: np.random.Generator) -> Iterator[Case]:
 
 # Options
 
-
 NO_NUMBERS = ("nan", "inf", "-inf", "1e999", "NaN")
 LONG = "9" * 5_000
 CONDITIONS = ("x < nan", "x < inf", "x", "x <", "expected_error < 1 < 2", "expected_error < 1e999")
+COUNTS = ("nan", "-1", "0.5", "9" * 30, LONG, "")
+EPOCHS = ("a:b", "1", "1:2:0", "1:2:3:4", "nan:", LONG + ":")
 VALUES: dict[str, tuple[str, ...]] = {  # of options, none of which can be
-    **dict.fromkeys(
-        ("fit --bins", "fit -k", "fit --shards", "fit --threads"),
-        ("nan", "-1", "0.5", "9" * 30, LONG, ""),
-    ),
+    **{f"fit {flag}": COUNTS for flag in ("--bins", "-k", "--shards", "--threads")},
     "fit --seed": ("nan", "-1", "0.5", LONG, ""),
     "score --shard": ("0/0", "2/2", "a/2", "1", LONG + "/3", "0/" + LONG, "0/1e3"),
-    **dict.fromkeys(
-        ("ingest --epochs", "fit --epochs", "describe --epochs"),
-        ("a:b", "1", "1:2:0", "1:2:3:4", "nan:", LONG + ":"),
-    ),
+    **{f"{name} --epochs": EPOCHS for name in ("ingest", "fit", "describe")},
     "export --where": CONDITIONS,
     "evaluate --fail-if": CONDITIONS,
 }
@@ -165,7 +158,6 @@ def options() -> Iterator[Case]:
 
 
 # Names: what stands where a file is wanted
-
 
 WANTED = {  # argument and ending: the command
     **{f"log.{ending}": "ingest BAD -o out.h5" for ending in [*bad.LOGS, "csv.gz"]},
@@ -215,11 +207,8 @@ def names() -> Iterator[Case]:
         what, _, ending = wanted.partition(".")
         role = what.rpartition(" ")[2].lstrip("-")
         for kind, (make, name) in bad.NAMES.items():
-            code = INPUT
-            if role in ARTIFACTS and ending == "h5" and kind not in bad.NOT_THERE:
-                code = ARTIFACT
-            if role == "config":
-                code = USAGE
+            is_artifact = role in ARTIFACTS and ending == "h5" and kind not in bad.NOT_THERE
+            code = USAGE if role == "config" else ARTIFACT if is_artifact else INPUT
             if kind == "an empty file" and role in ("config", "style"):
                 continue  # which is a good one
             named = name.format("." + ending)
@@ -227,7 +216,6 @@ def names() -> Iterator[Case]:
 
 
 # Files of other tools
-
 
 WIDE = {name: make for name, make in bad.DESCRIPTORS.items() if name != "another width"}
 USES: dict[str, dict[str, bad.Make]] = {
@@ -269,7 +257,6 @@ def files() -> Iterator[Case]:
 
 # Targets
 
-
 NO_FORMAT = "cannot tell the format|are written as"  # found out before the target is looked at
 SPECIAL, NO_FOLDER = "is a device, a pipe or a socket", "there is no folder"
 UNFORCED: dict[str, tuple[bad.Make, str]] = {
@@ -310,20 +297,14 @@ def odd_targets(name: str, command: Command) -> Iterator[Case]:
 
 def inputs_as_targets(name: str, command: Command) -> Iterator[Case]:
     """Targets that are inputs of the command, also through links."""
-
-    def other_name(given: str, path: Path) -> None:
-        path.hardlink_to((path.parent / given).resolve())
-
-    def link(given: str, path: Path) -> None:
-        path.symlink_to(given)
-
     for option, target in command.targets.items():
         for given in command.inputs:
             hows: list[tuple[str, str, bad.Make]] = [
                 ("itself", given, lambda path: None),
-                ("through a link", target, partial(link, given)),
-                ("under another name", target, partial(other_name, given)),
-            ]
+                ("through a link", target, lambda path, given=given: path.symlink_to(given)),
+                ("under another name", target,
+                 lambda path, given=given: path.hardlink_to((path.parent / given).resolve())),
+            ]  # fmt: skip
             for how, place, make in hows:
                 yield Case(
                     f"{name}, {option} is its input {given} {how}",
@@ -333,7 +314,6 @@ def inputs_as_targets(name: str, command: Command) -> Iterator[Case]:
 
 
 # Surroundings
-
 
 ENVIRONMENTS: list[tuple[str, str | None, int, str]] = [
     ("SOURCE_DATE_EPOCH", "x", USAGE, "SOURCE_DATE_EPOCH=x is not a number"),

@@ -115,8 +115,7 @@ def score_words(pipeline, *more):
 def test_score(cluster, pipeline, ltau, tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
     monkeypatch.setenv("DASK_SCHEDULER_ADDRESS", cluster.address)
-    result = ltau(*score_words(pipeline, "-o", "s.h5"))
-    assert result.code == 0, result.err
+    result = ltau.ok(*score_words(pipeline, "-o", "s.h5"))
     line = f"using the Dask scheduler {cluster.address} of DASK_SCHEDULER_ADDRESS"
     assert result.err.splitlines() == [line]
     assert (tmp_path / "s.h5").read_bytes() == pipeline.calibrated.read_bytes()
@@ -126,16 +125,13 @@ def test_score(cluster, pipeline, ltau, tmp_path, monkeypatch):
 def test_score_of_shards_and_of_many_files(cluster, pipeline, ltau, tmp_path):
     words = ("score", pipeline.descriptors, "-m", pipeline.model, "--natoms", pipeline.natoms)
     for i in range(2):
-        result = ltau(*words, "--shard", f"{i}/2", "-o", tmp_path / "s.h5", "--block-rows", 100,
-                      "--workers", cluster.address)  # fmt: skip
-        assert result.code == 0, result.err
+        ltau.ok(*words, "--shard", f"{i}/2", "-o", tmp_path / "s.h5", "--block-rows", 100,
+                "--workers", cluster.address)  # fmt: skip
     assert "1,375 of 1,375 rows" in ltau(*words, "-o", tmp_path / "s.h5").err
     assert (tmp_path / "s.h5").read_bytes() == pipeline.scores.read_bytes()
     both = (pipeline.descriptors, pipeline.hot_descriptors, "-m", pipeline.model)
-    result = ltau("score", *both, "-O", tmp_path / "one")
-    assert result.code == 0, result.err
-    result = ltau("score", *both, "-O", tmp_path / "many", "--workers", cluster.file)
-    assert result.code == 0, result.err
+    ltau.ok("score", *both, "-O", tmp_path / "one")
+    ltau.ok("score", *both, "-O", tmp_path / "many", "--workers", cluster.file)
     for path in (tmp_path / "one").iterdir():
         assert path.read_bytes() == (tmp_path / "many" / path.name).read_bytes()
 
@@ -148,11 +144,10 @@ def test_score_of_shards_and_of_many_files(cluster, pipeline, ltau, tmp_path):
 def test_fit(options, cluster, pipeline, ltau, tmp_path):
     log = tmp_path / "errors.h5"
     natoms = pipeline.natoms.with_name("train_natoms.npy")
-    assert ltau("ingest", pipeline.logs, "--natoms", natoms, "-o", log).code == 0
+    ltau.ok("ingest", pipeline.logs, "--natoms", natoms, "-o", log)
     words = ("fit", log, pipeline.train, "-k", 20, *options)
-    assert ltau(*words, "-o", tmp_path / "one.h5").code == 0
-    result = ltau(*words, "-o", tmp_path / "two.h5", "--workers", cluster.address)
-    assert result.code == 0, result.err
+    ltau.ok(*words, "-o", tmp_path / "one.h5")
+    ltau.ok(*words, "-o", tmp_path / "two.h5", "--workers", cluster.address)
     assert (tmp_path / "two.h5").read_bytes() == (tmp_path / "one.h5").read_bytes()
     assert names(tmp_path) == ["errors.h5", "one.h5", "two.h5"]
 
@@ -182,9 +177,8 @@ def test_ingest(kind, cluster, ltau, tmp_path):
             rows = [(7 - i if i else "last", 0.5) for i in range(8)]
             write_long(folder / "errors_epoch_7.csv", rows, header=("sample", "error"))
     words = ("ingest", *logs, "--allow-missing")
-    assert ltau(*words, "-o", tmp_path / "one.h5").code == 0
-    result = ltau(*words, "-o", tmp_path / "two.h5", "--workers", cluster.address)
-    assert result.code == 0, result.err
+    ltau.ok(*words, "-o", tmp_path / "one.h5")
+    result = ltau.ok(*words, "-o", tmp_path / "two.h5", "--workers", cluster.address)
     assert "read here" not in result.err
     assert (tmp_path / "two.h5").read_bytes() == (tmp_path / "one.h5").read_bytes()
     assert not (tmp_path / ".two.h5.ltau-pieces").exists()
@@ -204,8 +198,7 @@ def test_a_file_that_cannot_be_read_is_told_as_ever(cluster, ltau, tmp_path):
 
 
 def test_a_log_of_arrays_is_read_here(pipeline, ltau, tmp_path):
-    result = ltau("ingest", pipeline.logs, "-o", tmp_path / "e.h5", "--workers", 2)
-    assert result.code == 0, result.err
+    result = ltau.ok("ingest", pipeline.logs, "-o", tmp_path / "e.h5", "--workers", 2)
     assert "read here, at the speed of the disk" in result.err
 
 
@@ -296,7 +289,7 @@ def wait_and_find(*words, **more):
 LeaveOneOutSearch.find = wait_and_find
 """
     words = ("fit", pipeline.errors, pipeline.train, "--shards", 6)
-    assert ltau(*words, "-o", tmp_path / "one.h5").code == 0
+    ltau.ok(*words, "-o", tmp_path / "one.h5")
     target = tmp_path / "two.h5"
     with running(tmp_path, before=before) as own:
         process = start(*words, "-o", target, "--workers", own.address)

@@ -19,10 +19,7 @@ from ltau_cli.cli.main import ltau
 ROOT = Path(__file__).parent.parent.parent
 DOCS = ROOT / "docs"
 PAGES = sorted(DOCS.glob("*.md"))
-
-
 # Later pages use the files that the commands of the tutorial wrote.
-
 IN_ORDER = sorted(PAGES, key=lambda page: (page.stem != "tutorial", page.name))
 COMMANDS = dict(ltau.commands)
 FENCE = re.compile(r"^```(\w+)\n(.*?)^```$", re.MULTILINE | re.DOTALL)

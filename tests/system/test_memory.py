@@ -14,8 +14,8 @@ def test_memory_follows_the_block_and_not_the_file(tmp_path, ltau):
     np.save(tmp_path / "log.npy", rng.random((6, 50)))
     np.save(tmp_path / "train.npy", rng.normal(size=(50, 128)))
     errors, model = tmp_path / "errors.h5", tmp_path / "model.h5"
-    assert ltau("ingest", tmp_path / "log.npy", "-o", errors).code == 0
-    assert ltau("fit", errors, tmp_path / "train.npy", "-o", model).code == 0
+    ltau.ok("ingest", tmp_path / "log.npy", "-o", errors)
+    ltau.ok("fit", errors, tmp_path / "train.npy", "-o", model)
     peaks = []
     for n in (20_000, 400_000):
         rows, out = tmp_path / f"{n}.npy", tmp_path / f"{n}.h5"
@@ -42,7 +42,7 @@ def test_memory_follows_the_shard(tmp_path, ltau):
         np.save(tmp_path / "x.npy", rng.random((n, width), dtype=np.float32))
         np.save(tmp_path / "q.npy", rng.random((100, width), dtype=np.float32))
         errors, model = tmp_path / "e.h5", tmp_path / "m.h5"
-        assert ltau("ingest", tmp_path / "log.npy", "-o", errors, "-f").code == 0
+        ltau.ok("ingest", tmp_path / "log.npy", "-o", errors, "-f")
         words = ("-f", "--threads", 1)
         fitting = peak_memory("fit", errors, tmp_path / "x.npy", "-o", model, "--shards", shards,
                               "--scale", "none", "-k", 2, *words)  # fmt: skip

@@ -8,7 +8,7 @@ import pytest
 from scipy.spatial.distance import cdist
 from scipy.special import ndtri
 
-from tests.helpers import SAMPLE
+from tests.helpers import SAMPLE, finish, start
 from tests.oracles import trimmed_mean
 
 
@@ -126,10 +126,9 @@ def test_missing_values_are_left_out(tmp_path, ltau):
     log = np.array([[1, np.nan, 3.0], [2, 5, np.inf], [6, np.nan, 3.0]])
     np.save(tmp_path / "log.npy", log)
     np.save(tmp_path / "x.npy", np.arange(3.0)[:, None])
-    assert ltau("ingest", tmp_path / "log.npy", "-o", tmp_path / "e.h5").code == 0
-    fit = ltau("fit", tmp_path / "e.h5", tmp_path / "x.npy", "-o", tmp_path / "m.h5", "-k", 1,
-               "--threshold", 2)  # fmt: skip
-    assert fit.code == 0, fit.err
+    ltau.ok("ingest", tmp_path / "log.npy", "-o", tmp_path / "e.h5")
+    ltau.ok("fit", tmp_path / "e.h5", tmp_path / "x.npy", "-o", tmp_path / "m.h5", "-k", 1,
+            "--threshold", 2)  # fmt: skip
     with h5py.File(tmp_path / "m.h5") as file:
         assert file["mean_error"][...].tolist() == [3, 5, 3]
         np.testing.assert_allclose(file["uncertainty"][:, 0], [1 / 3, 1, 1])
@@ -143,10 +142,10 @@ def test_identical_descriptors_are_pooled(tmp_path, ltau):
     np.save(tmp_path / "log.npy", log)
     np.save(tmp_path / "x.npy", x)
     np.save(tmp_path / "q.npy", x[:9] + np.float32(0.1))
-    assert ltau("ingest", tmp_path / "log.npy", "-o", tmp_path / "e.h5").code == 0
-    assert ltau("fit", tmp_path / "e.h5", tmp_path / "x.npy", "-o", tmp_path / "m.h5").code == 0
+    ltau.ok("ingest", tmp_path / "log.npy", "-o", tmp_path / "e.h5")
+    ltau.ok("fit", tmp_path / "e.h5", tmp_path / "x.npy", "-o", tmp_path / "m.h5")
     score = ("score", tmp_path / "q.npy", "-m", tmp_path / "m.h5", "-o", tmp_path / "s.h5")
-    assert ltau(*score, "-k", 1).code == 0
+    ltau.ok(*score, "-k", 1)
     mean = log.mean(axis=0)
     with h5py.File(tmp_path / "s.h5") as scores, h5py.File(tmp_path / "m.h5") as model:
         assert len(model["counts"]) == 9
@@ -157,9 +156,8 @@ def test_identical_descriptors_are_pooled(tmp_path, ltau):
 
 def test_thresholds_and_k_can_be_chosen_late(pipeline, log, plain, tmp_path, ltau):
     out = tmp_path / "s.h5"
-    result = ltau("score", pipeline.descriptors, "-m", pipeline.model, "-o", out, "-k", 3,
-                  "--threshold", 0.05, "--threshold", 0.2, "--quantile", 0.8)  # fmt: skip
-    assert result.code == 0, result.err
+    ltau.ok("score", pipeline.descriptors, "-m", pipeline.model, "-o", out, "-k", 3,
+            "--threshold", 0.05, "--threshold", 0.2, "--quantile", 0.8)  # fmt: skip
     order = plain[0][:, :3]
     with h5py.File(out) as file:
         wanted = np.stack([(log > t).mean(axis=0)[order].mean(axis=1) for t in (0.05, 0.2)], 1)
@@ -167,3 +165,21 @@ def test_thresholds_and_k_can_be_chosen_late(pipeline, log, plain, tmp_path, lta
         assert file["quantiles"].shape == (1375, 1)
         assert json.loads(file.attrs["parameters"])["k"] == 3
         assert 0.5 < np.median(file["ood_pvalue"]) + 0.3 < 1.3
+
+
+@pytest.mark.slow
+def test_same_bytes_in_another_process(pipeline, tmp_path):
+    steps = [
+        ["ingest", pipeline.logs, "-o", tmp_path / "errors.h5", "--units", "eV/Å"],
+        ["fit", tmp_path / "errors.h5", pipeline.train, "-o", tmp_path / "model.h5",
+         "-k", 10, "--scale", "none", "--threads", 1],
+        ["score", pipeline.descriptors, "-m", tmp_path / "model.h5", "--natoms", pipeline.natoms,
+         "-o", tmp_path / "scores.h5", "--threads", 1],
+        ["calibrate", tmp_path / "scores.h5", pipeline.true_errors, "-o",
+         tmp_path / "calibration.h5"],
+    ]  # fmt: skip
+    for step in steps:
+        result = finish(start(*step))
+        assert result.code == 0, result.err
+    for name in ("errors", "model", "scores", "calibration"):
+        assert (tmp_path / f"{name}.h5").read_bytes() == getattr(pipeline, name).read_bytes(), name

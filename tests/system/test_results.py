@@ -78,10 +78,7 @@ def test_a_file_that_appears_meanwhile_is_kept(tmp_path):
 
 
 def test_without_hard_links_it_works_too(tmp_path, monkeypatch):
-    def no_links(*_):
-        raise PermissionError(errno.EPERM, "no hard links")
-
-    monkeypatch.setattr(os, "link", no_links)
+    monkeypatch.setattr(os, "link", fail(errno.EPERM))
     test_a_file_that_appears_meanwhile_is_kept(tmp_path)
     write(tmp_path / "b.txt")
     assert (tmp_path / "b.txt").read_text() == "new"
@@ -115,17 +112,17 @@ def test_where_nobody_can_lock_a_leftover_is_named(tmp_path, monkeypatch):
     write(tmp_path / "a.txt")
 
 
+def write_both(one, two, then=lambda: None):
+    with open_results(force=False) as results:
+        results.text(one).write("1")
+        results.text(two).write("2")
+        then()
+
+
 def test_two_results_appear_together_or_not_at_all(tmp_path):
     one, two = tmp_path / "one.txt", tmp_path / "two.txt"
-
-    def write_both():
-        with open_results(force=False) as results:
-            results.text(one).write("1")
-            results.text(two).write("2")
-            two.write_text("of another")
-
     with pytest.raises(OutputError, match="appeared"):
-        write_both()
+        write_both(one, two, lambda: two.write_text("of another"))
     assert not one.exists()
     assert two.read_text() == "of another"
 
@@ -141,36 +138,33 @@ def test_a_kill_between_two_results_does_not_refuse_the_repeat(tmp_path):
             os.kill(os.getpid(), signal.SIGKILL)
 
         os.link = link_and_die
-        with open_results(force=False) as results:
-            results.text(one).write("1")
-            results.text(two).write("2")
+        write_both(one, two)
         os._exit(0)
     os.waitpid(child, 0)
     assert one.exists()
     assert not two.exists()
     for target in (one, two):
         check_target(target, force=False)
-    with open_results(force=False) as results:
-        results.text(one).write("1")
-        results.text(two).write("2")
+    write_both(one, two)
     assert sorted(path.name for path in tmp_path.iterdir()) == ["one.txt", "two.txt"]
 
 
-def test_data_that_cannot_be_synced_is_no_result(tmp_path, monkeypatch):
-    def fails(descriptor):
-        raise OSError(errno.EIO, os.strerror(errno.EIO))
+def fail(number):
+    def call(*_):
+        raise OSError(number, os.strerror(number))
 
-    monkeypatch.setattr(os, "fsync", fails)
+    return call
+
+
+def test_data_that_cannot_be_synced_is_no_result(tmp_path, monkeypatch):
+    monkeypatch.setattr(os, "fsync", fail(errno.EIO))
     with pytest.raises(OutputError, match="Input/output error"):
         write(tmp_path / "a.txt")
     assert list(tmp_path.iterdir()) == []
 
 
 def test_an_array_on_a_full_disk_is_one_line(tmp_path, monkeypatch):
-    def full(descriptor, data):
-        raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
-
-    monkeypatch.setattr(os, "write", full)
+    monkeypatch.setattr(os, "write", fail(errno.ENOSPC))
     for save in (np.save, np.savez):  # a zip archive is also moved about in when it is closed
         with (
             pytest.raises(OutputError, match="No space left"),

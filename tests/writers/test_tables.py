@@ -1,4 +1,4 @@
-"""Columns to tables."""
+"""Columns to tables, also that of DeePMD-kit's model deviation."""
 
 import csv
 import io
@@ -9,6 +9,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from hypothesis.extra import numpy as hnp
 
+from ltau_cli.writers.model_devi import write_model_devi
 from ltau_cli.writers.tables import write_json_lines, write_npz, write_table
 
 NAMES = ("row", "error", "label", "used")
@@ -124,3 +125,35 @@ def test_a_stream_that_cannot_seek():
     write(pipe, 4)
     with np.load(io.BytesIO(pipe.taken), allow_pickle=False) as loaded:
         np.testing.assert_array_equal(loaded["row"], COLUMNS["row"])
+
+
+# Model deviation
+
+
+STEPS = np.array([0, 100])
+LARGEST, SMALLEST, MEAN = np.array([0.5, 12.0]), np.array([0.25, 1e-9]), np.array([0.375, 6.0])
+
+
+def written():
+    stream = io.StringIO()
+    write_model_devi(stream, STEPS, LARGEST, SMALLEST, MEAN)
+    return stream.getvalue()
+
+
+def test_layout_by_hand():
+    header, first, second = written().splitlines()
+    names = "#       step         max_devi_v         min_devi_v         avg_devi_v"
+    assert header == names + "         max_devi_f         min_devi_f         avg_devi_f"
+    zero = "       0.000000e+00"
+    assert first == (
+        "           0" + 3 * zero + "       5.000000e-01       2.500000e-01       3.750000e-01"
+    )
+    assert second.split() == ["100", *3 * ["0.000000e+00"], "1.200000e+01", "1.000000e-09",
+                              "6.000000e+00"]  # fmt: skip
+
+
+def test_loadtxt_reads_it_as_dpgen_does():
+    table = np.loadtxt(io.StringIO(written()))
+    np.testing.assert_allclose(table[:, [4, 5, 6]], np.stack([LARGEST, SMALLEST, MEAN], axis=1))
+    assert table[:, 0].tolist() == [0, 100]
+    assert (table[:, 1:4] == 0).all()
