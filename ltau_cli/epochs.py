@@ -33,20 +33,10 @@ def format_epochs(epochs: EpochRange) -> str:
 
 
 def choose_epochs(numbers: Sequence[int], epochs: EpochRange) -> list[int]:
-    """Choose epochs of a run.
+    """Choose epochs of a run, as places among their increasing numbers.
 
-    Parameters
-    ----------
-    numbers : sequence of int
-        Epoch numbers, increasing.
-    epochs : EpochRange
-        From START up to STOP, which is left out; a negative one counts from the end. Of these,
-        every STEP-th number from START, or from the first epoch.
-
-    Returns
-    -------
-    list of int
-        Their places among ``numbers``.
+    From START up to STOP, which is left out; a negative one counts from the end. Of these, every
+    STEP-th number from START, or from the first epoch.
     """
     if not numbers:
         return []

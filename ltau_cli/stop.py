@@ -25,13 +25,7 @@ _clean_ups: list[Callable[[], None]] = []
 
 
 class Ended(BaseException):
-    """The work was asked to end, and does.
-
-    Attributes
-    ----------
-    exit_code : int
-        128 and the number of the signal, as a shell has it.
-    """
+    """The work was asked to end, and does; the exit code is 128 and the signal's, as in a shell."""
 
     def __init__(self, number: int) -> None:
         super().__init__(f"{WORDS.get(number, 'ended')}; nothing was left half-written")

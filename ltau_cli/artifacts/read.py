@@ -25,21 +25,8 @@ _MADE_BY_HINT = {spec.kind: f"make one with: ltau {spec.made_by}" for spec in SP
 class Artifact:
     """A checked artifact, open for reading; each kind has a view of its own.
 
-    Attributes
-    ----------
-    path : Path
-    kind : str
-    spec : ArtifactSpec
-    units : str
-        Error units.
-    parameters : dict
-    summary : ArtifactResult
-        What the stage that made it told.
-    inputs : list of dict
-    attributes : dict
-        The remaining root attributes.
-    sizes : dict
-        Size of each named dimension.
+    ``summary`` is what the stage that made it told, ``attributes`` are the remaining root
+    attributes, ``sizes`` those of each named dimension.
     """
 
     kind: str

@@ -98,18 +98,10 @@ def check_up(
 ) -> CheckUp:
     """Report on a log.
 
-    Parameters
-    ----------
-    data : mapping
-        ``epoch``, ``run`` and the datasets of :meth:`Survey.datasets`.
-    notes : Counter
-        Findings of the reader: ``infinite``, ``duplicated ids``.
-    some_errors : (n_epochs, m) float32
-        Errors of some samples, to compare the runs.
-    read_epoch : callable
-        Gives the errors (n_samples,) of a row of the log.
-    knows_held_out : bool
-        Whether samples that were never logged are known to be held out.
+    ``data`` are ``epoch``, ``run`` and the datasets of :meth:`Survey.datasets`; ``notes`` the
+    findings of the reader, ``infinite`` and ``duplicated ids``; ``some_errors`` (n_epochs, m) are
+    there to compare the runs; ``read_epoch`` gives the errors (n_samples,) of a row of the log.
+    Samples that were never logged may be known to be held out.
     """
     epoch, mean = data["epoch"], data["epoch_mean"]
     runs = rows_of_runs(epoch, data["run"])

@@ -17,13 +17,7 @@ FLOOR_SHARE = 0.25  # of the median distance of the training samples; theirs are
 def rounding_distance(
     blocks: Iterable[tuple[npt.NDArray[np.float32], npt.NDArray[np.int64]]],
 ) -> float:
-    """Distance that float32 descriptors can tell apart.
-
-    Parameters
-    ----------
-    blocks : iterable of ((n, d) float32, (n,) int64)
-        The descriptors of all training points, and the samples that have them.
-    """
+    """Distance that float32 descriptors (n, d) can tell apart; of (n,) samples each."""
     n, squares = 0, 0.0
     for descriptors, multiplicity in blocks:
         n += int(multiplicity.sum())
@@ -35,15 +29,8 @@ def rounding_distance(
 def distance_floor(rounding: float, loo_distance: npt.NDArray[np.floating]) -> float:
     """Distance below which differences of distances mean nothing, at the scale of the set.
 
-    A quarter of the median leave-one-out distance of the training samples that have one, at least
-    what float32 descriptors can tell apart.
-
-    Parameters
-    ----------
-    rounding : float
-        See :func:`rounding_distance`.
-    loo_distance : (n_samples,) float
-        Leave-one-out neighbor distances; those that are 0 or NaN are left out.
+    A quarter of the median leave-one-out distance (n_samples,) of the training samples that have
+    one above 0, at least what float32 descriptors can tell apart, see :func:`rounding_distance`.
     """
     known = loo_distance[loo_distance > rounding]
     scale = FLOOR_SHARE * float(np.median(known)) if len(known) else 0.0
@@ -51,37 +38,22 @@ def distance_floor(rounding: float, loo_distance: npt.NDArray[np.floating]) -> f
 
 
 def relative_distance(distance: Floats, neighbors_own: Floats, floor: float) -> Floats:
-    """Neighbor distance over the mean leave-one-out distance of those neighbors.
+    """Neighbor distance (n,) over the mean leave-one-out distance (n,) of those neighbors.
 
     About 1 inside the training set's cloud, larger outside: a local density ratio as in the local
-    outlier factor (Breunig et al. 2000, doi 10.1145/335191.335388).
-
-    Parameters
-    ----------
-    distance, neighbors_own : (n,) float64
-        d(x), and the mean of d_j over the neighbors j of x.
-    floor : float
-        Distances below it count as this (see :func:`distance_floor`), so that coincident training
-        points give a finite ratio.
+    outlier factor (Breunig et al. 2000, doi 10.1145/335191.335388). Distances below the floor, see
+    :func:`distance_floor`, count as it, so that coincident training points give a finite ratio.
     """
     ratio: Floats = np.maximum(distance, floor) / np.maximum(neighbors_own, floor)
     return ratio
 
 
 def ood_pvalue(distance: Floats, reference: npt.NDArray[np.float32]) -> Floats:
-    """p(x) = (1 + #{i : d_i >= d(x)}) / (n + 1) over the n training samples.
+    """p(x) = (1 + #{i : d_i >= d(x)}) / (n + 1) over the n training samples, (n_rows,), in (0, 1].
 
-    Parameters
-    ----------
-    distance : (n_rows,) float64
-        Neighbor distances; compared in float32, as the reference is stored.
-    reference : (n_samples,) float32
-        Leave-one-out neighbor distances of the training samples, increasing.
-
-    Returns
-    -------
-    (n_rows,) float64
-        In (0, 1]; small means far from anything seen in training.
+    Small means far from anything seen in training. The neighbor distances (n_rows,) are compared
+    in float32, as the increasing leave-one-out distances (n_samples,) of the training samples are
+    stored.
     """
     below = np.searchsorted(reference, distance.astype(np.float32), side="left")
     pvalue: Floats = (1 + len(reference) - below) / (len(reference) + 1)

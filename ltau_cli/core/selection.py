@@ -16,14 +16,8 @@ def summarize(
 ) -> Floats:
     """Return one value for each of ``n`` structures, (n,), from finite ones of their rows.
 
-    Parameters
-    ----------
-    structure : (n_rows,) int64
-        From 0 to ``n - 1``, none left out, in any order.
-    values : (n_rows,) float
-    n : int
-    by : {"max", "mean"} or float
-        A float p in (0, 1) is the quantile inf{v : F(v) >= p}.
+    ``structure`` (n_rows,) goes from 0 to ``n - 1``, none left out, in any order. ``by`` is
+    ``max``, ``mean``, or p in (0, 1), the quantile inf{v : F(v) >= p}.
     """
     values = values.astype(np.float64)
     counts = np.bincount(structure, minlength=n)
@@ -55,7 +49,8 @@ def choose_diverse(
 ) -> npt.NDArray[np.int64]:
     """Choose ``n`` by greedy farthest-point search with distances weighted by values, as errors.
 
-    Returns their numbers in the order of choice.
+    Of values (n_points,) of at least 0 and scaled descriptors (n_points, d); returns their numbers
+    in the order of choice.
 
     The first choice has the largest value; each next one has the largest product of its value and
     its distance to the nearest one chosen before. A near-copy of a chosen point has a distance of
@@ -65,15 +60,6 @@ def choose_diverse(
     Lett. 3, 285 (1985), doi 10.1016/0167-6377(85)90002-1). With equal weights it is the k-center
     greedy of Sener and Savarese (ICLR 2018, arXiv 1708.00489); Zaverkin et al. (Digital Discovery
     1, 605 (2022), doi 10.1039/D2DD00034B) compare such choices for interatomic potentials.
-
-    Parameters
-    ----------
-    values : (n_points,) float64
-        At least 0.
-    descriptors : (n_points, d) float32
-        Scaled.
-    n : int
-        At most ``n_points``.
     """
     order = choose_largest(values, len(values))  # ties go to the larger value
     weight, points = values[order], descriptors[order]

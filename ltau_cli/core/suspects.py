@@ -30,17 +30,10 @@ def own_quartile(
 ) -> Floats:
     """Lower quartile of each point's own error CDF, (n_points,), in error units.
 
-    A wrong label keeps even the best errors of its sample large. A sample that is only learned late
-    has small ones among them, though its mean error may be as large.
-
-    Parameters
-    ----------
-    counts : (n_points, n_edges + 1) unsigned int
-        Underflow, the bins, overflow.
-    max_error : (n_points,) float32
-        Largest error of each point (error units).
-    edges : (n_edges,) float64
-        Bin edges (error units).
+    A wrong label keeps even the best errors of its sample large. A sample that is only learned
+    late has small ones among them, though its mean error may be as large. ``counts`` are
+    (n_points, n_edges + 1): underflow, the bins, overflow; ``max_error`` (n_points,) the largest
+    errors.
     """
     n = len(counts)
     itself = Neighbors(np.arange(n)[:, None], np.ones((n, 1)), np.zeros((n, 1)))
@@ -78,16 +71,8 @@ def explain(
 ) -> list[Explanation]:
     """Find the ``k`` training samples nearest to each suspect; of coinciding samples the first.
 
-    Parameters
-    ----------
-    shards, points : Shards, Points
-        The points, and which sample belongs to which.
-    group : (n_samples,) int64 or None
-        Samples that are left out together with a suspect; None leaves out the suspect alone.
-    suspects : (n,) int64
-        Their sample numbers, at least one.
-    k : int
-        At most the number of samples outside a suspect's group.
+    ``group`` (n_samples,) tells which samples are left out together with a suspect; None leaves
+    out the suspect alone. ``suspects`` (n,) are sample numbers, at least one.
     """
     none = np.zeros(len(points.of_sample))
     left_out = (

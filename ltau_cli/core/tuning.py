@@ -70,18 +70,9 @@ def tune(
 ) -> list[Trial]:
     """Compare all combinations of the knobs by the CRPS of the calibrated errors, the best first.
 
-    Parameters
-    ----------
-    descriptors : (n_samples, d) float32
-        Of the training samples.
-    group : (n_samples,) int64
-        Samples left out together: their structures, or each by itself.
-    mean_error : dict of EpochRange to (n_samples,) float64
-        Mean error of each training sample over each choice of epochs (error units).
-    compared : ComparedRows
-    metric : {"euclidean", "cosine"}
-    scales : sequence of str
-        Scalings to compare; ``advance(1)`` is called after each.
+    Of training descriptors (n_samples, d); ``group`` (n_samples,) are left out together:
+    structures, or each by itself; ``mean_error`` (n_samples,) that over each choice of epochs
+    (error units). ``advance(1)`` is called after each scaling.
     """
     known = np.isfinite(compared.true_error)
     truth = compared.true_error[known]

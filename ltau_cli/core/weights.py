@@ -23,21 +23,12 @@ def weigh(
 ) -> Floats:
     """Weigh samples by their uncertainty U_i, (n,): the share of logged errors above the threshold.
 
-    w_i = min(max(c exp(± U_i / (T s)), floor), ceiling), with + for ``hard`` and - for ``easy``,
-    s the standard deviation of U, and c such that the mean weight is 1. The clipped mean rises
-    with c from the floor to the ceiling, so there is such a c, found by bisection; both the limits
-    and the mean hold. If all U are equal, all weights are 1.
-
-    Parameters
-    ----------
-    uncertainty : (n,) float
-    emphasis : {"hard", "easy"}
-        Which samples get the larger weights.
-    temperature : float
-        T, at least 0.001: of two samples that are T standard deviations apart, one weighs e times
-        as much as the other.
-    floor, ceiling : float
-        0 <= floor <= 1 <= ceiling.
+    w_i = min(max(c exp(± U_i / (T s)), floor), ceiling), with + for ``hard`` and - for ``easy``, s
+    the standard deviation of U, and c such that the mean weight is 1. The clipped mean rises with
+    c from the floor to the ceiling, so there is such a c, found by bisection; both the limits and
+    the mean hold. If all U are equal, all weights are 1. Of two samples that are T (at least
+    0.001) standard deviations apart, one weighs e times as much as the other; 0 <= floor <= 1 <=
+    ceiling.
     """
     values, place, counts = np.unique(
         uncertainty.astype(np.float64), return_inverse=True, return_counts=True

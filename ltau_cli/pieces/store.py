@@ -39,13 +39,7 @@ Range = tuple[int, int]
 
 
 class Piece:
-    """A file of arrays, and of values that JSON knows.
-
-    Raises
-    ------
-    OSError, ValueError
-        If it is not there or damaged.
-    """
+    """A file of arrays and of what JSON knows; an OSError or ValueError if it is no good one."""
 
     def __init__(self, path: Path) -> None:
         self._path = path
@@ -185,16 +179,8 @@ def open_store(target: Path, job: Mapping[str, Any], *, shared: bool = False) ->
     """Open the store of a result; pieces that an equal job has left are in it, others go.
 
     It is removed when the block ends, but kept for the next try when the block was stopped or
-    failed, unless that was because of the input.
-
-    Parameters
-    ----------
-    target : Path
-        The result.
-    job : mapping
-        All that the pieces depend on.
-    shared : bool
-        Several processes make pieces at once, and leave them for one that does not share.
+    failed, unless that was because of the input. If it is shared, several processes make pieces at
+    once, and leave them for one that does not share.
     """
     place = Path(os.path.realpath(target))
     above = hidden(place, ENDING)

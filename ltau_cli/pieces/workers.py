@@ -67,20 +67,10 @@ def make_pieces(
     read: Sequence[Path] = (),
     advance: Advance = lambda _: None,
 ) -> None:
-    """Make the pieces of ``start..end`` that are not there.
+    """Make the pieces of ``start..end``, of at most ``size``, that are not there.
 
-    Parameters
-    ----------
-    workers : Workers
-    store : Store
-    task : Task
-    end, size, start : int
-        What to make, in pieces of at most ``size``.
-    opened : object
-        What ``task.open`` would give, where this process has it already.
-    read : sequence of Path
-        Files that a worker has to see as they are here.
-    advance : callable
+    ``opened`` is what ``task.open`` would give, where this process has it already; the files
+    ``read`` have to be seen by a worker as they are here.
     """
     todo = store.missing(task.what, start, end, size)
     done = end - start - sum(last - first for first, last in todo)
@@ -119,11 +109,7 @@ def _make_one(store: Store, task: Task, opened: Any, start: int, end: int) -> No
 class Cluster:
     """A cluster whose workers see the same files with the same ltau.
 
-    Parameters
-    ----------
-    client : distributed.Client
-    threads : int or None
-        Of one piece; None takes those of the worker.
+    Pieces take so many threads, or None for those of the worker.
     """
 
     elsewhere = True
@@ -224,17 +210,10 @@ def open_workers(
 ) -> Iterator[Workers]:
     """Start or connect to the workers that were asked for.
 
-    Parameters
-    ----------
-    asked : str, int or None
-        Number of processes of this machine, address of a Dask scheduler, or the file in which one
-        says its address; None is this process alone.
-    threads : int or None
-        Of one piece; None takes those of its worker, or shares the CPUs among the processes.
-    read : sequence of Path
-        Files that every worker has to see as they are here.
-    write : sequence of Path
-        Results, whose folders every worker has to see.
+    By a number of processes of this machine, the address of a Dask scheduler, or the file in which
+    one says its address; None is this process alone. A piece takes so many threads, or None for
+    those of its worker, or a share of the CPUs. Every worker has to see the files ``read`` as they
+    are here, and the folders of the results that it has to ``write``.
     """
     if asked is None:
         yield Here()
@@ -510,14 +489,7 @@ def _attempt(
 def keep_open(what: str, key: Any, make: Callable[[ExitStack], Kept]) -> Kept:
     """Return what an earlier task of this process made for an equal key, or make it.
 
-    Parameters
-    ----------
-    what : str
-        Only the last of its kind is kept.
-    key : object
-        What it depends on.
-    make : callable
-        Gets a stack for files that are to stay open.
+    Only the last of its kind is kept. ``make`` gets a stack for files that are to stay open.
     """
     if what not in _kept or _kept[what][0] != key:
         if what in _kept:

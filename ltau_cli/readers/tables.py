@@ -29,20 +29,7 @@ Row = list[Any]  # entries in the order of the header
 
 
 class Table:
-    """A table and its header.
-
-    Parameters
-    ----------
-    path : Path
-
-    Attributes
-    ----------
-    header : list of str
-        Names of the columns; the first line if there are none.
-    named : bool
-        Whether it is no line of numbers.
-    is_json : bool
-    """
+    """A table and the names of its columns: its header, or the first line if that is numbers."""
 
     def __init__(self, path: Path) -> None:
         check_file(path)

@@ -35,16 +35,9 @@ class FrameScores:
 
 
 class FrameScorer:
-    """A model and a calibration in memory, which score frames one by one.
+    """A model and a calibration of it in memory, which score frames one by one.
 
-    Parameters
-    ----------
-    model : Path
-        Model artifact.
-    calibration : Path or None
-        Calibration artifact of that model; its number of neighbors is used.
-    threads : int
-        Of the neighbor search; the numbers do not depend on it.
+    The number of neighbors is the calibration's; the numbers do not depend on the threads.
     """
 
     def __init__(self, model: Path, calibration: Path | None, *, threads: int = 1) -> None:
@@ -97,14 +90,10 @@ class FrameScorer:
         return self._loaded.scorer.model.scaling.apply(descriptors)
 
     def score(self, descriptors: Floats, frame: Any) -> FrameScores:
-        """Score the atoms of a frame.
+        """Score the atoms of a frame by their finite descriptors (n_atoms, d).
 
-        Parameters
-        ----------
-        descriptors : (n_atoms, d) float32
-            Finite.
-        frame : ase.Atoms
-            For the species, and for the neighbors of each atom, where the calibration needs them.
+        The ``ase.Atoms`` tell species, and the neighbors of each atom where the calibration needs
+        them.
         """
         loaded = self._loaded
         block: Block = {  # as ltau score stores it, before it calibrates

@@ -114,18 +114,8 @@ def read_training_set(
 ) -> TrainingSet:
     """Find the scaling and the points, shard by shard.
 
-    Parameters
-    ----------
-    source : Descriptors
-        Of all samples, those that were never logged too.
-    n_logged : (n_samples,) int32
-        Errors logged for each sample.
-    shards : int
-        At most the number of logged samples, which are cut into equal ranges.
-    scale, metric, merge_within
-        See :func:`ltau_cli.core.search.scaling.fit_scaling` and
-        :func:`ltau_cli.core.search.points.find_points`.
-    threads : int
+    ``source`` has all samples, those that were never logged too; ``n_logged`` (n_samples,) tells
+    which. There are at most as many shards as logged samples, which are cut into equal ranges.
     """
     logged = np.flatnonzero(n_logged)
     cuts = cut_evenly(len(logged), shards)

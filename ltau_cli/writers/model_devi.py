@@ -23,19 +23,10 @@ def write_model_devi(
     smallest: npt.NDArray[np.float64],
     mean: npt.NDArray[np.float64],
 ) -> None:
-    """Write one line per frame.
+    """Write one line per frame, of (n_frames,) arrays: its step, and errors over its atoms.
 
     The virial columns are 0: there is no number for them, and with NaN DP-GEN would stop. Zero
     is below its default trust levels of the virial.
-
-    Parameters
-    ----------
-    stream : text file
-        Open for writing.
-    step : (n_frames,) int64
-        Number of each frame in its trajectory.
-    largest, smallest, mean : (n_frames,) float64
-        Over the atoms of the frame, in error units.
     """
     stream.write(f"#{'step':>11}" + "".join(f"{name:>19}" for name in _COLUMNS) + "\n")
     zeros = f"{0:19.6e}" * 3

@@ -19,24 +19,9 @@ DIGITS = 7  # of floats; float32 has no more
 def write_table(
     stream: TextIO, names: Sequence[str], blocks: Iterable[Columns], *, delimiter: str = ","
 ) -> int:
-    """Write a header and one line per row.
+    """Write a header and one line per row, block by block; return how many rows.
 
-    Parameters
-    ----------
-    stream : text file
-        Open for writing.
-    names : sequence of str
-        The columns, in order.
-    blocks : iterable of dict of str to (n,) arrays
-        The rows, block by block; floats are written with seven digits, bool as 0 and 1,
-        text as it is.
-    delimiter : str
-        Between columns.
-
-    Returns
-    -------
-    int
-        Rows written.
+    Floats are written with seven digits, bool as 0 and 1, text as it is.
     """
     writer = csv.writer(stream, delimiter=delimiter, lineterminator="\n")
     writer.writerow(names)
@@ -66,15 +51,8 @@ def write_npz(
 ) -> None:
     """Write columns in the layout of ``numpy.savez``, none of which has to fit into memory.
 
-    The same columns give the same bytes: the members carry no date.
-
-    Parameters
-    ----------
-    stream : binary file
-        Open for writing; need not be seekable.
-    n : int
-        Rows.
-    columns : iterable of (name, dtype, blocks of (n_block,) arrays)
+    The same ``n`` rows give the same bytes: the members carry no date. A column is a name, a dtype
+    and blocks of (n_block,) arrays; the stream need not be seekable.
     """
     with zipfile.ZipFile(stream, "w", zipfile.ZIP_STORED) as archive:
         for name, dtype, blocks in columns:

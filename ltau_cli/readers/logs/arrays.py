@@ -110,10 +110,7 @@ def _scatter(
 ) -> tuple[int, int]:
     """Put [id, error] rows, in any order, at their places; of a repeated id the last row counts.
 
-    Returns
-    -------
-    (start, n) : tuple of int
-        First slot, and the number of slots.
+    Returns the first slot, and the number of slots.
     """
     n_rows = source.shape[0]
     blocks = [slice(i, min(i + TABLE_BLOCK, n_rows)) for i in range(0, n_rows, TABLE_BLOCK)]

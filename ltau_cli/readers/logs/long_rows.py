@@ -23,18 +23,10 @@ class WordsError(Exception):
 
 
 class LongRows:
-    """Rows of a long table, in the order of the file.
+    """Rows of a long table, in the order of the file; ``counts`` are those of each (run, epoch).
 
-    Parameters
-    ----------
-    options : LogOptions
-    words : bool
-        Take the ids as words, in the order in which they appear, not as whole numbers.
-
-    Attributes
-    ----------
-    counts : Counter
-        Rows of each (run, epoch).
+    Ids are whole numbers, or with ``words`` words, in the order in which they appear; another kind
+    is a ``WordsError``.
     """
 
     def __init__(self, options: LogOptions, *, words: bool) -> None:
@@ -47,13 +39,7 @@ class LongRows:
     def add(
         self, runs: list[int], epochs: list[int], samples: list[str], errors: npt.ArrayLike
     ) -> None:
-        """Append rows.
-
-        Raises
-        ------
-        WordsError
-            If an id should be a whole number and is none.
-        """
+        """Append rows."""
         rows = np.empty(len(samples), dtype=_ROW)
         rows["run"], rows["epoch"] = runs, epochs
         rows["error"] = magnitudes(np.asarray(errors), self._options, vectors=False)
@@ -66,13 +52,7 @@ class LongRows:
         self._scratch.write(rows, self._scratch.size)
 
     def extend(self, other: LongRows) -> None:
-        """Append the rows of another one, whose ids are words if the own ones are.
-
-        Raises
-        ------
-        WordsError
-            If its ids are words and the own ones are numbers.
-        """
+        """Append the rows of another one, whose ids are words if the own ones are."""
         if self._words is None and other._words is not None:
             raise WordsError
         for rows in other._blocks():
@@ -112,20 +92,10 @@ class LongRows:
     def put(
         self, slots: Slots, starts: Mapping[tuple[int, int], int], ids: npt.NDArray[Any]
     ) -> int:
-        """Put the errors in their slots.
+        """Put the errors in their slots; return how many found theirs filled by an earlier one.
 
-        Parameters
-        ----------
-        slots : Slots
-        starts : mapping
-            The first slot of each (run, epoch) that is wanted; it has one for each sample.
-        ids : (n_samples,) int64 or str
-            What :meth:`ids` gave.
-
-        Returns
-        -------
-        int
-            How many rows found their slot filled by an earlier one.
+        ``starts`` is the first slot of each (run, epoch) that is wanted, with one for each of the
+        ``ids`` (n_samples,), which :meth:`ids` gave.
         """
         known = sorted(self.counts)
         keys = np.array([run * _RUN_KEY + epoch for run, epoch in known])

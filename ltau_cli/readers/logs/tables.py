@@ -79,15 +79,7 @@ def has_epochs(path: Path, options: LogOptions) -> bool:
 
 
 class _LogTable(Table):
-    """A table of errors, and what its columns hold.
-
-    Parameters
-    ----------
-    path : Path
-    options : LogOptions
-    epoch : int, optional
-        Epoch of every row of a per-epoch file.
-    """
+    """A table of errors, and what its columns hold; maybe all of one epoch."""
 
     def __init__(self, path: Path, options: LogOptions, *, epoch: int | None = None) -> None:
         super().__init__(path)

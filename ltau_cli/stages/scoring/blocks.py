@@ -75,11 +75,7 @@ def needs_all_rows(rows: Rows) -> bool:
 def finished_blocks(read: ReadBlocks, rows: Rows) -> Iterator[Block]:
     """Yield scored rows with structures, labels and calibrated columns.
 
-    Parameters
-    ----------
-    read : callable
-        Called twice where :func:`needs_all_rows`.
-    rows : Rows
+    Where :func:`needs_all_rows`, they are read twice.
     """
     calibrator, log_distance, local = rows.loaded.calibrator, None, None
     cutoff = rows.loaded.cutoff
