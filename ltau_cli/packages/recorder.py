@@ -18,6 +18,8 @@ from ltau_cli.errors import InputError, OutputError, writing
 
 EPOCH_FILE = re.compile(r"errors_epoch_(\d+)\.npy")
 LABEL_FILE = "samples.npz"
+LABELS = ("structure", "species", "config_type", "group", "sample_id", "magnitude", "held_out",
+          "fingerprint")  # fmt: skip
 
 
 class Recorder:
@@ -43,8 +45,9 @@ class Recorder:
     width : int, optional
         Components of an error vector; by default three (a force), or one.
     labels : mapping of str to (n,) array, optional
-        What is known of each sample: ``structure``, ``species``, ``config_type``, and
-        ``held_out``, true for samples that are there to keep the count but not trained on.
+        What is known of each sample: ``structure``, ``species``, ``config_type``, ``group``,
+        ``sample_id``, ``magnitude`` of its target, and ``held_out``, true for samples that are
+        there to keep the count but not trained on.
 
     Raises
     ------
@@ -81,6 +84,10 @@ class Recorder:
         if natoms is not None:
             self._labels["structure"] = _structures(natoms, n)
         for name, values in self._labels.items():
+            if name not in LABELS:
+                raise InputError(
+                    f"{name} is no label that ltau knows", hint="it knows: " + ", ".join(LABELS)
+                )
             if values.shape[:1] != (n,):
                 raise InputError(f"the label {name} has shape {values.shape}, not ({n},)")
         self._number = self._next_number()

@@ -288,11 +288,30 @@ def test_labels_come_along(tmp_path, ingest):
 def test_labels_of_another_length_are_refused(tmp_path, refused):
     with pytest.raises(InputError, match="structure has shape"):
         ltau.Recorder(4, tmp_path / "logs", labels={"structure": [0, 0]})
+    with pytest.raises(InputError, match="colour is no label"):
+        ltau.Recorder(2, tmp_path / "logs", labels={"colour": [0, 0]})
     recorder = ltau.Recorder(2, tmp_path / "logs", labels={"structure": [0, 0]})
     recorder.record([0, 1], [1, 1])
     recorder.end_epoch()
-    np.savez(tmp_path / "logs" / "samples.npz", structure=[0, 0, 1])
-    refused([tmp_path / "logs"], "samples.npz")
+    for wrong in ({"structure": [0, 0, 1]}, {"natoms": [2, 2]}, {"species": ["H"]}):
+        np.savez(tmp_path / "logs" / "samples.npz", **wrong)
+        refused([tmp_path / "logs"], "samples.npz")
+
+
+def test_labels_of_ones_own(tmp_path, ltau, capfd):
+    """A samples.npz that was written by hand: names of structures, natoms, and what is unknown."""
+    for epoch in range(2):
+        (tmp_path / "logs").mkdir(exist_ok=True)
+        np.save(tmp_path / "logs" / f"errors_epoch_{epoch}.npy", np.ones(4, "f4") + epoch)
+    for given in ({"natoms": [1, 3]}, {"structure": ["b", "a", "a", "a"]}):
+        np.savez(
+            tmp_path / "logs" / "samples.npz", colour=[1, 2, 3, 4], magnitude=[0.5] * 4, **given
+        )
+        done = ltau("ingest", tmp_path / "logs", "-o", tmp_path / "e.h5", "--force")
+        assert done.code == 0
+        assert "samples.npz holds colour, which is no label that ltau knows" in done.err
+        assert contents(tmp_path / "e.h5")["structure"].tolist() == [0, 1, 1, 1]
+        assert contents(tmp_path / "e.h5")["magnitude"].tolist() == [0.5] * 4
 
 
 def test_a_sample_that_was_never_seen_is_a_mistake_unless_the_recorder_knows(tmp_path, refused):

@@ -15,7 +15,7 @@ import numpy as np
 from ltau_cli.epochs import choose_epochs
 from ltau_cli.errors import InputError
 from ltau_cli.readers.arrays import as_labels, open_array, open_members
-from ltau_cli.readers.column import check_count
+from ltau_cli.readers.column import row_labels
 from ltau_cli.readers.logs.numbered import NumberedFiles
 from ltau_cli.readers.logs.run import Errors, LoggedRun, check_lengths, empty_run, magnitudes
 from ltau_cli.readers.place import Place
@@ -79,18 +79,24 @@ def _read_recorded_labels(run: LoggedRun, path: Path) -> None:
     """Read what a recorder knows of the samples, if there is such a file beside the epochs."""
     if not path.is_file():
         return
-    for name, source in open_members(path, text=True).items():
-        values = source.read(0, source.shape[0])
-        if name == "remarks":
-            run.remarks += [f"{path.parent}: {line}" for line in as_labels(values, path)]
-            continue
-        check_count(values, run.n_samples, path, run.names[0], of="samples")
-        if name == "other_reference":
-            continue
-        if name == "held_out":
-            run.knows_held_out = True
-        else:
-            run.labels[name] = as_labels(values, path)
+    members = open_members(path, text=True)
+    read = {name: source.read(0, source.shape[0]) for name, source in members.items()}
+    run.remarks += [f"{path.parent}: {line}" for line in read.pop("remarks", ())]
+    for name, values in read.items():
+        n = int(values.sum()) if name == "natoms" else len(values)
+        if n != run.n_samples:
+            raise InputError(
+                f"{path}: {name} is of {n:,} samples, {run.names[0]} of {run.n_samples:,}",
+                hint="the labels beside the epochs are of the same samples",
+            )
+    run.labels |= row_labels(run.n_samples, read.get)
+    if "config_type" in read:
+        run.labels["config_type"] = as_labels(read["config_type"], path)
+    if "magnitude" in read:
+        run.labels["magnitude"] = read["magnitude"].astype(np.float32)
+    run.knows_held_out = "held_out" in read
+    if unknown := read.keys() - run.labels.keys() - {"natoms", "held_out", "other_reference"}:
+        run.remarks.append(f"{path} holds {min(unknown)}, which is no label that ltau knows")
 
 
 def _check_epoch_shape(source: ArraySource) -> None:
