@@ -85,8 +85,9 @@ USAGE, INPUT, ARTIFACT, OUTPUT, COMPUTE = 2, 3, 4, 5, 6
 
 
 def check(result, code, *words, hint=True):
-    """One ``error:`` line with these words, a hint if there is a next step, this exit code."""
+    """One ``error:`` line with these words, a hint (None: perhaps), this exit code."""
     assert result.code == code, result.err
+    hint = "\nhint: " in result.err if hint is None else hint
     lines = [line for line in result.err.splitlines() if line]
     assert lines[0].startswith("error: "), result.err
     for word in words:

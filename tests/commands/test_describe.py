@@ -13,7 +13,7 @@ import ltau_cli
 from ltau_cli.errors import LtauWarning
 from ltau_cli.packages.mace import describe as mace
 from ltau_cli.packages.network import Network
-from tests.helpers import INPUT, OUTPUT, SAMPLE, USAGE, check, contents
+from tests.helpers import INPUT, OUTPUT, SAMPLE, USAGE, check, contents, names
 
 # Force is half the position and one more per call; the descriptors are distances from the middle.
 MODEL = """
@@ -107,6 +107,8 @@ def test_what_is_stored(place, ltau):
 @pytest.mark.parametrize("batch", [1, 2, 100])
 def test_batches_change_nothing(place, ltau, batch):
     describe(ltau, "frames.xyz", "-o", "a.h5")
+    describe(ltau, "frames.xyz", "-o", "again.h5")
+    assert Path("a.h5").read_bytes() == Path("again.h5").read_bytes()
     describe(ltau, "frames.xyz", "-o", "b.h5", "--batch-size", batch)
     one, other = contents("a.h5"), contents("b.h5")
     assert one.keys() == other.keys()
@@ -175,12 +177,6 @@ def test_resume_skips_what_is_up_to_date(place, ltau):
     done = describe(ltau, "frames.xyz", "--resume", "--batch-size", 2)
     assert "out of date" in done.err
     assert "up to date" in describe(ltau, "frames.xyz", "--resume", "--batch-size", 2).out
-
-
-def test_the_same_bytes_again(place, ltau):
-    describe(ltau, "frames.xyz", "-o", "a.h5")
-    describe(ltau, "frames.xyz", "-o", "b.h5")
-    assert Path("a.h5").read_bytes() == Path("b.h5").read_bytes()
 
 
 @pytest.mark.parametrize(("function", "said"), [
@@ -313,8 +309,8 @@ def test_another_artifact_is_no_descriptors(sample, ltau, tmp_path):
 
 
 @pytest.fixture
-def checkpoints(place, monkeypatch):
-    """Checkpoints of epochs 0 to 6, by which forces are off by 4, 3.5, ... 1 eV/Å."""
+def checkpoints(place, monkeypatch, ltau):
+    """Describe by checkpoints of epochs 0 to 6, whose forces are off by 4, 3.5, ... 1 eV/Å."""
     Path("checkpoints").mkdir()
     for epoch in range(7):
         Path(f"checkpoints/my_run-12_epoch-{epoch}.pt").touch()
@@ -329,13 +325,13 @@ def checkpoints(place, monkeypatch):
         return Network(predict, Path(file))
 
     monkeypatch.setattr(mace, "load", load)
-    return "mace:checkpoints/*.pt"
+    words = ("describe", "frames.xyz", "--network", "mace:checkpoints/*.pt", "-o", "eval")
+    return lambda *more: ltau(*words, *more)
 
 
 def test_checkpoints_become_a_log(checkpoints, ltau):
-    done = ltau.ok(
-        "describe", "frames.xyz", "--network", checkpoints, "--epochs", "::3", "-o", "eval"
-    )
+    done = checkpoints("--epochs", "::3")
+    assert done.code == 0, done.err
     assert "3 of 7 checkpoints (3 new)" in done.out
     ltau.ok("ingest", "eval", "-o", "errors.h5")
     found = contents("errors.h5")
@@ -344,57 +340,51 @@ def test_checkpoints_become_a_log(checkpoints, ltau):
     np.testing.assert_allclose(found["errors"], wanted, rtol=1e-6)
 
 
-def test_checkpoints_are_ordered_by_the_number_in_their_ending(checkpoints, ltau):
+def test_checkpoints_are_ordered_by_the_number_in_their_ending(checkpoints):
     for path in Path("checkpoints").iterdir():  # as DeePMD-kit names them
         path.rename(path.with_name("model.ckpt-1" + path.stem.rpartition("-")[2] + "00.pt"))
-    ltau.ok("describe", "frames.xyz", "--network", checkpoints, "--epochs", "::300", "-o", "eval")
-    assert sorted(path.name for path in Path("eval").iterdir()) == [
-        f"force_errors_epoch_{step}.npy" for step in (1000, 1300, 1600)
-    ]
+    assert checkpoints("--epochs", "::300").code == 0
+    steps = (1000, 1300, 1600)
+    assert names(Path("eval")) == [f"force_errors_epoch_{step}.npy" for step in steps]
 
 
 @pytest.mark.parametrize(
     ("epochs", "kept"), [("::5", [0, 5, 6]), (":4:2", [0, 2, 3]), ("-2:", [5, 6])]
 )
-def test_the_last_checkpoint_is_always_in(epochs, kept, checkpoints, ltau):
-    ltau("describe", "frames.xyz", "--network", checkpoints, "--epochs", epochs, "-o", "eval")
-    assert sorted(path.name for path in Path("eval").iterdir()) == [
-        f"force_errors_epoch_{epoch}.npy" for epoch in kept
-    ]
+def test_the_last_checkpoint_is_always_in(epochs, kept, checkpoints):
+    checkpoints("--epochs", epochs)
+    assert names(Path("eval")) == [f"force_errors_epoch_{epoch}.npy" for epoch in kept]
 
 
-def test_epochs_that_leave_no_checkpoint(checkpoints, ltau):
-    words = ("describe", "frames.xyz", "--network", checkpoints, "--epochs", "7:", "-o", "eval")
-    check(ltau(*words), INPUT, "--epochs 7: leaves no checkpoint of checkpoints", hint=True)
+def test_epochs_that_leave_no_checkpoint(checkpoints):
+    said = "--epochs 7: leaves no checkpoint of checkpoints"
+    check(checkpoints("--epochs", "7:"), INPUT, said)
 
 
-def test_more_checkpoints_are_added_to_a_log(checkpoints, ltau):
-    words = ("describe", "frames.xyz", "--network", checkpoints, "-o", "eval")
-    ltau(*words)
-    check(ltau(*words), OUTPUT, "force_errors_epoch_0.npy exists already")
+def test_more_checkpoints_are_added_to_a_log(checkpoints):
+    checkpoints()
+    check(checkpoints(), OUTPUT, "force_errors_epoch_0.npy exists already")
     before = Path("eval/force_errors_epoch_3.npy").read_bytes()
     Path("checkpoints/my_run-12_epoch-7.pt").touch()
-    assert "8 of 8 checkpoints (1 new)" in ltau(*words, "--resume").out
+    assert "8 of 8 checkpoints (1 new)" in checkpoints("--resume").out
     assert Path("eval/force_errors_epoch_3.npy").read_bytes() == before
 
 
-def test_checkpoints_of_two_runs_are_no_log(checkpoints, ltau):
+def test_checkpoints_of_two_runs_are_no_log(checkpoints):
     Path("checkpoints/other_run-13_epoch-3.pt").touch()
-    result = ltau("describe", "frames.xyz", "--network", checkpoints, "-o", "eval")
-    check(result, INPUT, "are of the same epoch")
+    check(checkpoints(), INPUT, "are of the same epoch")
 
 
-def test_a_log_needs_references(checkpoints, ltau):
+def test_a_log_needs_references(checkpoints):
     ase.io.write("frames.xyz", make_frames(key="mine"))
-    result = ltau("describe", "frames.xyz", "--network", checkpoints, "-o", "eval")
-    check(result, INPUT, "no frame has reference forces")
+    check(checkpoints(), INPUT, "no frame has reference forces")
     assert not Path("eval").exists()
 
 
-def test_frames_without_references_are_missing_in_a_log(checkpoints, ltau):
+def test_frames_without_references_are_missing_in_a_log(checkpoints):
     frames = make_frames()
     del frames[1].arrays["REF_forces"]
     ase.io.write("frames.xyz", frames)
-    ltau("describe", "frames.xyz", "--network", checkpoints, "-o", "eval")
+    checkpoints()
     errors = np.load("eval/force_errors_epoch_0.npy")
     assert np.isnan(errors).tolist() == [False] * 3 + [True] + [False] * 4

@@ -59,9 +59,6 @@ def score(made, ltau):
     return lambda *words: ltau("score", made / "rows.npz", "-m", made / "model.h5", *words)
 
 
-# Shards
-
-
 @pytest.mark.slow
 @pytest.mark.parametrize("count", [1, 3, 7])
 def test_shards_give_the_same_bytes(count, made, ltau, tmp_path):
@@ -151,9 +148,6 @@ def test_shards_that_cannot_be_meant(text, said, score, tmp_path):
 
 def test_shards_of_standard_output(score):
     check(score("--shard", "0/2", "-o", "-"), USAGE, "not of standard output")
-
-
-# Going on
 
 
 class Breaks:
@@ -274,9 +268,6 @@ def test_two_jobs_cannot_write_the_same_result(score, tmp_path):
     with open_store(out, {}):
         check(score("-o", out), OUTPUT, out, "another ltau")
     assert score("-o", out).code == 0
-
-
-# Many files
 
 
 @pytest.fixture

@@ -187,9 +187,6 @@ def test_a_calibration_by_structure_needs_structures(made, ltau, tmp_path):
     assert "--natoms" in result.err
 
 
-# Groups
-
-
 def test_groups_come_beside_the_descriptors_or_in_a_file(made, ltau, tmp_path):
     words = ("-m", made / "model.h5", "--calibration", made / "groups.h5", "-o")
     beside, given = tmp_path / "beside.h5", tmp_path / "given.h5"
@@ -244,9 +241,6 @@ def test_groups_that_the_calibration_does_not_know(made, ltau, tmp_path):
     bound, mean = read(tmp_path / "s.h5", "error_bound", "calibrated_error")
     of_all = read(made / "groups.h5", "bound_ratio")[-1]
     np.testing.assert_allclose(bound, mean[:, None] * of_all, rtol=1e-6)
-
-
-# Calibrate
 
 
 def test_small_groups_are_warned_about(made, ltau, tmp_path):
@@ -311,9 +305,6 @@ def test_calibration_with_another_k(pipeline, tmp_path, ltau):
     words = ("score", pipeline.descriptors, "-m", pipeline.model, "-o", tmp_path / "o.h5")
     result = ltau(*words, "--calibration", pipeline.calibration, "-k", 20)
     check(result, USAGE, "-k 10", "-k 20")
-
-
-# Warnings
 
 
 def test_out_of_domain_rows_and_unknown_thresholds_are_warned_about(pipeline, tmp_path, ltau):

@@ -1,4 +1,4 @@
-"""Counts, exact statistics and grids."""
+"""Counts, exact statistics and grids; totals of structures; what stays hard, and burn-in."""
 
 import numpy as np
 import pytest
@@ -6,7 +6,9 @@ from hypothesis import given
 from hypothesis import strategies as st
 from hypothesis.extra import numpy as hnp
 
+from ltau_cli.core.dynamics import count_burn_in, stay_hard, summarize_dynamics
 from ltau_cli.core.histogram import default_range, last_errors, make_edges, summarize_samples
+from ltau_cli.core.structures import StructureTotals
 from ltau_cli.errors import UsageError
 from tests import oracles
 
@@ -112,3 +114,39 @@ def test_last_errors_by_hand():
     log = np.pad(log, ((0, 0), (0, 1)), constant_values=NAN)
     runs = [np.array([0, 2, 4]), np.array([1, 3])]
     np.testing.assert_array_equal(last_errors(log, runs), [4.5, 6.5, 0])
+
+
+@given(st.integers(1, 7))
+def test_structure_totals_do_not_depend_on_the_blocks(block):
+    rng = np.random.default_rng(0)
+    structure, values = rng.integers(0, 4, 40), rng.random(40)
+    whole = StructureTotals(4)
+    whole.add(structure, values)
+    parts = StructureTotals(4)
+    for start in range(0, 40, block):
+        parts.add(structure[start : start + block], values[start : start + block])
+    for name in ("total", "largest"):
+        np.testing.assert_array_equal(getattr(whole, name), getattr(parts, name))
+    np.testing.assert_allclose(whole.total[2], values[structure == 2].sum())
+
+
+def test_planted_label_noise_stays_hard(log):
+    rng = np.random.default_rng(0)
+    chosen = np.sort(rng.choice(log.shape[1], 40, replace=False))
+    directions = rng.normal(size=(len(log), 40, 3))
+    directions /= np.linalg.norm(directions, axis=2, keepdims=True)
+    errors = directions * log[:, chosen, None]
+    errors[:, :, 0] += 0.3  # a wrong label: the same shift at each epoch
+    noisy = log.copy()
+    noisy[:, chosen] = np.linalg.norm(errors, axis=2)
+    noisy[:, 0] = np.nan
+    found = np.flatnonzero(stay_hard(summarize_dynamics(noisy, float(log[-1].mean()))))
+    assert np.isin(chosen, found).all()
+    assert len(found) < 100
+
+
+def test_burn_in_of_odd_logs():
+    assert count_burn_in(np.array([8.0, 4.0, 2.0, 2.1, 1.0])) == 4
+    assert count_burn_in(np.array([8.0, np.nan, 1.5, np.nan, 1.0, np.nan])) == 1
+    assert count_burn_in(np.array([1.0, 1.0])) == 0
+    assert count_burn_in(np.array([np.nan])) == 0

@@ -109,9 +109,6 @@ def score_words(pipeline, *more):
             "--calibration", pipeline.calibration, "--cdf", "--block-rows", 50, *more)  # fmt: skip
 
 
-# The same bytes
-
-
 def test_score(cluster, pipeline, ltau, tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
     monkeypatch.setenv("DASK_SCHEDULER_ADDRESS", cluster.address)
@@ -212,9 +209,6 @@ def test_rows_that_are_no_numbers_are_told_and_nothing_is_kept(cluster, pipeline
     assert names(tmp_path) == ["x.npy"]
 
 
-# Processes of this machine
-
-
 def children(process):
     return psutil.Process(process.pid).children(recursive=True)
 
@@ -263,9 +257,6 @@ def test_ending_the_command_ends_its_workers(sent, code, pipeline, slow_children
     assert f"{done:,} of 1,375 rows are there already" in again.err
     assert target.read_bytes() == pipeline.calibrated.read_bytes()
     assert names(folder) == ["s.h5"]
-
-
-# What may become of a cluster
 
 
 def test_a_worker_is_killed_and_the_other_finishes(pipeline, tmp_path):
@@ -390,9 +381,6 @@ Scorer.score = fail
     again = ltau(*words)
     assert "1,350 of 1,375 rows are there already" in again.err
     assert (tmp_path / "s.h5").read_bytes() == pipeline.calibrated.read_bytes()
-
-
-# Options
 
 
 def test_without_dask(pipeline, ltau, tmp_path, monkeypatch):

@@ -29,6 +29,16 @@ def errors_of(rows, *, b, c, g=0.0, constant=0.3, seed=1):
     return constant * rows.expected_error**b * rows.relative_distance**c * far * noise
 
 
+def farther(rows, factor):
+    return replace(rows, relative_distance=factor * rows.relative_distance,
+                   structure_distance=factor * rows.structure_distance)  # fmt: skip
+
+
+def alone(rows):
+    """Rows of no structure."""
+    return replace(rows, structure=None, structure_distance=None)
+
+
 def exponents(error_map):
     return dict(zip(FEATURES, error_map.coefficients[1:], strict=True))
 
@@ -74,8 +84,7 @@ def test_doubt_beyond_the_bend_is_that_of_the_exponent_there():
 )
 def test_errors_do_not_shrink_beyond_the_bend_either(source, far):
     both = maps.join_rows([make_rows(100, spread=0.7), make_rows(100, spread=0.7, seed=2)])
-    if source == "relative_distance":
-        both = replace(both, structure=None, structure_distance=None)
+    both = alone(both) if source == "relative_distance" else both
     distance, bend = getattr(both, source), maps.FAR[far]
     truth = both.expected_error * np.minimum(distance, bend) ** 2 / np.maximum(distance, bend)
     found = exponents(maps.fit_distance(both, truth))
@@ -86,11 +95,7 @@ def test_errors_do_not_shrink_beyond_the_bend_either(source, far):
 def test_an_exponent_that_was_set_to_zero_is_as_much_in_doubt_as_another():
     """A few rows farther away, whose errors are smaller, do not say that bars stop to widen."""
     near, few = make_rows(20, spread=0.05), make_rows(8, spread=0.1, seed=2)
-    moved = replace(
-        few, relative_distance=2 * few.relative_distance,
-        structure_distance=2 * few.structure_distance,
-    )  # fmt: skip
-    both = maps.join_rows([near, moved])
+    both = maps.join_rows([near, farther(few, 2)])
     r = np.array([2.0, 4.0, 8.0])
     far = Rows(np.ones(3), np.ones(3), np.ones(3), r, np.arange(3))
     spread, beyond = {}, {}
@@ -109,20 +114,16 @@ def test_an_exponent_that_was_set_to_zero_is_as_much_in_doubt_as_another():
 def test_far_rows_of_a_second_set_take_the_place_of_the_prior():
     """Errors do not grow with distance here; ten structures that say so are enough."""
     near, far = make_rows(60, spread=0.05), make_rows(10, spread=0.05, seed=2)
-    moved = replace(
-        far,
-        relative_distance=2.5 * far.relative_distance,
-        structure_distance=2.5 * far.structure_distance,
-    )
+    moved = farther(far, 2.5)
     both = maps.join_rows([near, moved])
     truth = errors_of(both, b=1.0, c=0.0)
-    alone = maps.fit_distance(near, truth[: len(near)])
+    by_near = maps.fit_distance(near, truth[: len(near)])
     joined = maps.fit_distance(both, truth)
     true_far = truth[len(near) :].mean()
-    assert alone.apply(moved).mean() > 3 * true_far
+    assert by_near.apply(moved).mean() > 3 * true_far
     assert joined.apply(moved).mean() == pytest.approx(true_far, rel=0.15)
     assert joined.apply(near).mean() == pytest.approx(truth[: len(near)].mean(), rel=0.15)
-    assert joined.spread(moved).mean() < 0.5 * alone.spread(moved).mean()
+    assert joined.spread(moved).mean() < 0.5 * by_near.spread(moved).mean()
 
 
 def test_few_structures_hardly_move_the_exponents():
@@ -136,9 +137,7 @@ def test_few_structures_hardly_move_the_exponents():
 
 @pytest.mark.parametrize("with_structures", [True, False])
 def test_errors_never_shrink_with_a_distance(with_structures):
-    rows = make_rows(1000)
-    if not with_structures:
-        rows = replace(rows, structure=None, structure_distance=None)
+    rows = make_rows(1000) if with_structures else alone(make_rows(1000))
     found = exponents(maps.fit_distance(rows, errors_of(rows, b=1.0, c=-1.5, g=-2.0)))
     assert found["relative_distance"] >= 0
     assert found["structure_distance"] >= 0
@@ -149,8 +148,8 @@ def test_structures_of_one_row_are_no_structures():
     rows = replace(rows, structure_distance=rows.relative_distance)
     truth = errors_of(rows, b=1.0, c=1.5)
     fitted = maps.fit_distance(rows, truth)
-    alone = maps.fit_distance(replace(rows, structure=None, structure_distance=None), truth)
-    np.testing.assert_array_equal(fitted.coefficients, alone.coefficients)
+    coefficients = maps.fit_distance(alone(rows), truth).coefficients
+    np.testing.assert_array_equal(fitted.coefficients, coefficients)
     assert not fitted.needs_structures
     assert maps.fit_distance(make_rows(300), errors_of(make_rows(300), b=1, c=1)).needs_structures
 
@@ -170,8 +169,7 @@ def test_more_rows_do_not_make_the_bars_shorter_far_away(with_structures):
         log_r = true_r[structure] + rng.normal(0, 0.2, 10 * n)
         whole = np.exp(np.bincount(structure, log_r) / 10)[structure]
         rows = Rows(np.ones(10 * n), np.exp(log_r), np.exp(log_r), whole, structure)
-        if not with_structures:
-            rows = replace(rows, structure=None, structure_distance=None)
+        rows = rows if with_structures else alone(rows)
         return rows, np.exp(2.6 * true_r[structure]) * rng.gamma(3.0, 1 / 3, 10 * n)
 
     far, far_truth = draw(200, 0.35)

@@ -27,9 +27,6 @@ def make_predicted(n, *, seed=0, n_strata=2):
     return predicted, predicted.mean * rng.gamma(2.0, 0.5, n)
 
 
-# The whole distribution
-
-
 def test_crps_of_gaussian_quantiles_is_the_closed_form():
     from uncertainty_toolbox.metrics_scoring_rule import crps_gaussian
 
@@ -82,9 +79,6 @@ def test_ence_by_hand():
         wanted.append(abs(rmv - rmse) / rmv)
         start += size
     assert metrics.ence(truth, square) == pytest.approx(np.mean(wanted))
-
-
-# Order
 
 
 @given(st.lists(st.tuples(st.integers(0, 50), st.integers(0, 50)), min_size=1, max_size=30))
@@ -148,9 +142,6 @@ def test_bootstrap_draws_structures_and_is_the_same_each_time():
     assert width < np.ptp(together) / 2
     assert metrics.rank_interval(x, y, None) == alone
     assert metrics.rank_interval(x, y, None, seed=1) != alone
-
-
-# All of them
 
 
 def test_measure_by_the_plain_definitions():

@@ -1,12 +1,17 @@
-"""How far a calibration can speak for other rows, against logistic regression and by hand."""
+"""How far a calibration can speak for other rows, and its columns as they are stored."""
+
+from types import SimpleNamespace
 
 import numpy as np
 import pytest
 from sklearn.linear_model import LogisticRegression
 
 from ltau_cli.core.calibration import support
+from ltau_cli.core.calibration.apply import Calibrator
 from ltau_cli.core.calibration.fit import fit_calibration
 from ltau_cli.core.calibration.maps import Rows
+from ltau_cli.core.calibration.model import RATIO_LEVELS
+from ltau_cli.core.calibration.predicted import Predicted
 from ltau_cli.core.calibration.support import describe_draws, effective_share, too_close
 
 
@@ -93,3 +98,18 @@ def test_rows_that_are_too_close():
     assert too_close(alone, draw) == (pytest.approx(np.mean(alone)), False)
     assert too_close(alone**0.3, draw)[1]
     assert not too_close(np.full(20, 0.9), np.zeros(20, dtype=int))[1]  # nobody can tell
+
+
+def test_what_float32_cannot_hold_is_its_largest_number():
+    """An infinite bound would be called damaged when it is read."""
+    predicted = Predicted(
+        np.array([1e30, 1e200]), np.zeros(2), np.zeros(2, dtype=int), RATIO_LEVELS[None],
+        RATIO_LEVELS, np.array([[1e10]]), np.array([0.9]),
+    )  # fmt: skip
+    calibration = SimpleNamespace(predict=lambda rows: predicted)
+    names = ("expected_error", "relative_distance", "neighbor_distance", "last_epoch_error")
+    block = dict.fromkeys(names, np.ones(2))
+    (got,) = Calibrator(calibration, np.array([1.0])).columns([block], None)
+    largest = np.finfo(np.float32).max
+    np.testing.assert_array_equal(got["calibrated_error"], np.float32([1e30, largest]))
+    np.testing.assert_array_equal(got["error_bound"][:, 0], [largest, largest])

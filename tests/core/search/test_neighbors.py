@@ -98,9 +98,8 @@ def test_duplicates_at_the_last_place_share_it():
 def test_no_point_fills_more_than_half_of_the_places():
     samples = np.repeat(np.arange(8, dtype=np.float32)[:, None], [64, *[1] * 7], axis=0)
     found, points, _ = search(samples, np.zeros((1, 1), np.float32), 6)
-    np.testing.assert_allclose(
-        as_sample_weights(found, points), [[3 / 64] * 64 + [1] * 3 + [0] * 4]
-    )
+    wanted = [[3 / 64] * 64 + [1] * 3 + [0] * 4]
+    np.testing.assert_allclose(as_sample_weights(found, points), wanted)
 
 
 def test_forty_equidistant_points_share_two_of_three_places():
@@ -115,9 +114,8 @@ def test_rows_do_not_depend_on_their_block(train, threads):
     whole, _, _ = search(train, queries, 10, threads=threads)
     parts = [search(train, queries[i : i + 77], 10)[0] for i in range(0, 500, 77)]
     for name in ("point", "weight", "distance"):
-        np.testing.assert_array_equal(
-            getattr(whole, name), np.concatenate([getattr(part, name) for part in parts])
-        )
+        wanted = np.concatenate([getattr(part, name) for part in parts])
+        np.testing.assert_array_equal(getattr(whole, name), wanted)
 
 
 def test_constant_descriptors_are_one_point():
@@ -185,8 +183,7 @@ def test_whitening_leaves_out_directions_without_variance():
     constant = np.ones((5, 2), np.float32)
     for scale in ("standard", "whiten"):
         scaling = fit_scaling(lambda: [constant], 2, scale=scale, metric="euclidean")
-        got = scaling.apply(constant)
-        np.testing.assert_array_equal(got, 0)
+        np.testing.assert_array_equal(scaling.apply(constant), 0)
 
 
 def test_weights_by_inverse_distance_by_hand():
