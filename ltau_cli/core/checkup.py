@@ -108,10 +108,13 @@ def check_up(
     finite = [own[np.isfinite(mean[own])] for own in runs]
     constant = np.flatnonzero((data["n_logged"] > 1) & (data["sample_min"] == data["sample_max"]))
     never = np.flatnonzero(data["n_logged"] == 0)
-    first = [trimmed_mean(read_epoch(int(own[0]))) for own in finite if len(own)]
-    last_rows = [_last_that_tells(own, mean) for own in finite if len(own)]
-    last_errors = [read_epoch(row) for row in last_rows]
-    last = [trimmed_mean(errors) for errors in last_errors]
+    first, last = [], []
+    rulers: list[str] = []
+    for own in filter(len, finite):
+        first.append(trimmed_mean(read_epoch(int(own[0]))))
+        errors = read_epoch(_last_that_tells(own, mean))
+        last.append(trimmed_mean(errors))
+        rulers += _about_rulers(errors, last[-1])
     warnings = [
         *_about_samples(never[:0] if knows_held_out else never, constant, notes),
         *(
@@ -120,7 +123,7 @@ def check_up(
             for line in _about_run(number, own, data, some_errors)
         ),
         *_about_order(runs, some_errors),
-        *dict.fromkeys(line for errors in last_errors for line in _about_rulers(errors)),
+        *rulers,
     ]
     return CheckUp(
         n_samples=len(data["n_logged"]),
@@ -232,9 +235,8 @@ def _last_that_tells(own: npt.NDArray[np.int64], mean: npt.NDArray[np.float64]) 
     return int((above if len(above) else own)[-1])
 
 
-def _about_rulers(errors: npt.NDArray[np.float32]) -> Iterator[str]:
+def _about_rulers(errors: npt.NDArray[np.float32], typical: float) -> Iterator[str]:
     """Name the samples that move the mean of the last epoch, (n_samples,), by 10 % each or more."""
-    typical = trimmed_mean(errors)
     n = int(np.isfinite(errors).sum())
     for sample in np.flatnonzero(errors > max(RULES, 0.1 * n) * typical)[:N_NAMED]:
         if typical > 0:

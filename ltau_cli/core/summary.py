@@ -13,6 +13,7 @@ from ltau_cli.core.domain import FLAGGED_BELOW, out_of_domain
 from ltau_cli.core.structures import Block, StructureTotals
 from ltau_cli.results import RiskyRow, ScoreResult
 
+BLOCK_ROWS = 1 << 18
 TRIMMED = 0.01  # share of the values, the largest ones, that some means leave out
 _SUMMED = (
     "expected_error", "calibrated_error", "neighbor_distance", "relative_distance", "uncertainty",
@@ -53,7 +54,8 @@ def trimmed_mean(values: npt.NDArray[Any]) -> float:
     if not len(known):
         return float("nan")
     mean = TrimmedMean(len(known))
-    mean.add(known)
+    for start in range(0, len(known), BLOCK_ROWS):  # sums take memory
+        mean.add(known[start : start + BLOCK_ROWS])
     return mean.result()
 
 

@@ -105,6 +105,7 @@ def test_options_of_a_single_set(sets, ltau):
     for option in ("--group", "--draws", "--ood-labels"):
         check(ltau("evaluate", *sets, option, "x.npy"), USAGE, f"{option} belongs to a single set")
     check(ltau("evaluate", *sets[:3]), USAGE, "hot.h5 has no partner")
+    check(ltau("evaluate", sets[0]), USAGE, "partner")
 
 
 # Out of domain
@@ -242,10 +243,6 @@ def test_every_row_was_used(small, pipeline, tmp_path, ltau):
         file["in_calibration"][...] = True
     result = ltau("evaluate", tmp_path / "all.h5", pipeline.true_errors)
     check(result, COMPUTE, "every row", hint=False)
-
-
-def test_evaluate_wants_pairs(pipeline, ltau):
-    check(ltau("evaluate", pipeline.scores), USAGE, "partner")
 
 
 def test_evaluate_leaves_out_the_rows_of_the_calibration(pipeline, ltau):

@@ -439,17 +439,12 @@ def test_overview_holds_all_panels(pipeline, more, drawn):
      ("errors model", "overview")],
 )  # fmt: skip
 def test_the_kind_that_fits(artifacts, kind, pipeline, ltau, tmp_path):
-    words = [getattr(pipeline, name) for name in artifacts.split()]
+    words = [getattr(pipeline, name, name) for name in artifacts.split()]
     if artifacts == "scores calibrated":
         check(ltau("plot", *words, "-o", tmp_path / "f.png"), USAGE, "without a calibration")
         return
     result = ltau("plot", *words, "-o", tmp_path / "f.png", "--json")
     assert json.loads(result.out)["kind"] == kind
-
-
-def test_scores_with_true_errors_are_a_parity_plot(pipeline, ltau, tmp_path):
-    words = (pipeline.scores, "--true", pipeline.true_errors, "-o", tmp_path / "f.png", "--json")
-    assert json.loads(ltau("plot", *words).out)["kind"] == "parity"
 
 
 # Large ones
@@ -626,12 +621,8 @@ def test_styles_that_cannot_be_used(text, said, pipeline, ltau, tmp_path):
     words = ("plot", pipeline.calibration, "-o", tmp_path / "f.png", "--style", style)
     result = ltau(*words)
     check(result, INPUT, style, said, hint="hint:" in result.err)
+    check(ltau(*words[:-1], tmp_path / "no"), INPUT, "no such file", hint=False)
     assert not (tmp_path / "f.png").exists()
-
-
-def test_missing_style(pipeline, ltau, tmp_path):
-    words = ("plot", pipeline.calibration, "-o", tmp_path / "f.png", "--style", tmp_path / "no")
-    check(ltau(*words), INPUT, "no such file", hint=False)
 
 
 def test_data_on_standard_output(pipeline, ltau, tmp_path):
@@ -648,6 +639,8 @@ def test_data_on_standard_output(pipeline, ltau, tmp_path):
     ("words", "said", "hint"),
     [
         ("reliability", "no artifact to draw reliability from", True),
+        ("reliability {model}", "kind model", True),
+        ("{scores} -o figure.gif", "figure.gif", True),
         ("relaibility {calibration}", "there is no figure 'relaibility'; kinds: reliability", True),
         ("map {model}", "of kind model", True),
         ("trace {scores} {model}", "of kind model", True),
@@ -680,7 +673,7 @@ def test_data_on_standard_output(pipeline, ltau, tmp_path):
 def test_figures_that_cannot_be_drawn(words, said, hint, pipeline, ltau, tmp_path):
     names = ("errors", "model", "scores", "calibrated", "calibration", "true_errors")
     paths = {name: getattr(pipeline, name) for name in names} | {"figure": tmp_path / "f.png"}
-    result = ltau("plot", *words.format(**paths).split(), "-o", paths["figure"])
+    result = ltau("plot", "-o", paths["figure"], *words.format(**paths).split())
     check(result, USAGE, said, hint=hint)
     assert not list(tmp_path.iterdir())
 
@@ -718,21 +711,3 @@ def test_a_sample_that_was_never_logged(tmp_path, ltau):
     words = ("plot", "trajectories", errors, "-o", tmp_path / "f.png", "--rows")
     check(ltau(*words, 3), USAGE, "never logged", hint=False)
     assert ltau(*words, 4).code == 0
-
-
-@pytest.mark.parametrize(
-    ("words", "said"),
-    [
-        (["plot", "reliability", "model"], "kind model"),
-        (["plot", "scores", "-o", "figure.gif"], "figure.gif"),
-        (["plot", "parity", "scores"], "true errors"),
-    ],
-)
-def test_artifacts_that_hold_no_such_figure(words, said, small, tmp_path, ltau, monkeypatch):
-    monkeypatch.chdir(tmp_path)
-    words = [f"{word}.h5" if word in small else word for word in words]
-    check(ltau(*words), USAGE, said)
-
-
-def test_cdf_of_scores_without_cdfs(small, tmp_path, ltau):
-    check(ltau("plot", "cdf", small["scores"], "-o", tmp_path / "f.png"), USAGE, "no CDFs")
