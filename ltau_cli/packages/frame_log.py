@@ -249,7 +249,10 @@ class FrameLog:
             found = compare(file.paths, file.natoms, given[own]) if file.paths else None
             if found is None:
                 if file.paths:
-                    hooks.tell(f"the forces that it is trained on are none of those in {file.name}")
+                    hooks.tell(
+                        "the forces that it is trained on are not found in "
+                        f"{file.name}: other units, or other frames"
+                    )
                 continue
             name, marks[own] = found
             hooks.tell(f"the forces that it is trained on are {name} of {file.name}")

@@ -206,7 +206,7 @@ def test_a_file_that_cannot_be_compared_is_one_line(what, logs, tmp_path, capsys
         path.write_text("two\nmore lines\n")
     train_once(path, given)
     said = capsys.readouterr().err.splitlines()
-    told = "cannot be compared" if what == "text" else "are none of those in"
+    told = "cannot be compared" if what == "text" else "are not found in"
     assert sum(told in line for line in said) == 1
     assert len(said) == 2
     assert names(logs) == ["energy", "errors_epoch_0.npy", "samples.npz"]
