@@ -10,15 +10,12 @@ from ltau_cli.core.calibration.metrics import reliability
 from tests.helpers import COMPUTE, INPUT, USAGE, check, contents, save, score_in_shards
 
 
-@pytest.mark.parametrize(
-    ("truth", "words", "hint"),
-    [
-        (np.ones(19), "19 true errors", True),
-        (np.full(20, np.nan), "20 true errors are NaN", True),
-        (np.r_[np.ones(7), -np.ones(13)], "row 7", True),
-        (np.ones((20, 2)), "shape (20, 2)", False),
-    ],
-)
+@pytest.mark.parametrize(("truth", "words", "hint"), [
+    (np.ones(19), "19 true errors", True),
+    (np.full(20, np.nan), "20 true errors are NaN", True),
+    (np.r_[np.ones(7), -np.ones(13)], "row 7", True),
+    (np.ones((20, 2)), "shape (20, 2)", False),
+])  # fmt: skip
 def test_true_errors_that_cannot_be_meant(truth, words, hint, small, tmp_path, ltau):
     path = save(tmp_path / "t.npy", truth)
     result = ltau("calibrate", small["scores"], path, "-o", tmp_path / "o.h5")
@@ -28,8 +25,7 @@ def test_true_errors_that_cannot_be_meant(truth, words, hint, small, tmp_path, l
 def test_too_few_rows_for_a_bound_are_told(small, tmp_path, ltau):
     path = save(tmp_path / "t.npy", np.ones(20))
     words = ("calibrate", small["scores"], path, "-o", tmp_path / "o.h5", "--json")
-    result = ltau(*words, "--level", 0.95)
-    assert result.code == 0
+    result = ltau.ok(*words, "--level", 0.95)
     assert "too few to tell the bound of 95 %: fitted on 10" in result.err
     assert "9 more are needed" in result.err
     assert json.loads(result.out)["missing_draws"] == {"0.95": 9}
@@ -84,11 +80,10 @@ def test_several_sets_are_split_and_weigh_the_same(pipeline, ltau, tmp_path):
     """A few hot frames beside the cold ones; both are known again when they are scored."""
     hot, fitted = tmp_path / "hot.h5", tmp_path / "c.h5"
     words = ("-m", pipeline.model, "--natoms", pipeline.natoms)
-    assert ltau("score", pipeline.hot_descriptors, *words, "-o", hot).code == 0
+    ltau.ok("score", pipeline.hot_descriptors, *words, "-o", hot)
     hot_errors = pipeline.true_errors.with_name("test_900K_force_errors.npy")
     sets = (pipeline.scores, pipeline.true_errors, hot, hot_errors)
-    result = ltau("calibrate", *sets, "-o", fitted, "--level", 0.9, "--json")
-    assert result.code == 0, result.err
+    result = ltau.ok("calibrate", *sets, "-o", fitted, "--level", 0.9, "--json")
     found = json.loads(result.out)
     assert (found["n_sets"], found["n_structures"], found["n_draws"]) == (2, 50, 24)
     for descriptors, truth in (
@@ -96,7 +91,7 @@ def test_several_sets_are_split_and_weigh_the_same(pipeline, ltau, tmp_path):
         (pipeline.hot_descriptors, hot_errors),
     ):
         out = tmp_path / f"{descriptors.stem}.h5"
-        assert ltau("score", descriptors, *words, "--calibration", fitted, "-o", out).code == 0
+        ltau.ok("score", descriptors, *words, "--calibration", fitted, "-o", out)
         with h5py.File(out) as file:
             assert file["in_calibration"][...].sum() == 12 * 55
         judged = json.loads(ltau("evaluate", out, truth, "--json").out)[0]
@@ -139,7 +134,7 @@ def test_the_threshold_method_delivers_what_it_reports(pipeline, ltau, tmp_path)
     found = json.loads(ltau(*words, "--method", "threshold", "--json").out)
     told = found["heldout"]["thresholds"][0]
     words = ("score", pipeline.descriptors, "--natoms", pipeline.natoms, "-m", pipeline.model)
-    assert ltau(*words, "--calibration", fitted, "-o", out).code == 0
+    ltau.ok(*words, "--calibration", fitted, "-o", out)
     truth = np.load(pipeline.true_errors)
     with h5py.File(out) as file:
         rest = ~file["in_calibration"][...]
@@ -216,9 +211,8 @@ def with_spread(pipeline, ltau, tmp_path):
     words = ("-m", pipeline.model, "--natoms", pipeline.natoms)
     feature = ("--feature", f"spread={spread}")
     scores, fitted = tmp_path / "s.h5", tmp_path / "c.h5"
-    assert ltau("score", pipeline.descriptors, *words, *feature, "-o", scores).code == 0
-    result = ltau("calibrate", scores, pipeline.true_errors, "-o", fitted, "--json")
-    assert result.code == 0, result.err
+    ltau.ok("score", pipeline.descriptors, *words, *feature, "-o", scores)
+    result = ltau.ok("calibrate", scores, pipeline.true_errors, "-o", fitted, "--json")
     words = ("score", pipeline.descriptors, *words, "--calibration", fitted)
     return words, feature, json.loads(result.out), tmp_path
 
@@ -229,7 +223,7 @@ def test_a_feature_of_the_users_own(with_spread, pipeline, ltau):
     own = summary["heldout"]["predictors"]["ltau"]
     assert own["rank_correlation"] > 0.6  # 0.4 without
     out = folder / "out.h5"
-    assert ltau(*words, *feature, "-o", out).code == 0
+    ltau.ok(*words, *feature, "-o", out)
     found = contents(out)
     assert found["feature_names"].tolist() == ["spread"]
     np.testing.assert_array_equal(
@@ -237,7 +231,7 @@ def test_a_feature_of_the_users_own(with_spread, pipeline, ltau):
     )
     table = ltau("export", out, "--columns", "feature_spread,calibrated_error").out
     assert table.startswith("feature_spread,calibrated_error")
-    assert ltau("evaluate", out, pipeline.true_errors).code == 0
+    ltau.ok("evaluate", out, pipeline.true_errors)
     score_in_shards(ltau, (*words, *feature), 3, folder / "all.h5")
     assert (folder / "all.h5").read_bytes() == out.read_bytes()
 
@@ -246,7 +240,7 @@ def test_a_feature_that_is_zero_in_all_rows_is_left_out(pipeline, ltau, tmp_path
     nothing = save(tmp_path / "nothing.npy", np.zeros(len(np.load(pipeline.true_errors))))
     scores, words = tmp_path / "s.h5", ("-m", pipeline.model, "--natoms", pipeline.natoms)
     given = ("--feature", f"spread={nothing}", "-o", scores)
-    assert ltau("score", pipeline.descriptors, *words, *given).code == 0
+    ltau.ok("score", pipeline.descriptors, *words, *given)
     result = ltau("calibrate", scores, pipeline.true_errors, "-o", tmp_path / "c.h5", "--json")
     assert "--feature spread is 0 in all rows that were fitted on: it is left out" in result.err
     assert "spread" not in json.loads(result.out)["exponents"]

@@ -33,16 +33,13 @@ def read_csv(text, delimiter=","):
     return {name: np.array(column, float) for name, *column in zip(*rows, strict=True)}
 
 
-# Tables
-
-
 @pytest.mark.parametrize("more", [(), ("--threshold", 0.05, "--threshold", 0.1, "--cdf")])
 def test_csv_is_what_score_writes_to_standard_output(more, pipeline, ltau, tmp_path):
     words = ("score", pipeline.descriptors, "-m", pipeline.model, "--natoms", pipeline.natoms)
     streamed = ltau(*words, *more, "-q", "-o", "-").out
     scores, out = tmp_path / "s.h5", tmp_path / "s.csv"
-    assert ltau(*words, *more, "-o", scores).code == 0
-    assert ltau("export", scores, "-o", out).code == 0
+    ltau.ok(*words, *more, "-o", scores)
+    ltau.ok("export", scores, "-o", out)
     assert out.read_text() == streamed
     result = ltau("export", scores)
     assert result.out == streamed
@@ -52,8 +49,7 @@ def test_csv_is_what_score_writes_to_standard_output(more, pipeline, ltau, tmp_p
 @pytest.mark.slow
 def test_every_table_holds_the_same_rows(pipeline, values, ltau, tmp_path):
     for name in ("a.csv", "a.tsv", "a.CSV.gz", "a.jsonl", "a.jsonl.gz", "a.npz"):
-        result = ltau("export", pipeline.calibrated, "-o", tmp_path / name)
-        assert result.code == 0, result.err
+        result = ltau.ok("export", pipeline.calibrated, "-o", tmp_path / name)
         kind = name.lower().split(".")[1]
         assert result.out == f"{tmp_path / name}: 1,375 rows as {kind}\n"
     with np.load(tmp_path / "a.npz") as file:
@@ -83,10 +79,10 @@ def test_every_table_holds_the_same_rows(pipeline, values, ltau, tmp_path):
 
 def test_equal_scores_are_equal_files(pipeline, ltau, tmp_path):
     for name in ("a.npz", "a.csv.gz"):
-        assert ltau("export", pipeline.scores, "-o", tmp_path / name).code == 0
+        ltau.ok("export", pipeline.scores, "-o", tmp_path / name)
         first = (tmp_path / name).read_bytes()
         os.utime(pipeline.scores)
-        assert ltau("export", pipeline.scores, "-o", tmp_path / name, "--force").code == 0
+        ltau.ok("export", pipeline.scores, "-o", tmp_path / name, "--force")
         assert (tmp_path / name).read_bytes() == first
 
 
@@ -142,9 +138,6 @@ def test_conditions_that_cannot_be_meant(text, words, pipeline, ltau, tmp_path):
     assert names(tmp_path) == []
 
 
-# Labels
-
-
 @pytest.fixture
 def labelled(pipeline, ltau, tmp_path):
     """Scores with the species as text and the ids as numbers."""
@@ -154,14 +147,14 @@ def labelled(pipeline, ltau, tmp_path):
     natoms = np.load(pipeline.natoms)
     vectors = np.load(pipeline.descriptors)
     np.savez(rows, descriptors=vectors, natoms=natoms, species=species, sample_id=ids)
-    assert ltau("score", rows, "-m", pipeline.model, "-o", out).code == 0
+    ltau.ok("score", rows, "-m", pipeline.model, "-o", out)
     return out, species, ids
 
 
 def test_labels_are_columns(labelled, ltau, tmp_path):
     scores, species, ids = labelled
     for ending in ("npz", "csv", "jsonl", "tsv"):
-        assert ltau("export", scores, "-o", tmp_path / f"a.{ending}").code == 0
+        ltau.ok("export", scores, "-o", tmp_path / f"a.{ending}")
     with np.load(tmp_path / "a.npz") as file:
         assert list(file)[:4] == ["row", "structure", "group", "sample_id"]
         np.testing.assert_array_equal(file["group"], species)
@@ -181,7 +174,7 @@ def test_labels_are_columns(labelled, ltau, tmp_path):
 def test_labels_go_into_frames(labelled, ltau, tmp_path):
     scores, species, ids = labelled
     out = tmp_path / "a.xyz"
-    assert ltau("export", scores, "--frames", FRAMES, "-o", out).code == 0
+    ltau.ok("export", scores, "--frames", FRAMES, "-o", out)
     frames = ase.io.read(out, ":")
     found = np.concatenate([frame.arrays["ltau_group"] for frame in frames])
     np.testing.assert_array_equal(found, species)
@@ -196,14 +189,14 @@ def test_labels_of_many_words_would_break_a_line_of_a_frame(label, pipeline, lta
     np.save(tmp_path / "g.npy", labels)
     scores, out = tmp_path / "s.h5", tmp_path / "a.xyz"
     words = ("score", pipeline.descriptors, "--natoms", pipeline.natoms, "-m", pipeline.model)
-    assert ltau(*words, "--group", tmp_path / "g.npy", "-o", scores).code == 0
+    ltau.ok(*words, "--group", tmp_path / "g.npy", "-o", scores)
     result = ltau("export", scores, "--frames", FRAMES, "-o", out)
     check(result, INPUT, "ltau_group", repr(label), "not one word")
     assert not out.exists()
     words = ("export", scores, "--frames", FRAMES, "-o", out, "--columns", "expected_error")
-    assert ltau(*words).code == 0
+    ltau.ok(*words)
     for ending in ("npz", "csv"):
-        assert ltau("export", scores, "-o", tmp_path / f"a.{ending}").code == 0
+        ltau.ok("export", scores, "-o", tmp_path / f"a.{ending}")
     np.testing.assert_array_equal(np.load(tmp_path / "a.npz")["group"], labels)
     rows = list(csv.DictReader((tmp_path / "a.csv").read_text(encoding="utf-8").splitlines()))
     assert [row["group"] for row in rows] == labels.tolist()
@@ -214,8 +207,8 @@ def test_labels_of_whole_frames(pipeline, ltau, tmp_path):
     names = np.array([f"frame {i}" for i in range(N_FRAMES)])
     np.savez(tmp_path / "rows.npz", descriptors=rows, sample_id=names)
     scores, out = tmp_path / "s.h5", tmp_path / "a.xyz"
-    assert ltau("score", tmp_path / "rows.npz", "-m", pipeline.model, "-o", scores).code == 0
-    assert ltau("export", scores, "--frames", FRAMES, "-o", out).code == 0
+    ltau.ok("score", tmp_path / "rows.npz", "-m", pipeline.model, "-o", scores)
+    ltau.ok("export", scores, "--frames", FRAMES, "-o", out)
     found = [frame.info["ltau_sample_id"] for frame in ase.io.iread(out)]
     assert found == names.tolist()
 
@@ -226,7 +219,7 @@ def test_rows_are_cut_by_their_labels(sign, wanted, ending, labelled, ltau, tmp_
     scores, species, _ = labelled
     out, name = tmp_path / f"a.{ending}", species[0]
     words = ("export", scores, "-o", out, "--columns", "row", "--where")
-    assert ltau(*words, f"group{sign} {name}", "--where", "sample_id >= 1100").code == 0
+    ltau.ok(*words, f"group{sign} {name}", "--where", "sample_id >= 1100")
     found = np.load(out)["row"] if ending == "npz" else read_csv(out.read_text())["row"]
     rows = np.flatnonzero((species == name) == wanted)
     np.testing.assert_array_equal(found, rows[rows >= 100])
@@ -242,9 +235,6 @@ def test_text_is_not_less_or_more(labelled, ltau, tmp_path):
     assert not (tmp_path / "a.txt").exists()
 
 
-# Frames
-
-
 def test_frames_come_back_with_scores(pipeline, values, ltau, tmp_path):
     own = ase.io.read(FRAMES, ":")
     own[3].info["name"] = "of my own"
@@ -255,8 +245,7 @@ def test_frames_come_back_with_scores(pipeline, values, ltau, tmp_path):
     )
     ase.io.write(tmp_path / "own.xyz", own)
     words = ("export", pipeline.calibrated, "--frames", tmp_path / "own.xyz")
-    result = ltau(*words, "-o", tmp_path / "scored.xyz")
-    assert result.code == 0, result.err
+    result = ltau.ok(*words, "-o", tmp_path / "scored.xyz")
     assert "25 frames as extxyz" in result.out
     frames = ase.io.read(tmp_path / "scored.xyz", ":")
     assert len(frames) == N_FRAMES
@@ -291,7 +280,7 @@ def test_frames_come_back_with_scores(pipeline, values, ltau, tmp_path):
     np.testing.assert_array_equal(frames[5].get_forces(), 0.25)
     # what was exported can be exported to again, compressed
     again = ("export", pipeline.scores, "--frames", tmp_path / "scored.xyz")
-    assert ltau(*again, "-o", tmp_path / "again.xyz.gz", "--columns", "ood_pvalue").code == 0
+    ltau.ok(*again, "-o", tmp_path / "again.xyz.gz", "--columns", "ood_pvalue")
     with gzip.open(tmp_path / "again.xyz.gz", "rt") as file:
         assert len(ase.io.read(file, ":", format="extxyz")) == N_FRAMES
 
@@ -315,17 +304,17 @@ def score_alone(pipeline, ltau, rows, tmp_path):
     np.save(tmp_path / "rows.npy", np.load(pipeline.descriptors)[:rows])
     out = tmp_path / f"alone_{rows}.h5"
     words = ("score", tmp_path / "rows.npy", "-m", pipeline.model, "-o", out, "--threshold", 0.05)
-    assert ltau(*words, "--threshold", 0.1).code == 0
+    ltau.ok(*words, "--threshold", 0.1)
     return out
 
 
 def test_frames_tell_the_atoms_that_the_scores_do_not(pipeline, ltau, tmp_path):
     atoms = score_alone(pipeline, ltau, N, tmp_path)
-    assert ltau("export", atoms, "--frames", FRAMES, "-o", tmp_path / "a.xyz").code == 0
+    ltau.ok("export", atoms, "--frames", FRAMES, "-o", tmp_path / "a.xyz")
     frame = ase.io.read(tmp_path / "a.xyz")
     assert frame.arrays["ltau_uncertainty_0_05"].shape == (NATOMS,)
     rows = score_alone(pipeline, ltau, N_FRAMES, tmp_path)
-    assert ltau("export", rows, "--frames", FRAMES, "-o", tmp_path / "b.xyz").code == 0
+    ltau.ok("export", rows, "--frames", FRAMES, "-o", tmp_path / "b.xyz")
     with h5py.File(rows) as file:
         expected = file["expected_error"][...]
     found = [frame.info["ltau_expected_error"] for frame in ase.io.read(tmp_path / "b.xyz", ":")]
@@ -351,9 +340,6 @@ def test_frames_that_do_not_match(pipeline, ltau, tmp_path):
     check(result, INPUT, FRAMES, "25 frames with 1,375 atoms", "100 rows")
     check(ltau(*words[:-1], tmp_path / "no.xyz"), INPUT, "no.xyz", hint=False)
     assert "a.xyz" not in names(tmp_path)
-
-
-# DeePMD's model deviation
 
 
 def test_model_devi_is_laid_out_like_that_of_deepmd(pipeline, values, ltau, tmp_path):
@@ -386,7 +372,7 @@ def test_structures_in_any_order(pipeline, ltau, tmp_path):
     label = rng.permutation(np.repeat(np.arange(N_FRAMES), NATOMS))
     np.savez(tmp_path / "rows.npz", descriptors=rows, structure=label)
     scores = tmp_path / "s.h5"
-    assert ltau("score", tmp_path / "rows.npz", "-m", pipeline.model, "-o", scores).code == 0
+    ltau.ok("score", tmp_path / "rows.npz", "-m", pipeline.model, "-o", scores)
     table = np.loadtxt(io.StringIO(ltau("export", scores, "--format", "model-devi").out))
     with h5py.File(scores) as file:
         structure, errors = file["structure"][...], file["expected_error"][...]
@@ -405,22 +391,16 @@ def test_damaged_structures(at, value, pipeline, ltau, tmp_path):
     check(ltau("export", damaged, "--format", "model-devi"), ARTIFACT, damaged, "structures")
 
 
-# What cannot be meant or written
-
-
-@pytest.mark.parametrize(
-    ("words", "said", "hint"),
-    [
-        (("-o", "scores.dat"), "cannot tell the format of scores.dat", True),
-        (("-o", "scores"), "cannot tell the format", True),
-        (("-o", "scores.npz.gz"), "not compressed further", True),
-        (("-o", "a.xyz"), "needs the frames", True),
-        (("-o", "a.csv", "--frames", FRAMES), "--frames belongs to extxyz", False),
-        (("-o", "a.out", "--columns", "row"), "fixed", True),
-        (("-o", "a.csv", "--every", "5"), "--every belongs to model-devi", False),
-        (("-o", "-", "--json"), "standard output", True),
-    ],
-)
+@pytest.mark.parametrize(("words", "said", "hint"), [
+    (("-o", "scores.dat"), "cannot tell the format of scores.dat", True),
+    (("-o", "scores"), "cannot tell the format", True),
+    (("-o", "scores.npz.gz"), "not compressed further", True),
+    (("-o", "a.xyz"), "needs the frames", True),
+    (("-o", "a.csv", "--frames", FRAMES), "--frames belongs to extxyz", False),
+    (("-o", "a.out", "--columns", "row"), "fixed", True),
+    (("-o", "a.csv", "--every", "5"), "--every belongs to model-devi", False),
+    (("-o", "-", "--json"), "standard output", True),
+])  # fmt: skip
 def test_options_that_do_not_go_together(words, said, hint, pipeline, ltau, tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
     check(ltau("export", pipeline.scores, *words), USAGE, said, hint=hint)

@@ -1,7 +1,5 @@
 """What two files know of the same rows is matched, or compared, in every command."""
 
-from __future__ import annotations
-
 import json
 
 import ase.io
@@ -67,12 +65,12 @@ def record(folder, frames, monkeypatch, n_epochs=4):
 def trained(tmp_path, ltau, monkeypatch):
     """Recorded and described frames; the describer reads them in the order that is asked for."""
     frames = make_frames()
-    assert ltau("ingest", record(tmp_path / "logs", frames, monkeypatch), "-o", "e.h5").code == 0
+    ltau.ok("ingest", record(tmp_path / "logs", frames, monkeypatch), "-o", "e.h5")
 
     def describe(name, order, **more):
         path = write_frames(tmp_path / f"{name}.xyz", [frames[i] for i in order])
         named = network(tmp_path / f"{more.get('shift', 'n')}.py".replace("*", ""), **more)
-        assert ltau("describe", path, "--network", named, "-o", f"{name}.h5").code == 0
+        ltau.ok("describe", path, "--network", named, "-o", f"{name}.h5")
         return f"{name}.h5"
 
     return frames, describe
@@ -96,9 +94,8 @@ def test_fit_finds_recorded_frames_in_any_order(words, trained, ltau, tmp_path):
     frames, describe = trained
     order = np.random.default_rng(1).permutation(len(frames))
     for name, own in (("same", range(len(frames))), ("shuffled", order)):
-        done = ltau("fit", "e.h5", describe(name, own), "-k", 5, "-o", f"m_{name}.h5", *words,
-                    "--scale", "none", "--json", "-q")  # fmt: skip
-        assert done.code == 0, done.err
+        done = ltau.ok("fit", "e.h5", describe(name, own), "-k", 5, "-o", f"m_{name}.h5", *words,
+                       "--scale", "none", "--json", "-q")  # fmt: skip
         assert done.err == ""
         assert json.loads(done.out)["network_rank_correlation"] == pytest.approx(1)
     wanted, got = model_of("m_same.h5"), model_of("m_shuffled.h5")
@@ -109,15 +106,13 @@ def test_fit_finds_recorded_frames_in_any_order(words, trained, ltau, tmp_path):
 def test_some_of_the_frames(trained, ltau):
     frames, describe = trained
     some = [7, 3, 20, 21, 22, 25, 1, 9]
-    done = ltau("fit", "e.h5", describe("some", some), "-k", 5, "-o", "m.h5", "--json")
-    assert done.code == 0, done.err
+    done = ltau.ok("fit", "e.h5", describe("some", some), "-k", 5, "-o", "m.h5", "--json")
     n = sum(len(frames[i]) for i in some)
     assert json.loads(done.out)["n_samples"] == n
     assert "left out 22 frames, the first is frame 0, which some.h5" in done.err
     frames += make_frames(3, seed=5)
     describe("more", range(33))
-    done = ltau("fit", "e.h5", "more.h5", "-k", 5, "-o", "m.h5", "-f")
-    assert done.code == 0, done.err
+    done = ltau.ok("fit", "e.h5", "more.h5", "-k", 5, "-o", "m.h5", "-f")
     assert "left out 3 frames, the first is frame 30, which e.h5 does not have" in done.err
 
 
@@ -133,9 +128,9 @@ def test_other_frames_are_refused(trained, ltau):
 def test_frames_that_are_there_twice(tmp_path, ltau, monkeypatch):
     frames = make_frames(20)
     frames += [frames[3].copy(), frames[3].copy()]
-    assert ltau("ingest", record(tmp_path / "logs", frames, monkeypatch), "-o", "e.h5").code == 0
+    ltau.ok("ingest", record(tmp_path / "logs", frames, monkeypatch), "-o", "e.h5")
     path, named = write_frames(tmp_path / "r.xyz", frames[::-1]), network(tmp_path / "n.py")
-    assert ltau("describe", path, "--network", named, "-o", "r.h5").code == 0
+    ltau.ok("describe", path, "--network", named, "-o", "r.h5")
     done = ltau("fit", "e.h5", "r.h5", "-k", 5, "-o", "m.h5")
     assert (done.code, done.err) == (0, "")
 
@@ -164,7 +159,7 @@ def test_fit_matches_ids(start, stated, tmp_path, ltau):
         path, start = save(tmp_path / "log.npy", log), 0
     np.savez("shuffled.npz", descriptors=x[order], sample_id=order + start)
     save(tmp_path / "x.npy", x)
-    assert ltau("ingest", path, "-o", "e.h5").code == 0
+    ltau.ok("ingest", path, "-o", "e.h5")
     for name in ("x.npy", "shuffled.npz"):
         done = ltau("fit", "e.h5", name, "-k", 5, "-o", f"{name}.h5")
         assert (done.code, done.err) == (0, "")
@@ -190,7 +185,7 @@ def test_what_does_not_fit_is_refused(labels, said, tmp_path, ltau):
     log = write_long(tmp_path / "log.csv", rows)
     np.savez("known.npz", natoms=[3, 5], group=np.ones(8, int))
     words = ("--natoms", "known.npz", "--group", "known.npz")
-    assert ltau("ingest", log, "-o", "e.h5", *words).code == 0
+    ltau.ok("ingest", log, "-o", "e.h5", *words)
     with h5py.File("e.h5", "r+") as file:
         file["species"] = np.array(list("HCHHHHHC"), "S1")
     np.savez("x.npz", descriptors=rng.random((8, 2)), **labels)
@@ -201,7 +196,7 @@ def test_labels_that_name_the_same_otherwise(tmp_path, ltau):
     rng = np.random.default_rng(0)
     np.savez("log.npz", a=rng.random((3, 8)))
     np.savez("known.npz", group=[1, 6, 1, 1, 6, 6, 1, 6])
-    assert ltau("ingest", "log.npz", "-o", "e.h5", "--group", "known.npz").code == 0
+    ltau.ok("ingest", "log.npz", "-o", "e.h5", "--group", "known.npz")
     np.savez("x.npz", descriptors=rng.random((8, 2)), group=list("HCHHCCHC"))
     done = ltau("fit", "e.h5", "x.npz", "-k", 2, "-o", "m.h5")
     assert (done.code, done.err) == (0, "")
@@ -211,10 +206,10 @@ def test_labels_that_name_the_same_otherwise(tmp_path, ltau):
 def scored(trained, ltau):
     """Scores of described frames, and the same frames in another order."""
     frames, describe = trained
-    assert ltau("fit", "e.h5", describe("train", range(30)), "-k", 5, "-o", "model.h5").code == 0
+    ltau.ok("fit", "e.h5", describe("train", range(30)), "-k", 5, "-o", "model.h5")
     for name, order in (("new", range(30)), ("back", range(29, -1, -1))):
         describe(name, order)
-    assert ltau("score", "new.h5", "-o", "s.h5").code == 0
+    ltau.ok("score", "new.h5", "-o", "s.h5")
     return frames, describe
 
 
@@ -253,7 +248,7 @@ def test_what_is_given_beside_described_rows_is_compared(scored, tmp_path, ltau)
     natoms = np.array([len(frame) for frame in frames])
     save(tmp_path / "natoms.npy", natoms)
     save(tmp_path / "other.npy", natoms[::-1].copy())
-    assert ltau("score", "new.h5", "--natoms", "natoms.npy", "-o", "o.h5").code == 0
+    ltau.ok("score", "new.h5", "--natoms", "natoms.npy", "-o", "o.h5")
     result = ltau("score", "new.h5", "--natoms", "other.npy", "-o", "o.h5", "-f")
     check(result, INPUT, "other.npy", "new.h5", "structure")
     result = ltau("score", "new.h5", "--frames", "back.xyz", "-o", "o.h5", "-f")
@@ -267,7 +262,7 @@ def test_what_is_given_beside_described_rows_is_compared(scored, tmp_path, ltau)
             f"f_{name}.xyz", own, format="extxyz", columns=["symbols", "positions", "mine"]
         )
         words = ("--feature", f"mine=f_{name}.xyz:mine", "-o", "o.h5", "-f")
-        assert ltau("score", "new.h5", *words).code == 0
+        ltau.ok("score", "new.h5", *words)
         feature[name] = contents("o.h5")["features"]
     np.testing.assert_array_equal(feature["new"], feature["back"])
 
@@ -279,14 +274,13 @@ def test_frames_in_another_order(command, scored, ltau):
     scored[1]("swapped", [1, 0, *range(2, 30)])
     result = ltau(*command, "--frames", "swapped.xyz")
     check(result, INPUT, "swapped.xyz", "s.h5")
-    assert ltau(*command, "--frames", "new.xyz").code == 0
+    ltau.ok(*command, "--frames", "new.xyz")
 
 
 def test_a_log_of_another_training_is_told(trained, tmp_path, ltau):
     _, describe = trained
     n = contents("e.h5")["errors"].shape[1]
     log = save(tmp_path / "log.npy", np.random.default_rng(3).random((4, n)))
-    assert ltau("ingest", log, "-o", "other.h5").code == 0
-    done = ltau("fit", "other.h5", describe("train", range(30)), "-k", 5, "-o", "m.h5")
-    assert done.code == 0, done.err
+    ltau.ok("ingest", log, "-o", "other.h5")
+    done = ltau.ok("fit", "other.h5", describe("train", range(30)), "-k", 5, "-o", "m.h5")
     assert "warning: the last errors in other.h5 and those of the network in train.h5" in done.err

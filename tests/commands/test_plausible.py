@@ -1,7 +1,5 @@
 """What cannot be: errors in other units, one sample that rules, sets too small for a p-value."""
 
-from __future__ import annotations
-
 import json
 import subprocess
 import sys
@@ -43,9 +41,6 @@ def made(tmp_path, ltau):
     return call, log, x, natoms, tmp_path
 
 
-# Units
-
-
 @pytest.mark.parametrize(
     ("factor", "told"),
     [(1000, "larger than predicted"), (1 / 1000, "1,000 (meV, eV)"),
@@ -58,8 +53,7 @@ def test_true_errors_of_another_size_are_told(factor, told, command, made, ltau)
     scores, _ = call()
     truth = save(folder / "t.npy", factor * log[-1])
     output = ("-o", folder / "c.h5") if command == "calibrate" else ()
-    result = ltau(command, scores, truth, *output)
-    assert result.code == 0
+    result = ltau.ok(command, scores, truth, *output)
     with h5py.File(scores) as file:
         ratio = np.median(factor * log[-1]) / np.median(file["expected_error"])
     assert ("in other units?" in result.err) == bool(told) == (not 1 / 20 < ratio < 20)
@@ -97,7 +91,7 @@ def test_units_that_a_described_file_knows_are_compared(made, ltau, monkeypatch)
         frames.append(frame)
     ase.io.write(folder / "a.xyz", frames)
     words = ("describe", "a.xyz", "--network", "python:own.py:describe", "-o", "d.h5")
-    assert ltau(*words).code == 0
+    ltau.ok(*words)
     for units, fits in (("eV/Å", True), ("eV/ang", True), ("meV/Å", False), ("eV", False)):
         scores, _ = call(ingest=("--units", units))
         for command in (("calibrate", scores, "d.h5", "-f"), ("evaluate", scores, "d.h5")):
@@ -106,9 +100,6 @@ def test_units_that_a_described_file_knows_are_compared(made, ltau, monkeypatch)
                 assert result.code == 0, result.err
             else:
                 check(result, INPUT, "d.h5 holds errors in eV/Å", f"s.h5 in {units}")
-
-
-# One sample that rules
 
 
 def test_a_trimmed_mean_does_not_depend_on_the_blocks():
@@ -184,9 +175,6 @@ def test_small_training_sets_are_judged_by_the_relative_distance(made, ltau):
     assert "out of domain (p < 0.01)" in call()[1][2].out  # of 200 samples
 
 
-# Structures that only the training set knew
-
-
 def test_structures_that_get_lost_are_told(made, ltau):
     call, _, _, natoms, folder = made
     said = "does not say which atoms are of one structure"
@@ -199,16 +187,13 @@ def test_structures_that_get_lost_are_told(made, ltau):
     np.savez(folder / "both.npz", descriptors=np.load(folder / "x.npy"), natoms=np.load(natoms))
     call()
     words = ("fit", folder / "e.h5", folder / "both.npz", "-k", 5, "-o", folder / "m.h5", "-f")
-    assert ltau(*words).code == 0
+    ltau.ok(*words)
     for name in ("x.npy", "both.npz"):
         words = ("score", folder / name, "-m", folder / "m.h5", "-o", folder / "s.h5", "-f")
         assert (said in ltau(*words).err) == (name == "x.npy")
     two = (folder / "x.npy", folder / "n.npy")
     result = ltau("score", *two, "-m", folder / "m.h5", "-O", folder / "many")
     assert result.err.count(said) == 1
-
-
-# A script and a notebook
 
 
 @pytest.mark.slow

@@ -32,9 +32,6 @@ def chosen(tmp_path):
     return lambda: np.loadtxt(tmp_path / "chosen.txt", dtype=int, ndmin=1).tolist()
 
 
-# The command
-
-
 def test_the_most_uncertain_frames(select, chosen, largest):
     result = select("-n", 4)
     assert result.code == 0, result.err
@@ -79,10 +76,10 @@ def test_near_copies_are_not_chosen(pipeline, ltau, tmp_path):
     pool = np.concatenate([rows, copies]).reshape(-1, rows.shape[-1]).astype(np.float32)
     np.save(tmp_path / "pool.npy", pool)
     np.save(tmp_path / "natoms.npy", np.full(N_FRAMES + 30, NATOMS))
-    assert ltau("score", tmp_path / "pool.npy", *words, "-o", tmp_path / "s.h5").code == 0
+    ltau.ok("score", tmp_path / "pool.npy", *words, "-o", tmp_path / "s.h5")
     out = tmp_path / "c.txt"
     words = ("select", tmp_path / "s.h5", "-n", 10, "-o", out, "-f")
-    assert ltau(*words).code == 0
+    ltau.ok(*words)
     same = {6, *range(N_FRAMES, N_FRAMES + 30)}
     assert same.issuperset(np.loadtxt(out, dtype=int))
     result = ltau(*words, "--descriptors", tmp_path / "pool.npy", "--json")
@@ -113,7 +110,7 @@ def test_chosen_frames_are_copied_in_the_order_of_choice(select, chosen, pipelin
 
 def test_frames_tell_the_atoms_that_the_scores_do_not(pipeline, ltau, largest, tmp_path):
     scores, out = tmp_path / "s.h5", tmp_path / "c.txt"
-    assert ltau("score", pipeline.descriptors, "-m", pipeline.model, "-o", scores).code == 0
+    ltau.ok("score", pipeline.descriptors, "-m", pipeline.model, "-o", scores)
     result = ltau("select", scores, "-n", 3, "-o", out)
     assert "3 of 1,375 frames" in result.out
     assert "every row counts as a frame" in result.out
@@ -123,22 +120,16 @@ def test_frames_tell_the_atoms_that_the_scores_do_not(pipeline, ltau, largest, t
     assert "every row" not in result.err
 
 
-# What cannot be meant or done
-
-
-@pytest.mark.parametrize(
-    ("words", "said", "hint"),
-    [
-        (("-n", "0"), "-n", True),
-        ((), "-n", True),
-        (("-n", "3", "--by", "min"), "neither max, mean nor a quantile", True),
-        (("-n", "3", "--by", "1.5"), "neither max, mean nor a quantile", True),
-        (("-n", "3", "--column", "error"), "no column error", True),
-        (("-n", "3", "--write", "a.xyz"), "--write needs the frames", True),
-        (("-n", "3", "--frames", FRAMES, "--write", "-"), "--write needs the name", True),
-        (("-n", "3", "--trust-low", "2", "--trust-high", "1"), "not below --trust-high 1", False),
-    ],
-)
+@pytest.mark.parametrize(("words", "said", "hint"), [
+    (("-n", "0"), "-n", True),
+    ((), "-n", True),
+    (("-n", "3", "--by", "min"), "neither max, mean nor a quantile", True),
+    (("-n", "3", "--by", "1.5"), "neither max, mean nor a quantile", True),
+    (("-n", "3", "--column", "error"), "no column error", True),
+    (("-n", "3", "--write", "a.xyz"), "--write needs the frames", True),
+    (("-n", "3", "--frames", FRAMES, "--write", "-"), "--write needs the name", True),
+    (("-n", "3", "--trust-low", "2", "--trust-high", "1"), "not below --trust-high 1", False),
+])  # fmt: skip
 def test_options_that_cannot_be_meant(words, said, hint, select, tmp_path):
     check(select(*words), USAGE, said, hint=hint)
     assert names(tmp_path) == []

@@ -66,17 +66,14 @@ def look(watch, n):
     return watch.n_seen, watch.stopped is not None
 
 
-@pytest.mark.parametrize(
-    ("frames", "patience", "seen", "stops"),
-    [
-        ([CALM] * 4, 1, 4, False),
-        ([CALM, LARGE, CALM, CALM], 1, 2, True),
-        ([CALM, FAR, CALM, CALM], 1, 2, True),
-        ([LARGE, LARGE, CALM, LARGE, LARGE, LARGE], 3, 6, True),
-        ([LARGE, FAR, LARGE, FAR], 2, 4, False),  # not the same atom
-        ([LARGE, LARGE, LARGE], 3, 3, True),
-    ],
-)
+@pytest.mark.parametrize(("frames", "patience", "seen", "stops"), [
+    ([CALM] * 4, 1, 4, False),
+    ([CALM, LARGE, CALM, CALM], 1, 2, True),
+    ([CALM, FAR, CALM, CALM], 1, 2, True),
+    ([LARGE, LARGE, CALM, LARGE, LARGE, LARGE], 3, 6, True),
+    ([LARGE, FAR, LARGE, FAR], 2, 4, False),  # not the same atom
+    ([LARGE, LARGE, LARGE], 3, 3, True),
+])  # fmt: skip
 def test_it_stops_when_an_atom_was_flagged_in_so_many_frames_in_a_row(
     watched, frames, patience, seen, stops
 ):

@@ -157,15 +157,12 @@ def torch_like(values):
 
 
 @pytest.mark.parametrize("key", ["forces", "REF_forces"])
-@pytest.mark.parametrize(
-    ("change", "marked", "words"),
-    [
-        ("none", [], None),
-        ("fixed", [6, 7, 12, 13, 18, 19], "6 atoms of 3 frames are trained on a force of zero"),
-        ("another", [9], "1 atoms of 1 frames are trained on other forces than the file has"),
-        ("unknown", [], None),
-    ],
-)
+@pytest.mark.parametrize(("change", "marked", "words"), [
+    ("none", [], None),
+    ("fixed", [6, 7, 12, 13, 18, 19], "6 atoms of 3 frames are trained on a force of zero"),
+    ("another", [9], "1 atoms of 1 frames are trained on other forces than the file has"),
+    ("unknown", [], None),
+])  # fmt: skip
 def test_forces_that_are_not_those_of_the_file_are_told(
     key, change, marked, words, logs, tmp_path, capfd, ltau
 ):
@@ -179,8 +176,7 @@ def test_forces_that_are_not_those_of_the_file_are_told(
     train_once(tmp_path / "train.xyz", given)
     said = capfd.readouterr().err
     assert f"the forces that it is trained on are {key} of {tmp_path / 'train.xyz'}" in said
-    done = ltau("ingest", logs, "-o", tmp_path / "errors.h5")
-    assert done.code == 0
+    done = ltau.ok("ingest", logs, "-o", tmp_path / "errors.h5")
     with np.load(logs / "samples.npz") as labels:
         if words is None:
             assert "other_reference" not in labels

@@ -84,17 +84,14 @@ def test_what_frames_say_of_their_atoms(tmp_path):
     assert read_labels(Place(tmp_path / "a.xyz", "species")).values.tolist() == symbols
 
 
-@pytest.mark.parametrize(
-    ("values", "said"),
-    [
-        (VALUES[1:], "has 7 values, rows has 8 rows"),
-        (-VALUES, "7 values are negative, the first is row 0"),
-        (np.where(VALUES == 3, np.nan, VALUES), "NaN or infinite, the first is row 3"),
-        (VALUES * 1e300, "the first is row 0"),
-        (np.ones((8, 2)), r"shape \(8, 2\)"),
-        (np.ones((2, 4, 1)), r"shape \(2, 4, 1\)"),
-    ],
-)
+@pytest.mark.parametrize(("values", "said"), [
+    (VALUES[1:], "has 7 values, rows has 8 rows"),
+    (-VALUES, "7 values are negative, the first is row 0"),
+    (np.where(VALUES == 3, np.nan, VALUES), "NaN or infinite, the first is row 3"),
+    (VALUES * 1e300, "the first is row 0"),
+    (np.ones((8, 2)), r"shape \(8, 2\)"),
+    (np.ones((2, 4, 1)), r"shape \(2, 4, 1\)"),
+])  # fmt: skip
 def test_what_are_no_magnitudes(values, said, tmp_path):
     place = Place(save(tmp_path / "bad.npy", values))
     with pytest.raises(InputError, match=said):
@@ -139,7 +136,7 @@ def test_values_that_carry_ids_are_put_in_the_order_of_the_rows(small, tmp_path,
     (tmp_path / "t.csv").write_text("\n".join(lines) + "\n")
     out, table = tmp_path / "s.h5", tmp_path / "t.csv"
     words = ("score", tmp_path / "rows.npz", "-m", small["model"], "-o", out)
-    assert ltau(*words, "--feature", f"spread={table}", "--group", table).code == 0
+    ltau.ok(*words, "--feature", f"spread={table}", "--group", table)
     found = contents(out)
     same(found["features"][:, 0], np.arange(20, dtype=np.float32) + 0.5)
     assert found["group"].tolist() == names.tolist()
@@ -165,7 +162,7 @@ def test_counts_are_no_frames(small, tmp_path, ltau):
         check(ltau(*words, "-f", "--natoms", counts, "--frames", path), USAGE, "--natoms")
         made = []
         for given in (("--natoms", counts), ("--frames", path)):
-            assert ltau(*words, "-f", *given).code == 0
+            ltau.ok(*words, "-f", *given)
             is_text = words[0] == "weights"
             made.append(weights.read_text() if is_text else contents(out)["structure"].tolist())
         assert made[0] == made[1]

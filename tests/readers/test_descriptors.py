@@ -44,7 +44,7 @@ def test_file_with_several_arrays(small, tmp_path, ltau):
     np.savez(path, a=np.ones((20, 3)), b=np.ones((20, 3)))
     result = ltau("fit", small["errors"], path, "-o", tmp_path / "o.h5")
     check(result, INPUT, path, "which one", "a, b")
-    assert ltau("fit", small["errors"], f"{path}:b", "-o", tmp_path / "o.h5").code == 0
+    ltau.ok("fit", small["errors"], f"{path}:b", "-o", tmp_path / "o.h5")
     check(ltau("score", f"{path}:c", "-m", small["model"], "-o", tmp_path / "s.h5"), INPUT, "c")
 
 
@@ -53,7 +53,7 @@ def test_hdf5_places(small, tmp_path, ltau):
         file["layer/3"] = np.load(small["x"])
         file["other"] = np.ones((4, 4))
     place = f"{tmp_path / 'x.h5'}:/layer/3"
-    assert ltau("fit", small["errors"], place, "-o", tmp_path / "m.h5").code == 0
+    ltau.ok("fit", small["errors"], place, "-o", tmp_path / "m.h5")
     result = ltau("fit", small["errors"], tmp_path / "x.h5", "-o", tmp_path / "o.h5")
     check(result, INPUT, "2 arrays", "layer/3")
 
@@ -67,8 +67,7 @@ def test_unknown_ending(small, tmp_path, ltau):
 def scored(path, small, tmp_path, ltau, descriptors="x"):
     """Score a file that holds the descriptors in another way; compare with the plain array."""
     out = tmp_path / "s.h5"
-    result = ltau("score", path, "-m", small["model"], "-o", out, "--force")
-    assert result.code == 0, result.err
+    ltau.ok("score", path, "-m", small["model"], "-o", out, "--force")
     found, plain = contents(out), contents(small["scores"])
     np.testing.assert_array_equal(found["expected_error"], plain["expected_error"])
     return found
@@ -79,7 +78,7 @@ def test_frames_of_equal_size(small, tmp_path, ltau):
     found = scored(path, small, tmp_path, ltau)
     assert found["structure"].tolist() == np.repeat(np.arange(5), 4).tolist()
     words = ("fit", small["errors"], path, "-o", tmp_path / "m.h5", "--loo", "structure", "-k", 5)
-    assert ltau(*words).code == 0
+    ltau.ok(*words)
 
 
 @pytest.mark.parametrize("rows", [1, 3, 7, 100])
@@ -108,7 +107,7 @@ def test_columns_of_frames(column, small, tmp_path, ltau):
     ase.io.write(path, frames, columns=["symbols", "positions", column])
     place = f"{path}:{column}" if column == "mine" else path
     out = tmp_path / "s.h5"
-    assert ltau("score", place, "-m", small["model"], "-o", out).code == 0
+    ltau.ok("score", place, "-m", small["model"], "-o", out)
     found = contents(out)
     np.testing.assert_allclose(
         found["expected_error"], contents(small["scores"])["expected_error"], rtol=1e-4

@@ -39,17 +39,14 @@ def described(tmp_path, ltau):
     return run
 
 
-@pytest.mark.parametrize(
-    "text",
-    [
-        WHOLE,
-        f"\n{WHOLE}\n  \n",
-        f"\ufeff{WHOLE}".replace("\n", "\r\n"),
-        f"3\n{CELL.lower()} PROPERTIES=Species:S:1:Pos:R:3:Forces:R:3 PBC=T\n{ROWS}",
-        f'3\n{CELL} {COLUMNS} stress="1 2 3 4 5 6" virial="1 0 0 0 1 0 0 0 1"\n{ROWS}',
-        f'3\n{CELL} {COLUMNS} virial="1 2 3 4 5 6" note="stress=\\"1\\""\n{ROWS}',
-    ],
-)
+@pytest.mark.parametrize("text", [
+    WHOLE,
+    f"\n{WHOLE}\n  \n",
+    f"\ufeff{WHOLE}".replace("\n", "\r\n"),
+    f"3\n{CELL.lower()} PROPERTIES=Species:S:1:Pos:R:3:Forces:R:3 PBC=T\n{ROWS}",
+    f'3\n{CELL} {COLUMNS} stress="1 2 3 4 5 6" virial="1 0 0 0 1 0 0 0 1"\n{ROWS}',
+    f'3\n{CELL} {COLUMNS} virial="1 2 3 4 5 6" note="stress=\\"1\\""\n{ROWS}',
+])  # fmt: skip
 def test_what_is_read_as_it_is_meant(text, described):
     done, found = described(text)
     assert done.err == "" or "reference energy" in done.err
@@ -66,7 +63,7 @@ def test_frames_with_empty_lines_between_them(between, described, tmp_path, ltau
     log = WHOLE.replace("forces:R:3", "REF_forces:R:3:pred_forces:R:3").replace("\nO", " 1 1 1\nO")
     log = log.replace("3 0 0 5", "3 0 0 5 1 1 1")
     (tmp_path / "eval_epoch_0.xyz").write_text(between.join([log] * 5))
-    assert ltau("ingest", tmp_path / "eval_epoch_0.xyz", "-o", tmp_path / "e.h5").code == 0
+    ltau.ok("ingest", tmp_path / "eval_epoch_0.xyz", "-o", tmp_path / "e.h5")
     assert contents(tmp_path / "e.h5")["errors"].shape == (1, 15)
 
 
@@ -127,15 +124,12 @@ def test_what_is_told(text, said, described):
     assert found["species"][0] in ("Si", "Cu", "O", "H")
 
 
-@pytest.mark.parametrize(
-    "text",
-    [
-        f'3\n{COLUMNS} pbc="F F F"\n{ROWS}',
-        "3\nwater\nO 0 0 0\nH 0 0 1\nH 0 1 0\n",
-        f'3\nLattice="9 0 0 0 9 0 0 0 0" {COLUMNS} pbc="T T F"\n{ROWS}',
-        "1\n\nCu 0 0 0\n",
-    ],
-)
+@pytest.mark.parametrize("text", [
+    f'3\n{COLUMNS} pbc="F F F"\n{ROWS}',
+    "3\nwater\nO 0 0 0\nH 0 0 1\nH 0 1 0\n",
+    f'3\nLattice="9 0 0 0 9 0 0 0 0" {COLUMNS} pbc="T T F"\n{ROWS}',
+    "1\n\nCu 0 0 0\n",
+])  # fmt: skip
 def test_good_frames_bring_no_word(text, described):
     done, _ = described(text)
     assert (done.code, done.err) == (0, "")
@@ -147,7 +141,7 @@ def test_names_that_differ_by_case_are_known(described, tmp_path, ltau):
     done, found = described(text)
     assert "(norm of the difference to REF_Forces)" in done.out
     np.testing.assert_array_equal(found["reference_forces"], FORCES)
-    assert ltau("ingest", tmp_path / "a.xyz", "-o", tmp_path / "e.h5").code == 0
+    ltau.ok("ingest", tmp_path / "a.xyz", "-o", tmp_path / "e.h5")
     wanted = np.linalg.norm(np.subtract(FORCES, 1), axis=1)
     np.testing.assert_allclose(contents(tmp_path / "e.h5")["errors"], [wanted], rtol=1e-6)
 
@@ -208,8 +202,7 @@ def test_the_forces_of_the_force_field_are_no_truth(own, tmp_path, ltau):
     out = tmp_path / "e.h5"
     result = ltau("ingest", tmp_path / "eval_epoch_1.xyz", "-o", out)
     check(result, INPUT, "eval_epoch_1.xyz", "the reference forces are the predicted ones")
-    result = ltau("ingest", tmp_path / "eval_epoch_1.xyz", "--reference-key", "dft", "-o", out)
-    assert result.code == 0, result.err
+    ltau.ok("ingest", tmp_path / "eval_epoch_1.xyz", "--reference-key", "dft", "-o", out)
 
 
 def test_frames_with_scores_have_to_say_what_is_true(own, tmp_path, ltau):
@@ -224,7 +217,7 @@ def test_frames_with_scores_have_to_say_what_is_true(own, tmp_path, ltau):
     ase.io.write(tmp_path / "eval_epoch_1.xyz", frames)
     words = ("ingest", tmp_path / "eval_epoch_1.xyz", "-o", tmp_path / "e.h5")
     check(ltau(*words), INPUT, "eval_epoch_1.xyz, frame 0: it carries scores")
-    assert ltau(*words, "--reference-key", "forces").code == 0
+    ltau.ok(*words, "--reference-key", "forces")
     for frame in frames:
         frame.arrays["REF_forces"] = np.ones((len(frame), 3))
     assert run("-f").code == 0

@@ -22,12 +22,12 @@ def scored(tmp_path, ltau):
     rng = np.random.default_rng(0)
     log, x = save(tmp_path / "log.npy", rng.random((5, 40))), rng.random((40, 3))
     errors, model = tmp_path / "errors.h5", tmp_path / "model.h5"
-    assert ltau("ingest", log, "-o", errors).code == 0
-    assert ltau("fit", errors, save(tmp_path / "x.npy", x), "-o", model).code == 0
+    ltau.ok("ingest", log, "-o", errors)
+    ltau.ok("fit", errors, save(tmp_path / "x.npy", x), "-o", model)
     ids = np.array([f"atom {i}" for i in range(60)])
     np.savez(tmp_path / "rows.npz", descriptors=rng.random((60, 3)), sample_id=ids)
     scores = tmp_path / "scores.h5"
-    assert ltau("score", tmp_path / "rows.npz", "-m", model, "-o", scores).code == 0
+    ltau.ok("score", tmp_path / "rows.npz", "-m", model, "-o", scores)
     return scores, rng.random(60) + 0.1, ids
 
 
@@ -100,9 +100,6 @@ def test_csv_that_is_no_text(scored, tmp_path, ltau):
     check(ltau("evaluate", scored[0], tmp_path / "none.npy"), INPUT, "no such file", hint=False)
 
 
-# Frames
-
-
 @pytest.fixture
 def evaluated(pipeline, tmp_path):
     """The frames of the sample data with predicted forces that are off by the true errors."""
@@ -128,8 +125,7 @@ KEYS = ("--reference-key", "dft_forces", "--prediction-key", "nn_forces")
 
 def test_frames_hold_the_errors_and_the_species(evaluated, pipeline, ltau, tmp_path):
     (wanted,) = json.loads(ltau("evaluate", pipeline.scores, pipeline.true_errors, "--json").out)
-    result = ltau("evaluate", pipeline.scores, evaluated, *KEYS, "--json")
-    assert result.code == 0, result.err
+    result = ltau.ok("evaluate", pipeline.scores, evaluated, *KEYS, "--json")
     (found,) = json.loads(result.out)
     for name in ("mean_true_error", "rank_correlation", "ause"):
         assert found["predictors"]["ltau"][name] == pytest.approx(
@@ -138,7 +134,7 @@ def test_frames_hold_the_errors_and_the_species(evaluated, pipeline, ltau, tmp_p
     assert "rank_correlation_within_groups" in found["predictors"]["ltau"]
     fitted = tmp_path / "c.h5"
     words = ("calibrate", pipeline.scores, evaluated, *KEYS, "--group", "species", "-o", fitted)
-    assert ltau(*words).code == 0
+    ltau.ok(*words)
     species = sorted({symbol for frame in ase.io.iread(FRAMES) for symbol in frame.symbols})
     with h5py.File(fitted) as file:
         assert file["groups"].asstr()[...].tolist() == species
@@ -188,16 +184,13 @@ def write_described(path):
         file["forces"], file["reference_forces"] = PREDICTED, REFERENCE
 
 
-@pytest.mark.parametrize(
-    ("name", "write"),
-    [
-        ("force_test.out", write_gpumd),
-        ("detail.f.out", write_deepmd),
-        ("per_atom.csv", write_sevennet),
-        ("test_result.json", write_chgnet),
-        ("own.h5", write_described),
-    ],
-)
+@pytest.mark.parametrize(("name", "write"), [
+    ("force_test.out", write_gpumd),
+    ("detail.f.out", write_deepmd),
+    ("per_atom.csv", write_sevennet),
+    ("test_result.json", write_chgnet),
+    ("own.h5", write_described),
+])  # fmt: skip
 def test_forces_as_packages_write_them(name, write, tmp_path):
     write(tmp_path / name)
     found = read_true_errors(Place(tmp_path / name))

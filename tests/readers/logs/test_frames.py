@@ -55,15 +55,11 @@ def test_own_keys(tmp_path, ingest, refused):
     np.testing.assert_allclose(got["errors"], log, rtol=1e-6)
 
 
-@pytest.mark.parametrize(
-    ("keys", "calculator"),
-    [
-        (("MACE_energy", "REF_energy"), ()),
-        (("MACE_energy", "energy"), ("energy",)),
-        (("energy", "original_dataset_energy"), ("energy",)),
-    ],
-    ids=str,
-)
+@pytest.mark.parametrize(("keys", "calculator"), [
+    (("MACE_energy", "REF_energy"), ()),
+    (("MACE_energy", "energy"), ("energy",)),
+    (("energy", "original_dataset_energy"), ("energy",)),
+], ids=str)  # fmt: skip
 def test_energies_of_frames_are_per_atom(keys, calculator, tmp_path, ingest):
     log = evaluated(tmp_path / "eval", keys, energies=True, calculator=calculator)
     got = ingest(tmp_path / "eval", "--quantity", "energy")
@@ -107,15 +103,12 @@ def swap(frames):
     frames[0], frames[1] = frames[1], frames[0]
 
 
-@pytest.mark.parametrize(
-    ("change", "said"),
-    [
-        (swap, "other atoms"),
-        (lambda frames: frames.pop(), "other atoms"),
-        (lambda frames: frames[1].arrays.pop("MACE_forces"), "frame 1"),
-        (lambda frames: frames.clear(), "empty"),
-    ],
-)
+@pytest.mark.parametrize(("change", "said"), [
+    (swap, "other atoms"),
+    (lambda frames: frames.pop(), "other atoms"),
+    (lambda frames: frames[1].arrays.pop("MACE_forces"), "frame 1"),
+    (lambda frames: frames.clear(), "empty"),
+])  # fmt: skip
 def test_frames_that_do_not_fit(change, said, tmp_path, refused):
     evaluated(tmp_path / "eval", ("MACE_forces", "REF_forces"))
     path = tmp_path / "eval/eval_epoch_10.xyz"
