@@ -38,8 +38,7 @@ def strict_json(text):
 
 
 def test_baselines_stand_beside(sets, ltau):
-    result = ltau("evaluate", *sets)
-    assert result.code == 0, result.err
+    result = ltau.ok("evaluate", *sets)
     lines = result.out.splitlines()
     assert len(lines) == 11
     assert [line.split()[0] for line in (lines[1], lines[6])] == ["cold", "hot"]
@@ -108,9 +107,6 @@ def test_options_of_a_single_set(sets, ltau):
     check(ltau("evaluate", sets[0]), USAGE, "partner")
 
 
-# Out of domain
-
-
 @pytest.fixture
 def far(pipeline, tmp_path, ltau):
     """Scores of rows that were trained on, and of rows that are far from all of them."""
@@ -118,7 +114,7 @@ def far(pipeline, tmp_path, ltau):
     np.save(tmp_path / "both.npy", np.concatenate([near, near + 1e3]))
     scores, truth = tmp_path / "far.h5", save(tmp_path / "t.npy", np.linspace(1, 2, 100))
     words = ("score", tmp_path / "both.npy", "-m", pipeline.model, "-o", scores)
-    assert ltau(*words).code == 0
+    ltau.ok(*words)
     return scores, truth
 
 
@@ -131,8 +127,7 @@ def test_area_under_the_roc_curve(form, far, ltau, tmp_path):
         path.write_text("".join(f"{label}\n" for label in labels))
     else:
         save(path, labels.astype(form))
-    result = ltau("evaluate", *far, "--ood-labels", path)
-    assert result.code == 0, result.err
+    result = ltau.ok("evaluate", *far, "--ood-labels", path)
     assert "; ROC AUC 1.000" in result.err
     (found,) = json.loads(ltau("evaluate", *far, "--ood-labels", path, "--json").out)
     assert found["roc_auc"] == 1
@@ -143,7 +138,7 @@ def test_area_under_the_roc_curve_by_pairs(sets, ltau, tmp_path):
     path = save(tmp_path / "labels.npy", labels)
     (found,) = json.loads(ltau("evaluate", *sets[2:], "--ood-labels", path, "--json").out)
     export = tmp_path / "s.npz"
-    assert ltau("export", sets[2], "-o", export).code == 0
+    ltau.ok("export", sets[2], "-o", export)
     p = np.load(export)["ood_pvalue"]
     out, inside = p[labels == 1][:, None], p[labels == 0]
     assert found["roc_auc"] == pytest.approx(((out < inside) + (out == inside) / 2).mean())
@@ -162,9 +157,6 @@ def test_labels_of_other_rows(far, ltau, tmp_path):
     check(ltau("evaluate", *far, "--ood-labels", "none.npy"), INPUT, "none.npy", hint=False)
 
 
-# Gates
-
-
 def gate_error(result):
     assert result.code == GATE, result.err
     return next(line for line in result.err.splitlines() if line.startswith("error: "))
@@ -174,7 +166,7 @@ def test_a_gate_that_holds_and_one_that_fails(sets, ltau):
     (found,) = json.loads(ltau("evaluate", *sets[2:], "--json").out)
     covered = found["predictors"]["ltau"]["coverage"]["0.9"]
     words = ("evaluate", *sets[2:], "--fail-if")
-    assert ltau(*words, f"coverage90 < {covered - 1e-3}").code == 0
+    ltau.ok(*words, f"coverage90 < {covered - 1e-3}")
     result = ltau(*words, f"coverage90 < {covered + 1e-3:.5f}")
     said = f"error: {sets[2]}: coverage90 is {covered:.6g}, and --fail-if says coverage90 < "
     assert gate_error(result).startswith(said)
@@ -204,7 +196,7 @@ def test_metrics_that_are_not_there(sets, pipeline, ltau):
     assert "hint: it has: coverage50, coverage80" in result.err
     words = ("evaluate", pipeline.scores, pipeline.true_errors, "--fail-if")
     assert ltau(*words, "coverage90 < 0.9").code == USAGE  # not calibrated
-    assert ltau(*words, "rank_correlation < -1").code == 0
+    ltau.ok(*words, "rank_correlation < -1")
     for text in ("coverage90", "coverage90 < much", "coverage90 = 1"):
         check(ltau("evaluate", *sets, "--fail-if", text), USAGE, hint="much" not in text)
 
@@ -217,7 +209,7 @@ def test_every_set_has_to_pass(sets, ltau, tmp_path):
     shutil.copy(sets[0], cold)
     shutil.copy(sets[2], hot)
     gate = ("--fail-if", "mean_true_error > 0.1")
-    assert ltau("evaluate", cold, sets[1], *gate).code == 0
+    ltau.ok("evaluate", cold, sets[1], *gate)
     for words in ((cold, sets[1], hot, sets[3]), (hot, sets[3], cold, sets[1])):
         assert f"{hot}: mean_true_error is " in gate_error(ltau("evaluate", *words, *gate))
 
@@ -226,8 +218,7 @@ def test_every_set_has_to_pass(sets, ltau, tmp_path):
 def test_calibrate_has_gates_too(pipeline, ltau, tmp_path):
     out = tmp_path / "c.h5"
     words = ("calibrate", pipeline.scores, pipeline.true_errors, "-o", out, "-f", "--fail-if")
-    result = ltau(*words, "coverage90 < 0.5")
-    assert result.code == 0, result.err
+    ltau.ok(*words, "coverage90 < 0.5")
     result = ltau(*words, "coverage90 < 1")
     assert f"held-out rows of {pipeline.scores}: coverage90 is 0." in gate_error(result)
     assert out.exists()

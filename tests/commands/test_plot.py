@@ -61,8 +61,7 @@ def drawn(ltau, tmp_path):
 
     def call(*words):
         made = tmp_path / "f.png", tmp_path / "f.csv"
-        result = ltau("plot", *words, "-o", made[0], "--data", made[1], "--force")
-        assert result.code == 0, result.err
+        result = ltau.ok("plot", *words, "-o", made[0], "--data", made[1], "--force")
         first, *titles = result.out.splitlines()
         assert first.startswith(f"{made[0]}: ")
         return [title.strip() for title in titles], read(made[1])
@@ -99,9 +98,6 @@ def close(a, b):
 def load(path, *names):
     with h5py.File(path) as file:
         return [file[name][...] for name in names]
-
-
-# What is drawn
 
 
 def test_reliability(more, drawn):
@@ -160,7 +156,7 @@ def test_reliability_of_scores_is_that_of_their_calibration(more, pipeline, draw
     scores = tmp_path / "s.h5"
     words = ("score", pipeline.descriptors, "-m", pipeline.model, "--natoms", pipeline.natoms)
     words += ("--calibration", more["calibration"], "--group", SPECIES, "-q", "-o", scores)
-    assert ltau(*words).code == 0
+    ltau.ok(*words)
     of_calibration = drawn("reliability", more["calibration"])
     of_scores = drawn("reliability", scores, "--true", pipeline.true_errors)
     assert of_scores[0] == of_calibration[0]
@@ -279,7 +275,7 @@ def test_trajectories_of_runs_are_pooled(tmp_path, drawn, ltau):
     logs = rng.random((2, 5, 30)).astype(np.float32)
     logs[1, 2, 4] = np.nan
     paths = [save(tmp_path / f"{i}.npy", log) for i, log in enumerate(logs)]
-    assert ltau("ingest", *paths, "-o", tmp_path / "e.h5", "-q").code == 0
+    ltau.ok("ingest", *paths, "-o", tmp_path / "e.h5", "-q")
     titles, data = drawn(tmp_path / "e.h5", "--rows", "4")
     close(data["", "sample 4"]["error"], np.nanmean(logs[:, :, 4], axis=0))
     close(data["", "mean"]["error"], np.nanmean(logs.astype(float), axis=(0, 2)))
@@ -381,7 +377,7 @@ def test_crossings():
 
 def test_trace_of_rows_without_structures(pipeline, drawn, ltau, tmp_path):
     scores = tmp_path / "s.h5"
-    assert ltau("score", pipeline.descriptors, "-m", pipeline.model, "-o", scores).code == 0
+    ltau.ok("score", pipeline.descriptors, "-m", pipeline.model, "-o", scores)
     titles, data = drawn(scores)
     close(data["", "s"]["worst"], load(scores, "expected_error")[0])
     assert "of 1,375 rows" in titles[0]
@@ -447,9 +443,6 @@ def test_the_kind_that_fits(artifacts, kind, pipeline, ltau, tmp_path):
     assert json.loads(result.out)["kind"] == kind
 
 
-# Large ones
-
-
 @pytest.mark.slow
 def test_large_logs_are_read_in_blocks_and_sampled(pipeline, drawn, log, tmp_path, monkeypatch):
     path = tmp_path / "blocks.h5"
@@ -505,9 +498,6 @@ def test_a_million_points_are_a_small_file(kind, tmp_path):
     assert (tmp_path / "f.pdf").stat().st_size < 1e6
 
 
-# The files
-
-
 def words_of(kind, pipeline, more):
     return {
         "reliability": [more["calibration"]],
@@ -531,8 +521,7 @@ def test_figures_are_drawn_the_same_each_time(kind, ending, pipeline, more, tmp_
     for i in range(2):
         paths = tmp_path / f"{i}.{ending}", tmp_path / f"{i}.csv"
         words = ("plot", kind, *words_of(kind, pipeline, more))
-        result = ltau(*words, "-o", paths[0], "--data", paths[1])
-        assert result.code == 0, result.err
+        result = ltau.ok(*words, "-o", paths[0], "--data", paths[1])
         assert result.out.splitlines()[0] == f"{paths[0]}: {kind}"
         made.append([path.read_bytes() for path in paths])
     assert made[0] == made[1]
@@ -551,7 +540,7 @@ def test_nothing_is_clipped_or_overlaps(kind, pipeline, more, tmp_path, ltau, mo
 
     monkeypatch.setattr("ltau_cli.stages.plot.save_figure", keep)
     words = ("plot", kind, *words_of(kind, pipeline, more), "-o", tmp_path / "f.png")
-    assert ltau(*words).code == 0
+    ltau.ok(*words)
     (figure,) = figures
     with looks({}):
         figure.draw_without_rendering()
@@ -603,7 +592,7 @@ def test_style(pipeline, ltau, tmp_path):
     figures = {}
     for name, more_words in (("plain", ()), ("styled", ("--style", style))):
         path = tmp_path / f"{name}.svg"
-        assert ltau("plot", pipeline.calibration, "-o", path, *more_words).code == 0
+        ltau.ok("plot", pipeline.calibration, "-o", path, *more_words)
         figures[name] = path.read_text()
     assert "#ff0000" in figures["styled"]
     assert "#ff0000" not in figures["plain"]
@@ -632,44 +621,38 @@ def test_data_on_standard_output(pipeline, ltau, tmp_path):
     assert result.err.startswith(f"{path}: parity\n  Rank correlation ")
 
 
-# Refusals
-
-
-@pytest.mark.parametrize(
-    ("words", "said", "hint"),
-    [
-        ("reliability", "no artifact to draw reliability from", True),
-        ("reliability {model}", "kind model", True),
-        ("{scores} -o figure.gif", "figure.gif", True),
-        ("relaibility {calibration}", "there is no figure 'relaibility'; kinds: reliability", True),
-        ("map {model}", "of kind model", True),
-        ("trace {scores} {model}", "of kind model", True),
-        ("parity {scores}", "true errors", True),
-        ("parity {calibration} {calibration}", "one artifact, not 2", False),
-        ("cdf {model} {model}", "one artifact of kind model", False),
-        ("overview {errors} {errors}", "one artifact of kind errors", False),
-        ("ood {scores}", "is drawn from a model and scores", True),
-        ("ood {model}", "is drawn from a model and scores", True),
-        ("coverage {scores} --true {true_errors}", "has no bounds", True),
-        ("trace {scores} {calibrated}", "without a calibration", True),
-        ("cdf {scores}", "no CDFs", True),
-        ("cdf {model} --rows 1,2,3,4,5", "at most 4", False),
-        ("cdf {model} --rows 3960", "has 3,960 samples", False),
-        ("trajectories {errors} --rows 5000", "has 3,960 samples", False),
-        ("trajectories {errors} --rows 1,x", "'1,x' is not a list of row numbers", True),
-        ("parity {calibration} --rows 1", "--rows belongs to cdf and trajectories", False),
-        ("overview {model} --rows 1", "--rows belongs to cdf and trajectories", False),
-        ("trace {scores} --true {true_errors}", "--true belongs to", False),
-        ("parity {calibration} --true {true_errors}", "one scores artifact", False),
-        ("overview {scores} {calibrated} --true {true_errors}", "2 were given", False),
-        ("reliability {scores} --group species", "--group needs the true errors", True),
-        ("parity {scores} --true {true_errors} --group species", "--group belongs to", False),
-        ("parity {calibration} --ood-labels {true_errors}", "--ood-labels belongs to ood", False),
-        ("ood {model} {scores} {calibrated} --ood-labels {true_errors}", "2 were given", False),
-        ("{calibration} --data {figure}", "-o and --data both name", False),
-        ("{calibration} --data - --json", "both want standard output", True),
-    ],
-)
+@pytest.mark.parametrize(("words", "said", "hint"), [
+    ("reliability", "no artifact to draw reliability from", True),
+    ("reliability {model}", "kind model", True),
+    ("{scores} -o figure.gif", "figure.gif", True),
+    ("relaibility {calibration}", "there is no figure 'relaibility'; kinds: reliability", True),
+    ("map {model}", "of kind model", True),
+    ("trace {scores} {model}", "of kind model", True),
+    ("parity {scores}", "true errors", True),
+    ("parity {calibration} {calibration}", "one artifact, not 2", False),
+    ("cdf {model} {model}", "one artifact of kind model", False),
+    ("overview {errors} {errors}", "one artifact of kind errors", False),
+    ("ood {scores}", "is drawn from a model and scores", True),
+    ("ood {model}", "is drawn from a model and scores", True),
+    ("coverage {scores} --true {true_errors}", "has no bounds", True),
+    ("trace {scores} {calibrated}", "without a calibration", True),
+    ("cdf {scores}", "no CDFs", True),
+    ("cdf {model} --rows 1,2,3,4,5", "at most 4", False),
+    ("cdf {model} --rows 3960", "has 3,960 samples", False),
+    ("trajectories {errors} --rows 5000", "has 3,960 samples", False),
+    ("trajectories {errors} --rows 1,x", "'1,x' is not a list of row numbers", True),
+    ("parity {calibration} --rows 1", "--rows belongs to cdf and trajectories", False),
+    ("overview {model} --rows 1", "--rows belongs to cdf and trajectories", False),
+    ("trace {scores} --true {true_errors}", "--true belongs to", False),
+    ("parity {calibration} --true {true_errors}", "one scores artifact", False),
+    ("overview {scores} {calibrated} --true {true_errors}", "2 were given", False),
+    ("reliability {scores} --group species", "--group needs the true errors", True),
+    ("parity {scores} --true {true_errors} --group species", "--group belongs to", False),
+    ("parity {calibration} --ood-labels {true_errors}", "--ood-labels belongs to ood", False),
+    ("ood {model} {scores} {calibrated} --ood-labels {true_errors}", "2 were given", False),
+    ("{calibration} --data {figure}", "-o and --data both name", False),
+    ("{calibration} --data - --json", "both want standard output", True),
+])  # fmt: skip
 def test_figures_that_cannot_be_drawn(words, said, hint, pipeline, ltau, tmp_path):
     names = ("errors", "model", "scores", "calibrated", "calibration", "true_errors")
     paths = {name: getattr(pipeline, name) for name in names} | {"figure": tmp_path / "f.png"}
@@ -681,10 +664,10 @@ def test_figures_that_cannot_be_drawn(words, said, hint, pipeline, ltau, tmp_pat
 def test_models_and_scores_that_do_not_match(pipeline, ltau, tmp_path):
     other, few = tmp_path / "other.h5", tmp_path / "few.h5"
     figure = tmp_path / "f.png"
-    assert ltau("fit", pipeline.errors, pipeline.train, "-k", 5, "-o", other).code == 0
+    ltau.ok("fit", pipeline.errors, pipeline.train, "-k", 5, "-o", other)
     check(ltau("plot", "ood", other, pipeline.scores, "-o", figure), USAGE, "not scored with")
     words = ("score", pipeline.descriptors, "-m", pipeline.model, "-k", 5, "-o", few)
-    assert ltau(*words).code == 0
+    ltau.ok(*words)
     check(ltau("plot", "ood", pipeline.model, few, "-o", figure), USAGE, "-k 5", "-k 10")
 
 
@@ -710,4 +693,4 @@ def test_a_sample_that_was_never_logged(tmp_path, ltau):
     )
     words = ("plot", "trajectories", errors, "-o", tmp_path / "f.png", "--rows")
     check(ltau(*words, 3), USAGE, "never logged", hint=False)
-    assert ltau(*words, 4).code == 0
+    ltau.ok(*words, 4)

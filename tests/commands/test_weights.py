@@ -23,11 +23,10 @@ def find(ltau, tmp_path):
         save(tmp_path / "log.npy", log)
         save(tmp_path / "x.npy", descriptors)
         errors, model = tmp_path / "errors.h5", tmp_path / "model.h5"
-        assert ltau("ingest", tmp_path / "log.npy", "-o", errors, "-f").code == 0
-        assert ltau("fit", errors, tmp_path / "x.npy", "-o", model, "-f", *fit).code == 0
+        ltau.ok("ingest", tmp_path / "log.npy", "-o", errors, "-f")
+        ltau.ok("fit", errors, tmp_path / "x.npy", "-o", model, "-f", *fit)
         words = ("weights", model, "-o", tmp_path / "w.npy", "-f", "--json", *words)
-        result = ltau(*words)
-        assert result.code == 0, result.err
+        result = ltau.ok(*words)
         return json.loads(result.out)
 
     return call
@@ -78,7 +77,7 @@ def test_shards_change_no_suspect(pipeline, ltau, tmp_path, monkeypatch):
     found = []
     for n in (1, 3):
         words = ("fit", pipeline.errors, pipeline.train, "--shards", n, "-o", sharded, "-f")
-        assert ltau(*words).code == 0
+        ltau.ok(*words)
         found.append(json.loads(ltau("weights", sharded, "-o", out, "-f", "--json").out))
     one, three = found
     assert one["n_suspects"] > 3
@@ -100,9 +99,6 @@ def test_suspects_of_the_summary(pipeline, ltau, tmp_path):
     assert "suspects" not in json.loads(ltau(*words, "--suspects", 0, "--json").out)
 
 
-# The command
-
-
 @pytest.fixture
 def made(tmp_path, ltau):
     """A model of 40 samples in 8 structures; samples 3 and 20 to 24 were never logged."""
@@ -114,12 +110,12 @@ def made(tmp_path, ltau):
     save(tmp_path / "natoms.npy", np.full(8, 5))
     errors = tmp_path / "errors.h5"
     words = ("ingest", tmp_path / "log.npy", "-o", errors, "--natoms", tmp_path / "natoms.npy")
-    assert ltau(*words, "--units", "eV/Å", "--allow-missing").code == 0
+    ltau.ok(*words, "--units", "eV/Å", "--allow-missing")
     fit = ("fit", errors, tmp_path / "x.npy", "-k", 8)
     at = [word for value in THRESHOLDS for word in ("--threshold", value)]
-    assert ltau(*fit, *at, "-o", tmp_path / "model.h5").code == 0
+    ltau.ok(*fit, *at, "-o", tmp_path / "model.h5")
     words = ("--loo", "structure", "-o", tmp_path / "structures.h5")
-    assert ltau(*fit, *words).code == 0
+    ltau.ok(*fit, *words)
     above = [np.where(np.isnan(log[0]), np.nan, (log > t).mean(axis=0)) for t in THRESHOLDS]
     return tmp_path, above
 
@@ -130,8 +126,7 @@ def run(made, ltau):
     folder, _ = made
 
     def call(*words, out="w.npy", model="model.h5"):
-        result = ltau("weights", folder / model, "-o", folder / out, "-f", *words)
-        assert result.code == 0, result.err
+        result = ltau.ok("weights", folder / model, "-o", folder / out, "-f", *words)
         return np.load(folder / out) if out.endswith(".npy") else result, result
 
     return call
@@ -224,9 +219,9 @@ def test_text_holds_the_same(made, run, ltau):
 def test_default_names(made, ltau, monkeypatch):
     folder, _ = made
     monkeypatch.chdir(folder)
-    assert ltau("weights", "model.h5").code == 0
+    ltau.ok("weights", "model.h5")
     assert np.load("weights.npy").shape == (40,)
-    assert ltau("weights", "model.h5", "--keep", 0.5).code == 0
+    ltau.ok("weights", "model.h5", "--keep", 0.5)
     assert len((folder / "keep.txt").read_text().splitlines()) == 23
 
 
@@ -236,10 +231,10 @@ def test_identical_descriptors_share_their_trajectory(ltau, tmp_path):
     save(tmp_path / "log.npy", log)
     save(tmp_path / "x.npy", x)
     errors, model, out = (tmp_path / name for name in ("e.h5", "m.h5", "w.npy"))
-    assert ltau("ingest", tmp_path / "log.npy", "-o", errors).code == 0
+    ltau.ok("ingest", tmp_path / "log.npy", "-o", errors)
     words = ("fit", errors, tmp_path / "x.npy", "-o", model, "--threshold", 0.5)
-    assert ltau(*words).code == 0
-    assert ltau("weights", model, "-o", out, "--floor", 0).code == 0
+    ltau.ok(*words)
+    ltau.ok("weights", model, "-o", out, "--floor", 0)
     expected = oracles.training_weights(np.array([0, 0.5, 0.5, 0]))
     np.testing.assert_allclose(np.load(out), expected, rtol=1e-5)
 
@@ -254,28 +249,22 @@ def test_json_is_the_same_for_any_threads(run):
     assert one["effective_size"] < 40
 
 
-# What cannot be meant or done
-
-
-@pytest.mark.parametrize(
-    ("words", "said", "hint"),
-    [
-        (("--emphasis", "soft"), "--emphasis", True),
-        (("--temperature", "0"), "--temperature", True),
-        (("--temperature", "inf"), "'--temperature': inf", True),
-        (("--ceiling", "inf"), "'--ceiling': inf", True),
-        (("--temperature", "nan"), "'--temperature': nan", True),
-        (("--floor", "1.5"), "--floor", True),
-        (("--ceiling", "0.5"), "--ceiling", True),
-        (("--keep", "0"), "--keep", True),
-        (("--keep", "1.5"), "--keep", True),
-        (("--suspects", "-1"), "--suspects", True),
-        (("--per", "epoch"), "--per", True),
-        (("-o", "w.h5"), "weights are written as .npy or .txt", True),
-        (("-o", "-", "--json"), "both want standard output", True),
-        (("--threshold", "0.3"), "its thresholds are 0.25, 0.5", True),
-    ],
-)
+@pytest.mark.parametrize(("words", "said", "hint"), [
+    (("--emphasis", "soft"), "--emphasis", True),
+    (("--temperature", "0"), "--temperature", True),
+    (("--temperature", "inf"), "'--temperature': inf", True),
+    (("--ceiling", "inf"), "'--ceiling': inf", True),
+    (("--temperature", "nan"), "'--temperature': nan", True),
+    (("--floor", "1.5"), "--floor", True),
+    (("--ceiling", "0.5"), "--ceiling", True),
+    (("--keep", "0"), "--keep", True),
+    (("--keep", "1.5"), "--keep", True),
+    (("--suspects", "-1"), "--suspects", True),
+    (("--per", "epoch"), "--per", True),
+    (("-o", "w.h5"), "weights are written as .npy or .txt", True),
+    (("-o", "-", "--json"), "both want standard output", True),
+    (("--threshold", "0.3"), "its thresholds are 0.25, 0.5", True),
+])  # fmt: skip
 def test_options_that_cannot_be_meant(words, said, hint, made, ltau, monkeypatch):
     folder, _ = made
     monkeypatch.chdir(folder)

@@ -71,8 +71,7 @@ def test_ingest_reads_it_while_it_grows(tmp_path, ltau):
     for epoch in range(3):
         recorder.record([2, 1, 0], [0.1, 0.2, 0.3 + epoch])
         recorder.end_epoch()
-        result = ltau("ingest", tmp_path / "logs", "-o", output, "--force")
-        assert result.code == 0, result.err
+        result = ltau.ok("ingest", tmp_path / "logs", "-o", output, "--force")
         assert f", {epoch + 1} epochs (read as" in result.out
     same(contents(output)["errors"][:, 0], np.float32([0.3, 1.3, 2.3]))
 
@@ -113,22 +112,19 @@ def test_a_folder_of_other_samples_is_refused(tmp_path):
         ltau.Recorder(3, other, labels={"structure": np.array([0, 1, 1])})
 
 
-@pytest.mark.parametrize(
-    ("ids", "errors", "words"),
-    [
-        ([3], [0.1], "no sample 3 among 3"),
-        ([-1], [0.1], "no sample -1 among 3"),
-        ([0.0], [0.1], "whole numbers"),
-        ([True], [0.1], "whole numbers"),
-        ([0, 2], [0.1, -0.5], r"sample 2 is negative \(-0.5\)"),
-        ([0, 1], [0.1], "do not fit"),
-        ([[0, 1]], [[0.1, 0.2]], "do not fit"),
-        ([0, 1], [[0.1, 0.2], [0.3, 0.4]], r"errors of shape \(2, 2\) do not fit"),
-        ([0, 1, 2], np.array([[1.0], [2], [4]]) - [0.5, 1, 7], r"errors of shape \(3, 3\) do not"),
-        ([0], [[0.1, 0.2, 0.3, 0.4]], r"errors of shape \(1, 4\) do not fit"),
-        ([0, 1], np.ones((2, 3, 1)), "do not fit"),
-    ],
-)
+@pytest.mark.parametrize(("ids", "errors", "words"), [
+    ([3], [0.1], "no sample 3 among 3"),
+    ([-1], [0.1], "no sample -1 among 3"),
+    ([0.0], [0.1], "whole numbers"),
+    ([True], [0.1], "whole numbers"),
+    ([0, 2], [0.1, -0.5], r"sample 2 is negative \(-0.5\)"),
+    ([0, 1], [0.1], "do not fit"),
+    ([[0, 1]], [[0.1, 0.2]], "do not fit"),
+    ([0, 1], [[0.1, 0.2], [0.3, 0.4]], r"errors of shape \(2, 2\) do not fit"),
+    ([0, 1, 2], np.array([[1.0], [2], [4]]) - [0.5, 1, 7], r"errors of shape \(3, 3\) do not"),
+    ([0], [[0.1, 0.2, 0.3, 0.4]], r"errors of shape \(1, 4\) do not fit"),
+    ([0, 1], np.ones((2, 3, 1)), "do not fit"),
+])  # fmt: skip
 def test_what_cannot_be_meant_is_refused(ids, errors, words, tmp_path):
     recorder = ltau.Recorder(3, tmp_path)
     with pytest.raises(InputError, match=words):
@@ -191,7 +187,7 @@ def test_structures_come_along_to_the_scores(tmp_path, ltau, monkeypatch):
         recorder.end_epoch()
     np.save("x.npy", rng.normal(size=(120, 4)))
     for words in (["ingest", "logs"], ["fit", "errors.h5", "x.npy"]):
-        assert ltau(*words).code == 0
+        ltau.ok(*words)
     assert contents("errors.h5")["structure"].tolist() == np.repeat(range(30), natoms).tolist()
     with pytest.raises(InputError, match="natoms add up to 12, the recorder was made for 11"):
         Recorder(11, "other", natoms=[3, 5, 4])
@@ -307,8 +303,7 @@ def test_labels_of_ones_own(tmp_path, ltau, capfd):
         np.savez(
             tmp_path / "logs" / "samples.npz", colour=[1, 2, 3, 4], magnitude=[0.5] * 4, **given
         )
-        done = ltau("ingest", tmp_path / "logs", "-o", tmp_path / "e.h5", "--force")
-        assert done.code == 0
+        done = ltau.ok("ingest", tmp_path / "logs", "-o", tmp_path / "e.h5", "--force")
         assert "samples.npz holds colour, which is no label that ltau knows" in done.err
         assert contents(tmp_path / "e.h5")["structure"].tolist() == [0, 1, 1, 1]
         assert contents(tmp_path / "e.h5")["magnitude"].tolist() == [0.5] * 4
