@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections import Counter
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
+from functools import cache
 from typing import Any
 
 import numpy as np
@@ -17,6 +18,14 @@ from ltau_cli.plain import to_plain
 from ltau_cli.results import CheckUp, LoggedEpochs
 
 COMPARED_SAMPLES = 20_000  # whose mean errors tell whether two runs have the same order
+ORDER_SAMPLES = 2_000  # whose ranks tell whether the epochs of a run have the same order
+FEWEST_SAMPLES = 20
+BLOCK = 5  # epochs before and after that are compared, at most
+FALL = 0.6  # of the usual rank correlation: where it is below, the samples change places
+FALL_AT_END = 0.3  # where no epochs after tell whether it rises again
+LEARNED = 0.5  # of the mean error before: with less, the samples' errors may be others
+CERTAIN = 4.0  # standard errors, 1 / sqrt(samples), of a rank correlation
+UNLIKE_SAMPLES = 500  # at least, to say that neighboring epochs have nothing in common
 JUMP = 2.0  # times the median of the five epochs before
 N_NAMED = 5  # ids named in a warning
 RULES = 50  # times the mean of the others, at least, is the error of a sample that rules their mean
@@ -205,15 +214,86 @@ def _about_run(
     empty = np.flatnonzero((logged > 0) & (data["epoch_zeros"][own] > 0.5 * logged))
     if len(empty):
         yield f"{name}{len(empty):,} epochs are mostly 0 (not visited?): {_some(epoch[empty])}"
+    step = -(-some_errors.shape[1] // ORDER_SAMPLES)
+    yield from _about_order_over_time(name, epoch, mean, some_errors[own, ::step])
     unseen = np.flatnonzero(logged == 0)
     if len(unseen):
         yield f"{name}{len(unseen):,} epochs hold nothing: {_some(epoch[unseen])}"
 
 
+def _about_order_over_time(
+    name: str,
+    epoch: npt.NDArray[np.int32],
+    mean: npt.NDArray[np.float64],
+    errors: npt.NDArray[np.float32],
+) -> Iterator[str]:
+    """Tell where the samples of a run, (n_epochs, m) errors, change their order.
+
+    The mean ranks of a few epochs before correlate with those of a few epochs after, at every
+    epoch; a data set that was shuffled anew lets that fall, and rise again when the epochs that are
+    compared are all behind. The first epoch, of an untrained network, may be like no other, and so
+    may those before the mean error fell to half.
+    """
+    n = len(errors)
+    ranks = np.array([_ranks(row) for row in errors], dtype=np.float32)
+    there = ~np.isnan(ranks)
+    total = np.where(there, ranks, 0)
+
+    @cache
+    def likeness(t: int, width: int) -> tuple[float, int]:
+        """Rank correlation of the epochs before and from t on, of how many samples."""
+        means = []
+        for part in (slice(t - width, t), slice(t, t + width)):
+            logged = there[part].sum(axis=0)
+            means.append(np.divide(total[part].sum(axis=0), logged, where=logged > 0,
+                                   out=np.full(len(logged), np.nan)))  # fmt: skip
+        known = np.isfinite(means[0]) & np.isfinite(means[1])
+        one, other = (values[known] - values[known].mean() for values in means)
+        scale = np.sqrt((one @ one) * (other @ other))
+        m = int(known.sum())
+        return (float(one @ other / scale), m) if m >= FEWEST_SAMPLES and scale > 0 else (np.nan, 0)
+
+    falls: dict[int, tuple[float, float]] = {}
+    usual = []
+    for t in range(2, n):
+        width = min(BLOCK, t // 2, max(1, (n - t) // 2))
+        own, m = likeness(t, width)
+        before = [likeness(s, width)[0] for s in range(max(width, t - width), t)]
+        after = [likeness(s, width)[0] for s in range(t + 1, min(t + width, n - width) + 1)]
+        other = min(max(side, default=1.0) for side in (before, after))
+        usual.append((max(own, other), m))
+        if LEARNED * mean[t - width : t].mean() > mean[t : t + width].mean():
+            continue
+        if own < other * (FALL if after else FALL_AT_END) and CERTAIN / max(m, 1) ** 0.5 < min(
+            other - own, 0.8 * other
+        ):
+            falls[t] = own, other
+    lowest = [t for t in falls if falls[t] == min(falls[s] for s in falls if abs(s - t) <= BLOCK)]
+    if lowest:
+        own, other = falls[lowest[0]]
+        yield (
+            f"{name}the samples seem to be in another order from epoch {_some(epoch[lowest])} on: "
+            f"the rank correlation with the errors before is {own:.2f}, else {other:.2f} (a "
+            "restart with the data set shuffled anew?)"
+        )
+    elif usual and all(m >= UNLIKE_SAMPLES and r * m**0.5 < CERTAIN for r, m in usual):
+        yield (
+            f"{name}the errors of one epoch and the next have nothing in common (rank correlation "
+            f"{usual[-1][0]:.2f}): are the samples in the same order in each?"
+        )
+
+
+def _ranks(values: npt.NDArray[np.float32]) -> npt.NDArray[np.float64]:
+    """Ranks from 0 to 1, ties sharing theirs; NaN where a value is."""
+    ordered = np.sort(values[~np.isnan(values)])
+    sides = (np.searchsorted(ordered, values, side) for side in ("left", "right"))
+    return np.where(np.isnan(values), np.nan, sum(sides) / (2 * max(len(ordered), 1)))
+
+
 def _about_order(
     runs: list[npt.NDArray[np.int64]], some_errors: npt.NDArray[np.float32]
 ) -> Iterator[str]:
-    if len(runs) < 2 or some_errors.shape[1] < 20:
+    if len(runs) < 2 or some_errors.shape[1] < FEWEST_SAMPLES:
         return
     means = []
     for own in runs:

@@ -211,9 +211,36 @@ def test_each_run_is_looked_at(logged):
     assert "rank correlation" in warning
 
 
+SAMPLES = {"errors": falling(40, 400), "few": falling(30, 60)}
+
+
+@pytest.mark.parametrize(("name", "start"), [("errors", 3), ("errors", 20), ("errors", 39),
+                                             ("few", 12)])  # fmt: skip
+def test_samples_that_change_places(name, start, logged):
+    """As after a restart with the data set in another order, wherever that is, in any run."""
+    log = SAMPLES[name].copy()
+    rng = np.random.default_rng(4)
+    log[start:] = log[start:, rng.permutation(log.shape[1])]
+    (warning,), _ = logged(log)
+    assert warning.startswith("run 0: the samples seem to be in another order from epoch "
+                              f"{start} on: the rank correlation")  # fmt: skip
+    warnings, _ = logged({"a": SAMPLES[name], "b": log})
+    assert any(line.startswith(warning[:70].replace("run 0", "run 1")) for line in warnings)
+
+
+def test_samples_that_change_places_at_every_epoch(logged):
+    log = falling(10, 600)
+    np.random.default_rng(4).permuted(log, axis=1, out=log)
+    (warning,), _ = logged(log)
+    assert warning.startswith("run 0: the errors of one epoch and the next have nothing in common")
+
+
 @pytest.mark.parametrize(
     "log",
     [
+        SAMPLES["errors"],
+        SAMPLES["few"],
+        np.r_[1 - SAMPLES["errors"][:4] / 30, SAMPLES["errors"] / 30],  # untrained: others are hard
         falling(40) * np.random.default_rng(5).uniform(0.7, 1.3, (40, 1)),  # noise is no jump
         # Mean, minimum and maximum agree; the values do not.
         np.array([[1.0, 2, 3, 4], [4, 3, 2, 1]] * 2),
