@@ -140,7 +140,7 @@ class FrameKeys(Settings):
 
 
 def _column(text: str) -> tuple[str, str]:
-    roles = ("epoch", "sample", "error", "run")
+    roles = ("epoch", "frame", "sample", "error", "run")
     role, equals, name = text.partition("=")
     if not equals or role not in roles or not name:
         raise ValueError(f"{text!r} is not ROLE=NAME with a role of {', '.join(roles)}")
@@ -156,7 +156,7 @@ class LogOptions(FrameKeys):
     )
     quantity: Quantity | None = option(None, "Which errors, where a log holds both.", group="Log")
     columns: Mapping[str, str] = option(
-        {}, "Column of a table; roles: epoch, sample, error, run; repeatable.", "--column",
+        {}, "Column of a table; roles: epoch, frame, sample, error, run; repeatable.", "--column",
         metavar="ROLE=NAME", parse=_column, group="Log",
     )
     epochs: EpochRange = option(

@@ -15,6 +15,7 @@ from ltau_cli.readers.hdf5 import in_hdf5, list_datasets, open_hdf5
 from ltau_cli.readers.npy import open_npy, open_npz
 from ltau_cli.readers.place import Place, check_file
 from ltau_cli.readers.source import ArraySource, in_memory, refuse_objects
+from ltau_cli.readers.tables import Table
 
 HDF5_ENDINGS = {".h5", ".hdf5", ".hdf", ".he5"}
 TEXT_ENDINGS = {".txt", ".dat", ".csv", ".out"}
@@ -119,10 +120,19 @@ def is_utf8(text: str) -> bool:
 
 
 def _read_text(path: Path) -> npt.NDArray[np.float64]:
+    table = Table(path)
     try:
-        values = np.loadtxt(path, delimiter="," if path.suffix.lower() == ".csv" else None, ndmin=1)
+        values = np.loadtxt(
+            path, delimiter="," if path.suffix.lower() == ".csv" else None, ndmin=1,
+            skiprows=table.header_lines if table.numbered else 0, encoding="utf-8-sig",
+        )  # fmt: skip
     except (ValueError, OSError) as error:
-        raise InputError(f"{path} is not a plain table of numbers: {str(error)[:200]}") from error
+        raise InputError(
+            f"{path} is not a plain table of numbers: {str(error)[:200]}",
+            hint="leave out the line of names, and columns that are none of the values"
+            if table.named
+            else None,
+        ) from error
     return values
 
 

@@ -15,7 +15,7 @@ from ltau_cli.matching import Known, number
 from ltau_cli.readers.arrays import as_counts, as_labels, open_array, read_optional
 from ltau_cli.readers.frames import FRAME_ENDINGS, about, label_atoms, read_property
 from ltau_cli.readers.place import Place, check_file
-from ltau_cli.readers.tables import SAMPLE_NAMES, TABLE_ENDINGS, Table, to_numbers
+from ltau_cli.readers.tables import INDEX_NAMES, SAMPLE_NAMES, TABLE_ENDINGS, Table, to_numbers
 
 GROUPS = ("group", "species")  # what rows are told apart by, where nothing is named
 ID = "sample_id"
@@ -95,13 +95,13 @@ def _of_array(place: Place, names: Sequence[str], text: bool, vectors: bool) -> 
 
 
 def _of_table(place: Place, names: Sequence[str], text: bool) -> Column:
-    table = Table(place.path)
+    table = Table(place.path, has_header=place.key is not None)
     if not table.named and place.key is None:
         rows = [to_numbers(row, "value", place.path, [i] * len(row)) for i, row in table.rows()]
         return Column(place, np.array(rows))
     known = [name for name in names if name in table.header]
     ids = [name for name in table.header if name.lower() in IDS]
-    alone = [name for name in table.header if name != ID]
+    alone = [name for name in table.header if name not in (ID, *INDEX_NAMES)]
     name = place.key or (known or alone if known or len(alone) == 1 else [names[0]])[0]
     if name not in table.header:
         raise InputError(

@@ -51,15 +51,15 @@ def list_datasets(path: Path, file: Any) -> dict[str, int]:
     return sizes
 
 
-def in_hdf5(place: Place, file: Any) -> ArraySource:
-    """Return a dataset of an open file."""
+def in_hdf5(place: Place, file: Any, *, kept: int = CHUNK_CACHE) -> ArraySource:
+    """Return a dataset of an open file; ``kept`` bytes of unpacked chunks stay in memory."""
     import h5py
 
     with damage_named(place.path, "an HDF5 file"):
         filtered = file[place.key].id.get_create_plist().get_nfilters() > 0
         # Without a cache, HDF5 reads parts of a chunk; what a filter made it must read whole.
         access = h5py.h5p.create(h5py.h5p.DATASET_ACCESS)
-        access.set_chunk_cache(CHUNK_SLOTS, CHUNK_CACHE if filtered else 0, 1.0)
+        access.set_chunk_cache(CHUNK_SLOTS, kept if filtered else 0, 1.0)
         dataset = h5py.Dataset(h5py.h5d.open(file.id, str(place.key).encode(), access))
         shape, dtype = dataset.shape or (), dataset.dtype
         lacking = not_stored(dataset, place.path.stat().st_size)

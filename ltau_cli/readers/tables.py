@@ -20,23 +20,39 @@ from ltau_cli.readers.source import damage_named
 
 TABLE_ENDINGS = (".csv", ".tsv", ".csv.gz", ".tsv.gz", ".jsonl", ".jsonl.gz", ".ndjson")
 _JSON_ENDINGS = {".jsonl", ".ndjson", ".json"}
+INDEX_NAMES = ("", "Unnamed: 0")  # of the column that pandas writes before the others
 _MISSING_WORDS = {"", "nan", "na", "n/a", "none", "null"}
 SAMPLE_NAMES = ("sample", "sample_id", "id", "atom", "atom_id", "index", "idx")  # of columns
 _BATCH = 1 << 12  # lines that are parsed together
+_LOOKED_AT = 10_000  # entries that tell whether a first line of numbers names the columns
 
 T = TypeVar("T")
 Row = list[Any]  # entries in the order of the header
 
 
 class Table:
-    """A table and the names of its columns: its header, or the first line if that is numbers."""
+    """A table and the names of its columns: its header, or the first line if that is numbers.
 
-    def __init__(self, path: Path) -> None:
+    It is ``named`` by words, ``numbered`` where numbers name the columns (:func:`names_columns`),
+    which ``has_header`` says is so. ``first`` is the first line of JSON lines.
+    """
+
+    def __init__(self, path: Path, *, has_header: bool = False) -> None:
         check_file(path)
         self.path = path
-        self.is_json = not _JSON_ENDINGS.isdisjoint(map(str.lower, path.suffixes))
+        self.first, self.header_lines = {}, 0  # type: dict[str, Any], int
+        with damage_named(path, "a table"), self._open() as file:
+            starts_like_json = file.read(1) == "{"
+        self.is_json = starts_like_json or not _JSON_ENDINGS.isdisjoint(
+            map(str.lower, path.suffixes)
+        )
         self.header = self._first_row()
+        is_comment = self.header[0].startswith("#")  # as numpy.savetxt writes a header
+        if is_comment:
+            self.header[0] = self.header[0].lstrip("# ")
+            self.header = self.header[self.header[0] == "" :]
         self.named = self.is_json or not all(map(is_number, self.header))
+        self.numbered = not self.named and (is_comment or has_header or self._is_numbered())
 
     def rows(self) -> Iterator[tuple[int, Row]]:
         """Yield (line number, entries); the header is left out."""
@@ -84,12 +100,28 @@ class Table:
             if self.is_json:
                 lines = ((number, line) for number, line in enumerate(file, 1) if line.strip())
                 number, line = next(lines, (0, "{}"))
-                header = list(self._parse(line, number))
+                self.first = self._parse(line, number)
+                header = list(self.first)
             else:
-                header = next(csv.reader(file, delimiter=self._delimiter()), [])
+                reader = self._reader(file, skip_header=False)
+                header = next(filter(None, reader), [])
+                self.header_lines = reader.line_num
         if not header:
             raise InputError(f"{self.path} is empty")
         return [entry.strip() for entry in header]
+
+    def _is_numbered(self) -> bool:
+        with damage_named(self.path, "a table"), self._open() as file:
+            lines = filter(None, self._reader(file, skip_header=False))
+            first = next(lines)
+            told = names_columns(first, lines)
+        if told is None:
+            shown = ", ".join(first[:4]) + ", ..." * (len(first) > 4)
+            raise InputError(
+                f"{self.path}: line 1 ({shown}) may name the columns, or hold values",
+                hint="write names as words (c0,c1,...), or values with a decimal point (0.0,1.0)",
+            )
+        return told
 
     def _delimiter(self) -> str:
         with self._open() as file:
@@ -117,10 +149,10 @@ class Table:
                 entry = self._parse(line, number)
                 yield number, [entry.get(name) for name in self.header]
 
-    def _reader(self, file: TextIO) -> Any:
+    def _reader(self, file: TextIO, *, skip_header: bool = True) -> Any:
         reader = csv.reader(file, delimiter=self._delimiter(), skipinitialspace=True)
-        if self.named:
-            next(reader)
+        if skip_header and (self.named or self.numbered):
+            next(filter(None, reader))
         return reader
 
 
@@ -129,6 +161,32 @@ def batched(rows: Iterable[T]) -> Iterator[list[T]]:
     rows = iter(rows)
     while batch := list(itertools.islice(rows, _BATCH)):
         yield batch
+
+
+def names_columns(first: Sequence[str], rows: Iterable[Sequence[str]]) -> bool | None:
+    """Whether a first line of numbers names the columns, as pandas does; None if it cannot be told.
+
+    Names are distinct whole numbers without sign or decimal point. They are taken for names where
+    they are 0..n-1 or 1..n and the lines below hold other numbers than whole ones; of more than
+    three columns any will do, where most numbers below are not whole.
+    """
+    texts = [entry.strip() for entry in first]
+    n = len(texts)
+    if not all(text.isascii() and text.isdigit() for text in texts) or len(set(texts)) < n:
+        return False
+    values: list[str] = []
+    for row in rows:
+        values += (text for text in map(str.strip, row) if text.lower() not in _MISSING_WORDS)
+        if len(values) > _LOOKED_AT:
+            break
+    share = sum(not value.isdigit() for value in values) / max(len(values), 1)
+    numbers = list(map(int, texts))
+    if n == 1:
+        return None if texts == ["0"] and share == 1 else False
+    if sorted(numbers) not in (list(range(n)), list(range(1, n + 1))):
+        return n > 3 and share > 0.5
+    in_order = numbers == sorted(numbers)
+    return True if share > 0 and (n > 3 or (in_order and share == 1)) else None
 
 
 def is_number(entry: str) -> bool:

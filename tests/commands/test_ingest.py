@@ -264,7 +264,7 @@ def test_a_forced_format_that_is_wrong_is_refused(kind, tmp_path, ltau):
     write_folder(tmp_path / "logs", np.ones((2, 3)))
     for path, right in (
         (tmp_path / "logs", "epoch-arrays"),
-        (save(tmp_path / "log.npy", np.ones((2, 3))), "array"),
+        (save(tmp_path / "log.npy", np.ones((2, 5))), "array"),
         (tmp_path / "eval", "frames"),
     ):
         result = ltau("ingest", path, "--format", kind, "-o", tmp_path / "o.h5", "--force")
@@ -366,7 +366,6 @@ REFUSALS = {
     "npz of nothing": ({"log.npz": {}}, ["log.npz", "empty"], False),
     "no epochs": ({"log.npy": np.ones((0, 5))}, ["log.npy", "empty"], False),
     "no samples": ({"log.npy": np.ones((5, 0))}, ["log.npy", "empty"], False),
-    "one dimension": ({"log.npy": np.ones(5)}, ["log.npy", "shape (5,)"], True),
     "wide vectors": ({"log.npy": np.ones((2, 5, 4))}, ["log.npy", "shape (2, 5, 4)"], True),
     "an array of text": ({"log.npy": [["a", "b"]]}, ["log.npy", "not numbers"], False),
     "two sets": (logs(force_0=[1], force_1=[1], energy_0=[1], energy_1=[1]),

@@ -5,7 +5,7 @@ from __future__ import annotations
 import contextlib
 import re
 from collections import Counter
-from collections.abc import Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -14,16 +14,28 @@ import numpy as np
 
 from ltau_cli.epochs import choose_epochs
 from ltau_cli.errors import InputError
-from ltau_cli.readers.arrays import as_labels, open_array, open_members
+from ltau_cli.readers.arrays import HDF5_ENDINGS, as_labels, open_array, open_members
 from ltau_cli.readers.column import row_labels
-from ltau_cli.readers.logs.numbered import NumberedFiles
-from ltau_cli.readers.logs.run import Errors, LoggedRun, check_lengths, empty_run, magnitudes
+from ltau_cli.readers.hdf5 import in_hdf5, list_datasets, open_hdf5
+from ltau_cli.readers.logs.numbered import NumberedFiles, find_numbered
+from ltau_cli.readers.logs.run import (
+    Errors,
+    LoggedRun,
+    check_lengths,
+    empty_run,
+    magnitudes,
+    refuse_repeated,
+    remarks_on_shape,
+)
 from ltau_cli.readers.place import Place
 from ltau_cli.readers.scratch import Slots
 from ltau_cli.readers.source import ArraySource
 from ltau_cli.settings import LogOptions
 
 RECORDED_LABELS = "samples.npz"  # which ltau record writes beside the epochs
+ERROR_NAMES = ("errors", "error", "force_errors", "energy_errors")
+EPOCH_NUMBER = r"((?:epoch|step|iter)[a-z]*[^a-z0-9]?)\d+"
+EPOCH_CACHE = 1 << 20  # bytes of unpacked chunks, where each epoch is an array of its own
 TABLE_BLOCK = 1 << 20  # rows of [id, error] that are put in their places together
 # Patched NequIP <= 0.6 writes -1 for NaN and infinity, and 0 for a sample that was not visited.
 OLD_NEQUIP = re.compile(r"epoch_#_(forces|energy)_errors\.npy")
@@ -33,21 +45,20 @@ NEW_NEQUIP = re.compile(r"(train|val|test)?_?(force|energy)(s|ies)?_errors_epoch
 
 
 def open_epoch_arrays(
-    numbered: NumberedFiles, options: LogOptions, stack: contextlib.ExitStack
+    numbered: NumberedFiles, options: LogOptions, opened: Callable[[Path], ArraySource]
 ) -> LoggedRun:
-    """Open per-epoch .npy files: (n,), (n, 3) error vectors, or (n, 2) of [id, error]."""
+    """Open per-epoch arrays: (n,), (n, 3) error vectors, or (n, 2) of [id, error]."""
     if OLD_NEQUIP.fullmatch(numbered.pattern):
         options = replace(options, missing=(*options.missing, *OLD_NEQUIP_MISSING))
     result = empty_run()
     sources: list[ArraySource] = []
     for row in choose_epochs(numbered.epochs, options.epochs):
-        path = numbered.files[row]
-        source = stack.enter_context(open_array(Place(path)))
+        source = opened(numbered.files[row])
         _check_epoch_shape(source)
         sources.append(source)
         result.epochs.append(numbered.epochs[row])
-        result.files.append(path)
-        result.names.append(str(path))
+        result.files.append(source.place.path)
+        result.names.append(str(source.place))
     if not sources:
         return result
     tables = {i for i, source in enumerate(sources) if _is_id_table(source)}
@@ -56,7 +67,8 @@ def open_epoch_arrays(
     lengths = [by_id[i][1] if i in tables else s.shape[0] for i, s in enumerate(sources)]
     result.ends_early = bool(tables) or bool(NEW_NEQUIP.fullmatch(numbered.pattern))
     result.n_samples = check_lengths(lengths, result.names, may_be_short=result.ends_early)
-    _read_recorded_labels(result, numbered.files[0].with_name(RECORDED_LABELS))
+    if sources[0].place.key is None and "#" in numbered.pattern:
+        _read_recorded_labels(result, numbered.files[0].with_name(RECORDED_LABELS))
 
     def read(start: int, stop: int) -> Errors:
         block = np.full((len(sources), stop - start), np.nan, dtype=np.float32)
@@ -100,6 +112,8 @@ def _read_recorded_labels(run: LoggedRun, path: Path) -> None:
 
 
 def _check_epoch_shape(source: ArraySource) -> None:
+    if source.dtype.kind not in "fiub":
+        raise InputError(f"{source.place} holds {source.dtype} values, not numbers")
     if len(source.shape) > 2 or (len(source.shape) == 2 and source.shape[1] not in (1, 2, 3)):
         raise InputError(
             f"{source.place} has shape {source.shape}; a per-epoch file holds (n_samples,) errors, "
@@ -136,24 +150,79 @@ def _scatter(
             hint="the first column holds the sample's number, from 0; the second its error",
         )
     start = slots.extend_unset(n)
-    notes["duplicated ids"] += n_rows
+    n_repeated = n_rows
     for block in blocks:
         table = source.read(block.start, block.stop)
         errors = magnitudes(table[:, 1], options, vectors=False)
-        notes["duplicated ids"] -= slots.put(start + table[:, 0].astype(np.int64), errors)
+        n_repeated -= slots.put(start + table[:, 0].astype(np.int64), errors)
+    refuse_repeated(n_repeated, n_rows, source.place)
+    notes["duplicated ids"] += n_repeated
     return start, n
 
 
 def open_arrays(place: Place, options: LogOptions, stack: contextlib.ExitStack) -> list[LoggedRun]:
-    """Open arrays of all epochs: (n_epochs, n) or (n_epochs, n, 3); in an .npz one per run."""
-    if place.path.suffix.lower() == ".npz" and place.key is None:
-        members = open_members(place.path)
+    """Open arrays of all epochs, (n_epochs, n) or (n_epochs, n, 3), or one array for each epoch.
+
+    An .npz without numbered epochs holds one array per run.
+    """
+    path = place.path
+    if path.suffix.lower() == ".npz" and place.key is None:
+        members = open_members(path, text=True)
         if not members:
             raise InputError(f"{place} is empty: it holds no arrays")
-        sources = [members[name] for name in sorted(members, key=_natural)]
-    else:
-        sources = [stack.enter_context(open_array(place, names=("errors",)))]
-    return [_one_array(source, options) for source in sources]
+        sizes = {name: len(one.shape) for name, one in members.items() if one.dtype.kind in "fiub"}
+        epochs = _find_epochs(sizes, place, options)
+        if epochs:
+            return [open_epoch_arrays(own, options, lambda at: members[at.as_posix()])
+                    for own in epochs]  # fmt: skip
+        if "errors" not in sizes and sizes and (min(sizes.values()) > 1 or _are_runs(sizes)):
+            return [_one_array(members[name], options) for name in sorted(sizes, key=_natural)]
+    elif path.suffix.lower() in HDF5_ENDINGS:
+        file = stack.enter_context(open_hdf5(path))
+        sizes = list_datasets(path, file)
+        group = f"{(place.key or '').strip('/')}/".lstrip("/")
+        within = {name: n for name, n in sizes.items() if name.startswith(group)}
+        epochs = _find_epochs(within, place, options)
+
+        def opened(at: Path) -> ArraySource:
+            return in_hdf5(Place(path, at.as_posix()), file, kept=EPOCH_CACHE)
+
+        if epochs:
+            return [open_epoch_arrays(own, options, opened) for own in epochs]
+    return [_one_array(stack.enter_context(open_array(place, names=ERROR_NAMES)), options)]
+
+
+def _find_epochs(
+    sizes: Mapping[str, int], place: Place, options: LogOptions
+) -> list[NumberedFiles]:
+    """Find the arrays of each run that differ in the epoch alone; ``sizes`` are dimensions."""
+    sets: dict[str, list[str]] = {}
+    for name in sizes if "errors" not in sizes else ():
+        sets.setdefault(re.sub(r"\d+", "#", name.lower()), []).append(name)
+    sets = {
+        pattern: names
+        for pattern, names in sets.items()
+        if len(names) > 1
+        and (
+            re.search(EPOCH_NUMBER, names[0].lower())
+            or (not _are_runs(names) and all(sizes[name] == 1 for name in names))
+        )
+    }
+    sets = {p: names for p, names in sets.items() if p.rpartition("/")[2] in ERROR_NAMES} or sets
+    runs: dict[str, list[str]] = {}
+    for names in sets.values():
+        for name in names:
+            run = re.sub(EPOCH_NUMBER, r"\1#", name.lower())
+            several = len(sets) > 1 or run == name.lower()  # which find_numbered tells
+            runs.setdefault("" if several else run, []).append(name)
+    return [
+        find_numbered(map(Path, names), where=str(place), quantity=options.quantity, inside=True)
+        for names in sorted(runs.values(), key=lambda names: _natural(names[0]))
+    ]
+
+
+def _are_runs(names: Iterable[str]) -> bool:
+    return all(re.search("run|seed|member|model", name.lower()) for name in names)
 
 
 def _natural(name: str) -> list[Any]:
@@ -162,27 +231,69 @@ def _natural(name: str) -> list[Any]:
 
 def _one_array(source: ArraySource, options: LogOptions) -> LoggedRun:
     shape = source.shape
+    if 0 in shape:
+        raise InputError(f"{source.place} is empty: its shape is {shape}")
+    if options.format != "array" and holds_one_epoch(source):
+        return open_one_epoch(source, options)
     if len(shape) not in (2, 3) or (len(shape) == 3 and shape[2] not in (1, 2, 3)):
         raise InputError(
             f"{source.place} has shape {shape}; an error log is (n_epochs, n_samples) or "
             "(n_epochs, n_samples, 3)",
             hint="transpose it if samples come first",
         )
-    if 0 in shape:
-        raise InputError(f"{source.place} is empty: its shape is {shape}")
     rows = choose_epochs(range(shape[0]), options.epochs)
 
     def read(start: int, stop: int) -> Errors:
         values = source.columns(start, stop)[rows]
         return magnitudes(values, options, vectors=len(shape) == 3)
 
+    remarks = remarks_on_shape(source.place, shape[0], shape[1])
+    if shape[1:] == (3,) and options.format != "array":
+        remarks = [
+            f"{source.place} is read as {shape[0]:,} epochs of 3 samples; if it holds the error "
+            "vectors of one: --format epoch-arrays"
+        ]
     return LoggedRun(
         epochs=list(rows),
         names=[f"{source.place}, row {row}" for row in rows],
         files=[source.place.path],
         n_samples=shape[1],
         read=read,
+        remarks=remarks,
     )
+
+
+def holds_one_epoch(source: ArraySource) -> bool:
+    """Whether an array that stands alone holds one epoch, not a row for each.
+
+    So do (n,) and (n, 1) magnitudes; (n, 3) vectors, of which at least a quarter of the numbers is
+    negative; and (n, 2) of [id, error], with distinct whole numbers beside others.
+    """
+    shape = source.shape
+    if len(shape) == 1 or (len(shape) == 2 and shape[1] == 1 < shape[0]):
+        return True
+    if len(shape) != 2 or shape[1] not in (2, 3) or shape[0] == 1 or source.dtype.kind != "f":
+        return False
+    values = source.read(0, min(shape[0], TABLE_BLOCK))
+    if shape[1] == 3:
+        negative = values[values < 0]
+        return len(negative) >= 0.25 * values.size and len(np.unique(negative)) > 1
+    with np.errstate(invalid="ignore"):
+        whole = values == np.round(values)
+    return bool(whole[:, 0].all() and len(np.unique(values[:, 0])) == len(values)
+                and not whole[:, 1].all())  # fmt: skip
+
+
+def open_one_epoch(source: ArraySource, options: LogOptions) -> LoggedRun:
+    """Take an array for the one epoch of a log; its number is that in the file's name, or 0."""
+    path = source.place.path
+    numbered = NumberedFiles(path.name, [0], [path])
+    if source.place.key is None:
+        with contextlib.suppress(InputError):
+            numbered = find_numbered([path], where=str(path))
+    run = open_epoch_arrays(numbered, options, lambda _path: source)
+    run.remarks += [f"{source.place}, of shape {source.shape}, is read as a log of one epoch"]
+    return run
 
 
 def is_per_epoch(files: Sequence[Path]) -> bool:

@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import contextlib
 from collections import Counter
 from collections.abc import Iterable, Iterator, Mapping
+from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
@@ -15,7 +17,26 @@ from ltau_cli.settings import LogOptions
 
 _BLOCK = 1 << 20  # rows that are put in their slots together
 _ROW = np.dtype([("run", "i4"), ("epoch", "i4"), ("sample", "i8"), ("error", "f4")])
+_FRAME_BITS = 32  # of a frame and an atom in one number, those of the atom
 _RUN_KEY = 1 << 32  # times a run, plus an epoch: sorts by both
+
+
+@dataclass(frozen=True)
+class Samples:
+    """The samples of a long table.
+
+    Attributes
+    ----------
+    ids : (n,) int64 or str
+    places : (n,) int64
+        Where each of the distinct ids stands among them.
+    structure : (n,) int64 or None
+        The frame of each, where two columns name it.
+    """
+
+    ids: npt.NDArray[Any]
+    places: npt.NDArray[np.int64]
+    structure: npt.NDArray[np.int64] | None = None
 
 
 class WordsError(Exception):
@@ -26,27 +47,33 @@ class LongRows:
     """Rows of a long table, in the order of the file; ``counts`` are those of each (run, epoch).
 
     Ids are whole numbers, or with ``words`` words, in the order in which they appear; another kind
-    is a ``WordsError``.
+    is a ``WordsError``. Those that are ``paired`` are a frame and an atom of it.
     """
 
-    def __init__(self, options: LogOptions, *, words: bool) -> None:
+    def __init__(self, options: LogOptions, *, words: bool, paired: bool = False) -> None:
         self.counts: Counter[tuple[int, int]] = Counter()
+        self.paired = paired
         self._options = options
         self._words: dict[str, int] | None = {} if words else None
         self._numbers = _Numbers()
         self._scratch = Scratch()
 
     def add(
-        self, runs: list[int], epochs: list[int], samples: list[str], errors: npt.ArrayLike
-    ) -> None:
-        """Append rows."""
+        self, runs: list[int], epochs: list[int], frames: list[str], samples: list[str],
+        errors: npt.ArrayLike,
+    ) -> None:  # fmt: skip
+        """Append rows; their frames are left alone unless the ids are paired."""
         rows = np.empty(len(samples), dtype=_ROW)
         rows["run"], rows["epoch"] = runs, epochs
         rows["error"] = magnitudes(np.asarray(errors), self._options, vectors=False)
         if self._words is None:
             rows["sample"] = _whole_numbers(samples)
+            if self.paired:
+                rows["sample"] = _pairs(_whole_numbers(frames), rows["sample"])
             self._numbers.add(rows["sample"])
         else:
+            if self.paired:
+                samples = [f"{frame}/{own}" for frame, own in zip(frames, samples, strict=True)]
             rows["sample"] = self._places_of(samples, self._words)
         self.counts.update(zip(runs, epochs, strict=True))
         self._scratch.write(rows, self._scratch.size)
@@ -65,13 +92,14 @@ class LongRows:
 
     def to_arrays(self) -> dict[str, npt.NDArray[Any]]:
         """Return the rows, and the words that are their ids, as arrays."""
-        rows = np.concatenate([np.empty(0, _ROW), *self._blocks()])
-        return {"rows": rows} if self._words is None else {"rows": rows, "words": self.ids()}
+        arrays = {"rows": np.concatenate([np.empty(0, _ROW), *self._blocks()])}
+        arrays |= {} if self._words is None else {"words": np.array(list(self._words))}
+        return arrays | ({"paired": np.ones(1)} if self.paired else {})
 
     @classmethod
     def from_arrays(cls, arrays: Mapping[str, npt.NDArray[Any]], options: LogOptions) -> LongRows:
         """Return rows that :meth:`to_arrays` gave."""
-        own = cls(options, words="words" in arrays)
+        own = cls(options, words="words" in arrays, paired="paired" in arrays)
         rows = arrays["rows"]
         if own._words is None:
             own._numbers.add(rows["sample"])
@@ -83,30 +111,45 @@ class LongRows:
             own.counts[divmod(key, _RUN_KEY)] = n
         return own
 
-    def ids(self) -> npt.NDArray[Any]:
-        """Distinct ids: numbers in increasing order, words as they appear."""
+    def samples(self) -> Samples:
+        """Distinct ids: numbers in increasing order, words as they appear; pairs frame by frame."""
+        ids = self._numbers.all() if self._words is None else np.array(list(self._words))
+        if not self.paired or not len(ids):
+            return Samples(ids, np.arange(len(ids)))
         if self._words is None:
-            return self._numbers.all()
-        return np.array(list(self._words))
+            frames, own = ids >> _FRAME_BITS, ids & (1 << _FRAME_BITS) - 1
+        else:
+            frames, own = np.array([word.rsplit("/", 1) for word in self._words]).T
+            with contextlib.suppress(WordsError):
+                own = _whole_numbers(own.tolist())
+        if len(np.unique(own)) == len(own):  # they name the atoms alone
+            order = np.argsort(own) if own.dtype.kind == "i" else np.arange(len(own))
+            return Samples(own[order], np.argsort(order))
+        _, first, inverse = np.unique(frames, return_index=True, return_inverse=True)
+        structure = np.argsort(np.argsort(first))[inverse]
+        order = np.argsort(structure, kind="stable")
+        names = np.array([f"{frame}/{atom}" for frame, atom in zip(frames, own, strict=True)])
+        return Samples(names[order], np.argsort(order), structure[order])
 
     def put(
-        self, slots: Slots, starts: Mapping[tuple[int, int], int], ids: npt.NDArray[Any]
+        self, slots: Slots, starts: Mapping[tuple[int, int], int], places: npt.NDArray[np.int64]
     ) -> int:
         """Put the errors in their slots; return how many found theirs filled by an earlier one.
 
-        ``starts`` is the first slot of each (run, epoch) that is wanted, with one for each of the
-        ``ids`` (n_samples,), which :meth:`ids` gave.
+        ``starts`` is the first slot of each (run, epoch) that is wanted, ``places`` (n_samples,)
+        are those of :meth:`samples`.
         """
         known = sorted(self.counts)
         keys = np.array([run * _RUN_KEY + epoch for run, epoch in known])
         start_of = np.array([starts.get(key, -1) for key in known])
-        places_known = self._words is not None or counts_from_zero(ids)
+        ids = self._numbers.all() if self._words is None else np.arange(len(places))
+        counted = counts_from_zero(ids)
         n_repeated = 0
         for rows in self._blocks():
             start = start_of[np.searchsorted(keys, _keys_of(rows))]
             rows, start = rows[start >= 0], start[start >= 0]
-            place = rows["sample"] if places_known else np.searchsorted(ids, rows["sample"])
-            n_repeated += len(rows) - slots.put(start + place, rows["error"])
+            place = rows["sample"] if counted else np.searchsorted(ids, rows["sample"])
+            n_repeated += len(rows) - slots.put(start + places[place], rows["error"])
         return n_repeated
 
     def _blocks(self) -> Iterator[npt.NDArray[Any]]:
@@ -162,6 +205,13 @@ def _whole_numbers(samples: list[str]) -> npt.NDArray[np.int64]:
             return np.array(list(map(_whole, samples)), dtype=np.int64)
     except (ValueError, OverflowError) as error:
         raise WordsError from error
+
+
+def _pairs(frames: npt.NDArray[np.int64], atoms: npt.NDArray[np.int64]) -> npt.NDArray[np.int64]:
+    for numbers in (frames, atoms):
+        if ((numbers < 0) | (numbers >= 1 << _FRAME_BITS - 1)).any():
+            raise WordsError
+    return (frames << _FRAME_BITS) | atoms
 
 
 def _whole(text: str) -> int:

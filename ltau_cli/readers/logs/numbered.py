@@ -23,7 +23,7 @@ class NumberedFiles:
     files: list[Path]
 
 
-def stem(path: Path) -> str:
+def _stem(path: Path) -> str:
     """Name without its endings; a number in ``.h5`` is no epoch."""
     name = path.name
     while (ending := Path(name).suffix) and not _NUMBER.fullmatch(ending[1:]):
@@ -31,17 +31,26 @@ def stem(path: Path) -> str:
     return name
 
 
+def has_number(path: Path) -> bool:
+    """Whether a file's name says an epoch."""
+    return _NUMBER.search(_stem(path)) is not None
+
+
 def find_numbered(
-    files: Iterable[Path], *, where: str, quantity: str | None = None
+    files: Iterable[Path], *, where: str, quantity: str | None = None, inside: bool = False
 ) -> NumberedFiles:
-    """Find the one set of numbered files."""
+    """Find the one set of numbered files, or of arrays ``inside`` a file."""
+    stem = Path.as_posix if inside else _stem
     patterns: dict[str, list[Path]] = {}
-    for path in sorted(files):
+    files = sorted(files)
+    for path in files:
         if _NUMBER.search(stem(path)):
-            patterns.setdefault(_NUMBER.sub("#", path.name), []).append(path)
+            name = stem(path) if inside else path.name
+            patterns.setdefault(_NUMBER.sub("#", name), []).append(path)
     if not patterns:
+        left = ", ".join(path.name for path in files[:5])
         raise InputError(
-            f"{where} holds no per-epoch files",
+            f"{where} holds no per-epoch files" + f": no number in {left}" * bool(left),
             hint="name them like errors_epoch_0.npy, errors_epoch_1.npy, ...",
         )
     series = {name: paths for name, paths in patterns.items() if len(paths) > 1} or patterns
@@ -56,7 +65,7 @@ def find_numbered(
             hint=_several_hint(series),
         )
     ((pattern, paths),) = series.items()
-    epochs = _epochs(paths, where)
+    epochs = _epochs(paths, list(map(stem, paths)), where)
     order = sorted(range(len(paths)), key=lambda i: (epochs[i], paths[i].name))
     return NumberedFiles(pattern, [epochs[i] for i in order], [paths[i] for i in order])
 
@@ -69,17 +78,17 @@ def _several_hint(series: Iterable[str]) -> str:
     ]
     if of:
         return "choose with --quantity " + " or --quantity ".join(of)
-    return "move each set to a folder of its own"
+    return "move each set to a folder of its own, or name its group: FILE.h5:GROUP"
 
 
-def _epochs(paths: Sequence[Path], where: str) -> list[int]:
-    numbers = [[int(n) for n in _NUMBER.findall(stem(path))] for path in paths]
+def _epochs(paths: Sequence[Path], stems: Sequence[str], where: str) -> list[int]:
+    numbers = [[int(n) for n in _NUMBER.findall(stem)] for stem in stems]
     varying = [i for i, column in enumerate(zip(*numbers, strict=True)) if len(set(column)) > 1]
     if len(varying) > 1:
         raise InputError(
-            f"{where}: more than one number varies in the file names, such as "
+            f"{where}: more than one number varies in the names, such as "
             f"{paths[0].name} and {paths[-1].name}",
-            hint="keep one folder per run, where only the epoch number varies",
+            hint="keep one folder or group per run, where only the epoch number varies",
         )
     column = varying[0] if varying else -1
     epochs = [row[column] for row in numbers]

@@ -13,12 +13,12 @@ import numpy.typing as npt
 
 from ltau_cli.epochs import choose_epochs
 from ltau_cli.errors import InputError
-from ltau_cli.readers.arrays import HDF5_ENDINGS
+from ltau_cli.readers.arrays import HDF5_ENDINGS, open_array
 from ltau_cli.readers.frames import holds_frames
 from ltau_cli.readers.logs.arrays import is_per_epoch, open_arrays, open_epoch_arrays
 from ltau_cli.readers.logs.files import Files, LogFile
 from ltau_cli.readers.logs.frames import open_evaluated
-from ltau_cli.readers.logs.numbered import NumberedFiles, find_numbered
+from ltau_cli.readers.logs.numbered import NumberedFiles, find_numbered, has_number
 from ltau_cli.readers.logs.run import ErrorLog, Errors, LoggedRun
 from ltau_cli.readers.logs.tables import has_epochs, open_epoch_tables, open_table
 from ltau_cli.readers.place import Place, check_file, list_folder
@@ -27,7 +27,8 @@ from ltau_cli.settings import LogOptions
 # Name, what it is, and what of it a folder may hold, one file per epoch.
 FORMATS: dict[str, str] = {
     "epoch-arrays": "folder of .npy per epoch: (n,), (n, 3) vectors, or (n, 2) of [id, error]",
-    "array": ".npy, .npz (one array per run) or HDF5: (n_epochs, n) or (n_epochs, n, 3)",
+    "array": ".npy, .npz (one array per run) or HDF5: (n_epochs, n) or (n_epochs, n, 3); or one "
+    "array per epoch",
     "long-table": "CSV, TSV (also .gz) or JSON lines with columns epoch, sample, error [, run]",
     "wide-table": "CSV, TSV (also .gz) or JSON lines with one line per epoch",
     "frames": "extxyz per epoch with predicted and reference forces or energies (needs ASE), "
@@ -38,6 +39,7 @@ _ENDINGS = {
     "long-table": (".csv", ".tsv", ".csv.gz", ".tsv.gz", ".jsonl", ".jsonl.gz", ".ndjson"),
     "frames": (".xyz", ".extxyz"),
 }
+_READABLE = (*(e for own in _ENDINGS.values() for e in own), ".npz", *HDF5_ENDINGS)
 _MAGIC = {b"\x93NUMPY": "array", b"PK\x03\x04": "array", b"\x89HDF\r\n\x1a\n": "array"}
 
 
@@ -99,7 +101,7 @@ def detect(group: Sequence[Place]) -> str:
         return "array"
     if name.endswith(_ENDINGS["frames"]):
         return "frames"
-    if name.endswith((*_ENDINGS["long-table"], ".txt", ".dat", ".json")):
+    if name.endswith((*_ENDINGS["long-table"], ".txt", ".dat", ".json", ".out", ".log")):
         return "long-table"
     raise InputError(
         f"{path}: cannot tell what it is", hint="see the formats: ltau ingest --list-formats"
@@ -108,6 +110,7 @@ def detect(group: Sequence[Place]) -> str:
 
 def _as_runs(places: Sequence[Place], options: LogOptions) -> list[list[Place]]:
     """Each argument is a run, except that per-epoch files named one by one are one run."""
+    places = [_alone(place) for place in places]
     paths = [place.path for place in places]
     if len(places) > 1 and options.format != "array" and all(path.is_file() for path in paths):
         names = [path.name.lower() for path in paths]
@@ -120,6 +123,14 @@ def _as_runs(places: Sequence[Place], options: LogOptions) -> list[list[Place]]:
         ):
             return [list(places)]
     return [[place] for place in places]
+
+
+def _alone(place: Place) -> Place:
+    """Return the one file of a folder without per-epoch files."""
+    if not place.path.is_dir():
+        return place
+    files = list(_with_endings(place.path, _READABLE))
+    return Place(files[0]) if len(files) == 1 and not has_number(files[0]) else place
 
 
 def _open(
@@ -136,7 +147,11 @@ def _open(
         return open_table(place.path, options, files.table)
     numbered = _numbered(group, kind, options)
     if kind == "epoch-arrays":
-        return [open_epoch_arrays(numbered, options, stack)]
+        return [
+            open_epoch_arrays(
+                numbered, options, lambda path: stack.enter_context(open_array(Place(path)))
+            )
+        ]
     if kind == "frames":
         return [open_evaluated(numbered, options, files.frames)]
     return [open_epoch_tables(numbered, options, files.table)]
@@ -149,7 +164,7 @@ def _numbered(group: Sequence[Place], kind: str, options: LogOptions) -> Numbere
     if path.is_dir():
         endings = _ENDINGS[kind if kind in _ENDINGS else "long-table"]
         return find_numbered(_with_endings(path, endings), where=str(path), quantity=quantity)
-    if len(group) == 1 and kind == "frames":
+    if len(group) == 1 and kind in ("frames", "epoch-arrays"):
         with contextlib.suppress(InputError):
             return find_numbered([path], where=str(path))
         return NumberedFiles(path.name, [0], [path])

@@ -15,6 +15,7 @@ from ltau_cli.errors import InputError
 from ltau_cli.readers.place import Place
 from ltau_cli.settings import LogOptions
 
+MOST_EPOCHS = 100  # times the samples: more are rather samples that come first
 Errors = npt.NDArray[np.float32]
 
 NORMS: Mapping[str, Callable[[npt.NDArray[Any]], npt.NDArray[Any]]] = {
@@ -76,6 +77,23 @@ def magnitudes(values: npt.NDArray[Any], options: LogOptions, *, vectors: bool) 
     if options.missing:
         errors[missing] = np.nan
     return errors
+
+
+def remarks_on_shape(name: object, n_epochs: int, n: int) -> list[str]:
+    """Say how a log was read that has far more rows than columns."""
+    taken = f"{name} is read as {n_epochs:,} epochs of {n:,} samples"
+    return [f"{taken}; transpose it if samples come first"] * (n_epochs > MOST_EPOCHS * n)
+
+
+def refuse_repeated(n_repeated: int, n_rows: int, where: object) -> None:
+    """Refuse a log that loses most of its rows, as their ids are there already."""
+    if n_repeated > 0.5 * n_rows:
+        raise InputError(
+            f"{where}: {n_repeated:,} of {n_rows:,} rows have an id that stands in their epoch "
+            "already",
+            hint="give each sample an id of its own; if two columns of a table name it together: "
+            "--column frame=NAME --column sample=NAME",
+        )
 
 
 def check_lengths(lengths: Sequence[int], names: Sequence[str], *, may_be_short: bool) -> int:

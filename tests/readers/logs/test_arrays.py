@@ -153,6 +153,90 @@ def test_hdf5_dataset(options, tmp_path, ingest):
     same(ingest(path)["errors"], stored(log[:2]))
 
 
+VECTORS = np.random.default_rng(0).normal(size=(40, 3))
+MAGNITUDES = np.linalg.norm(VECTORS, axis=1)
+
+
+@pytest.mark.parametrize(
+    "values",
+    [MAGNITUDES, MAGNITUDES[:, None], VECTORS, np.c_[np.arange(40), MAGNITUDES]],
+    ids=lambda values: str(values.shape),
+)
+@pytest.mark.parametrize("name", ["err.npy", "err.npz", "logs/final.npy", "err_7.npy"])
+def test_one_epoch(name, values, tmp_path, ltau):
+    """The errors of one trained network, as people keep them."""
+    path = tmp_path / name
+    path.parent.mkdir(exist_ok=True)
+    np.savez(path, values) if name.endswith("z") else np.save(path, values)
+    log = path.parent if "/" in name else path
+    result = ltau("ingest", log, "-o", tmp_path / "o.h5")
+    assert result.code == 0, result.err
+    (line,) = result.err.splitlines()
+    assert line.startswith(f"warning: {path}")
+    assert line.endswith(f", of shape {values.shape}, is read as a log of one epoch")
+    with h5py.File(tmp_path / "o.h5") as file:
+        np.testing.assert_allclose(file["errors"][...], [MAGNITUDES], rtol=1e-6)
+        assert file["epoch"][...].tolist() == [7 if "7" in name else 0]
+
+
+def test_shapes_that_may_be_either_are_told(tmp_path, ltau, refused):
+    """Magnitudes of three components, or epochs of three samples; samples that come first."""
+    path = save(tmp_path / "log.npy", abs(VECTORS))
+    result = ltau("ingest", path, "-o", tmp_path / "o.h5")
+    assert f"warning: {path} is read as 40 epochs of 3 samples" in result.err
+    words = ("ingest", path, "-o", tmp_path / "o.h5", "--force")
+    assert "40 samples, 1 epochs" in ltau(*words, "--format", "epoch-arrays").out
+    assert "read as" not in ltau(*words, "--format", "array").err
+    save(path, np.ones((3000, 4)))
+    assert "transpose it if samples come first" in ltau(*words).err
+    (tmp_path / "logs").mkdir()
+    for name in ("one", "other"):
+        save(tmp_path / f"logs/{name}.npy", MAGNITUDES)
+    refused([tmp_path / "logs"], ["no per-epoch files: no number in one.npy, other.npy"])
+
+
+@pytest.mark.parametrize("name", ["epoch_{}", "e{}", "logs/epoch_{}/errors", "run_1/epoch_{}"])
+@pytest.mark.parametrize("kind", ["npz", "h5", "vectors.h5"])
+def test_one_array_per_epoch_inside_a_file(kind, name, tmp_path, ingest):
+    log = np.random.default_rng(0).normal(size=(12, 5, 3))
+    rows = log if "vectors" in kind else np.linalg.norm(log, axis=2)
+    if name == "e{}":
+        rows = np.linalg.norm(log, axis=2)  # numbered vectors may be runs of three samples
+    arrays = {name.format(epoch + 3): row for epoch, row in enumerate(rows)}
+    path = tmp_path / f"log.{kind}"
+    if kind == "npz":
+        np.savez(path, **arrays, species=["H"] * 5)
+    else:
+        with h5py.File(path, "w") as file:
+            for key, row in arrays.items():
+                file.create_dataset(key, data=row, compression="gzip" if "/" in key else None)
+            file["logs/ids"] = np.arange(5)
+    got = ingest(path)
+    np.testing.assert_allclose(got["errors"], np.linalg.norm(log, axis=2), rtol=1e-6)
+    assert got["epoch"].tolist() == list(range(3, 15))
+    assert got["run"].tolist() == [0] * 12
+
+
+def test_runs_of_epochs_inside_a_file(tmp_path, ingest, refused):
+    runs = [random_log(n, 6, seed=n) for n in (3, 11)]
+    path = tmp_path / "log.h5"
+    with h5py.File(path, "w") as file:
+        for run, log in enumerate(runs):
+            for epoch, row in enumerate(log):
+                file[f"run_{run}/epoch_{epoch}"] = row
+    got = ingest(path)
+    same(got["errors"], stored(np.concatenate(runs)))
+    assert got["run"].tolist() == [0] * 3 + [1] * 11
+    same(ingest(f"{path}:run_1")["errors"], stored(runs[1]))
+    with h5py.File(path, "w") as file:
+        for epoch in range(3):
+            file[f"forces_{epoch}"], file[f"energy_{epoch}"] = np.ones(4), np.full(2, 7.0)
+    refused([path], ["several sets of numbered files: energy_#, forces_#"])
+    same(ingest(path, "--quantity", "energy")["errors"], np.full((3, 2), 7.0))
+    np.savez(tmp_path / "two.npz", mine=MAGNITUDES, theirs=MAGNITUDES)
+    refused([tmp_path / "two.npz"], ["2 arrays", "mine, theirs"])
+
+
 def test_more_samples_than_a_block(tmp_path, ingest):
     log = np.random.default_rng(0).random((3, 40_000)).astype(np.float32)
     log[1, ::7] = np.nan
