@@ -88,7 +88,8 @@ def logs(draw, vectors=False):
 def test_random_arrays(drawn):
     log, missing = drawn
     with temporary() as folder:
-        got = ingest_random(save(folder / "log.npy", log), folder, missing)
+        path = save(folder / "log.npy", log)
+        got = ingest_random(path, folder, missing, "--format", "array")  # not one epoch of (n, 1)
         agree(got, stored(log, missing))
 
 
@@ -148,6 +149,9 @@ def test_random_long_tables(ids, data, delimiter):
     with temporary() as folder:
         path = write_long(folder / "log.csv", rows, delimiter=delimiter)
         got = ingest_random(path, folder, (-1,))
+        if 2 * len({row[:2] for row in rows}) < len(rows):  # most are lost
+            assert got is None
+            return
         agree(got, stored(wanted, (-1,)))
         if got is not None:
             assert got["epoch"].tolist() == epochs
