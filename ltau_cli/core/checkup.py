@@ -232,7 +232,7 @@ def _about_order_over_time(
     The mean ranks of a few epochs before correlate with those of a few epochs after, at every
     epoch; a data set that was shuffled anew lets that fall, and rise again when the epochs that are
     compared are all behind. The first epoch, of an untrained network, may be like no other, and so
-    may those before the mean error fell to half.
+    may those before the mean error fell to half; after a jump up, those count where it is back.
     """
     n = len(errors)
     ranks = np.array([_ranks(row) for row in errors], dtype=np.float32)
@@ -240,10 +240,10 @@ def _about_order_over_time(
     total = np.where(there, ranks, 0)
 
     @cache
-    def likeness(t: int, width: int) -> tuple[float, int]:
-        """Rank correlation of the epochs before and from t on, of how many samples."""
+    def likeness(stop: int, start: int, width: int) -> tuple[float, int]:
+        """Rank correlation of the epochs before ``stop`` and from ``start`` on; of how many."""
         means = []
-        for part in (slice(t - width, t), slice(t, t + width)):
+        for part in (slice(stop - width, stop), slice(start, start + width)):
             logged = there[part].sum(axis=0)
             means.append(np.divide(total[part].sum(axis=0), logged, where=logged > 0,
                                    out=np.full(len(logged), np.nan)))  # fmt: skip
@@ -257,13 +257,15 @@ def _about_order_over_time(
     usual = []
     for t in range(2, n):
         width = min(BLOCK, t // 2, max(1, (n - t) // 2))
-        own, m = likeness(t, width)
-        before = [likeness(s, width)[0] for s in range(max(width, t - width), t)]
-        after = [likeness(s, width)[0] for s in range(t + 1, min(t + width, n - width) + 1)]
+        usual_mean = mean[t - width : t].mean()
+        start = next((s for s in range(t, n) if mean[s] <= JUMP * usual_mean), n)
+        if start + width > n or LEARNED * usual_mean > mean[start : start + width].mean():
+            continue
+        own, m = likeness(t, start, width)
+        before = [likeness(s, s, width)[0] for s in range(max(width, t - width), t)]
+        after = [likeness(s, s, width)[0] for s in range(t + 1, min(t + width, n - width) + 1)]
         other = min(max(side, default=1.0) for side in (before, after))
         usual.append((max(own, other), m))
-        if LEARNED * mean[t - width : t].mean() > mean[t : t + width].mean():
-            continue
         if own < other * (FALL if after else FALL_AT_END) and CERTAIN / max(m, 1) ** 0.5 < min(
             other - own, 0.8 * other
         ):
