@@ -114,9 +114,6 @@ def test_standard_output_has_the_same_numbers(score, made, ltau):
     bound, mean = read(made / "whole.h5", "error_bound", "calibrated_error")
     np.testing.assert_allclose([float(r["error_bound_0.9"]) for r in rows], bound[:, 2], rtol=1e-6)
     np.testing.assert_allclose([float(r["calibrated_error"]) for r in rows], mean, rtol=1e-6)
-    part = score("-o", "-", "--shard", "1/2", "-q").out.splitlines()
-    whole = streamed.splitlines()
-    assert part == [whole[0], *whole[len(whole) - len(part) + 1 :]]
 
 
 def test_scores_follow_the_stored_numbers(made):
@@ -145,15 +142,6 @@ def test_scores_follow_the_stored_numbers(made):
         read(made / "whole.h5", "error_bound"),
         mean[:, None] * widened * maps["bound_ratio"][stratum], rtol=1e-5,
     )  # fmt: skip
-
-
-def test_more_shards_than_structures(score, made, ltau, tmp_path):
-    out = tmp_path / "s.h5"
-    result = score("--shard", f"0/{N_STRUCTURES + 1}", "-o", out)
-    check(result, USAGE, "has 1,000 structures, too few for 1,001 shards")
-    assert "--shard I/1000" in result.err
-    assert score("--shard", f"0/{N_STRUCTURES}", "-o", out).code == 0
-    assert set(read(out, "structure")) == {0}
 
 
 @pytest.fixture
@@ -213,7 +201,7 @@ def test_labels_that_lack(made, ltau, tmp_path):
     assert "--group" in result.err
     np.save(tmp_path / "few.npy", np.load(made / "species.npy")[:-1])
     result = ltau(*words, "--group", tmp_path / "few.npy")
-    check(result, INPUT, "few.npy", "39,999 rows", "40,000 rows")
+    check(result, INPUT, "few.npy", "39,999 labels", "40,000 rows")
     result = ltau(*words, "--group", tmp_path / "none.npy")
     check(result, INPUT, "none.npy: no such file", hint=False)
     result = ltau("score", made / "bare.npz", made / "rows.npz", "-m", made / "model.h5", "-O",
@@ -260,7 +248,7 @@ def test_groups_that_nobody_knows(made, ltau, tmp_path):
     result = ltau(*words, "species")
     check(result, INPUT, tmp_path / "s.h5", "does not say which species")
     np.save(tmp_path / "few.npy", np.ones(5, int))
-    check(ltau(*words, tmp_path / "few.npy"), INPUT, "few.npy has 5 rows", "40,000 rows")
+    check(ltau(*words, tmp_path / "few.npy"), INPUT, "few.npy has 5 labels", "40,000 rows")
     check(ltau(*words, "nowhere.npy"), INPUT, "nowhere.npy: no such file", hint=False)
 
 
