@@ -297,7 +297,7 @@ def _counts_in_file(artifact: ModelFile) -> Callable[[npt.NDArray[np.int64]], np
 
 def announce_compilation() -> None:
     """Say so if the inner loops have to be compiled, which happens once per kind of machine."""
-    if not is_compiled("ltau_cli", "average_cdfs"):
+    if not is_compiled("ltau_cli", "share_places"):
         log.warning(
             "compiling the inner loops: about %d s, once on this machine (ltau compile does it "
             "ahead)", COMPILE_SECONDS,
