@@ -179,6 +179,18 @@ def _count_before(codes: Places) -> Places:
     return before
 
 
+def next_structure(structure: Labels) -> Places:
+    """Return the row at the same place of the structure that appears next, (n,); -1 if none."""
+    numbers = number(structure)
+    order = np.argsort(numbers, kind="stable")
+    size = np.append(np.bincount(numbers), 0)
+    start = np.cumsum(size) - size
+    place = np.empty(len(numbers), dtype=np.int64)
+    place[order] = np.arange(len(numbers)) - start[numbers[order]]
+    there = place < size[numbers + 1]
+    return np.where(there, order[np.where(there, start[numbers + 1 - ~there] + place, 0)], -1)
+
+
 def _whole(ids: Labels | None) -> Labels | None:
     """Return text that is all whole numbers as such."""
     if ids is None or ids.dtype.kind != "U":

@@ -14,6 +14,7 @@ from ltau_cli.epochs import choose_epochs, format_epochs
 from ltau_cli.errors import InputError, OutputError
 from ltau_cli.output import check_target, open_binary
 from ltau_cli.packages.network import NetworkName
+from ltau_cli.packages.recorder import LABEL_FILE
 from ltau_cli.progress import Advance, Progress
 from ltau_cli.readers.frames import check_truth
 from ltau_cli.readers.logs.numbered import NumberedFiles, find_numbered
@@ -57,11 +58,12 @@ def evaluate_checkpoints(
     places = sorted({*choose_epochs(files.epochs, settings.epochs), within[-1]})
     chosen = [(files.epochs[i], files.files[i]) for i in places]
     targets = {epoch: folder / f"force_errors_epoch_{epoch}.npy" for epoch, _ in chosen}
+    labels = folder / LABEL_FILE
     try:
         folder.mkdir(parents=True, exist_ok=True)
     except OSError as error:
         raise OutputError(f"cannot make the folder {folder}: {error.strerror}") from error
-    for target in targets.values():
+    for target in (*targets.values(), labels):
         check_target(target, force=force or settings.resume, inputs=[*given.paths, *checkpoints])
     means, n_new = [], 0
     with progress("evaluating", len(chosen) * len(given)) as advance:
@@ -75,6 +77,8 @@ def evaluate_checkpoints(
                     np.save(stream, errors)
                 n_new += 1
             means.append(float(np.nanmean(errors, dtype=np.float64)))
+    with open_binary(labels, force=True) as stream:  # of the very frames that were evaluated
+        np.savez_compressed(stream, **given.labels)  # type: ignore[arg-type]
     return CheckpointsResult(
         output=folder,
         n_atoms=int(given.ends[-1]),

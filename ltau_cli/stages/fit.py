@@ -38,6 +38,7 @@ from ltau_cli.core.search.shards import OneShard
 from ltau_cli.core.summary import trimmed_mean
 from ltau_cli.core.threads import available_threads
 from ltau_cli.errors import InputError, LtauWarning, UsageError
+from ltau_cli.matching import next_structure
 from ltau_cli.output import check_target
 from ltau_cli.pieces.store import Store, open_store, stamps_of
 from ltau_cli.pieces.workers import Workers, make_pieces, open_workers
@@ -60,8 +61,10 @@ from ltau_cli.stages.training_set import TrainingSet, order_as_logged, read_trai
 
 messages = logging.getLogger("ltau")
 
-LEAST_AGREEMENT = 0.3  # of the last logged errors with the network's own, see docs/inputs.md
-FEW = 100  # samples whose rank correlation may be anything
+# Rank correlation of the last logged errors with the network's own, and what that of the errors of
+# the next structure is less: measured in docs/inputs.md.
+LEAST_AGREEMENT, LEAST_GAIN = 0.3, 0.05
+FEW, MANY = 100, 1000  # samples whose rank correlation may be anything, or is within 0.03
 
 
 def run(
@@ -182,7 +185,10 @@ def _fit(
         statistics = _count(epochs, artifact, edges, limits, training, threads, progress)
         agreement = None
         if own_error is not None:
-            agreement = _compare_errors(statistics.last_error, own_error, log.path, source)
+            agreement = _compare_errors(
+                statistics.last_error, own_error,
+                log.read("structure") if log.has("structure") else structure, log.path, source,
+            )  # fmt: skip
         if statistics.n_errors != n_logged.sum(dtype=np.int64):
             raise damaged(log.path, "datasets errors and n_logged do not fit each other")
         sample_mean = statistics.sample_mean[training.logged]
@@ -250,16 +256,26 @@ def _fit(
 def _compare_errors(
     logged: npt.NDArray[np.float64],
     described: npt.NDArray[np.float64],
+    structure: npt.NDArray[np.int64] | None,
     log: Path,
     source: Descriptors,
 ) -> float | None:
     """Rank correlation of the last logged errors, (n_samples,), with the described network's own.
 
-    NaN is left out of either. Where they have little to do with each other, a warning says so.
+    NaN is left out of either. A warning says so where they have little to do with each other, or as
+    little as with those of the next structure: then atoms of one site are alike, no more.
     """
     both = np.isfinite(logged) & np.isfinite(described)
-    found = rank_correlation(logged[both], described[both])
-    if found is not None and found < LEAST_AGREEMENT and both.sum() >= FEW:
+    n, found = int(both.sum()), rank_correlation(logged[both], described[both])
+    if found is None or n < FEW:
+        return found
+    little = found < LEAST_AGREEMENT
+    if structure is not None and n >= MANY:
+        following = next_structure(structure)
+        both &= (following >= 0) & np.isfinite(described[following])
+        shifted = rank_correlation(logged[both], described[following[both]])
+        little |= shifted is not None and found < shifted + LEAST_GAIN
+    if little:
         warnings.warn(
             f"the last errors in {log} and those of the network in {source.source.place.path} have "
             f"a rank correlation of {found:.2f} only: the rows are in another order, or the log is "

@@ -13,7 +13,8 @@ import ltau_cli
 from ltau_cli.errors import LtauWarning
 from ltau_cli.packages.mace import describe as mace
 from ltau_cli.packages.network import Network
-from tests.helpers import INPUT, OUTPUT, SAMPLE, USAGE, check, contents, names
+from ltau_cli.readers.frames import about
+from tests.helpers import INPUT, OUTPUT, SAMPLE, USAGE, check, contents, names, same
 
 # Force is half the position and one more per call; the descriptors are distances from the middle.
 MODEL = """
@@ -336,6 +337,7 @@ def test_checkpoints_become_a_log(checkpoints, ltau):
     ltau.ok("ingest", "eval", "-o", "errors.h5")
     found = contents("errors.h5")
     assert found["epoch"].tolist() == [0, 3, 6]
+    same(found["fingerprint"], np.repeat([about(f)[2] for f in make_frames()], [3, 1, 4], axis=0))
     wanted = np.repeat([[4.0], [2.5], [1.0]], 8, axis=1)
     np.testing.assert_allclose(found["errors"], wanted, rtol=1e-6)
 
@@ -344,8 +346,8 @@ def test_checkpoints_are_ordered_by_the_number_in_their_ending(checkpoints):
     for path in Path("checkpoints").iterdir():  # as DeePMD-kit names them
         path.rename(path.with_name("model.ckpt-1" + path.stem.rpartition("-")[2] + "00.pt"))
     assert checkpoints("--epochs", "::300").code == 0
-    steps = (1000, 1300, 1600)
-    assert names(Path("eval")) == [f"force_errors_epoch_{step}.npy" for step in steps]
+    files = [f"force_errors_epoch_{step}.npy" for step in (1000, 1300, 1600)]
+    assert names(Path("eval")) == [*files, "samples.npz"]
 
 
 @pytest.mark.parametrize(
@@ -353,7 +355,8 @@ def test_checkpoints_are_ordered_by_the_number_in_their_ending(checkpoints):
 )
 def test_the_last_checkpoint_is_always_in(epochs, kept, checkpoints):
     checkpoints("--epochs", epochs)
-    assert names(Path("eval")) == [f"force_errors_epoch_{epoch}.npy" for epoch in kept]
+    files = [f"force_errors_epoch_{epoch}.npy" for epoch in kept]
+    assert names(Path("eval")) == [*files, "samples.npz"]
 
 
 def test_epochs_that_leave_no_checkpoint(checkpoints):

@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 from ase import Atoms
 
-from ltau_cli.matching import fingerprint
+from ltau_cli.matching import fingerprint, next_structure
 from ltau_cli.packages import hooks
 from ltau_cli.packages.frame_log import FrameFile, FrameLog
 from tests.helpers import INPUT, check, contents, save, write_long
@@ -284,3 +284,27 @@ def test_a_log_of_another_training_is_told(trained, tmp_path, ltau):
     ltau.ok("ingest", log, "-o", "other.h5")
     done = ltau.ok("fit", "other.h5", describe("train", range(30)), "-k", 5, "-o", "m.h5")
     assert "warning: the last errors in other.h5 and those of the network in train.h5" in done.err
+
+
+@pytest.mark.parametrize("roll", [0, 5])
+def test_frames_of_one_molecule_in_another_order_are_told(roll, tmp_path, ltau):
+    """Where an atom's site alone says much of its error, also in the frames of another order."""
+    rng = np.random.default_rng(0)
+    error = np.exp(rng.normal(0, 1, (1, 20)) + rng.normal(0, 0.5, (60, 20)))
+    save(tmp_path / "log.npy", np.stack([2 * error.ravel(), error.ravel()]))
+    forces = np.zeros((1200, 3))
+    forces[:, 0] = np.roll(error, roll, axis=0).ravel()
+    natoms, zero = np.full(60, 20), np.zeros((1200, 3))
+    np.savez(
+        "x.npz", descriptors=rng.random((1200, 2)), natoms=natoms, forces=forces,
+        reference_forces=zero,
+    )  # fmt: skip
+    assert ltau("ingest", "log.npy", "-o", "e.h5", "--natoms", "x.npz").code == 0
+    done = ltau("fit", "e.h5", "x.npz", "-k", 5, "-o", "m.h5")
+    assert done.code == 0, done.err
+    assert ("the rows are in another order" in done.err) == bool(roll)
+    assert done.err.count("warning: ") == bool(roll)
+
+
+def test_the_next_structure():
+    assert next_structure(np.array([5, 5, 5, 2, 2, 7])).tolist() == [3, 4, -1, 5, -1, -1]

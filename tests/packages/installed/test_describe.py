@@ -168,11 +168,11 @@ def test_more_checkpoints_with_resume(place, tmp_path):
     words = ["describe", place / "train.xyz", "--network", f"{package}:{place / file}", "-o"]
     words += [tmp_path / "eval", "-q"]
     assert run([str(word) for word in [*words, "--epochs", "::1000000"]]) == 0
-    assert len(list((tmp_path / "eval").iterdir())) == 2
+    assert len(list((tmp_path / "eval").glob("*.npy"))) == 2
     assert run([str(word) for word in [*words, "--resume"]]) == 0
     there = {path.name for path in (tmp_path / "eval").iterdir()}
     assert there == {path.name for path in (place / "eval").iterdir()}
-    for name in there:
+    for name in there - {"samples.npz"}:
         close(np.load(tmp_path / "eval" / name), np.load(place / "eval" / name))
 
 
