@@ -51,7 +51,7 @@ def test_fit_takes_30_neighbors_and_whitened_descriptors(pipeline, tmp_path, lta
 
 
 def test_one_sample_has_no_neighbor(tmp_path, ltau):
-    errors = write_log(tmp_path, [np.ones((4, 1))], ltau)
+    errors = write_log(tmp_path, [np.ones((1, 1))], ltau)
     x = save(tmp_path / "x.npy", np.ones((1, 2)))
     result = ltau("fit", errors, x, "-o", tmp_path / "m.h5")
     check(result, INPUT, f"{errors} has a single sample, which has no", hint=None)

@@ -7,7 +7,7 @@ import h5py
 import numpy as np
 import pytest
 
-from ltau_cli.stop import Stopped
+from ltau_cli.stop import Ended
 from tests.helpers import (
     ARTIFACT,
     USAGE,
@@ -206,4 +206,4 @@ def test_a_fit_with_other_options_begins_anew(tmp_path, ltau, monkeypatch):
 
 
 def stop(*_, **__):
-    raise Stopped(15)
+    raise Ended(15)
