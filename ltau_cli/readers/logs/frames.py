@@ -45,14 +45,22 @@ def open_evaluated(
     result = empty_run()
     slots, lengths = Slots(), []
     before: FrameLabels | None = None
+    moved: Path | None = None
     for row in choose_epochs(numbered.epochs, options.epochs):
         path = numbered.files[row]
         errors, labels = read(path, options)
-        if before is not None and not _same_frames(before, labels):
-            raise InputError(
-                f"{path} holds other atoms than {result.files[0]}",
-                hint="evaluate the same frames, in the same order, at every epoch",
-            )
+        if before is not None:
+            for name in ("species", "structure"):
+                if not np.array_equal(before[name], labels[name]):
+                    raise InputError(
+                        f"{path} holds other atoms than {result.files[0]}",
+                        hint="evaluate the same frames, in the same order, at every epoch",
+                    )
+            known, own = before.pop("fingerprint", None), labels.pop("fingerprint", None)
+            if known is not None and own is not None and same_frames(known, own):
+                labels["fingerprint"] = known
+            elif known is not None and own is not None:
+                moved = path
         before = labels
         slots.extend(errors)
         lengths.append(len(errors))
@@ -60,19 +68,17 @@ def open_evaluated(
         result.files.append(path)
         result.names.append(str(path))
         result.labels = _per_sample(labels, options)
+    if moved is not None:
+        result.remarks.append(
+            f"{moved} has atoms at other positions than {result.files[0]}: other frames, or in "
+            "another order? every epoch has to evaluate the same ones"
+        )
     if not lengths:
         return result
     n = check_lengths(lengths, result.names, may_be_short=False)
     result.n_samples = n
     result.read = partial(slots.columns, range(0, slots.size, n))
     return result
-
-
-def _same_frames(one: FrameLabels, other: FrameLabels) -> bool:
-    same = all(np.array_equal(one[name], other[name]) for name in ("species", "structure"))
-    if "fingerprint" in one and "fingerprint" in other:
-        return same and same_frames(one["fingerprint"], other["fingerprint"])
-    return same
 
 
 def _per_sample(labels: FrameLabels, options: LogOptions) -> dict[str, npt.NDArray[Any]]:

@@ -3,6 +3,7 @@
 import sys
 
 import ase.io
+import h5py
 import numpy as np
 import pytest
 from ase import Atoms
@@ -117,6 +118,20 @@ def test_frames_that_do_not_fit(change, said, tmp_path, refused):
     else:
         change_frames(path, change)
     refused([tmp_path / "eval"], [path, said], hint=said == "other atoms")
+
+
+def test_the_frames_of_another_epoch_may_not_be_the_same(tmp_path, ltau):
+    evaluated(tmp_path / "eval", ("MACE_forces", "REF_forces"))
+    words = ("ingest", tmp_path / "eval", "-o", tmp_path / "e.h5", "--force")
+    assert "positions" not in ltau.ok(*words).err
+    path = tmp_path / "eval" / "eval_epoch_20.xyz"
+    frames = ase.io.read(path, ":")
+    frames[1].positions += 0.1
+    ase.io.write(path, frames)
+    told = ltau.ok(*words).err
+    assert f"warning: {path} has atoms at other positions than" in told
+    with h5py.File(tmp_path / "e.h5") as file:
+        assert "fingerprint" not in file
 
 
 def test_same_atoms_in_other_frames(tmp_path, refused):
