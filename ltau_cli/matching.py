@@ -13,7 +13,9 @@ import numpy.typing as npt
 from ltau_cli.errors import InputError
 
 PRECISION = 1e-3  # Å
-COMPARED = ("species", "structure", "group")
+COMPARED = ("species", "structure", "group", "reference_norm")
+SAME = 2e-3  # of the size of reference forces, within which they are the same
+ROUNDED = 1e-4  # in their units, by which they may differ in text
 
 Labels = npt.NDArray[Any]
 Places = npt.NDArray[np.int64]
@@ -49,7 +51,7 @@ class Known:
     name: object  # of the file, for messages
     n: int  # rows
     # dict of str to (n, ...) array: where it says so: ``sample_id``; ``fingerprint`` (n, 2) int64
-    # of each row's frame; ``species``, ``structure``, ``group``
+    # of each row's frame; ``species``, ``structure``, ``group``, ``reference_norm``
     labels: dict[str, Labels]
 
     def match(self, other: Known) -> Places | None:
@@ -142,11 +144,12 @@ class Known:
             a, b = own[rows], there[at[rows]]
             if name == "structure" or (a.dtype.kind in "iu") != (b.dtype.kind in "iu"):
                 a, b = number(a), number(b)  # symbols and numbers may name the same
-            wrong = np.flatnonzero(a != b)
+            wrong = np.flatnonzero(_differ(a, b) if name == "reference_norm" else a != b)
             if len(wrong):
                 first = rows[wrong[0]]
                 raise InputError(
-                    f"{other.name} and {self.name} are not of the same rows: {name} differs in "
+                    f"{other.name} and {self.name} are not of the same rows: "
+                    f"{name.replace('_norm', ' force')} differs in "
                     f"{len(wrong):,} of {len(rows):,}, the first is row {first} "
                     f"({there[at[first]]}, and {own[first]})",
                     hint="give the same samples in the same order, or a sample_id of each in both",
@@ -208,6 +211,14 @@ def number(labels: Labels) -> Places:
     rank = np.empty(len(first), dtype=np.int64)
     rank[np.argsort(first)] = np.arange(len(first))
     return rank[inverse]
+
+
+def _differ(one: Labels, other: Labels) -> npt.NDArray[np.bool_]:
+    """Where numbers differ by more than rounding; NaN, which is unknown, from nothing."""
+    known = np.isfinite(one) & np.isfinite(other)
+    size = np.sqrt(np.square(one[known], dtype=np.float64).sum() / max(1, known.sum()))
+    with np.errstate(invalid="ignore"):
+        return np.asarray(np.abs(one - other) > SAME * size + ROUNDED)
 
 
 def _same_set(one: Labels, other: Labels) -> bool:

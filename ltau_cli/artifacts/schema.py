@@ -364,6 +364,9 @@ SCORES = ArtifactSpec(
         *_optional(_ROW, "label", ONE,
             group="the user's group of each row, such as species",
             sample_id="the user's own name of each row"),
+        *_optional(_ROW, "float32", ERROR_UNITS, FROM_0, nan=True,
+            reference_norm="norm of the reference force that each described atom comes with, by "
+            "which it is known again in other files; NaN where it comes with none"),
         *_in(
             "structures/", "n_samples",
             *_optional(_STRUCTURE, "int64", ONE, Within(1, "n_rows"), beside="expected_error_mean",

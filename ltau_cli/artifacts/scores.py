@@ -52,7 +52,7 @@ class ScoresFile(Artifact):
 
     def told(self) -> Known:
         """Return what the scores say of their rows."""
-        names = ("sample_id", "structure", "group")
+        names = ("sample_id", "structure", "group", "reference_norm")
         labels = {name: self.read(name) for name in names if self.has(name)}
         if "structure" in labels and self.has("structures/fingerprint"):
             labels["fingerprint"] = self.read("structures/fingerprint")[labels["structure"]]

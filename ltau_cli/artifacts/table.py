@@ -91,7 +91,7 @@ LABELS = {
     "n_edges": "cdf_edges",
     "n_own_features": "feature_names",
 }
-SHOWN = tuple(name for name in PER_ROW if name != "row_hash")
+SHOWN = tuple(name for name in PER_ROW if name not in ("row_hash", "reference_norm"))
 ROW_LABELS = ("structure", "group", "sample_id")
 # Shown before the plain numbers.
 LEADING = (*ROW_LABELS, "calibrated_error", "error_bound", "calibrated_uncertainty")

@@ -5,6 +5,7 @@ from __future__ import annotations
 import contextlib
 import glob
 import logging
+import os
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -178,9 +179,12 @@ class NetworkName:
 
     def checkpoints(self) -> list[Path] | None:
         """Return the files of a pattern, such as ``checkpoints/*.pt``; None if it is none."""
-        if glob.escape(self.file) == self.file or Path(self.file).exists():
+        path, before = Path(self.file), self.file.rpartition(":")[0]  # of a function in a file
+        if glob.escape(self.file) == self.file or path.exists() or Path(before or path).exists():
             return None
-        found = [Path(name) for name in sorted(glob.glob(self.file))]
+        there = next(folder for folder in path.parents if folder.exists())
+        pattern = os.path.join(glob.escape(str(there)), path.relative_to(there))
+        found = [Path(name) for name in sorted(glob.glob(pattern))]
         if not found:
             raise InputError(f"{self.file}: no such files")
         return found

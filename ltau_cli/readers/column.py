@@ -37,7 +37,9 @@ class Column:
         """Return the values of some rows, in their order: matched, where both tell theirs apart."""
         at = rows.match(Known(self.place, len(self.values), self.labels))
         if at is None:
-            check_count(self.values, rows.n, self.place, rows.name, self.what)
+            frames = rows.labels.get("structure")
+            natoms = None if frames is None else np.bincount(frames)
+            check_count(self.values, rows.n, self.place, rows.name, self.what, natoms=natoms)
             return self
         lacking = np.flatnonzero(at < 0)
         if len(lacking):
@@ -145,6 +147,9 @@ def row_labels(
             frames = frames[labels["structure"]]
     if frames is not None and frames.shape == (n, 2):
         labels["fingerprint"] = frames
+    forces = beside("reference_forces")
+    if forces is not None and forces.shape == (n, 3):
+        labels["reference_norm"] = np.linalg.norm(forces, axis=1).astype(np.float32)
     return labels
 
 
@@ -201,10 +206,35 @@ def check_count(
     rows: object,
     what: str = "values",
     of: str = "rows",
+    natoms: npt.NDArray[np.int64] | None = None,
 ) -> None:
     """Refuse values of another number of rows, or of whatever ``of`` is."""
     if len(values) != n:
         raise InputError(
             f"{name} has {len(values):,} {what}, {rows} has {n:,} {of}",
-            hint="give one for each, in the same order",
+            hint=tell_counts(len(values), n, natoms),
         )
+
+
+def tell_counts(one: int, other: int, natoms: npt.NDArray[np.int64] | None = None) -> str:
+    """Say what two counts that should be the same may be, given the atoms of each frame."""
+    few, many = sorted((one, other))
+    alone = 0 if natoms is None else int((natoms == 1).sum())
+    if natoms is not None and len(natoms) in (one, other) and len(natoms) != natoms.sum():
+        return (
+            f"{len(natoms):,} is the number of frames: energies, one for each frame? Here it is "
+            "forces, one for each atom"
+        )
+    if alone and many - few == alone:
+        return (
+            f"{alone:,} frames are a single atom: isolated atoms, which trainers and ltau describe "
+            "leave out, unless told to keep them: --isolated"
+        )
+    if few and many == 3 * few:
+        return "three for each: x, y and z? Give vectors (n, 3), or their norms"
+    if few > 1 and many % few == 0:
+        return f"{many // few:,} for each: several epochs, runs or heads in one file?"
+    return (
+        "give one for each, in the same order; what may lack: isolated atoms (ltau describe leaves "
+        "them out, but for --isolated), a head, a validation set"
+    )

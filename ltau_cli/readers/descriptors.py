@@ -14,7 +14,7 @@ import numpy.typing as npt
 from ltau_cli.errors import InputError, UsageError
 from ltau_cli.matching import Known, number
 from ltau_cli.readers.arrays import as_counts, as_labels, open_array, read_optional
-from ltau_cli.readers.column import Column, as_magnitudes, read_counts, row_labels
+from ltau_cli.readers.column import Column, as_magnitudes, read_counts, row_labels, tell_counts
 from ltau_cli.readers.frames import FRAME_ENDINGS, read_frame_labels
 from ltau_cli.readers.per_frame import Beside, open_column, open_groups, stack_frames
 from ltau_cli.readers.place import Place
@@ -214,13 +214,11 @@ def check_one_says(natoms: object, frames: object) -> None:
 
 def spread(natoms: npt.NDArray[np.int64], n: int, name: str) -> npt.NDArray[np.int64]:
     """Structure of each of ``n`` rows from the number of rows of each."""
-    if (natoms > n).any():
-        raise InputError(f"{name} says {natoms.max():,} atoms, but there are {n:,} rows")
     total = int(natoms.sum())
     if total != n:
         raise InputError(
             f"{name} adds up to {total:,} atoms in {len(natoms):,} structures, "
             f"but there are {n:,} rows",
-            hint="give those of the same frames, in the same order",
+            hint=tell_counts(total, n, natoms),
         )
     return np.repeat(np.arange(len(natoms)), natoms)

@@ -26,6 +26,7 @@ FRAME_ENDINGS = (".xyz", ".extxyz")
 ROUNDING = 1e-4  # of the size of forces: what agrees to within this was not predicted
 _OF_CALCULATORS = ("forces", "force", "energy")  # what a simulation writes, too
 _SCORE = "ltau_"
+ISOLATED = "isolatedatom"  # config_type of the frames that MACE takes atomic energies from
 _NAME_IT = "name the true reference: --reference-key NAME"
 # Of every atom of some frames, (n_atoms,) each: structure int64, species str, config_type str where
 # some frame has one, and the fingerprint (n_atoms, 2) int64 of its frame.
@@ -161,12 +162,12 @@ def names_of(known: Sequence[str], there: Collection[str]) -> list[str]:
 
 
 def read_property(
-    place: Place, names: Sequence[str], what: str
+    place: Place, names: Sequence[str], what: str, hint: str | None = None
 ) -> Iterator[tuple[Any, npt.NDArray[Any]]]:
     """Yield each frame with a property of its atoms, (n_atoms, ...); one of the frame is repeated.
 
-    The property is what the place names, else the first of ``names`` that is there; ``what`` is
-    told if none is.
+    The property is what the place names, else the first of ``names`` that is there; ``what`` and
+    ``hint`` are told if none is.
     """
     path, key, width = place.path, place.key, None
     for number, frame in enumerate(read_frames(path)):
@@ -176,7 +177,7 @@ def read_property(
             raise InputError(
                 f"{path}, frame {number}: it has no column {key or what}; it has: "
                 + ", ".join(sorted(there)),
-                hint=f"name one: {path}:COLUMN",
+                hint=hint or f"name one: {path}:COLUMN",
             )
         values = np.asarray(there[key])
         values = np.repeat(values, len(frame)) if values.ndim == 0 else values

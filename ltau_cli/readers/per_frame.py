@@ -39,7 +39,11 @@ def open_column(place: Place) -> Iterator[tuple[ArraySource, Beside]]:
     scratch, shape = Scratch(), (0, 0)
     told = []
     n = 0
-    for frame, values in read_property(place, COLUMNS, "of descriptors"):
+    hint = (
+        f"let a network describe them: ltau describe {place.path} --network PACKAGE:FILE; or name "
+        f"their column: {place.path}:COLUMN"
+    )
+    for frame, values in read_property(place, COLUMNS, "of descriptors", hint):
         if values.dtype.kind not in "fiub":
             raise InputError(f"{place}: descriptors are numbers, this column is text")
         values = values.reshape(len(frame), -1).astype(np.float32)

@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import json
+from collections.abc import Mapping
 from functools import partial
+from typing import Any
 
 import numpy as np
 import numpy.typing as npt
@@ -12,7 +14,7 @@ from ltau_cli.errors import InputError
 from ltau_cli.readers.arrays import read_array, read_optional
 from ltau_cli.readers.column import Column, as_magnitudes, read_column, row_labels
 from ltau_cli.readers.frames import FRAME_ENDINGS, check_truth
-from ltau_cli.readers.logs.frames import errors_of_file
+from ltau_cli.readers.logs.frames import read_evaluated
 from ltau_cli.readers.place import Place, check_file
 from ltau_cli.readers.tables import Table, to_numbers
 from ltau_cli.settings import FrameKeys, LogOptions
@@ -41,8 +43,8 @@ def _read_both_sides(place: Place, keys: FrameKeys) -> Column | None:
     ending = path.suffix.lower()
     if ending in FRAME_ENDINGS:
         names = LogOptions(reference=keys.reference, prediction=keys.prediction)
-        errors, labels = errors_of_file(path, names)
-        return Column(place, errors, labels)
+        errors, labels, norms = read_evaluated(path, names)
+        return Column(place, errors, labels | {"reference_norm": norms})
     if ending == ".csv":
         table = Table(path)
         return _read_sevennet(place, table) if set(SEVENN) <= set(table.header) else None
@@ -52,18 +54,24 @@ def _read_both_sides(place: Place, keys: FrameKeys) -> Column | None:
         values = read_array(place)
         if values.shape[1:] != (6,):
             return None
-        return Column(place, _norm(place, *np.split(values, 2, axis=1)))
+        both = np.split(values, 2, axis=1)
+        if path.name.lower().endswith(".f.out"):  # of DeePMD: the reference first
+            both.reverse()
+        return _compare(place, both[0], both[1])
     told, true = (read_optional(place, name) for name in ("forces", "reference_forces"))
     if told is None or true is None:
         return None
     labels = row_labels(len(told), partial(read_optional, place))
-    return Column(place, _norm(place, told, true), labels)
+    return _compare(place, told, true, labels)
 
 
-def _norm(
-    place: Place, told: npt.NDArray[np.generic], true: npt.NDArray[np.generic]
-) -> npt.NDArray[np.float64]:
-    """Norm of each difference, (n,)."""
+def _compare(
+    place: Place,
+    told: npt.NDArray[np.generic],
+    true: npt.NDArray[np.generic],
+    labels: Mapping[str, npt.NDArray[Any]] | None = None,
+) -> Column:
+    """Norm of each difference, (n,), and of what is true."""
     if told.ndim != 2 or told.shape != true.shape:
         raise InputError(
             f"{place} holds forces of shape {told.shape} and reference forces of shape "
@@ -71,9 +79,9 @@ def _norm(
         )
     reference = true.astype(np.float64)
     errors = np.linalg.norm(told.astype(np.float64) - reference, axis=1)
-    size = float(np.nansum(np.linalg.norm(reference, axis=1)))
-    check_truth(float(np.nansum(errors)), size, place)
-    return np.asarray(errors)
+    norms = np.linalg.norm(reference, axis=1)
+    check_truth(float(np.nansum(errors)), float(np.nansum(norms)), place)
+    return Column(place, errors, {**(labels or {}), "reference_norm": norms})
 
 
 def _read_sevennet(place: Place, table: Table) -> Column:
@@ -81,7 +89,8 @@ def _read_sevennet(place: Place, table: Table) -> Column:
     columns = [
         to_numbers(own, name, place.path, lines) for own, name in zip(entries, SEVENN, strict=True)
     ]
-    return Column(place, _norm(place, *np.split(np.stack(columns, axis=1), 2, axis=1)))
+    told, true = np.split(np.stack(columns, axis=1), 2, axis=1)
+    return _compare(place, told, true)
 
 
 def _read_chgnet(place: Place) -> Column:
@@ -93,7 +102,7 @@ def _read_chgnet(place: Place) -> Column:
             for frame in frames
         ]
         told, true = (np.concatenate(forces) for forces in zip(*pairs, strict=True))
-        return Column(place, _norm(place, told, true))
+        return _compare(place, told, true)
     except (OSError, ValueError, KeyError, TypeError) as error:
         raise InputError(
             f"{place.path} does not hold predicted and true forces as CHGNet writes them",

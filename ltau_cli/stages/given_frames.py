@@ -15,6 +15,7 @@ import numpy.typing as npt
 from ltau_cli.artifacts.described import ReferenceFrame
 from ltau_cli.errors import InputError
 from ltau_cli.readers.frames import (
+    ISOLATED,
     REFERENCES,
     FrameLabels,
     about,
@@ -26,7 +27,6 @@ from ltau_cli.readers.frames import (
 )
 
 NONE = "none"  # reference of frames that have none
-ISOLATED = "isolatedatom"  # config_type of the frames that MACE takes atomic energies from
 
 
 @dataclass(frozen=True)

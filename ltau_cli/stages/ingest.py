@@ -19,7 +19,7 @@ from ltau_cli.output import check_target
 from ltau_cli.progress import Progress, silent
 from ltau_cli.readers.column import GROUPS, check_count, read_counts, read_labels, read_magnitudes
 from ltau_cli.readers.descriptors import check_one_says, spread
-from ltau_cli.readers.frames import REFERENCES, read_frame_labels
+from ltau_cli.readers.frames import ISOLATED, REFERENCES, FrameLabels, read_frame_labels
 from ltau_cli.readers.logs.open import open_log
 from ltau_cli.readers.logs.run import ErrorLog
 from ltau_cli.readers.place import Place
@@ -133,7 +133,7 @@ def _read_labels(places: Mapping[str, Place], log: ErrorLog) -> dict[str, npt.ND
     name = log.names[0]
     check_one_says(places.get("natoms"), places.get("frames"))
     if "frames" in places:
-        columns |= read_frame_labels(places["frames"].path)
+        columns |= _as_logged(read_frame_labels(places["frames"].path), log, places["frames"])
     if "natoms" in places:
         natoms = read_counts(places["natoms"])
         total = max(log.n_samples, int(natoms.sum())) if log.ends_early else log.n_samples
@@ -150,8 +150,25 @@ def _read_labels(places: Mapping[str, Place], log: ErrorLog) -> dict[str, npt.ND
     n = log.n_samples
     if log.ends_early:
         n = max([n, *(len(v) for k, v in columns.items() if k in ("structure", "species"))])
+    counts = np.bincount(columns["structure"]) if "frames" in places else None
     for label, values in columns.items():
-        check_count(
-            values, n, places.get(label) or places.get("frames") or label, name, of="samples"
-        )
+        place = places.get(label) or places.get("frames") or label
+        check_count(values, n, place, name, of="samples", natoms=counts)
     return columns
+
+
+def _as_logged(labels: FrameLabels, log: ErrorLog, place: Place) -> FrameLabels:
+    """Leave out isolated atoms, as trainers and ``ltau describe`` do, unless they were logged."""
+    kinds = np.char.lower(labels.get("config_type", labels["species"]))
+    alone = (np.bincount(labels["structure"])[labels["structure"]] == 1) & (kinds == ISOLATED)
+    n, n_alone = len(alone) - int(alone.sum()), int(alone.sum())
+    if not n_alone or not (log.n_samples == n or (log.ends_early and log.n_samples < n)):
+        return labels
+    warnings.warn(
+        f"{place}: left out {n_alone:,} frames of isolated atoms (config_type=IsolatedAtom), which "
+        "the log does not hold",
+        LtauWarning,
+        stacklevel=2,
+    )
+    kept = {name: values[~alone] for name, values in labels.items()}
+    return kept | {"structure": np.unique(kept["structure"], return_inverse=True)[1]}

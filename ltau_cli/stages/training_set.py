@@ -16,6 +16,7 @@ from ltau_cli.core.search.points import Points, find_points
 from ltau_cli.core.search.scaling import Scaling, fit_scaling
 from ltau_cli.core.search.shards import cut_evenly
 from ltau_cli.errors import InputError
+from ltau_cli.readers.column import tell_counts
 from ltau_cli.readers.descriptors import Descriptors
 from ltau_cli.settings import Metric, Scale
 
@@ -82,8 +83,7 @@ def order_as_logged(source: Descriptors, log: ErrorsFile) -> Descriptors:
         if rows.n != samples.n:
             raise InputError(
                 f"{rows.name} has {rows.n:,} rows, {log.path} has {samples.n:,} samples",
-                hint="give the descriptors of the very samples that were logged, in the same order;"
-                " ltau describe leaves out isolated atoms, unless told to keep them: --isolated",
+                hint=tell_counts(rows.n, samples.n, source.beside("natoms")),
             )
         return source
     lacking, spare = np.flatnonzero(at < 0), np.setdiff1d(np.arange(rows.n), at)

@@ -458,3 +458,54 @@ def test_pickled_npy_is_never_loaded(tmp_path, ltau):
     bare = tmp_path / "bare.npy"
     bare.write_bytes(pickle.dumps([1, 2]))
     check(ltau("ingest", bare, "-o", tmp_path / "o.h5"), INPUT, bare, hint=False)
+
+
+# Counts that do not fit
+
+
+ALONE = [*frames_of((3, 1, 4)), *frames_of((1, 1), seed=1)]
+
+
+@pytest.fixture
+def counted(tmp_path, monkeypatch):
+    """Three frames of 8 atoms, and two isolated atoms; the command, and the files in its folder."""
+    monkeypatch.chdir(tmp_path)
+    for frame in ALONE[3:]:
+        frame.info["config_type"] = "IsolatedAtom"
+    ase.io.write("frames.xyz", [ALONE[3], *ALONE[:3], ALONE[4]], format="extxyz")
+    return lambda n: save(tmp_path / "log.npy", np.random.default_rng(0).random((4, n)) + 1)
+
+
+def test_frames_are_counted_as_they_are_logged(counted, ltau):
+    words = ("ingest", "log.npy", "--frames", "frames.xyz", "-o", "e.h5", "-f")
+    counted(8)
+    done = ltau(*words)
+    assert done.code == 0, done.err
+    assert "frames.xyz: left out 2 frames of isolated atoms" in done.err
+    assert contents("e.h5")["structure"].tolist() == [0] * 3 + [1] + [2] * 4
+    counted(10)
+    assert ltau(*words).err == ""
+    assert contents("e.h5")["structure"].tolist() == [0] + [1] * 3 + [2] + [3] * 4 + [4]
+
+
+@pytest.mark.parametrize(
+    ("n", "said"),
+    [
+        (5, "5 is the number of frames: energies"),
+        (7, "3 frames are a single atom: isolated atoms"),
+        (30, "three for each: x, y and z?"),
+        (20, "2 for each: several epochs, runs or heads"),
+        (9, "what may lack: isolated atoms (ltau describe leaves them out"),
+    ],
+)
+def test_a_count_that_does_not_fit_says_what_it_may_be(n, said, counted, small, ltau):
+    counted(n)
+    done = ltau("ingest", "log.npy", "--frames", "frames.xyz", "-o", "e.h5")
+    check(done, INPUT, "frames.xyz has 10", f"{n} samples")
+    assert said in done.err
+    natoms = [len(frame) for frame in ALONE]
+    np.savez("x.npz", descriptors=np.random.default_rng(1).random((10, 3)), natoms=natoms)
+    assert ltau("ingest", "log.npy", "-o", "e.h5").code == 0
+    done = ltau("fit", "e.h5", "x.npz", "-o", "m.h5")
+    check(done, INPUT, "x.npz:descriptors has 10 rows", f"{n} samples")
+    assert said in done.err

@@ -27,7 +27,7 @@ from ltau_cli.readers.frames import (
     read_frames,
 )
 from ltau_cli.readers.logs.numbered import NumberedFiles
-from ltau_cli.readers.logs.run import LoggedRun, check_lengths, empty_run, magnitudes
+from ltau_cli.readers.logs.run import Errors, LoggedRun, check_lengths, empty_run, magnitudes
 from ltau_cli.readers.scratch import Slots
 from ltau_cli.settings import LogOptions
 
@@ -91,11 +91,19 @@ def _per_sample(labels: FrameLabels, options: LogOptions) -> dict[str, npt.NDArr
 
 def errors_of_file(path: Path, options: LogOptions) -> FrameErrors:
     """Read the error of each atom (or structure, for energies), and what the frames say of them."""
+    errors, labels, _ = read_evaluated(path, options)
+    return errors, labels
+
+
+def read_evaluated(
+    path: Path, options: LogOptions
+) -> tuple[Errors, FrameLabels, npt.NDArray[np.float64]]:
+    """Read errors and labels, and the norm of the reference force of each atom, (n_atoms,)."""
     quantity = options.quantity or "forces"
     errors: list[npt.NDArray[np.float32]] = []
     told = []
     keys: tuple[str, str] | None = None
-    total, size = 0.0, 0.0
+    total, norms = 0.0, [np.zeros(0)]
     for number, frame in enumerate(read_frames(path)):
         there = quantities(frame)
         keys = keys or _choose_keys(there, quantity, options, path)
@@ -122,11 +130,12 @@ def errors_of_file(path: Path, options: LogOptions) -> FrameErrors:
             )
         if quantity == "forces":
             total += float(np.linalg.norm(difference, axis=1).sum())
-            size += float(np.linalg.norm(reference, axis=1).sum())
+            norms.append(np.linalg.norm(reference, axis=1))
         errors.append(magnitudes(difference, options, vectors=quantity == "forces"))
         told.append(about(frame))
-    check_truth(total, size, path)
-    return np.concatenate(errors), label_atoms(told)
+    norm = np.concatenate(norms)
+    check_truth(total, float(norm.sum()), path)
+    return np.concatenate(errors), label_atoms(told), norm
 
 
 def _choose_keys(

@@ -59,7 +59,7 @@ class Rows:
     structure: npt.NDArray[np.int64] | None  # (n,)
     fingerprint: npt.NDArray[np.int64] | None  # (n, 2): of each row's frame
     frames: Path | None  # where the atoms stand, if that is known
-    # dict of str to (n,) array: ``group`` and ``sample_id``, where they are known
+    # dict of str to (n,) array: ``group``, ``sample_id``, ``reference_norm``, where known
     labels: dict[str, npt.NDArray[Any]]
     features: dict[str, npt.NDArray[np.float32]]  # of the user's own
     hasher: Hasher  # of the descriptors and what belongs to them
@@ -178,6 +178,7 @@ def _read_labels(
         hasher.add("group", given.path, "labels", key=given.key)
         group = read_labels(given, GROUPS).of(told).values
     found = {"group": group, "sample_id": source.labels("sample_id")}
+    found["reference_norm"] = told.labels.get("reference_norm")
     return {name: labels for name, labels in found.items() if labels is not None}
 
 
