@@ -63,6 +63,11 @@ def _lines(summary: FitResult, why: str) -> list[str]:
         f"  leave-one-out: rank correlation {number(summary.loo_rank_correlation)} of a "
         "sample's mean error and its neighbors'",
     ]  # fmt: skip
+    if summary.network_rank_correlation is not None:
+        lines.append(
+            "  errors of the last epoch and the network's own: rank correlation "
+            f"{number(summary.network_rank_correlation)}"
+        )
     for threshold, share in zip(summary.thresholds, summary.mean_uncertainty, strict=True):
         lines.append(f"  {percent(share)} of the errors exceed {quantity(threshold, units)}{why}")
     outside = {

@@ -105,6 +105,10 @@ def test_fit_finds_recorded_frames_in_any_order(words, trained, ltau, tmp_path):
 
 def test_some_of_the_frames(trained, ltau):
     frames, describe = trained
+    told = ltau.ok(
+        "fit", "e.h5", describe("all", range(len(frames))), "-k", 5, "-o", "m_all.h5"
+    ).out
+    assert "errors of the last epoch and the network's own: rank correlation 1\n" in told
     some = [7, 3, 20, 21, 22, 25, 1, 9]
     done = ltau.ok("fit", "e.h5", describe("some", some), "-k", 5, "-o", "m.h5", "--json")
     n = sum(len(frames[i]) for i in some)
