@@ -38,7 +38,8 @@ def run_all(given: Path, code: Path, folder: Path) -> dict[str, list[str]]:
         "NUMBA_CACHE_DIR": str(code / "numba"),  # each compiles for itself, and says so
     }
     folder.mkdir()
-    subprocess.run(["cp", "-R", given / "sample_data", folder], check=True)
+    scripts = [given / "docs" / name for name in ("own_model.py", "pair_potential.py")]
+    subprocess.run(["cp", "-R", given / "sample_data", *scripts, folder], check=True)
     printed = {}
 
     def run(name: str, command: str) -> None:
