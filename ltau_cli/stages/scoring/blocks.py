@@ -97,7 +97,7 @@ def _local_distances(
     """Average the relative distances around each atom of the frames, (n,)."""
     found = np.empty_like(distance)
     start = 0
-    for frame in read_frames(frames):
+    for frame in read_frames(frames, placed=True):
         end = start + len(frame)
         found[start:end] = local_distance(distance[start:end], *neighbors_of(frame, cutoff))
         start = end
