@@ -50,15 +50,19 @@ class FrameFile:
             file.config_types.append(str(atoms.info.get("config_type", "")))
         return file
 
-    def add(self, species: Any, positions: Any) -> None:
-        """Add a frame: symbols, or a tensor of atomic numbers, and positions (n_atoms, 3) in Å."""
+    def add(self, species: Any, positions: Any = None) -> None:
+        """Add a frame: symbols, or a tensor of atomic numbers, and positions (n_atoms, 3) in Å.
+
+        Without these, if they need not be those of a file, the frame has no fingerprint.
+        """
         if hasattr(species, "tolist"):
             from ase.data import chemical_symbols
 
             species = [chemical_symbols[z] for z in species.tolist()]
         self.natoms.append(len(species))
         self.species += species
-        self.fingerprints.append(fingerprint(species, plain(positions)))
+        if positions is not None:
+            self.fingerprints.append(fingerprint(species, plain(positions)))
 
 
 def number_samples(

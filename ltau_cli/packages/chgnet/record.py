@@ -47,7 +47,7 @@ def _begin(trainer: Any, loader: Any) -> FrameLog:
         )
     file = FrameFile(type(data).__name__)
     for structure in data.structures:
-        file.add([site.specie.symbol for site in structure], structure.cart_coords)
+        file.add([site.specie.symbol for site in structure])  # a script may have moved it to a box
     positions = getattr(loader.sampler, "indices", range(len(data)))
     trained = [int(data.keys[i]) for i in positions]
     return FrameLog(name_trainer("chgnet"), [file], trained, forces="f" in trainer.targets)

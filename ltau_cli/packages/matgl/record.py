@@ -39,7 +39,7 @@ def _describe(dataset: Any) -> FrameFile:
         )
     file = FrameFile(type(dataset).__name__)
     for structure in dataset.structures:
-        file.add([site.specie.symbol for site in structure], structure.cart_coords)
+        file.add([site.specie.symbol for site in structure])  # a script may have moved it to a box
     if not file.natoms:  # MatGL may drop the structures
         file.natoms = [int(graph.num_nodes) for graph in dataset.graphs]
     return file
