@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from abc import ABC, abstractmethod
 from collections.abc import Mapping
 from dataclasses import dataclass, fields, replace
 from typing import Any, ClassVar
@@ -12,14 +13,14 @@ import numpy.typing as npt
 Sizes = Mapping[str, int]
 
 
-class Rule:
+class Rule(ABC):
     """A property of values; ``str(rule)`` names it in messages and in the docs."""
 
     of_all: ClassVar[bool] = False  # whether it can be seen only where all rows are read
 
+    @abstractmethod
     def holds(self, values: npt.NDArray[Any], sizes: Sizes) -> bool:
         """Whether it holds; ``sizes`` are those of the named dimensions. NaN breaks no rule."""
-        raise NotImplementedError
 
 
 def numbered(rule: Any, number: int) -> Any:
