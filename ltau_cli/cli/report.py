@@ -19,13 +19,13 @@ _WIDTH = 60
 def log_lines(report: IngestResult, prefix: str = "") -> list[str]:
     """Lines of the summary that ``ltau ingest`` and ``ltau info`` print."""
     n_runs = report.n_runs
-    epochs = f"{report.n_epochs:,} epochs" + (f" of {n_runs} runs" if n_runs > 1 else "")
+    epochs = _count(report.n_epochs, "epoch") + (f" of {n_runs} runs" if n_runs > 1 else "")
     never = report.n_never_logged
     lines = [
-        f"{prefix}{report.n_samples:,} samples, {epochs} (read as {report.format})",
+        f"{prefix}{_count(report.n_samples, 'sample')}, {epochs} (read as {report.format})",
         *(_run_line(i, run) for i, run in enumerate(report.runs) if n_runs > 1 or run.gaps),
-        f"  {_missing(report)}, {report.n_zero:,} zeros"
-        + (f", {never:,} samples never logged" if never else ""),
+        f"  {_missing(report)}, {_count(report.n_zero, 'zero')}"
+        + (f", {_count(never, 'sample')} never logged" if never else ""),
         f"  errors from {number(report.smallest_positive)} to "
         f"{quantity(report.largest, report.units)}",
         f"  mean error {number(report.trimmed_first)} in the first epoch, "
@@ -34,6 +34,10 @@ def log_lines(report: IngestResult, prefix: str = "") -> list[str]:
     ]
     bars = sparkline([value for value in report.mean_by_epoch if value is not None])
     return [*lines, f"  {bars}"] if bars else lines
+
+
+def _count(n: int, what: str) -> str:
+    return f"{n:,} {what}{'s' * (n != 1)}"
 
 
 def _run_line(index: int, run: LoggedEpochs) -> str:

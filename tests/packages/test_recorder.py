@@ -72,7 +72,7 @@ def test_ingest_reads_it_while_it_grows(tmp_path, ltau):
         recorder.record([2, 1, 0], [0.1, 0.2, 0.3 + epoch])
         recorder.end_epoch()
         result = ltau.ok("ingest", tmp_path / "logs", "-o", output, "--force")
-        assert f", {epoch + 1} epochs (read as" in result.out
+        assert f", {epoch + 1} epoch{'s' * (epoch > 0)} (read as" in result.out
     same(contents(output)["errors"][:, 0], np.float32([0.3, 1.3, 2.3]))
 
 
@@ -265,7 +265,7 @@ def test_what_is_known_to_be_held_out_is_no_warning(tmp_path, ltau):
         recorder.record([0, 1], [1 + epoch, 2])
         recorder.end_epoch()
         result = ltau("ingest", tmp_path / "logs", "-o", tmp_path / "errors.h5", "--force")
-        assert "1 samples never logged" in result.out
+        assert "1 sample never logged" in result.out
         assert "never logged" not in result.err
 
 

@@ -203,7 +203,7 @@ def _join(runs: list[LoggedRun], place: Place, kind: str) -> ErrorLog:
     return ErrorLog(
         files=list(dict.fromkeys(path for run in filled for path in run.files)),
         place=place,
-        format=kind,
+        format=runs[0].format or kind,
         epochs=[run.epochs[i] for _, run, i in rows],
         runs=[number for number, _, _ in rows],
         names=[run.names[i] for _, run, i in rows],

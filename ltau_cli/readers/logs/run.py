@@ -48,6 +48,7 @@ class LoggedRun:
     notes: Counter[str] = field(default_factory=Counter)
     # how it was taken, where another way is possible; told as warnings
     remarks: list[str] = field(default_factory=list)
+    format: str = ""  # what it was taken for, where the file's name does not tell
 
 
 @dataclass
@@ -55,7 +56,6 @@ class ErrorLog(LoggedRun):
     """All runs of a log together."""
 
     place: Place = field(default_factory=lambda: Place(Path()))  # the first run, for messages
-    format: str = ""  # what the log was taken for
     runs: list[int] = field(default_factory=list)  # run of each row, from 0
 
 

@@ -347,6 +347,7 @@ def _wide(table: _LogTable, options: LogOptions) -> LoggedRun:
     order = sorted(range(len(epochs)), key=lambda i: epochs[i])
     chosen = [order[i] for i in choose_epochs([epochs[i] for i in order], options.epochs)]
     return LoggedRun(
+        format="wide-table",
         remarks=remarks_on_shape(path, len(epochs), n),
         labels={} if table.is_json or counts_from_zero(ids) else {"sample_id": ids},
         epochs=[epochs[i] for i in chosen],

@@ -185,7 +185,7 @@ def test_shapes_that_may_be_either_are_told(tmp_path, ltau, refused):
     result = ltau("ingest", path, "-o", tmp_path / "o.h5")
     assert f"warning: {path} is read as 40 epochs of 3 samples" in result.err
     words = ("ingest", path, "-o", tmp_path / "o.h5", "--force")
-    assert "40 samples, 1 epochs" in ltau(*words, "--format", "epoch-arrays").out
+    assert "40 samples, 1 epoch " in ltau(*words, "--format", "epoch-arrays").out
     assert "read as" not in ltau(*words, "--format", "array").err
     save(path, np.ones((3000, 4)))
     assert "transpose it if samples come first" in ltau(*words).err

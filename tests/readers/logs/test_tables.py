@@ -120,12 +120,13 @@ def test_wide_table(suffix, epoch_column, tmp_path, ingest):
     assert got["epoch"].tolist() == sorted(epochs)
 
 
-def test_wide_table_of_numpy(tmp_path, ingest):
+def test_wide_table_of_numpy(tmp_path, ltau, ingest):
     log = random_log(4, 6)
     np.savetxt(tmp_path / "log.csv", log, delimiter=",", fmt="%.17g")
     same(ingest(tmp_path / "log.csv")["errors"], stored(log))
     np.savetxt(tmp_path / "log.txt", log, fmt="%.17g")
     same(ingest(tmp_path / "log.txt")["errors"], stored(log))
+    assert "4 epochs (read as wide-table)" in ltau("info", tmp_path / "out" / "errors.h5").out
     log = log[:, 2:5]
     np.savetxt(tmp_path / "log.csv", log, delimiter=",", fmt="%.17g")
     same(ingest(tmp_path / "log.csv", "--format", "wide-table")["errors"], stored(log))
