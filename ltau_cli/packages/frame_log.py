@@ -50,10 +50,21 @@ class FrameFile:
             file.config_types.append(str(atoms.info.get("config_type", "")))
         return file
 
+    @classmethod
+    def of_structures(cls, dataset: Any) -> FrameFile:
+        """Describe a data set of pymatgen's structures, which a script may have moved into a box.
+
+        So they have no fingerprints.
+        """
+        file = cls(type(dataset).__name__)
+        for structure in dataset.structures:
+            file.add([site.specie.symbol for site in structure])
+        return file
+
     def add(self, species: Any, positions: Any = None) -> None:
         """Add a frame: symbols, or a tensor of atomic numbers, and positions (n_atoms, 3) in Å.
 
-        Without these, if they need not be those of a file, the frame has no fingerprint.
+        Without positions it has no fingerprint.
         """
         if hasattr(species, "tolist"):
             from ase.data import chemical_symbols

@@ -45,12 +45,10 @@ def _begin(trainer: Any, loader: Any) -> FrameLog:
             f"structures of a {type(data).__name__} have no numbers",
             hint="give CHGNet a chgnet.data.dataset.StructureData",
         )
-    file = FrameFile(type(data).__name__)
-    for structure in data.structures:
-        file.add([site.specie.symbol for site in structure])  # a script may have moved it to a box
     positions = getattr(loader.sampler, "indices", range(len(data)))
     trained = [int(data.keys[i]) for i in positions]
-    return FrameLog(name_trainer("chgnet"), [file], trained, forces="f" in trainer.targets)
+    file, forces = FrameFile.of_structures(data), "f" in trainer.targets
+    return FrameLog(name_trainer("chgnet"), [file], trained, forces=forces)
 
 
 def _note(

@@ -37,9 +37,7 @@ def _describe(dataset: Any) -> FrameFile:
             f"structures of a {type(dataset).__name__} cannot be numbered",
             hint="give MatGL an MGLDataset, or subsets of one",
         )
-    file = FrameFile(type(dataset).__name__)
-    for structure in dataset.structures:
-        file.add([site.specie.symbol for site in structure])  # a script may have moved it to a box
+    file = FrameFile.of_structures(dataset)
     if not file.natoms:  # MatGL may drop the structures
         file.natoms = [int(graph.num_nodes) for graph in dataset.graphs]
     return file
