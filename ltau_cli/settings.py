@@ -507,7 +507,8 @@ class WeightSettings(Settings):
     )
     temperature: float = option(
         3.0, "Standard deviations of the uncertainty that change a weight e-fold; low is strong.",
-        low=0.001, group="Weights",
+        low=0.001,  # below it a weight jumps within the rounding of an uncertainty
+        group="Weights",
     )
     floor: float = option(0.1, "Smallest weight.", low=0, high=1, group="Weights")
     ceiling: float = option(10.0, "Largest weight.", low=1, group="Weights")

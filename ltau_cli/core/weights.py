@@ -9,7 +9,6 @@ from ltau_cli.settings import Emphasis
 
 Floats = npt.NDArray[np.float64]
 
-SMALLEST_TEMPERATURE = 1e-3  # below it a weight jumps within the rounding of an uncertainty
 _HALVINGS = 100
 
 
