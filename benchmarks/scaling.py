@@ -34,7 +34,7 @@ from scale import make_log
 
 Array = npt.NDArray[Any]
 
-N_QUERIES, BLOCK = 100_000, 100_000
+N_ROWS, BLOCK = 100_000, 100_000
 
 
 def make_descriptors(real: Array, n: int, seed: int, path: Path) -> None:
@@ -69,7 +69,7 @@ def timed(*arguments: object) -> tuple[float, float]:
 def measure(real: Array, n: int, n_epochs: int, folder: Path) -> dict[str, float]:
     np.save(folder / "log.npy", make_log(n_epochs, n))
     make_descriptors(real, n, 2, folder / "x.npy")
-    make_descriptors(real, N_QUERIES, 3, folder / "q.npy")
+    make_descriptors(real, N_ROWS, 3, folder / "q.npy")
     ingest, _ = timed("ingest", folder / "log.npy", "-o", folder / "e.h5", "-f")
     fit, fit_mb = timed("fit", folder / "e.h5", folder / "x.npy", "-o", folder / "m.h5", "-f",
                         "-k", 10)  # fmt: skip
