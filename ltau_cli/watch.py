@@ -11,7 +11,7 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
-from ltau_cli.core.domain import FAR, out_of_domain
+from ltau_cli.core.domain import FAR, OUTLIERS, out_of_domain
 from ltau_cli.core.selection import distance_to_nearest
 from ltau_cli.errors import LtauWarning, UsageError
 from ltau_cli.live import PVALUE, Live
@@ -59,7 +59,7 @@ class Watch:
         In error units.
     pvalue : float, optional
         In (0, 1). Where the training set is so small that no p-value is below it, atoms are flagged
-        that are farther away than all of it, by a relative distance above 2.
+        that are farther away than all of it but two, with a relative distance above 2.
     distance : float, optional
         About 1 is inside the training set.
     patience : int
@@ -216,8 +216,8 @@ class Watch:
         if self.pvalue is not None and self.pvalue <= least:
             warnings.warn(
                 f"p cannot be below {least:.2g} with this training set: for pvalue={self.pvalue:g} "
-                "atoms are flagged that are farther away than all of it, by a relative distance "
-                f"above {FAR:g}",
+                f"atoms are flagged that are farther away than all of it but {OUTLIERS}, with a "
+                f"relative distance above {FAR:g}",
                 LtauWarning,
                 stacklevel=3,
             )

@@ -54,7 +54,8 @@ def command(
     result = select.run(scores, output, n, settings=settings, progress=console.progress, **asked)
     console.result(result, _lines(result))
     if result.n < result.wanted:
-        console.warn(f"only {result.n:,} frames are within the trust bounds")
+        place = "there" if result.n == result.n_frames else "within the trust bounds"
+        console.warn(f"only {result.n:,} frames are {place}")
 
 
 def _lines(result: SelectResult) -> list[str]:

@@ -11,6 +11,7 @@ Floats = npt.NDArray[np.float64]
 
 FLAGGED_BELOW = 0.01  # p-value of a row that is out of domain
 FAR = 2.0  # relative distance of one, where no p-value can be so small
+OUTLIERS = 2  # training samples that may be as far away as it, such as isolated atoms
 FLOOR_SHARE = 0.25  # of the median distance of the training samples; theirs are rarely below
 
 
@@ -73,12 +74,14 @@ def out_of_domain(
 ) -> npt.NDArray[np.bool_]:
     """Tell which rows are unlike the training set, (n,) bool: whose p-value is below ``below``.
 
-    Where so few samples were trained on that none can be (see :func:`least_pvalue`), those that are
-    farther away than all of these, by a relative distance above :data:`FAR`. In a large training
-    set such rows are below anyway.
+    Where so few samples were trained on that none can be (see :func:`least_pvalue`), those with a
+    relative distance above :data:`FAR` that are farther away than all of these but
+    :data:`OUTLIERS`.
     """
-    farthest = pvalue.astype(np.float32) <= np.float32(least)
-    return (pvalue < below) | (farthest & (relative_distance > FAR))
+    if least < below:
+        return pvalue < below
+    farther = pvalue.astype(np.float32) <= np.float32((1 + OUTLIERS) * least)
+    return farther & (relative_distance > FAR)
 
 
 def rule_of_domain(least: float) -> str:

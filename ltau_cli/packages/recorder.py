@@ -111,11 +111,13 @@ class Recorder:
         Raises
         ------
         InputError
-            If an id is none or out of range, an error is negative, or shapes do not fit: also that
-            of a difference (m, m) which numpy and PyTorch make of (m, 1) and (m,).
+            If an id is none or out of range, an error negative or no real number, or shapes do not
+            fit: also that of a difference (m, m) which numpy and PyTorch make of (m, 1) and (m,).
         """
         rows, values = np.atleast_1d(plain(ids)), np.atleast_1d(plain(errors))
         self._check_shapes(rows, values)
+        if values.dtype.kind not in "fiu":
+            raise InputError(f"errors are real numbers, not {values.dtype}")
         if values.ndim == 2:
             values = np.sqrt(np.einsum("ij,ij->i", values, values, dtype=np.float64))
         if rows.size == 0:

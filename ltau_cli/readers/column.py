@@ -235,6 +235,6 @@ def tell_counts(one: int, other: int, natoms: npt.NDArray[np.int64] | None = Non
     if few > 1 and many % few == 0:
         return f"{many // few:,} for each: several epochs, runs or heads in one file?"
     return (
-        "give one for each, in the same order; what may lack: isolated atoms (ltau describe leaves "
-        "them out, but for --isolated), a head, a validation set"
+        "give one for each, in the same order; what may be missing: isolated atoms (ltau describe "
+        "leaves them out, but for --isolated), a head, a validation set"
     )

@@ -5,11 +5,13 @@ from __future__ import annotations
 import os
 import tempfile
 import time
+import warnings
 from pathlib import Path
 
 import numpy as np
 
 from ltau_cli.core.compile import is_compiled
+from ltau_cli.errors import LtauWarning
 from ltau_cli.results import CompileResult
 from ltau_cli.stages import fit, ingest, score
 
@@ -28,7 +30,8 @@ def run() -> CompileResult:
     began = time.perf_counter()
     rng = np.random.default_rng(0)
     descriptors = rng.normal(size=(200, 3)).astype(np.float32)
-    with tempfile.TemporaryDirectory() as temporary:
+    with tempfile.TemporaryDirectory() as temporary, warnings.catch_warnings():
+        warnings.simplefilter("ignore", LtauWarning)  # of logs that are not the user's
         place = Path(temporary)
         np.save(place / "descriptors.npy", descriptors)
         for n_epochs in EPOCHS:

@@ -29,6 +29,7 @@ FACTORS = {
     23.06: "23.06 (kcal/mol, eV)",
     27.21: "27.2 (eV, Hartree)",
     51.42: "51.4 (eV/Å, Hartree/Bohr)",
+    96.49: "96.5 (kJ/mol, eV)",
 }
 STORED_LABELS = ("species", "group")  # --group names these, or a file
 

@@ -495,7 +495,7 @@ def test_frames_are_counted_as_they_are_logged(counted, ltau):
         (7, "3 frames are a single atom: isolated atoms"),
         (30, "three for each: x, y and z?"),
         (20, "2 for each: several epochs, runs or heads"),
-        (9, "what may lack: isolated atoms (ltau describe leaves them out"),
+        (9, "what may be missing: isolated atoms (ltau describe leaves them out"),
     ],
 )
 def test_a_count_that_does_not_fit_says_what_it_may_be(n, said, counted, small, ltau):

@@ -45,7 +45,8 @@ def made(tmp_path, ltau):
     ("factor", "told"),
     [(1000, "larger than predicted"), (1 / 1000, "1,000 (meV, eV)"),
      (30, "23.06 (kcal/mol, eV) or"),
-     (1 / 51.4, "51.4 (eV/Å, Hartree/Bohr)"), (1e5, "no common factor"), (2, ""), (0.1, "")],
+     (1 / 51.4, "51.4 (eV/Å, Hartree/Bohr)"), (96.5, "96.5 (kJ/mol, eV)"),
+     (1e5, "no common factor"), (2, ""), (0.1, "")],
 )  # fmt: skip
 @pytest.mark.parametrize("command", ["calibrate", "evaluate"])
 def test_true_errors_of_another_size_are_told(factor, told, command, made, ltau):

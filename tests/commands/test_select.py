@@ -67,6 +67,12 @@ def test_trust_bounds(select, chosen, largest):
     assert chosen() == [i for i in order if low <= largest[i] < high]
 
 
+def test_more_than_there_are(select, chosen):
+    result = select("-n", N_FRAMES + 1)
+    assert f"warning: only {N_FRAMES} frames are there\n" in result.err
+    assert len(chosen()) == N_FRAMES
+
+
 def test_near_copies_are_not_chosen(pipeline, ltau, tmp_path):
     """A pool where the most uncertain frame is there 30 times, a little shaken."""
     rows = np.load(pipeline.descriptors).reshape(N_FRAMES, NATOMS, -1)

@@ -2,7 +2,14 @@
 
 import numpy as np
 
-from ltau_cli.core.domain import distance_floor, ood_pvalue, relative_distance, rounding_distance
+from ltau_cli.core.domain import (
+    distance_floor,
+    least_pvalue,
+    ood_pvalue,
+    out_of_domain,
+    relative_distance,
+    rounding_distance,
+)
 from ltau_cli.core.search.cells import ExactSearcher
 from ltau_cli.core.search.loo import leave_one_out
 from ltau_cli.core.search.neighbors import find_neighbors
@@ -14,6 +21,15 @@ def test_pvalue_by_hand():
     reference = np.array([1.0, 1.0, 2.0, 3.0], np.float32)
     got = ood_pvalue(np.array([0.5, 1.0, 1.5, 3.0, 4.0]), reference)
     np.testing.assert_allclose(got, np.array([5, 5, 3, 2, 1]) / 5)
+
+
+def test_outliers_of_a_small_training_set_hide_no_far_rows():
+    """Of 60 samples two are isolated atoms: what is far away otherwise has p = 3 / 61."""
+    reference = np.sort(np.append(np.linspace(0.5, 1.5, 58), [100.0, 100.0])).astype(np.float32)
+    distance = np.array([1.0, 1.4, 1.6, 44.0, 200.0])
+    pvalue, least = ood_pvalue(distance, reference), least_pvalue(60)
+    assert out_of_domain(pvalue, distance, least).tolist() == [False, False, False, True, True]
+    assert not out_of_domain(pvalue, distance, least_pvalue(1000)).any()  # there p decides alone
 
 
 def test_relative_distance_of_coincident_points_is_finite():

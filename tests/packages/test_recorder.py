@@ -124,6 +124,8 @@ def test_a_folder_of_other_samples_is_refused(tmp_path):
     ([0, 1, 2], np.array([[1.0], [2], [4]]) - [0.5, 1, 7], r"errors of shape \(3, 3\) do not"),
     ([0], [[0.1, 0.2, 0.3, 0.4]], r"errors of shape \(1, 4\) do not fit"),
     ([0, 1], np.ones((2, 3, 1)), "do not fit"),
+    ([0, 1], ["0.1", "0.2"], "real numbers"),
+    ([0, 1], [0.1, 0.2j], "real numbers"),
 ])  # fmt: skip
 def test_what_cannot_be_meant_is_refused(ids, errors, words, tmp_path):
     recorder = ltau.Recorder(3, tmp_path)
