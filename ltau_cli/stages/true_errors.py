@@ -24,6 +24,7 @@ from ltau_cli.readers.truth import read_true_errors
 from ltau_cli.settings import FrameKeys
 
 MOST_APART = 20  # times the median predicted error is that of the true ones, and no more
+RULED = 5.0  # times the median is a mean that a few errors rule
 FACTORS = {
     1000.0: "1,000 (meV, eV)",
     23.06: "23.06 (kcal/mol, eV)",
@@ -59,9 +60,21 @@ def _compare_units(units: str, place: Place, scores: ScoresFile) -> None:
 
 
 def _compare_scales(truth: Column, scores: ScoresFile) -> None:
-    """Say so if true errors are of another size than the predicted ones, as in other units."""
+    """Say so if a few errors rule the means, or predicted and true ones are of other sizes."""
     error = scores.read("calibrated_error" if scores.calibrated else "expected_error")
     true, predicted = float(np.median(truth.values)), float(np.median(error))
+    for values, name, median in (
+        (error, scores.path, predicted),
+        (truth.values, truth.place, true),
+    ):
+        if 0 < RULED * median < values.mean(dtype=np.float64):
+            row = int(values.argmax())
+            warnings.warn(
+                f"a few errors in {name} rule the means of the tables: the median is {median:.3g}, "
+                f"row {row} has {values[row]:.3g} (wrong labels, or wrong frames?)",
+                LtauWarning,
+                stacklevel=3,
+            )
     if not (true > 0 and predicted > 0) or 1 / MOST_APART < true / predicted < MOST_APART:
         return
     ratio = max(true / predicted, predicted / true)

@@ -103,6 +103,21 @@ def test_units_that_a_described_file_knows_are_compared(made, ltau, monkeypatch)
                 check(result, INPUT, "d.h5 holds errors in eV/Å", f"s.h5 in {units}")
 
 
+@pytest.mark.parametrize("command", ["calibrate", "evaluate"])
+def test_rows_that_rule_the_means_are_told(command, made, ltau):
+    call, log, _, _, folder = made
+    output = ("-f", "-o", folder / "c.h5") if command == "calibrate" else ()
+    for wrong in (False, True):
+        log[:, 7] = 5000 if wrong else log[:, 7]
+        scores, _ = call(log=log)
+        truth = save(folder / "t.npy", log[-1])
+        said = ltau.ok(command, scores, truth, *output).err
+        assert ("rule the means" in said) == wrong
+    assert f"errors in {scores} rule the means" in said
+    assert f"errors in {truth} rule the means of the tables: the median is" in said
+    assert "row 7 has 5e+03" in said
+
+
 def test_a_trimmed_mean_does_not_depend_on_the_blocks():
     values = np.random.default_rng(0).lognormal(0, 3, 1234).astype(np.float32)
     wanted = oracles.trimmed_mean(values)
