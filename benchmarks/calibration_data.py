@@ -67,7 +67,7 @@ def main(arguments: argparse.Namespace) -> None:
         sample.write_test_set(folder, frame_set.name, own, *found)
         difference = found[1] - sample.evaluate(second, own)[1]
         np.save(folder / f"{frame_set.name}_spread.npy", np.linalg.norm(difference, axis=1))
-        np.save(folder / f"{frame_set.name}_clusters.npy", [f.info["start"] for f in own])
+        np.save(folder / f"{frame_set.name}_draws.npy", [f.info["start"] for f in own])
 
 
 def make_start(task: tuple[sample.FrameSet, int]) -> list[Atoms]:

@@ -180,7 +180,7 @@ def fit(sample: Any, folder: Path, models: list[Any], sets: dict[str, list[Atoms
         return
     files = {path: str(folder / path) for path in (
         "logs_0", "errors.h5", "train.npy", "model.h5", "published.h5", "validation.npy",
-        "natoms.npy", "clusters.npy", "true.npy", "validation.h5", "calibration.h5",
+        "natoms.npy", "draws.npy", "true.npy", "validation.h5", "calibration.h5",
     )}  # fmt: skip
     validation = sets["validation"]
     descriptors, forces, _ = sample.evaluate(models[0], validation)
@@ -188,7 +188,7 @@ def fit(sample: Any, folder: Path, models: list[Any], sets: dict[str, list[Atoms
     np.save(files["train.npy"], sample.evaluate(models[0], sets["train"])[0])
     np.save(files["validation.npy"], descriptors)
     np.save(files["natoms.npy"], [len(frame) for frame in validation])
-    np.save(files["clusters.npy"], [frame.info["start"] for frame in validation])
+    np.save(files["draws.npy"], [frame.info["start"] for frame in validation])
     np.save(files["true.npy"], true)
     np.save(folder / "spread.npy", spread([sample.evaluate(m, validation)[1] for m in models]))
     run_ltau("ingest", files["logs_0"], "-o", files["errors.h5"], "--units", "eV/Å", "-f")
@@ -198,7 +198,7 @@ def fit(sample: Any, folder: Path, models: list[Any], sets: dict[str, list[Atoms
     run_ltau("score", files["validation.npy"], "--model", files["model.h5"], "--natoms",
              files["natoms.npy"], "-o", files["validation.h5"], "--threads", "1", "-f")  # fmt: skip
     run_ltau("calibrate", files["validation.h5"], files["true.npy"], "--draws",
-             files["clusters.npy"], "--fit-fraction", "0.9", "-o", files["calibration.h5"],
+             files["draws.npy"], "--fit-fraction", "0.9", "-o", files["calibration.h5"],
              "-f")  # fmt: skip
 
 

@@ -236,8 +236,8 @@ def judge(
     ]
 
 
-def with_interval(a: Floats, b: Floats, cluster: npt.NDArray[np.int64]) -> str:
-    value, interval = rank_correlation(a, b), rank_interval(a, b, cluster)
+def with_interval(a: Floats, b: Floats, draw: npt.NDArray[np.int64]) -> str:
+    value, interval = rank_correlation(a, b), rank_interval(a, b, draw)
     if value is None or interval is None:
         return ""
     return f"{value:.2f} ({interval[0]:.2f}–{interval[1]:.2f})"

@@ -7,14 +7,14 @@
     python -m scorecard --development
 
 The whole makes the test systems of ``systems.py`` and trains four networks on each; it needs
-``pip install ltau[scorecard]``, keeps each set of frames and each model in ``--cache``, and goes
-on there when it was interrupted. Then it trains the models of ``packages.py`` where the package has
-an environment, or ``--packages`` names it. It writes ``scorecard.csv``, ``scorecard.svg`` and the
-tables of ``scorecard.md`` into docs/.
+``pip install ltau[scorecard]``, keeps each set of frames and each network in ``--cache``, and goes
+on there when it was interrupted. Then it trains the networks of ``packages.py`` where the package
+has an environment, or ``--packages`` names it. It writes ``scorecard.csv``, ``scorecard.svg`` and
+the tables of ``scorecard.md`` into docs/.
 
-``--quick`` judges the model of sample_data/, which needs no training. ``--data`` judges a model of
-yours: FOLDER as ``benchmarks/calibration.py`` describes it, or with such folders ``seed_*`` in it,
-models of the same frames. The first SET, drawn like the training set, is calibrated on.
+``--quick`` judges the network of sample_data/, which needs no training. ``--data`` judges a network
+of yours: FOLDER as ``benchmarks/calibration.py`` describes it, or with such folders ``seed_*`` in
+it, networks of the same frames. The first SET, drawn like the training set, is calibrated on.
 ``--development`` makes and judges the systems that the defaults of ltau were chosen on.
 """
 
@@ -31,10 +31,10 @@ ROOT = Path(__file__).resolve().parents[2]
 parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
 parser.add_argument("sets", nargs="*", help="with --data: test sets, that to calibrate on first")
 parser.add_argument("--data", type=Path, help="a folder of yours instead of the test systems")
-parser.add_argument("--quick", action="store_true", help="the model of sample_data/")
+parser.add_argument("--quick", action="store_true", help="the network of sample_data/")
 parser.add_argument(
     "--packages", nargs="*", metavar="NAME",
-    help="train models of these packages, mace and metatrain (those with an environment)",
+    help="train networks of these packages, mace and metatrain (those with an environment)",
 )  # fmt: skip
 parser.add_argument(
     "--development", action="store_true", help="the systems that the defaults were chosen on"
@@ -78,23 +78,23 @@ def main(chosen: argparse.Namespace) -> None:
     print((output / "scorecard.md").read_text() if apart else f"wrote {output}/scorecard.*")
 
 
-def given(folder: Path, model: str, sets: list[str] | None, splits: int) -> Iterator[Task]:
-    """Judge the model in a folder, or each of those in it."""
+def given(folder: Path, network: str, sets: list[str] | None, splits: int) -> Iterator[Task]:
+    """Judge the network in a folder, or each of those in it."""
     for one in seeds_in(folder) or [folder]:
-        yield Task(one, folder.resolve().name, model, sets, splits)
+        yield Task(one, folder.resolve().name, network, sets, splits)
 
 
 def made(
     workers: ProcessPoolExecutor, cache: Path, splits: int, development: bool
 ) -> Iterator[Task]:
-    """Make the systems, or what is missing of them, and judge each model."""
-    from scorecard.models import make_system
+    """Make the systems, or what is missing of them, and judge each network."""
+    from scorecard.networks import make_system
     from scorecard.systems import DEVELOPMENT, SETS, SYSTEMS
 
     names = [system.name for system in (DEVELOPMENT if development else SYSTEMS)]
     folders = workers.map(make_system, names, [cache] * len(names))
     for name, of_system in zip(names, folders, strict=True):
-        print(f"{name}: {len(of_system)} models", flush=True)
+        print(f"{name}: {len(of_system)} networks", flush=True)
         for folder in of_system:
             yield Task(folder, name, NETWORK, list(SETS), splits)
 
@@ -102,7 +102,7 @@ def made(
 def packaged(
     workers: ProcessPoolExecutor, cache: Path, splits: int, names: list[str] | None
 ) -> Iterator[Task]:
-    """Make the models of packages, or what is missing of them, and judge each."""
+    """Make the networks of packages, or what is missing of them, and judge each."""
     from scorecard.packages import PACKAGES, SEEDS, SYSTEMS, installed, make_packaged
     from scorecard.systems import SETS
 
@@ -110,12 +110,12 @@ def packaged(
         wanted = installed(package) if names is None else package.environment in names
         if not wanted:
             how = f"make scorecard MODELS={package.environment}"
-            print(f"{package.model}: left out; {how} trains it", flush=True)
+            print(f"{package.network}: left out; {how} trains it", flush=True)
             continue
-        models = [(s, package.model, seed, cache) for s in SYSTEMS for seed in SEEDS]
-        for (system, *_), folder in zip(models, workers.map(make_packaged, models), strict=True):
-            yield Task(folder, system, package.model, list(SETS), splits)
-        print(f"{package.model}: {len(models)} models", flush=True)
+        tasks = [(s, package.network, seed, cache) for s in SYSTEMS for seed in SEEDS]
+        for (system, *_), folder in zip(tasks, workers.map(make_packaged, tasks), strict=True):
+            yield Task(folder, system, package.network, list(SETS), splits)
+        print(f"{package.network}: {len(tasks)} networks", flush=True)
 
 
 if __name__ == "__main__":

@@ -1,4 +1,4 @@
-"""What one model says of every set, in a folder that ``benchmarks/calibration.py`` describes."""
+"""What one network says of every set, in a folder that ``benchmarks/calibration.py`` describes."""
 
 from __future__ import annotations
 
@@ -26,14 +26,14 @@ class Judged:
     ----------
     descriptors : (n, d) float64
     species : (n,) str
-    structure, cluster : (n,) int64
+    structure, draw : (n,) int64
         Frame of each atom, and what its frame was drawn together with, such as a trajectory.
     error : (n,) float64
-        Size of the force error of the model that is judged.
+        Size of the force error of the network that is judged.
     forces : list of (n, 3) float64
-        Predicted by this model and by those of other seeds beside it, this one's first.
+        Predicted by this network and by those of other seeds beside it, this one's first.
     true : (n, 3) float64 or None
-        True forces, where there are models beside it.
+        True forces, where there are networks beside it.
     llpr : (n,) float64 or None
         Spread of the forces that the package's own LLPR gives, where it has one.
     """
@@ -41,7 +41,7 @@ class Judged:
     descriptors: Floats
     species: npt.NDArray[Any]
     structure: npt.NDArray[np.int64]
-    cluster: npt.NDArray[np.int64]
+    draw: npt.NDArray[np.int64]
     error: Floats
     forces: list[Floats] = field(default_factory=list)
     true: Floats | None = None
@@ -50,7 +50,7 @@ class Judged:
 
 @dataclass(frozen=True)
 class Case:
-    """One model.
+    """One network.
 
     Attributes
     ----------
@@ -84,12 +84,12 @@ class Case:
 
     @property
     def members(self) -> int:
-        """How many models of other seeds there are, this one among them."""
+        """How many networks of other seeds there are, this one among them."""
         return min(len(judged.forces) for judged in self.sets.values())
 
 
 def read_case(folder: Path, system: str, names: list[str] | None = None) -> Case:
-    """Read a model; folders ``seed_*`` beside it are its ensemble."""
+    """Read a network; folders ``seed_*`` beside it are its ensemble."""
     peers = seeds_in(folder.parent) if folder.name.startswith("seed_") else []
     here = peers.index(folder) if peers else 0
     ring = peers[here:] + peers[:here]
@@ -110,20 +110,20 @@ def read_case(folder: Path, system: str, names: list[str] | None = None) -> Case
 
 
 def seeds_in(folder: Path) -> list[Path]:
-    """Models of one training set; one that is being made does not count."""
+    """Networks of one training set; one that is being made does not count."""
     return sorted(path for path in folder.glob("seed_*") if path.suffix != ".part")
 
 
 def read_judged(folder: Path, ring: list[Path], name: str) -> Judged:
     natoms = np.load(folder / f"test_{name}_natoms.npy")
     structure = np.repeat(np.arange(len(natoms)), natoms)
-    clusters, llpr = (folder / f"test_{name}_{what}.npy" for what in ("clusters", "llpr"))
-    cluster = np.load(clusters) if clusters.exists() else np.arange(len(natoms))
+    draws, llpr = (folder / f"test_{name}_{what}.npy" for what in ("draws", "llpr"))
+    draw = np.load(draws) if draws.exists() else np.arange(len(natoms))
     return Judged(
         descriptors=np.load(folder / f"test_{name}_descriptors.npy").astype(np.float64),
         species=np.load(folder / f"test_{name}_species.npy"),
         structure=structure,
-        cluster=cluster[structure],
+        draw=draw[structure],
         error=read_errors(folder, name),
         forces=[np.load(f / f"test_{name}_forces_pred.npy").astype(np.float64) for f in ring],
         true=np.load(folder / f"test_{name}_forces_true.npy") if ring else None,
@@ -147,8 +147,8 @@ def splits(near: Judged, n: int) -> Iterator[Flags]:
     wanted = min(CALIBRATION_FRAMES, frames // 2)
     for seed in range(n):
         chosen = np.zeros(len(near.error), dtype=bool)
-        for cluster in np.random.default_rng(seed).permutation(np.unique(near.cluster)):
+        for draw in np.random.default_rng(seed).permutation(np.unique(near.draw)):
             if len(np.unique(near.structure[chosen])) >= wanted:
                 break
-            chosen |= near.cluster == cluster
+            chosen |= near.draw == draw
         yield chosen

@@ -1,4 +1,4 @@
-"""Every way on one model: calibrated on some frames in domain, judged on all sets."""
+"""Every way on one network: calibrated on some frames in domain, judged on all sets."""
 
 from __future__ import annotations
 
@@ -20,17 +20,17 @@ Record = dict[str, Any]
 
 
 class Task(NamedTuple):
-    """A model to judge: its folder, what it is of, its sets and how often they are split."""
+    """A network to judge: its folder, what it is of, its sets and how often they are split."""
 
     folder: Path
     system: str
-    model: str
+    network: str
     sets: list[str] | None
     splits: int
 
 
 def judge(task: Task) -> tuple[list[Record], list[Record]]:
-    """Measure all ways on a model.
+    """Measure all ways on a network.
 
     Returns
     -------
@@ -41,7 +41,7 @@ def judge(task: Task) -> tuple[list[Record], list[Record]]:
     """
     warnings.simplefilter("ignore")
     case = read_case(task.folder, task.system, task.sets)
-    named = {"system": task.system, "model": task.model, "seed": case.seed}
+    named = {"system": task.system, "network": task.network, "seed": case.seed}
     rows = rows_of(case)  # compiles, so that no way is charged for it
     far = {name: of_set.structure_distance for name, of_set in rows.items()}
     cut = FAR_TIMES * np.quantile(case.near.error, 0.95)
@@ -116,7 +116,7 @@ def describe(case: Case, name: str, truth: Truth) -> Record:
 
 
 def ensemble_error(judged: Judged) -> float:
-    """Mean error of the mean forces of all models, nan for one model."""
+    """Mean error of the mean forces of all networks, nan for one network."""
     if len(judged.forces) < 2 or judged.true is None:
         return float("nan")
     mean = np.mean(judged.forces, axis=0)

@@ -1,4 +1,4 @@
-"""How much the forces of a model that metatrain's LLPR wraps spread, in metatrain's environment.
+"""How much the forces of a network that metatrain's LLPR wraps spread, in metatrain's environment.
 
     python llpr_forces.py llpr.pt frames.xyz spread.npy
 
@@ -22,12 +22,12 @@ def main() -> None:
     from metatomic_ase import MetatomicCalculator
 
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
-    parser.add_argument("model", type=Path)
+    parser.add_argument("network", type=Path)
     parser.add_argument("frames", type=Path)
     parser.add_argument("output", type=Path)
     chosen = parser.parse_args()
     calculator = MetatomicCalculator(
-        chosen.model, device="cpu", extensions_directory=chosen.model.parent / "extensions"
+        chosen.network, device="cpu", extensions_directory=chosen.network.parent / "extensions"
     )
     name = "energy_ensemble"
     wanted = {name: ModelOutput(sample_kind="system", explicit_gradients=["positions"])}

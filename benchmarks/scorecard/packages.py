@@ -1,10 +1,10 @@
-"""Train models of packages on two of the test systems, as their users would.
+"""Train networks of packages on two of the test systems, as their users would.
 
 Each package has an environment of its own, ``build/models/NAME`` (``make`` builds it), in which its
 own program trains. ``ltau record`` writes the log, ``ltau describe`` evaluates all frames. What
-comes out is a folder like those of ``models.py``; ``test_SET_llpr.npy`` is there where the package
-has an uncertainty of its own. The packages choose their epoch on a tenth of the training frames,
-which they hold out.
+comes out is a folder like those of ``networks.py``; ``test_SET_llpr.npy`` is there where the
+package has an uncertainty of its own. The packages choose their epoch on a tenth of the training
+frames, which they hold out.
 """
 
 from __future__ import annotations
@@ -72,23 +72,23 @@ class Work:
 
 @dataclass(frozen=True)
 class Package:
-    """A package that trains a model.
+    """A package that trains a network.
 
     Attributes
     ----------
-    model : str
-        Name of the model.
+    network : str
+        Name of the network.
     environment : str
         Folder in ``build/models/``.
     train : callable
         Trains with a seed.
     describe : str
-        The trained model, as ``ltau describe`` takes it.
+        The trained network, as ``ltau describe`` takes it.
     spread : callable or None
         The package's own uncertainty of the forces of all atoms of a file, (n,).
     """
 
-    model: str
+    network: str
     environment: str
     train: Callable[[Work, int], None]
     describe: str
@@ -144,7 +144,7 @@ def train_soap_bpnn(work: Work, seed: int) -> None:
 
 
 def spread_of_llpr(work: Work, frames: Path) -> np.ndarray[Any, Any]:
-    """Wrap the model in metatrain's LLPR; spread of the forces of its last-layer ensemble."""
+    """Wrap the network in metatrain's LLPR; spread of the forces of its last-layer ensemble."""
     work.run("mtt", "train", "llpr.yaml", "-o", "llpr.pt")
     script = Path(__file__).with_name("llpr_forces.py")
     work.run("python", script, "llpr.pt", frames, "llpr.npy")
@@ -157,7 +157,7 @@ PACKAGES = (
 )
 
 
-# Models -----------------------------------------------------------------------------------------
+# Networks ---------------------------------------------------------------------------------------
 
 
 def installed(package: Package) -> bool:
@@ -165,19 +165,19 @@ def installed(package: Package) -> bool:
 
 
 def make_packaged(task: tuple[str, str, int, Path]) -> Path:
-    """Make the model of a system, a package and a seed in the cache, unless it is there."""
+    """Make the network of a system, a package and a seed in the cache, unless it is there."""
     from scorecard.systems import SETS, frames_of, system_named
 
-    name, model, seed, cache = task
-    folder = cache / name / model / f"seed_{seed}"
+    name, network, seed, cache = task
+    folder = cache / name / network / f"seed_{seed}"
     if not folder.exists():
-        package = next(package for package in PACKAGES if package.model == model)
+        package = next(package for package in PACKAGES if package.network == network)
         frames = {of: frames_of(system_named(name), of, cache) for of in (TRAIN, *SETS)}
-        make_model(package, seed, frames, folder)
+        make_network(package, seed, frames, folder)
     return folder
 
 
-def make_model(
+def make_network(
     package: Package, seed: int, frames: Mapping[str, list[Atoms]], folder: Path,
     programs: Path | None = None,
 ) -> None:  # fmt: skip
@@ -199,7 +199,7 @@ def make_model(
         prefix = part / (name if name == TRAIN else f"test_{name}")
         last_frame, last_atom = first_frame + len(of_set), first_atom + sum(map(len, of_set))
         write(prefix, work.folder / "all.h5", slice(first_frame, last_frame))
-        np.save(f"{prefix}_clusters.npy", [frame.info["start"] for frame in of_set])
+        np.save(f"{prefix}_draws.npy", [frame.info["start"] for frame in of_set])
         if spread is not None and name != TRAIN:
             np.save(f"{prefix}_llpr.npy", spread[first_atom:last_atom])
         first_frame, first_atom = last_frame, last_atom

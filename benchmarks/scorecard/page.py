@@ -16,7 +16,7 @@ from scorecard.ways import LLPR, LTAU, MAPIE, WAYS
 
 Floats = npt.NDArray[np.float64]
 
-KEYS = ("system", "model", "seed", "set", "way")
+KEYS = ("system", "network", "seed", "set", "way")
 COUNTS = {2: "two", 3: "three", 4: "four"}
 BEGIN, END = "<!-- tables: made by make scorecard -->", "<!-- end of the tables -->"
 
@@ -25,7 +25,7 @@ BEGIN, END = "<!-- tables: made by make scorecard -->", "<!-- end of the tables 
 
 
 def write_csv(records: Sequence[Record], about: Sequence[Record], path: Path) -> None:
-    """One row for each system, model, seed, set and way: means over the splits.
+    """One row for each system, network, seed, set and way: means over the splits.
 
     ``coverage_90_low`` and ``_high`` are the 5 % and 95 % of the splits.
     """
@@ -71,15 +71,15 @@ def mean_of(records: Iterable[Record], name: str) -> float:
 def write_page(records: Sequence[Record], about: Sequence[Record], path: Path) -> None:
     """Replace the tables of a page, or write a page of nothing else.
 
-    The first model fills the tables; each of the others gets one of its own at the end.
+    The first network fills the tables; each of the others gets one of its own at the end.
     """
     before, after = "", ""
     if path.exists() and BEGIN in path.read_text():
         before, _, rest = path.read_text().partition(BEGIN)
         after = rest.partition(END)[2]
     records = in_mean_errors(records, about)
-    (_, main), *others = grouped(records, ["model"])
-    ceilings = ceilings_of(about, main[0]["model"])
+    (_, main), *others = grouped(records, ["network"])
+    ceilings = ceilings_of(about, main[0]["network"])
     tables = "\n\n".join([
         about_table(about),
         *(set_table(name, own, ceilings[name]) for (name,), own in grouped(main, ["set"])),
@@ -100,12 +100,12 @@ def bold(name: str, cells: Sequence[str]) -> list[str]:
 
 
 def about_table(about: Sequence[Record]) -> str:
-    """What is learned, what that takes, and how far off the models are."""
+    """What is learned, what that takes, and how far off the networks are."""
     sets = list(dict.fromkeys(r["set"] for r in about))
     rows = []
-    for (model, system), own in grouped(about, ["model", "system"]):
+    for (network, system), own in grouped(about, ["network", "system"]):
         first, seconds = own[0], mean_of(own, "training_seconds")
-        cells = [model, system, f"{first['train_frames']} ({first['train_atoms']:,})",
+        cells = [network, system, f"{first['train_frames']} ({first['train_atoms']:,})",
                  "–" if np.isnan(seconds) else f"{seconds:.0f}"]  # fmt: skip
         for name in sets:
             of_set = [r for r in own if r["set"] == name]
@@ -114,12 +114,12 @@ def about_table(about: Sequence[Record]) -> str:
             too = "" if np.isnan(joined) else f", {members} together {joined:.3g}"
             cells.append(f"{mean:.3g}{too} ({large:.0%} large)")
         rows.append(cells)
-    head = ["model", "system", "training frames (atoms)", "training (s)", *sets]
+    head = ["network", "system", "training frames (atoms)", "training (s)", *sets]
     return table("Mean force errors (eV/Å)", head, rows)
 
 
 def in_mean_errors(records: Sequence[Record], about: Sequence[Record]) -> list[Record]:
-    """Records with width and CRPS in units of the model's mean error on the set, too."""
+    """Records with width and CRPS in units of the network's mean error on the set, too."""
     errors = {tuple(r[key] for key in KEYS[:-1]): r["mean_error"] for r in about}
     found = []
     for r in records:
@@ -130,14 +130,14 @@ def in_mean_errors(records: Sequence[Record], about: Sequence[Record]) -> list[R
     return found
 
 
-def ceilings_of(about: Sequence[Record], model: str) -> dict[str, float]:
+def ceilings_of(about: Sequence[Record], network: str) -> dict[str, float]:
     """Best possible rank correlation on each set."""
-    own = [r for r in about if r["model"] == model]
+    own = [r for r in about if r["network"] == network]
     return {name: mean_of(of_set, "ceiling") for (name,), of_set in grouped(own, ["set"])}
 
 
 def set_table(name: str, records: Sequence[Record], ceiling: float) -> str:
-    """All ways on one kind of frames: means, and 5 % to 95 % over systems, models and splits."""
+    """All ways on one kind of frames: means, and 5 % to 95 % over systems, networks and splits."""
     rows = []
     for (way,), of_way in grouped(records, ["way"]):
         cells = [
@@ -191,7 +191,7 @@ def system_table(records: Sequence[Record]) -> str:
 
 
 def package_table(records: Sequence[Record]) -> str:
-    """A model of a package: coverage of the 90 % bound by system, and means over the systems.
+    """A network of a package: coverage of the 90 % bound by system, and means over the systems.
 
     A number for each set.
     """
@@ -213,7 +213,7 @@ def package_table(records: Sequence[Record]) -> str:
         ]
         rows.append(bold(way, cells))
     head = ["way", *(f"90 % bound covers: {s}" for s in systems), "90 %: width", "rank", "CRPS"]
-    return table(f"{records[0]['model']} ({' / '.join(sets)})", head, rows)
+    return table(f"{records[0]['network']} ({' / '.join(sets)})", head, rows)
 
 
 def cost_table(records: Sequence[Record]) -> str:
@@ -229,7 +229,7 @@ def cost_table(records: Sequence[Record]) -> str:
             f"{mean_of(of_way, 'reference_calculations'):.0f}",
         ]
         rows.append(bold(way, cells))
-    head = ["way", "what it is", "models", "training (s)", "fit, score, calibrate (s)",
+    head = ["way", "what it is", "networks", "training (s)", "fit, score, calibrate (s)",
             "reference calculations"]  # fmt: skip
     return table("What it costs, in processor seconds", head, rows)
 
@@ -273,11 +273,11 @@ def by_distance(records: Sequence[Record], way: str) -> Floats:
 def draw(records: Sequence[Record], path: Path) -> None:
     """Coverage against the distance from the training set, a line for each way.
 
-    Of the first model.
+    Of the first network.
     """
     from ltau_cli.figures.style import GREY, Chart, Panel, draw_page, looks, save_figure
 
-    records = [r for r in records if r["model"] == records[0]["model"]]
+    records = [r for r in records if r["network"] == records[0]["network"]]
     if any("by_distance_n" not in r for r in records):
         return
     edges = [f"{low:g}–{high:g}" for low, high in itertools.pairwise(DISTANCES[1:-1])]

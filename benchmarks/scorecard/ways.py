@@ -1,6 +1,6 @@
 """Every way to get an error bar. All see the same training set and calibration frames.
 
-A way is prepared once per model (:attr:`Way.prepare`), then calibrated on some atoms of the first
+A way is prepared once per network (:attr:`Way.prepare`), then calibrated on some atoms of the first
 set (:attr:`Way.calibrate`), which gives :class:`Bars` for all sets.
 
 Ways that give a score u > 0 are calibrated alike: the ratios error / u of the calibration atoms
@@ -62,7 +62,7 @@ class Way:
     says : str
         What it is, for the page.
     trainings : int
-        Models that have to be trained.
+        Networks that have to be trained.
     prepare : callable
         Of a case; what it returns goes to ``calibrate``.
     calibrate : callable
@@ -146,7 +146,7 @@ def calibrate_published(
 
 
 def committee_spread(judged: Judged, n: int) -> Floats:
-    """Standard deviation of the forces of n models, all components together, (n_atoms,)."""
+    """Standard deviation of the forces of n networks, all components together, (n_atoms,)."""
     return np.asarray(np.sqrt(np.stack(judged.forces[:n]).var(axis=0, ddof=1).sum(axis=1)))
 
 
@@ -334,7 +334,7 @@ WAYS = {
         partial(calibrate_ltau, baseline="last epoch"),
     ),
     "ltau, committee of two": Way(
-        "the spread of two models as `--feature`", 2,
+        "the spread of two networks as `--feature`", 2,
         partial(rows_of, change=with_committee), calibrate_ltau,
     ),
     "published LTAU": Way(
@@ -377,7 +377,7 @@ WAYS = {
 
 
 def ways_for(case: Case) -> dict[str, Way]:
-    """Those for which there are enough models, and what else they need."""
+    """Those for which there are enough networks, and what else they need."""
     there = {
         LLPR: all(judged.llpr is not None for judged in case.sets.values()),
         MAPIE: find_spec("mapie") is not None,

@@ -17,7 +17,7 @@ from tests.helpers import SAMPLE
 
 SCRIPTS = SAMPLE.parent / "benchmarks"
 ALL = sorted({path.stem for path in SCRIPTS.glob("*.py")} - {"relaxation_report"})
-# torch; what the first two make is tested beside, live in tests/models
+# torch; what the first two make is tested beside, live in tests/packages/installed
 NEED_A_NETWORK = {"calibration_data", "make_descriptors", "recording", "live"}
 TAKE_LONG_TO_IMPORT = ("ase", "matplotlib", "numba", "scipy", "sklearn", "torch")
 

@@ -146,11 +146,11 @@ def test_trajectories_are_not_split(scorecard):
     )
     for chosen in scorecard.cases.splits(judged, 4):
         assert len(np.unique(structure[chosen])) == 15  # half of the frames
-        assert not set(judged.cluster[chosen]) & set(judged.cluster[~chosen])
+        assert not set(judged.draw[chosen]) & set(judged.draw[~chosen])
 
 
-def write_models(folder, seeds):
-    """Tiny models of some seeds, with the sets near and far."""
+def write_networks(folder, seeds):
+    """Tiny networks of some seeds, with the sets near and far."""
     rng = np.random.default_rng(0)
     for seed in range(seeds):
         model = folder / f"seed_{seed}"
@@ -163,8 +163,8 @@ def write_models(folder, seeds):
 
 
 @pytest.mark.slow
-def test_tiny_models_of_four_seeds(tmp_path):
-    write_models(tmp_path / "tiny", 4)
+def test_tiny_networks_of_four_seeds(tmp_path):
+    write_networks(tmp_path / "tiny", 4)
     cache = tmp_path / "out"
     words = ("--data", tmp_path / "tiny", "near", "far", "--cache", cache, "--splits", 2)
     done = subprocess.run(
@@ -176,7 +176,7 @@ def test_tiny_models_of_four_seeds(tmp_path):
     with (cache / "scorecard.csv").open() as file:
         rows = list(csv.DictReader(file))
     assert len(rows) == 4 * 2 * len(WAYS)
-    assert {(row["model"], row["seed"]) for row in rows} == {("yours", s) for s in "0123"}
+    assert {(row["network"], row["seed"]) for row in rows} == {("yours", s) for s in "0123"}
     assert list(dict.fromkeys(row["way"] for row in rows)) == WAYS
     assert all(0 <= float(row["coverage_90"]) <= 1 for row in rows)
     assert {row["reference_calculations"] for row in rows} == {str(12 + 16)}  # 8 trajectories
@@ -196,7 +196,7 @@ def write_set(folder, name, frames, size, rng, seed=0):
         "descriptors": descriptors.astype(np.float32),
         "natoms": np.full(frames, 6),
         "species": np.tile(["C", "H"], n // 2),
-        "clusters": np.arange(frames) // 2,
+        "draws": np.arange(frames) // 2,
         "forces_true": true,
         "forces_pred": true + off,
     }
@@ -204,7 +204,7 @@ def write_set(folder, name, frames, size, rng, seed=0):
         np.save(folder / f"{name}_{key}.npy", values)
 
 
-# Models of packages ------------------------------------------------------------------------------
+# Networks of packages ----------------------------------------------------------------------------
 
 MODEL = """
 import numpy as np
@@ -258,7 +258,7 @@ def packaged(scorecard, tmp_path, monkeypatch):
     return packages, cache
 
 
-def test_a_model_of_a_package(scorecard, packaged):
+def test_a_network_of_a_package(scorecard, packaged):
     packages, cache = packaged
     folder = packages.make_packaged(("acetylacetone", "tiny", 0, cache))
     assert folder == cache / "acetylacetone" / "tiny" / "seed_0"
@@ -276,7 +276,7 @@ def test_a_model_of_a_package(scorecard, packaged):
         np.testing.assert_allclose(judged.error, off, atol=1e-6)
         np.testing.assert_allclose(judged.llpr, positions[:, 0], atol=1e-7)
         starts = np.repeat([frame.info["start"] for frame in frames], 55)
-        np.testing.assert_array_equal(judged.cluster, starts)
+        np.testing.assert_array_equal(judged.draw, starts)
         assert judged.species.tolist() == [s for frame in frames for s in frame.symbols]
     made = folder.stat().st_mtime_ns
     assert packages.make_packaged(("acetylacetone", "tiny", 0, cache)).stat().st_mtime_ns == made
@@ -312,10 +312,10 @@ def test_packages_without_an_environment_are_left_out(packaged, capsys):
 
 
 @pytest.mark.slow
-def test_models_of_packages_have_tables_of_their_own(scorecard, tmp_path):
-    """They change nothing in the means of the first model."""
-    write_models(tmp_path / "net", 1)
-    write_models(tmp_path / "other", 2)
+def test_networks_of_packages_have_tables_of_their_own(scorecard, tmp_path):
+    """They change nothing in the means of the first network."""
+    write_networks(tmp_path / "net", 1)
+    write_networks(tmp_path / "other", 2)
     for path in tmp_path.glob("other/*/test_*_descriptors.npy"):
         of_set = str(path).removesuffix("descriptors.npy")
         np.save(f"{of_set}llpr.npy", np.linalg.norm(np.load(path), axis=1))
@@ -344,7 +344,7 @@ def test_models_of_packages_have_tables_of_their_own(scorecard, tmp_path):
     assert LLPR not in main
     with (tmp_path / "both.csv").open() as file:
         rows = list(csv.DictReader(file))
-    found = {(row["model"], row["seed"]) for row in rows}
+    found = {(row["network"], row["seed"]) for row in rows}
     assert found == {("net", "0"), ("other", "0"), ("other", "1")}
     of_way = [row for row in rows if row["way"] == LLPR and row["set"] == "far"]
     mean = np.mean([float(row["coverage_90"]) for row in of_way])

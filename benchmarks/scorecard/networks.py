@@ -1,6 +1,6 @@
 """Train the sample network on a test system, once per seed, and keep what it says of every set.
 
-A model is a folder as ``benchmarks/calibration.py`` reads it: ``logs/``, ``train_*.npy`` and for
+A network is a folder as ``benchmarks/calibration.py`` reads it: ``logs/``, ``train_*.npy`` and for
 every set ``test_SET_*.npy``; ``seconds.json`` holds the processor time of the training.
 """
 
@@ -22,7 +22,7 @@ SEEDS = (0, 1, 2, 3)
 
 
 def make_system(name: str, cache: Path) -> list[Path]:
-    """Make the frames and the models of a system, or what is missing of them; return folders."""
+    """Make the frames and the networks of a system, or what is missing of them; return folders."""
     sample.torch.set_num_threads(1)
     sample.torch.use_deterministic_algorithms(True)
     system = system_named(name)
@@ -32,11 +32,11 @@ def make_system(name: str, cache: Path) -> list[Path]:
         test = {name: frames_of(system, name, cache) for name in SETS}
         for seed, folder in zip(SEEDS, folders, strict=True):
             if not folder.exists():
-                make_model(system, seed, train, test, folder)
+                make_network(system, seed, train, test, folder)
     return folders
 
 
-def make_model(
+def make_network(
     system: System, seed: int, train: list[Atoms], test: dict[str, list[Atoms]], folder: Path
 ) -> None:
     """Train, and write the folder at once when all is done."""
@@ -44,14 +44,14 @@ def make_model(
     shutil.rmtree(part, ignore_errors=True)
     (part / "logs").mkdir(parents=True)
     began = time.process_time()
-    model = sample.train(
+    network = sample.train(
         train, EPOCHS, seed, species=system.species, shortest=system.shortest,
         on_epoch=lambda epoch, errors: np.save(part / "logs" / f"epoch_{epoch}.npy", errors),
     )  # fmt: skip
     seconds = time.process_time() - began
-    write_set(part / "train", train, *sample.evaluate(model, train)[:2])
+    write_set(part / "train", train, *sample.evaluate(network, train)[:2])
     for name, frames in test.items():
-        write_set(part / f"test_{name}", frames, *sample.evaluate(model, frames)[:2])
+        write_set(part / f"test_{name}", frames, *sample.evaluate(network, frames)[:2])
     (part / "seconds.json").write_text(json.dumps(seconds))
     part.rename(folder)
 
@@ -63,7 +63,7 @@ def write_set(
         "descriptors": descriptors,
         "natoms": np.array([len(frame) for frame in frames]),
         "species": np.concatenate([np.array(frame.get_chemical_symbols()) for frame in frames]),
-        "clusters": np.array([frame.info["start"] for frame in frames]),
+        "draws": np.array([frame.info["start"] for frame in frames]),
         "forces_pred": forces,
         "forces_true": sample.reference_forces(frames),
     }
