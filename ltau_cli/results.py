@@ -7,7 +7,9 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Annotated, Any, Literal
 
+from ltau_cli.epochs import EpochRange
 from ltau_cli.plain import Between, Count, Positive, Share, to_plain, told_fields
+from ltau_cli.settings import Scale, Weighting
 
 CALIBRATED = "ltau"  # among the predictors
 
@@ -141,6 +143,25 @@ class IndexResult(Result):
 
 
 @dataclass(frozen=True, repr=False, kw_only=True)
+class Choice(Result):
+    """One setting of the knobs that ``--tune`` chooses."""
+
+    scale: Scale
+    k: Positive
+    weighting: Weighting
+    epochs: EpochRange
+
+
+@dataclass(frozen=True, repr=False, kw_only=True)
+class Trial(Result):
+    """How a choice did by cross-validation."""
+
+    choice: Choice
+    crps: Annotated[float, "Error units."]
+    rank_correlation: float | None
+
+
+@dataclass(frozen=True, repr=False, kw_only=True)
 class FitResult(ArtifactResult):
     """What was fitted."""
 
@@ -161,7 +182,7 @@ class FitResult(ArtifactResult):
         float | None, "Of the last logged errors and the described network's own."
     ] = None
     trimmed_error: Annotated[float, "Mean error without the 1 % of the samples with most."] = 0.0
-    trials: list[dict[str, Any]] = field(default_factory=list)  # of --tune, the best first
+    trials: Annotated[list[Trial], "Of ``--tune``, the best first."] = field(default_factory=list)
 
 
 @dataclass(frozen=True, repr=False, kw_only=True)

@@ -15,7 +15,7 @@ from ltau_cli.settings import FitSettings
 DEFAULT_THRESHOLD = " (the mean error of the last epoch without its largest 1 %)"
 
 if TYPE_CHECKING:
-    from ltau_cli.results import FitResult, IndexResult
+    from ltau_cli.results import FitResult, IndexResult, Trial
 
 
 @options.command("fit", FitSettings, threads=True)
@@ -93,22 +93,22 @@ def _search_lines(index: IndexResult) -> list[str]:
     ]
 
 
-def _trial_lines(trials: list[dict[str, Any]]) -> list[str]:
+def _trial_lines(trials: list[Trial]) -> list[str]:
     """Return the table of the best choices, and of the best with each scaling."""
     if not trials:
         return []
     best = trials[:SHOWN_TRIALS]
     for trial in trials:
-        if all(trial["choice"]["scale"] != other["choice"]["scale"] for other in best):
+        if all(trial.choice.scale != other.choice.scale for other in best):
             best.append(trial)
     rows = [
         [
-            trial["choice"]["scale"],
-            str(trial["choice"]["k"]),
-            trial["choice"]["weighting"],
-            format_epochs(trial["choice"]["epochs"]),
-            number(trial["crps"], 4),
-            number(trial["rank_correlation"]),
+            trial.choice.scale,
+            str(trial.choice.k),
+            trial.choice.weighting,
+            format_epochs(trial.choice.epochs),
+            number(trial.crps, 4),
+            number(trial.rank_correlation),
         ]
         for trial in best
     ]

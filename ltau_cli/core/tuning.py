@@ -20,31 +20,13 @@ from ltau_cli.core.search.points import find_points
 from ltau_cli.core.search.scaling import fit_scaling
 from ltau_cli.core.structures import log_structure_distance
 from ltau_cli.epochs import EpochRange
+from ltau_cli.results import Choice, Trial
 from ltau_cli.settings import Metric, Scale, Weighting
 
 Integers = npt.NDArray[np.int64]
 SCALES: tuple[Scale, ...] = ("none", "standard", "whiten")
 NEIGHBORS = (5, 10, 20, 30, 50)
 WEIGHTINGS: tuple[Weighting, ...] = ("uniform", "inverse-distance")
-
-
-@dataclass(frozen=True)
-class Choice:
-    """One setting of the knobs."""
-
-    scale: Scale
-    k: int
-    weighting: Weighting
-    epochs: EpochRange
-
-
-@dataclass(frozen=True)
-class Trial:
-    """How a choice did: cross-validated CRPS (error units) and rank correlation."""
-
-    choice: Choice
-    crps: float
-    rank_correlation: float | None
 
 
 @dataclass(frozen=True)
@@ -88,7 +70,8 @@ def tune(
                 distance = np.exp(log_structure_distance(pairs, int(structure.max()) + 1))
                 part = replace(part, structure_distance=distance[structure], structure=structure)
             predicted, _, scores = cross_validate("distance", part, truth)
-            trials.append(Trial(choice, float(scores.mean()), rank_correlation(predicted, truth)))
+            rank = rank_correlation(predicted, truth)
+            trials.append(Trial(choice=choice, crps=float(scores.mean()), rank_correlation=rank))
         advance(1)
     return sorted(trials, key=lambda trial: trial.crps)
 
@@ -144,7 +127,8 @@ def _score(
                 rows = Rows(expected, pairs.to_samples(relative), pairs.to_samples(distance))
             else:
                 rows = Rows(expected, relative, distance)
-            results.append((Choice(scale, k, weighting, epochs), rows))
+            choice = Choice(scale=scale, k=k, weighting=weighting, epochs=epochs)
+            results.append((choice, rows))
     return results
 
 

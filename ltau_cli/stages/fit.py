@@ -7,7 +7,7 @@ import logging
 import os
 import warnings
 from collections.abc import Mapping
-from dataclasses import asdict, dataclass, replace
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -123,9 +123,8 @@ def run(
     check_target(output, force=force, inputs=[errors, descriptors, *held_out])
     trials = []
     if settings.tune:
-        found = tune.run(errors, descriptors, settings, threads=threads, progress=progress)
-        trials = [asdict(trial) for trial in found]
-        settings = replace(settings, **asdict(found[0].choice))
+        trials = tune.run(errors, descriptors, settings, threads=threads, progress=progress)
+        settings = replace(settings, **vars(trials[0].choice))
     place = Place.parse(os.fspath(descriptors))
     origin = find_origin(place)
     with (

@@ -12,13 +12,14 @@ import numpy.typing as npt
 from ltau_cli.artifacts.errors import ChosenEpochs, ErrorsFile
 from ltau_cli.artifacts.read import open_artifact
 from ltau_cli.core.threads import available_threads
-from ltau_cli.core.tuning import SCALES, ComparedRows, Trial, tune
+from ltau_cli.core.tuning import SCALES, ComparedRows, tune
 from ltau_cli.epochs import ALL_EPOCHS, EpochRange
 from ltau_cli.errors import ComputeError, InputError
 from ltau_cli.progress import Progress, silent
 from ltau_cli.readers.descriptors import Descriptors, open_descriptors, read_structure
 from ltau_cli.readers.place import Place
 from ltau_cli.readers.truth import read_true_errors
+from ltau_cli.results import Trial
 from ltau_cli.settings import FitSettings
 from ltau_cli.stages.training_set import order_as_logged
 
