@@ -13,7 +13,7 @@ from ltau_cli.artifacts.write import ArtifactWriter
 from ltau_cli.core.calibration.maps import FEATURES, ErrorMap, Floats, Rows
 from ltau_cli.core.calibration.model import RATIO_LEVELS, Calibration, Predictor, Strata
 from ltau_cli.core.calibration.predicted import Predicted
-from ltau_cli.results import CALIBRATED, CalibrateResult
+from ltau_cli.results import CalibrateResult
 
 
 class CalibrationFile(Artifact):
@@ -141,9 +141,6 @@ def read_calibration(artifact: Artifact, prefix: str = "") -> Calibration:
     }  # fmt: skip
     if quantiles.shape[1] != len(RATIO_LEVELS):
         raise damaged(artifact.path, f"its ratio_quantiles are not {len(RATIO_LEVELS)} levels")
-    draws = read("draws")
-    if draws.shape[1] != 4:
-        raise damaged(artifact.path, f"dataset {prefix}draws has {draws.shape[1]} columns, not 4")
     levels = artifact.read("levels")
     if plain:
         _check_heldout(artifact, levels)
@@ -153,7 +150,7 @@ def read_calibration(artifact: Artifact, prefix: str = "") -> Calibration:
         method=artifact.parameters["method" if plain else "calibration_method"],
         levels=levels,
         strata=strata,
-        draws=draws,
+        draws=read("draws"),
         predictor=Predictor(
             ErrorMap(
                 read("coefficients"),
@@ -177,8 +174,6 @@ def _check_heldout(artifact: Artifact, levels: Floats) -> None:
     """Check that the metrics of all parts of the held-out rows are there for every level."""
     held = artifact.summary.heldout
     names = {f"{level:g}" for level in levels}
-    if CALIBRATED not in held.predictors:
-        raise damaged(artifact.path, f"its summary lacks the metrics of {CALIBRATED}")
     for part in (held.own, *held.groups, *held.distance_bins):
         if not (names <= set(part.coverage) and names <= set(part.mean_width)):
             raise damaged(artifact.path, "its summary lacks the coverage at one of its levels")

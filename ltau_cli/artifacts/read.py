@@ -13,7 +13,14 @@ import numpy as np
 import numpy.typing as npt
 
 from ltau_cli.artifacts.attributes import InputRecord
-from ltau_cli.artifacts.schema import FORMAT, SPECS, ArtifactSpec, DatasetSpec, split_dim
+from ltau_cli.artifacts.schema import (
+    FIXED_SIZES,
+    FORMAT,
+    SPECS,
+    ArtifactSpec,
+    DatasetSpec,
+    split_dim,
+)
 from ltau_cli.errors import ArtifactError, InputError, LtauError
 from ltau_cli.plain import from_plain, load_json
 from ltau_cli.readers.hdf5 import not_stored
@@ -44,7 +51,7 @@ class Artifact:
         self.inputs: list[dict[str, Any]] = self._json("inputs", list[InputRecord])
         self.summary: Any = self._json("summary", spec.summary, output=str(path), units=self.units)
         self.model_fingerprint = self._text("model_fingerprint") if spec.fingerprint else None
-        self.sizes: dict[str, int] = {}
+        self.sizes: dict[str, int] = dict(FIXED_SIZES)
 
     def __repr__(self) -> str:
         shapes = (f"  {spec.name} {self.dataset(spec.name).shape}" for spec in self.present())
@@ -249,8 +256,7 @@ def _check_dataset(
         if sizes.setdefault(name, size - more) != size - more:
             raise damaged(
                 path,
-                f"dataset {spec.name} has size {size} along {dim}, "
-                f"but other datasets say {sizes[name] + more}",
+                f"dataset {spec.name} has size {size} along {dim}, not {sizes[name] + more}",
             )
 
 

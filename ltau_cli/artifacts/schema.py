@@ -28,6 +28,7 @@ FORMAT = "ltau"
 ERROR_UNITS = "error units"  # stands for the units the user named at ingest
 ONE = "1"
 DESCRIPTOR_UNITS = "descriptor units"
+FIXED_SIZES = {"two": 2, "three": 3, "four": 4}  # dimensions that are called after theirs
 
 
 @dataclass(frozen=True)

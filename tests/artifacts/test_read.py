@@ -1,12 +1,15 @@
 """Artifacts that are damaged, of another kind or version: one clear line."""
 
 import shutil
+from pathlib import Path
 
 import h5py
 import numpy as np
 import pytest
 
 from tests.helpers import ARTIFACT, INPUT, check
+
+DATA = Path(__file__).parents[1] / "data"
 
 
 def test_artifact_of_the_wrong_kind(small, tmp_path, ltau):
@@ -54,6 +57,14 @@ def replace(name, values, **options):
             file[name] = values
 
     return edit
+
+
+def test_pairs_are_pairs(tmp_path, ltau):
+    def edit(file):
+        replace("fingerprint", file["fingerprint"][:, :1])(file)
+
+    path = edited(DATA / "described-1.h5", tmp_path, edit)
+    check(ltau("info", path), ARTIFACT, path, "size 1 along two, not 2")
 
 
 @pytest.mark.parametrize(("edit", "words"), [
