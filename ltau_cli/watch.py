@@ -5,7 +5,6 @@ from __future__ import annotations
 import os
 import warnings
 from pathlib import Path
-from types import TracebackType
 from typing import Any
 
 import numpy as np
@@ -120,12 +119,7 @@ class Watch:
     def __enter__(self) -> Watch:
         return self
 
-    def __exit__(
-        self,
-        kind: type[BaseException] | None,
-        error: BaseException | None,
-        trace: TracebackType | None,
-    ) -> bool:
+    def __exit__(self, _kind: object, error: object, _trace: object) -> bool:
         return isinstance(error, Stopped) and error.watch is self
 
     def __call__(self) -> None:
@@ -159,7 +153,7 @@ class Watch:
         if self.bound is not None:
             flagged |= live.results[live.bound] > self.bound
         if self.pvalue is not None:
-            least = live.scorer.smallest_pvalue
+            least = live.scorer.least_pvalue
             far = live.relative_distance
             flagged |= out_of_domain(live.results[PVALUE], far, least, self.pvalue)
         if self.distance is not None:
@@ -212,7 +206,7 @@ class Watch:
                 "Watch has bound=, but Live has no calibration, and so no bounds",
                 hint="give Live a calibration, or watch for pvalue= or distance= only",
             )
-        least = live.scorer.smallest_pvalue
+        least = live.scorer.least_pvalue
         if self.pvalue is not None and self.pvalue <= least:
             warnings.warn(
                 f"p cannot be below {least:.2g} with this training set: for pvalue={self.pvalue:g} "

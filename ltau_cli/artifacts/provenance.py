@@ -10,7 +10,6 @@ from dataclasses import dataclass
 from datetime import datetime, timezone
 from pathlib import Path
 from threading import Event
-from types import TracebackType
 from typing import Any
 
 import numpy as np
@@ -79,12 +78,7 @@ class Hasher:
     def __enter__(self) -> Hasher:
         return self
 
-    def __exit__(
-        self,
-        kind: type[BaseException] | None,
-        error: BaseException | None,
-        trace: TracebackType | None,
-    ) -> None:
+    def __exit__(self, _kind: object, error: object, _trace: object) -> None:
         if error is not None:
             self._stopped.set()  # or the process could not end before a large file is hashed
         self._pool.shutdown(wait=error is None, cancel_futures=True)

@@ -46,6 +46,11 @@ class ScoresFile(Artifact):
         return self.has("calibration/coefficients")
 
     @property
+    def error_column(self) -> str:
+        """Name of the calibrated errors, without a calibration of the expected ones."""
+        return "calibrated_error" if self.calibrated else "expected_error"
+
+    @property
     def feature_names(self) -> tuple[str, ...]:
         """Names of the user's own features."""
         return tuple(self.read("feature_names").tolist()) if self.has("features") else ()

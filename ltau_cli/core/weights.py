@@ -25,9 +25,9 @@ def weigh(
     w_i = min(max(c exp(± U_i / (T s)), floor), ceiling), with + for ``hard`` and - for ``easy``, s
     the standard deviation of U, and c such that the mean weight is 1. The clipped mean rises with
     c from the floor to the ceiling, so there is such a c, found by bisection; both the limits and
-    the mean hold. If all U are equal, all weights are 1. Of two samples that are T (at least
-    0.001) standard deviations apart, one weighs e times as much as the other; 0 <= floor <= 1 <=
-    ceiling.
+    the mean hold. If all U are equal, all weights are 1. Of two samples that are T standard
+    deviations apart, one weighs e times as much as the other; with T below 0.001 a weight would
+    jump within the rounding of an uncertainty. 0 <= floor <= 1 <= ceiling.
     """
     values, place, counts = np.unique(
         uncertainty.astype(np.float64), return_inverse=True, return_counts=True

@@ -210,7 +210,7 @@ def _write_model_devi(
 ) -> dict[str, Any]:
     artifact = table.artifact
     n = count_structures(artifact, None)
-    column = "calibrated_error" if artifact.has("calibrated_error") else "expected_error"
+    column = artifact.error_column
     totals = StructureTotals(n, 2)
     counts = np.zeros(n, dtype=np.int64)
     kept = np.zeros(n, dtype=bool)

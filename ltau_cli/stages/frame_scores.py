@@ -76,7 +76,7 @@ class FrameScorer:
             )
 
     @property
-    def smallest_pvalue(self) -> float:
+    def least_pvalue(self) -> float:
         """Of an atom that is farther away than every training sample from the others."""
         return self._loaded.scorer.least_pvalue
 

@@ -83,9 +83,7 @@ def run(
             check_target(target, force=force, inputs=inputs)
     with open_artifact(scores, ScoresFile) as artifact:
         table = ScoreTable.open(artifact)
-        column = settings.column or (
-            "calibrated_error" if artifact.calibrated else "expected_error"
-        )
+        column = settings.column or artifact.error_column
         check_columns([column], table.columns, scores)
         if table.dtype(column).kind == "U":
             raise UsageError(

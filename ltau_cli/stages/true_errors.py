@@ -61,7 +61,7 @@ def _compare_units(units: str, place: Place, scores: ScoresFile) -> None:
 
 def _compare_scales(truth: Column, scores: ScoresFile) -> None:
     """Say so if a few errors rule the means, or predicted and true ones are of other sizes."""
-    error = scores.read("calibrated_error" if scores.calibrated else "expected_error")
+    error = scores.read(scores.error_column)
     true, predicted = float(np.median(truth.values)), float(np.median(error))
     for values, name, median in (
         (error, scores.path, predicted),

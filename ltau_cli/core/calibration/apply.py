@@ -36,7 +36,7 @@ class Calibrator:
             found = {"calibrated_error": predicted.mean, "error_bound": predicted.bounds()}
             if "calibrated_uncertainty" not in block:
                 found["calibrated_uncertainty"] = predicted.exceedance(self.thresholds)
-            # as they are stored, so that what is told of them is the same after a merge
+            # as they are stored, so that what is told of them is that of the artifact
             yield block | {name: to_single(values) for name, values in found.items()}
 
     def predict(self, block: Block, log_distance: npt.NDArray[np.float64] | None) -> Predicted:

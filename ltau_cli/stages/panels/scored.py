@@ -86,7 +86,7 @@ def trace_panels(sources: Sources) -> list[Panel]:
     scores = sources.scores
     if not scores:
         sources.one(ScoresFile)
-    calibrated = [artifact.has("calibrated_error") for artifact in scores]
+    calibrated = [artifact.calibrated for artifact in scores]
     if len(set(calibrated)) > 1:
         without = scores[calibrated.index(False)]
         raise UsageError(
@@ -96,7 +96,7 @@ def trace_panels(sources: Sources) -> list[Panel]:
     units = {artifact.units for artifact in scores}
     if len(units) > 1:
         raise UsageError("the scores have different units: " + ", ".join(sorted(units)))
-    column = "calibrated_error" if calibrated[0] else "expected_error"
+    column = scores[0].error_column
     names = name_files(scores)
     traces = [_trace(name, a, column) for name, a in zip(names, scores, strict=True)]
     threshold = float(scores[0].read("thresholds")[0])

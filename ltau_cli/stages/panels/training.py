@@ -40,7 +40,7 @@ def cdf_panels(sources: Sources) -> list[Panel]:
         plain = ", plain" if artifact.calibrated else ""  # the calibration has no CDF of its own
         name = f"all rows of {shorten(artifact.path.stem)}{plain}"
         overall[name] = edges, _mean_of_scores(artifact)
-        order_by = artifact.read("calibrated_error" if plain else "expected_error")
+        order_by = artifact.read(artifact.error_column)
         for label, row in choose(sources.settings.rows, order_by, "row", artifact).items():
             rows[label] = edges, artifact.read("cdf", row, row + 1)[0].astype(np.float64)
     if models and not scores:
