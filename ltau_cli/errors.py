@@ -16,6 +16,11 @@ class LtauWarning(UserWarning):
     """Something the user should know; the work goes on."""
 
 
+def printable(line: str) -> str:
+    """Replace what would move the cursor or color a terminal: names of files may hold anything."""
+    return "".join(c if c.isprintable() else "?" for c in line)
+
+
 class LtauError(Exception):
     """Something the user can mend.
 
@@ -30,8 +35,7 @@ class LtauError(Exception):
     exit_code = 1
 
     def __init__(self, message: str, *, hint: str | None = None) -> None:
-        # Names from a damaged file may hold anything; the message stays one readable line.
-        super().__init__("".join(c if c.isprintable() else "?" for c in message))
+        super().__init__(printable(message))
         self.hint = hint
         if hint and hasattr(self, "add_note"):  # Python 3.11: below the traceback of a script
             self.add_note(f"hint: {hint}")

@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from ltau_cli import stop
-from ltau_cli.errors import LtauWarning
+from ltau_cli.errors import LtauWarning, printable
 
 if TYPE_CHECKING:
     from ltau_cli.results import Result
@@ -60,11 +60,11 @@ class Console:
     def log(self, line: str) -> None:
         """Print a line on standard error."""
         if not self.quiet:
-            click.echo(line, err=True)
+            click.echo(printable(line), err=True)
 
     def warn(self, line: str) -> None:
         """Print a warning on standard error, even when quiet."""
-        click.echo(f"warning: {line}", err=True)
+        click.echo(f"warning: {printable(line)}", err=True)
 
     def result(self, result: Result, lines: Sequence[str]) -> None:
         """Print a result, as JSON or by the lines of its summary."""
@@ -77,7 +77,7 @@ class Console:
         """Print the short summary a stage ends with."""
         if not self.quiet:
             for line in lines:
-                click.echo(line, err=self.piped)
+                click.echo(printable(line), err=self.piped)
 
     def json(self, value: Any) -> None:
         """Print JSON on standard output."""

@@ -184,6 +184,17 @@ class Command(click.Command):
         formatter.write_paragraph()
         formatter.write_text(f"Also {', '.join(others[:-1])} and {others[-1]}: see ltau -h.")
 
+    def invoke(self, ctx: click.Context) -> Any:
+        """Refuse variables of the environment that are named as options, but are none."""
+        known = {parameter.envvar for parameter in self.params}
+        for name in sorted(set(os.environ) - known):
+            if name.startswith(f"LTAU_{self.name}_".upper()):
+                raise UsageError(
+                    f"{name} is set, but is no option of ltau {self.name}",
+                    hint=f"unset {name}; the options: ltau {self.name} -h",
+                )
+        return super().invoke(ctx)
+
 
 class Main(click.Group):
     """All commands, in the order of a pipeline."""
@@ -250,11 +261,15 @@ def command(
         )
         for parameter in made.params:  # LTAU_FIT_THRESHOLD sets ltau fit --threshold
             if isinstance(parameter, click.Option):
-                flag = max(parameter.opts, key=len).lstrip("-").replace("-", "_")
-                parameter.envvar = f"LTAU_{name}_{flag}".upper()
+                parameter.envvar = f"LTAU_{name}_{_word(parameter)}".upper().replace("-", "_")
         return made
 
     return decorate
+
+
+def _word(option: click.Option) -> str:
+    """Return what stands for an option in configuration files: its longest flag."""
+    return max(option.opts, key=len).lstrip("-")
 
 
 def general_options(*, threads: bool = True, json: bool = True) -> list[click.Option]:
@@ -327,7 +342,7 @@ def _apply_config(context: click.Context, _parameter: click.Parameter, path: Pat
         if option is None:
             raise UsageError(
                 f"{path}: unknown option {key} in section {context.info_name}",
-                hint="it knows: " + ", ".join(sorted(name for name in options if len(name) > 1)),
+                hint="it knows: " + ", ".join(sorted(set(map(_word, options.values())))),
             )
         if option.name in values:
             raise UsageError(f"{path}: {key} is given twice in section {context.info_name}")

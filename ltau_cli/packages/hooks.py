@@ -26,7 +26,7 @@ def install(output: str) -> None:
     global folder
     folder = output
     sys.meta_path.insert(0, _Finder())
-    if os.environ.get("LTAU_RECORD_PID") == str(os.getpid()):
+    if os.environ.get("_LTAU_RECORD_PID") == str(os.getpid()):
         atexit.register(_complain_if_nothing_came, _epochs())
 
 

@@ -49,7 +49,7 @@ def run(command: Sequence[str], output: str | os.PathLike[str], *, quiet: bool =
     known = os.environ.get("PYTHONPATH")
     os.environ["PYTHONPATH"] = os.pathsep.join([str(bootstrap), *([known] if known else [])])
     os.environ["LTAU_RECORD_OUTPUT"] = str(folder)
-    os.environ["LTAU_RECORD_PID"] = str(os.getpid())
+    os.environ["_LTAU_RECORD_PID"] = str(os.getpid())
     if quiet:
         os.environ["LTAU_RECORD_QUIET"] = "1"
     for number in (signal.SIGPIPE, signal.SIGXFSZ):

@@ -69,6 +69,20 @@ def test_environment_sets_options(small, tmp_path, ltau, monkeypatch):
     assert len(read(tmp_path / "a.h5", "bin_edges")) in (6, 7, 8)
 
 
+def test_names_cannot_color_the_terminal(small, tmp_path, ltau):
+    out = tmp_path / "a\x1b[31m\nb.h5"
+    done = ltau("fit", small["errors"], small["x"], "-o", out)
+    assert done.out.splitlines()[0].startswith(f"{tmp_path}/a?[31m?b.h5: ")
+
+
+def test_unknown_options_of_the_environment_are_refused(small, tmp_path, ltau, monkeypatch):
+    monkeypatch.setenv("LTAU_SCORE_BINS", "5")  # of another command
+    ltau.ok("fit", small["errors"], small["x"], "-o", tmp_path / "a.h5")
+    monkeypatch.setenv("LTAU_FIT_BURN_IN", "5")
+    done = ltau("fit", small["errors"], small["x"], "-o", tmp_path / "b.h5")
+    check(done, USAGE, "LTAU_FIT_BURN_IN", "no option of ltau fit")
+
+
 @pytest.mark.parametrize("name", ["errors", "model", "scores", "calibration"])
 def test_info_tells_kind_shapes_units_parameters_and_inputs(pipeline, name, ltau):
     path = getattr(pipeline, name)
