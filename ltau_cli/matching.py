@@ -58,8 +58,8 @@ class Known:
         """Find the own rows in another file, and compare what both know of them.
 
         By ``sample_id`` where both have it; one file may leave it to the places of its rows, if
-        the other numbers just as many from 0. Else by the fingerprints, of frames that are there
-        twice in the order of the file. Else rows are in the same order: None, for as many.
+        the other numbers just as many from 0 or 1. Else by the fingerprints, of frames that are
+        there twice in the order of the file. Else rows are in the same order: None, for as many.
 
         Returns
         -------
@@ -98,10 +98,16 @@ class Known:
         own, there = self._ids(other), other._ids(self)
         if own is None or there is None or np.array_equal(own, there):
             return None
-        same_kind = own.dtype.kind == there.dtype.kind
+        if own.dtype.kind != there.dtype.kind:
+            numbers = own if own.dtype.kind == "i" else there
+            if np.array_equal(numbers, np.arange(len(numbers))):  # of the rows, beside names
+                return None
+            raise InputError(
+                f"{self.name} and {other.name} name their rows in two ways: sample_id {own[0]}, "
+                f"and {there[0]}",
+                hint="give the same sample_id in both, or leave it out of one",
+            )
         own, there = own.astype(np.str_), there.astype(np.str_)
-        if not (same_kind or np.isin(own, there).any()):  # numbers of rows beside names
-            return None
         for known, values in ((other, there), (self, own)):
             names, counts = np.unique(values, return_counts=True)
             if len(names) < len(values):
@@ -113,11 +119,13 @@ class Known:
         return _find(own, there)
 
     def _ids(self, other: Known) -> Labels | None:
-        """Return the ids: the places of the rows, where the other file numbers as many from 0."""
+        """Return the ids: the places of the rows, where the other numbers as many from 0 or 1."""
         own, there = (_whole(known.labels.get("sample_id")) for known in (self, other))
         if own is None and there is not None:
-            places = np.arange(self.n)
-            return places if np.array_equal(np.sort(there), places) else None
+            for places in (np.arange(self.n), np.arange(1, self.n + 1)):
+                if np.array_equal(np.sort(there), places):
+                    return places
+            return None
         return own
 
     def _by_fingerprint(self, other: Known) -> Places | None:
@@ -195,14 +203,14 @@ def next_structure(structure: Labels) -> Places:
 
 
 def _whole(ids: Labels | None) -> Labels | None:
-    """Return text that is all whole numbers as such."""
+    """Return text that is all whole numbers as such, if they are as distinct: 00012 is 12."""
     if ids is None or ids.dtype.kind != "U":
         return ids
     try:
         numbers = ids.astype(np.int64)
     except (ValueError, OverflowError):
         return ids
-    return numbers if np.array_equal(numbers.astype(np.str_), ids) else ids
+    return numbers if len(np.unique(numbers)) == len(np.unique(ids)) else ids
 
 
 def number(labels: Labels) -> Places:

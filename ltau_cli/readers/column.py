@@ -20,6 +20,8 @@ from ltau_cli.readers.tables import INDEX_NAMES, SAMPLE_NAMES, TABLE_ENDINGS, Ta
 GROUPS = ("group", "species")  # what rows are told apart by, where nothing is named
 ID = "sample_id"
 IDS = (*SAMPLE_NAMES, "row")  # of columns; the last is what ltau export writes
+# Arrays that say something of rows, see row_labels.
+ROW_LABELS = (ID, "species", "group", "structure", "natoms", "fingerprint", "reference_forces")
 
 
 @dataclass(frozen=True)

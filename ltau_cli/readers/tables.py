@@ -7,6 +7,7 @@ import gzip
 import itertools
 import json
 import math
+import re
 from collections.abc import Iterable, Iterator, Sequence
 from pathlib import Path
 from typing import Any, TextIO, TypeVar, cast
@@ -23,6 +24,8 @@ _JSON_ENDINGS = {".jsonl", ".ndjson", ".json"}
 INDEX_NAMES = ("", "Unnamed: 0")  # of the column that pandas writes before the others
 _MISSING_WORDS = {"", "nan", "na", "n/a", "none", "null"}
 SAMPLE_NAMES = ("sample", "sample_id", "id", "atom", "atom_id", "index", "idx")  # of columns
+_COMMA = re.compile(r"\s*[+-]?\d*,\d+([eE][+-]?\d+)?\s*")
+_DOTTED = re.compile(r"(\d+)\.0*")  # a column's number, as pandas writes it among floats
 _BATCH = 1 << 12  # lines that are parsed together
 _LOOKED_AT = 10_000  # entries that tell whether a first line of numbers names the columns
 
@@ -168,10 +171,13 @@ def names_columns(first: Sequence[str], rows: Iterable[Sequence[str]]) -> bool |
 
     Names are distinct whole numbers without sign or decimal point. They are taken for names where
     they are 0..n-1 or 1..n and the lines below hold other numbers than whole ones; of more than
-    three columns any will do, where most numbers below are not whole.
+    three columns any will do, where most numbers below are not whole, as will 0.0, 1.0, ... n-1.
     """
     texts = [entry.strip() for entry in first]
     n = len(texts)
+    dotted = [match[1] for match in map(_DOTTED.fullmatch, texts) if match]
+    if n > 3 and dotted in (list(map(str, range(n))), list(map(str, range(1, n + 1)))):
+        texts = dotted
     if not all(text.isascii() and text.isdigit() for text in texts) or len(set(texts)) < n:
         return False
     values: list[str] = []
@@ -179,7 +185,8 @@ def names_columns(first: Sequence[str], rows: Iterable[Sequence[str]]) -> bool |
         values += (text for text in map(str.strip, row) if text.lower() not in _MISSING_WORDS)
         if len(values) > _LOOKED_AT:
             break
-    share = sum(not value.isdigit() for value in values) / max(len(values), 1)
+    whole = _DOTTED.fullmatch if texts is dotted else str.isdigit
+    share = sum(not whole(value) for value in values) / max(len(values), 1)
     numbers = list(map(int, texts))
     if n == 1:
         return None if texts == ["0"] and share == 1 else False
@@ -208,7 +215,8 @@ def to_number(entry: Any, column: str, path: Path, line: int) -> float:
         return float(entry)
     except (TypeError, ValueError, OverflowError) as error:
         raise InputError(
-            f"{path}, line {line}: the {column} is {entry!r:.40}, not a number"
+            f"{path}, line {line}: the {column} is {entry!r:.40}, not a number",
+            hint="write a decimal point, not a comma" if _COMMA.fullmatch(str(entry)) else None,
         ) from error
 
 

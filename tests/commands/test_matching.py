@@ -151,17 +151,19 @@ def test_a_fingerprint_survives_text_and_single_precision():
         assert not any(np.equal(known, fingerprint(["C", *species[1:]], positions)))
 
 
-@pytest.mark.parametrize("start", [0, 1000])
-@pytest.mark.parametrize("stated", ["both", "descriptors"])
+@pytest.mark.parametrize("start", [0, 1, 1000])
+@pytest.mark.parametrize("stated", ["both", "as text", "descriptors"])
 def test_fit_matches_ids(start, stated, tmp_path, ltau):
     rng = np.random.default_rng(0)
     log, x, order = rng.random((4, 40)), rng.random((40, 3)), rng.permutation(40)
-    if stated == "both":
+    if stated != "descriptors":
         rows = [(e, i + start, log[e, i]) for e in range(4) for i in order.tolist()]
         path = write_long(tmp_path / "log.csv", rows)
     else:
-        path, start = save(tmp_path / "log.npy", log), 0
-    np.savez("shuffled.npz", descriptors=x[order], sample_id=order + start)
+        path, start = save(tmp_path / "log.npy", log), min(start, 1)
+    ids = order + start
+    ids = np.array([f"{number:06}" for number in ids]) if stated == "as text" else ids
+    np.savez("shuffled.npz", descriptors=x[order], sample_id=ids)
     save(tmp_path / "x.npy", x)
     ltau.ok("ingest", path, "-o", "e.h5")
     for name in ("x.npy", "shuffled.npz"):
@@ -170,6 +172,14 @@ def test_fit_matches_ids(start, stated, tmp_path, ltau):
     wanted, got = model_of("x.npy.h5"), model_of("shuffled.npz.h5")
     for name in wanted:
         np.testing.assert_allclose(got[name], wanted[name], rtol=1e-5, err_msg=name)
+
+
+def test_names_beside_other_numbers_are_refused(tmp_path, ltau):
+    rng = np.random.default_rng(0)
+    rows = [(e, i + 1, rng.random()) for e in range(3) for i in range(8)]
+    ltau.ok("ingest", write_long(tmp_path / "log.csv", rows), "-o", "e.h5")
+    np.savez("x.npz", descriptors=rng.random((8, 2)), sample_id=[f"mol-{i}" for i in range(8)])
+    check(ltau("fit", "e.h5", "x.npz", "-k", 2, "-o", "m.h5"), INPUT, "in two ways", "1, and mol-0")
 
 
 @pytest.mark.parametrize(
@@ -241,6 +251,10 @@ def test_a_table_is_matched_by_the_names_that_ingest_knows(scored, tmp_path, lta
     for name in ("row", "sample", "atom_id", "Index"):
         rows = [f"{i},{errors[i]}" for i in order]
         (tmp_path / "t.csv").write_text("\n".join([f"{name},error", *rows]) + "\n")
+        assert json.loads(ltau("evaluate", "s.h5", "t.csv", "--json").out) == wanted
+    for form in ("{:05}", "{}"):  # as text, and from 1
+        rows = [f"{form.format(i + (form == '{}'))},{errors[i]}" for i in order]
+        (tmp_path / "t.csv").write_text("\n".join(["id,error", *rows]) + "\n")
         assert json.loads(ltau("evaluate", "s.h5", "t.csv", "--json").out) == wanted
     atoms = [f"{i % 3},{error}" for i, error in enumerate(errors)]  # of its frame: no id
     (tmp_path / "t.csv").write_text("\n".join(["atom,error", *atoms]) + "\n")

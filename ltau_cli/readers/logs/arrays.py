@@ -3,19 +3,28 @@
 from __future__ import annotations
 
 import contextlib
+import os
 import re
 from collections import Counter
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import replace
+from functools import partial
 from pathlib import Path
 from typing import Any
 
 import numpy as np
+import numpy.typing as npt
 
 from ltau_cli.epochs import choose_epochs
 from ltau_cli.errors import InputError
-from ltau_cli.readers.arrays import HDF5_ENDINGS, as_labels, open_array, open_members
-from ltau_cli.readers.column import row_labels
+from ltau_cli.readers.arrays import (
+    HDF5_ENDINGS,
+    as_labels,
+    open_array,
+    open_members,
+    read_optional,
+)
+from ltau_cli.readers.column import ROW_LABELS, row_labels
 from ltau_cli.readers.hdf5 import in_hdf5, list_datasets, open_hdf5
 from ltau_cli.readers.logs.numbered import NumberedFiles, find_numbered
 from ltau_cli.readers.logs.run import (
@@ -30,6 +39,7 @@ from ltau_cli.readers.logs.run import (
 from ltau_cli.readers.place import Place
 from ltau_cli.readers.scratch import Slots
 from ltau_cli.readers.source import ArraySource
+from ltau_cli.readers.tables import SAMPLE_NAMES
 from ltau_cli.settings import LogOptions
 
 RECORDED_LABELS = "samples.npz"  # which ltau record writes beside the epochs
@@ -170,13 +180,22 @@ def open_arrays(place: Place, options: LogOptions, stack: contextlib.ExitStack) 
         members = open_members(path, text=True)
         if not members:
             raise InputError(f"{place} is empty: it holds no arrays")
-        sizes = {name: len(one.shape) for name, one in members.items() if one.dtype.kind in "fiub"}
+        sizes = {
+            name: len(one.shape)
+            for name, one in members.items()
+            if one.dtype.kind in "fiub" and name not in ROW_LABELS
+        }
         epochs = _find_epochs(sizes, place, options)
-        if epochs:
-            return [open_epoch_arrays(own, options, lambda at: members[at.as_posix()])
-                    for own in epochs]  # fmt: skip
-        if "errors" not in sizes and sizes and (min(sizes.values()) > 1 or _are_runs(sizes)):
-            return [_one_array(members[name], options) for name in sorted(sizes, key=_natural)]
+        runs = [open_epoch_arrays(own, options, lambda at: members[at.as_posix()])
+                for own in epochs]  # fmt: skip
+        are_runs = "errors" not in sizes and sizes and (min(sizes.values()) > 1 or _are_runs(sizes))
+        if not runs and are_runs:
+            runs = [_one_array(members[name], options) for name in sorted(sizes, key=_natural)]
+        if runs:
+            return [
+                _labelled(run, lambda name: members[name].all() if name in members else None)
+                for run in runs
+            ]
     elif path.suffix.lower() in HDF5_ENDINGS:
         file = stack.enter_context(open_hdf5(path))
         sizes = list_datasets(path, file)
@@ -188,8 +207,27 @@ def open_arrays(place: Place, options: LogOptions, stack: contextlib.ExitStack) 
             return in_hdf5(Place(path, at.as_posix()), file, kept=EPOCH_CACHE)
 
         if epochs:
-            return [open_epoch_arrays(own, options, opened) for own in epochs]
-    return [_one_array(stack.enter_context(open_array(place, names=ERROR_NAMES)), options)]
+            return [
+                _labelled(
+                    open_epoch_arrays(own, options, opened),
+                    partial(read_optional, Place(path, _beside(own))),
+                )
+                for own in epochs
+            ]
+    source = stack.enter_context(open_array(place, names=ERROR_NAMES))
+    return [_labelled(_one_array(source, options), partial(read_optional, source.place))]
+
+
+def _labelled(run: LoggedRun, beside: Callable[[str], npt.NDArray[Any] | None]) -> LoggedRun:
+    """Add what arrays ``beside`` those of the errors say of the samples."""
+    run.labels |= row_labels(run.n_samples, beside)
+    return run
+
+
+def _beside(epochs: NumberedFiles) -> str:
+    """Name an array that would stand beside those of all epochs, whose groups may differ."""
+    folders = [path.parent.as_posix() for path in epochs.files]
+    return f"{os.path.commonpath(folders)}/errors".removeprefix("./")
 
 
 def _find_epochs(
@@ -208,6 +246,13 @@ def _find_epochs(
             or (not _are_runs(names) and all(sizes[name] == 1 for name in names))
         )
     }
+    for names in sets.values():
+        if Path(names[0]).name.lower().rstrip("s_0123456789") in SAMPLE_NAMES:
+            raise InputError(
+                f"{place} has ids in each epoch ({names[0]}), whose order may change",
+                hint="write the errors in the order of the ids, and these once, as sample_id; or "
+                "[id, error] arrays, (n, 2)",
+            )
     sets = {p: names for p, names in sets.items() if p.rpartition("/")[2] in ERROR_NAMES} or sets
     runs: dict[str, list[str]] = {}
     for names in sets.values():

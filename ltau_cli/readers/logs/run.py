@@ -16,6 +16,9 @@ from ltau_cli.readers.place import Place
 from ltau_cli.settings import LogOptions
 
 MOST_EPOCHS = 100  # times the samples: more are rather samples that come first
+# Share of rows whose id is there already: 0.37 of samples drawn with replacement, 0.5 of two rows
+# of each.
+MOST_REPEATED = 0.4
 Errors = npt.NDArray[np.float32]
 
 NORMS: Mapping[str, Callable[[npt.NDArray[Any]], npt.NDArray[Any]]] = {
@@ -86,8 +89,8 @@ def remarks_on_shape(name: object, n_epochs: int, n: int) -> list[str]:
 
 
 def refuse_repeated(n_repeated: int, n_rows: int, where: object) -> None:
-    """Refuse a log that loses most of its rows, as their ids are there already."""
-    if n_repeated > 0.5 * n_rows:
+    """Refuse a log that loses many of its rows, as their ids are there already."""
+    if n_repeated > MOST_REPEATED * n_rows:
         raise InputError(
             f"{where}: {n_repeated:,} of {n_rows:,} rows have an id that stands in their epoch "
             "already",

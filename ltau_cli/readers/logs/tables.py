@@ -21,6 +21,7 @@ from ltau_cli.readers.arrays import is_utf8
 from ltau_cli.readers.logs.long_rows import LongRows, WordsError, counts_from_zero
 from ltau_cli.readers.logs.numbered import NumberedFiles
 from ltau_cli.readers.logs.run import (
+    Errors,
     LoggedRun,
     empty_run,
     magnitudes,
@@ -149,7 +150,8 @@ class _LogTable(Table):
                     hint="keep that of the errors alone, or one line for each sample: "
                     '{"epoch": 0, "sample": 0, "error": 0.1}',
                 )
-            return self.columns.get("error") in lists
+            samples = [name for name in self.header if _NUMBERED.fullmatch(name)]
+            return self.columns["error"] in lists if "error" in self.columns else len(samples) > 2
         if not (self.named or self.numbered) and len(self.header) <= 4:
             if self._options.format == "wide-table":
                 return True
@@ -323,7 +325,8 @@ def _pivot(
 def _wide(table: _LogTable, options: LogOptions) -> LoggedRun:
     path = table.path
     epoch_at = table.header.index(table.columns["epoch"]) if "epoch" in table.columns else -1
-    places, ids = ([], np.empty(0)) if table.is_json else table.samples()
+    in_lists = table.is_json and "error" in table.columns
+    places, ids = ([], np.empty(0)) if in_lists else table.samples()
     slots = Slots()
     epochs: list[int] = []
     n = 0
@@ -331,7 +334,7 @@ def _wide(table: _LogTable, options: LogOptions) -> LoggedRun:
         epochs.append(
             _integer(row[epoch_at], "epoch", path, line) if epoch_at >= 0 else len(epochs)
         )
-        if table.is_json:
+        if in_lists:
             row = row[table.header.index(table.columns["error"])]
             if not isinstance(row, list):
                 raise InputError(f"{path}, line {line}: the errors must be a list")
@@ -344,18 +347,34 @@ def _wide(table: _LogTable, options: LogOptions) -> LoggedRun:
         slots.extend(magnitudes(errors, options, vectors=False))
     if n == 0:
         raise InputError(f"{path} is empty: it holds no errors")
+    if not (table.named or table.numbered):
+        _refuse_counter(path, slots.columns([i * n for i in range(len(epochs))], 0, min(n, 2)))
     order = sorted(range(len(epochs)), key=lambda i: epochs[i])
     chosen = [order[i] for i in choose_epochs([epochs[i] for i in order], options.epochs)]
     return LoggedRun(
         format="wide-table",
         remarks=remarks_on_shape(path, len(epochs), n),
-        labels={} if table.is_json or counts_from_zero(ids) else {"sample_id": ids},
+        labels={} if in_lists or counts_from_zero(ids) else {"sample_id": ids},
         epochs=[epochs[i] for i in chosen],
         names=[f"{path}, epoch {epochs[i]}" for i in chosen],
         files=[path],
         n_samples=n,
         read=partial(slots.columns, [i * n for i in chosen]),
     )
+
+
+def _refuse_counter(path: Path, values: Errors) -> None:
+    """Refuse a table without header whose first column counts its lines; ``values`` (n, 2)."""
+    first = values[:, 0]
+    with np.errstate(invalid="ignore"):
+        steps = np.unique(np.diff(first))
+        whole, others_too = (bool((v % 1 == 0).all()) for v in (first, values[:, 1:]))
+    if whole and not others_too and len(steps) == 1 and steps[0] > 0:
+        raise InputError(
+            f"{path} has no header, and its first column counts: {first[0]:g}, {first[1]:g}, ...: "
+            "epochs?",
+            hint="name the columns: epoch,0,1,2,...",
+        )
 
 
 def _find_columns(header: Sequence[str], named: Mapping[str, str], path: Path) -> dict[str, str]:

@@ -237,6 +237,36 @@ def test_runs_of_epochs_inside_a_file(tmp_path, ingest, refused):
     refused([tmp_path / "two.npz"], ["2 arrays", "mine, theirs"])
 
 
+@pytest.mark.parametrize("names", [["errors"], ["run_0", "run_1"], ["epoch_0", "epoch_1"]])
+@pytest.mark.parametrize("ending", ["npz", "h5"])
+def test_labels_beside_the_errors(ending, names, tmp_path, ingest):
+    """Else rows whose ids are known would be taken in order."""
+    if ending == "h5" and names[0] == "run_0":
+        pytest.skip("arrays of runs are in .npz")
+    log, ids = np.random.default_rng(0).random((3, 6)), np.array([4, 9, 2, 7, 5, 3])
+    errors = {name: log[0] if "epoch" in name else log for name in names}
+    labels = {"sample_id": ids, "natoms": np.array([2, 4])}
+    path = tmp_path / f"log.{ending}"
+    if ending == "npz":
+        np.savez(path, **errors, **labels)
+    else:
+        with h5py.File(path, "w") as file:
+            for name, values in (errors | labels).items():
+                file[f"train/{name}"] = values
+    got = ingest(f"{path}:/train/errors" if ending == "h5" and len(names) == 1 else path)
+    assert got["sample_id"].tolist() == ids.tolist()
+    assert got["structure"].tolist() == [0, 0, 1, 1, 1, 1]
+
+
+@pytest.mark.parametrize("name", ["epoch_{}/sample_id", "epoch_{}/ids"])
+def test_ids_in_each_epoch_are_refused(name, tmp_path, refused):
+    with h5py.File(tmp_path / "log.h5", "w") as file:
+        for epoch in range(3):
+            file[f"epoch_{epoch}/errors"] = np.random.default_rng(epoch).random(6)
+            file[name.format(epoch)] = np.random.default_rng(epoch).permutation(6)
+    refused([tmp_path / "log.h5"], ["log.h5 has ids in each epoch (epoch_0/"])
+
+
 def test_more_samples_than_a_block(tmp_path, ingest):
     log = np.random.default_rng(0).random((3, 40_000)).astype(np.float32)
     log[1, ::7] = np.nan

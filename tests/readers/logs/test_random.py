@@ -149,7 +149,7 @@ def test_random_long_tables(ids, data, delimiter):
     with temporary() as folder:
         path = write_long(folder / "log.csv", rows, delimiter=delimiter)
         got = ingest_random(path, folder, (-1,))
-        if 2 * len({row[:2] for row in rows}) < len(rows):  # most are lost
+        if len({row[:2] for row in rows}) < 0.6 * len(rows):  # many are lost
             assert got is None
             return
         agree(got, stored(wanted, (-1,)))

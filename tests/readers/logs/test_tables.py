@@ -349,3 +349,34 @@ def test_ids_that_repeat_in_most_rows(tmp_path, refused):
     refused([path], ["log.csv", "36 of 48 rows have an id that stands in their epoch already"])
     folder = write_folder(tmp_path / "logs", [[(a, 0.5) for _, a in PAIRS * 2]] * 2)
     refused([folder], ["errors_epoch_0.npy", "12 of 16 rows"])
+    rows = [(t, rank, s, 1.0) for t in range(3) for rank in range(2) for s in range(9 - rank)]
+    path = write_long(tmp_path / "ranks.csv", rows, ("epoch", "rank", "sample", "error"))
+    refused([path], ["ranks.csv", "24 of 51 rows"])
+
+
+@pytest.mark.parametrize("first", [0, 100])
+def test_a_column_that_counts_is_no_sample(first, tmp_path, refused):
+    """As numpy.savetxt writes epochs beside errors, and GPUMD its loss.out."""
+    log = np.random.default_rng(0).random((6, 5))
+    np.savetxt(tmp_path / "log.txt", np.c_[first + (first or 1) * np.arange(6), log])
+    refused([tmp_path / "log.txt"], ["log.txt has no header, and its first column counts"])
+
+
+@pytest.mark.parametrize("first", [0, 1])
+def test_a_first_line_of_numbers_among_floats(first, tmp_path, ingest):
+    log = np.random.default_rng(0).random((4, 5))
+    header = ",".join(f"{float(i + first)}" for i in range(5))
+    np.savetxt(tmp_path / "log.csv", log, delimiter=",", header=header, comments="")
+    same(ingest(tmp_path / "log.csv")["errors"], stored(log))
+
+
+def test_wide_json_lines_of_pandas(tmp_path, ingest):
+    log = np.random.default_rng(0).random((4, 12))
+    lines = [{name: row[int(name)] for name in sorted(map(str, range(12)))} for row in log]
+    (tmp_path / "log.jsonl").write_text("".join(json.dumps(line) + "\n" for line in lines))
+    same(ingest(tmp_path / "log.jsonl")["errors"], stored(log))
+
+
+def test_a_decimal_comma(tmp_path, refused):
+    (tmp_path / "log.csv").write_text("epoch;sample;error\n0;0;0,25\n")
+    refused([tmp_path / "log.csv"], ["line 2: the error is '0,25', not a number"])
