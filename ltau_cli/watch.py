@@ -85,7 +85,7 @@ class Watch:
     Raises
     ------
     UsageError
-        If the atoms have no Live, or nothing that is watched for can happen.
+        If the atoms have no Live, a limit is none, or nothing that is watched for can happen.
     OutputError
         If ``save`` may not or cannot be written.
     """
@@ -199,6 +199,13 @@ class Watch:
         live = self._live()
         if self.bound is None and self.pvalue is None and self.distance is None:
             raise UsageError("Watch watches for nothing", hint="give bound=, pvalue= or distance=")
+        limits = {"bound": self.bound, "pvalue": self.pvalue, "distance": self.distance}
+        for name, limit in limits.items():
+            if limit is not None and not 0 < limit < (1 if name == "pvalue" else np.inf):
+                what = "between 0 and 1" if name == "pvalue" else "above 0"
+                raise UsageError(
+                    f"{name}={limit} is not a number {what}", hint="None watches for no such thing"
+                )
         if self.patience < 1:
             raise UsageError(f"patience={self.patience} is no number of frames", hint="1 or more")
         if self.bound is not None and not live.bound:

@@ -228,6 +228,10 @@ def test_what_cannot_be_watched_for(atoms, hot, make, pipeline):
     for options, words in (
         ({}, "watches for nothing"),
         ({"bound": 0.3, "patience": 0}, "patience=0 is no number of frames"),
+        ({"bound": np.nan}, "bound=nan is not a number above 0"),
+        ({"bound": 0.3, "distance": np.nan}, "distance=nan is not a number above 0"),
+        ({"pvalue": np.nan}, "pvalue=nan is not a number between 0 and 1"),
+        ({"pvalue": 1}, "pvalue=1 is not a number between 0 and 1"),
     ):
         with pytest.raises(UsageError, match=words) as error:
             Watch(atoms, save=None, **options)
