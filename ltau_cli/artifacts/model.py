@@ -138,10 +138,9 @@ def write_grid(
 
 
 def create_counts(
-    writer: ArtifactWriter, n_points: int, n_edges: int, *, largest: int, sharded: bool
+    writer: ArtifactWriter, n_points: int, n_edges: int, dtype: np.dtype[Any], *, sharded: bool
 ) -> BlockWriter:
-    """Create the counts, (n_points, n_edges + 1), of a type that holds ``largest``."""
-    dtype = np.min_scalar_type(largest)
+    """Create the counts, (n_points, n_edges + 1), of a type that holds the largest."""
     # A shard's counts are read by ranges of points, for which compressed chunks are slow.
     return writer.create("counts", (n_points, n_edges + 1), dtype=dtype, compress=not sharded)
 

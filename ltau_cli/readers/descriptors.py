@@ -52,10 +52,6 @@ class Descriptors:
             )
         return as_magnitudes(Column(Place(path, name), values), what="values")
 
-    def knows_structures(self) -> bool:
-        """Whether :meth:`structure` is there."""
-        return any(self.beside(name) is not None for name in ("natoms", "structure"))
-
     def structure(self) -> npt.NDArray[np.int64] | None:
         """Structure of each row, (n,) from 0, by ``natoms`` or ``structure``; None if unknown."""
         path = self.source.place.path

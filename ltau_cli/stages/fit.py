@@ -57,7 +57,7 @@ from ltau_cli.stages.shards import (
     join_summaries,
     open_shards,
 )
-from ltau_cli.stages.training_set import TrainingSet, order_as_logged, read_training_set
+from ltau_cli.stages.training_set import Samples, TrainingSet, read_training_set
 
 messages = logging.getLogger("ltau")
 
@@ -157,54 +157,35 @@ def _fit(
 ) -> FitResult:
     announce_compilation()
     epochs = log.choose(asked.epochs)
-    n_logged = epochs.n_logged()
-    n_never_logged = int(np.count_nonzero(n_logged == 0))
-    structure, own_error = source.structure(), source.errors()
-    source = order_as_logged(source, log)
-    if source.rows is not None:
-        n_logged[source.rows < 0] = 0  # carries no weight either
-        structure = None if structure is None else structure[source.rows]
-        own_error = None if own_error is None else own_error[source.rows]
-    n = int(np.count_nonzero(n_logged))
+    samples = Samples.of(epochs, source)
+    n = int(np.count_nonzero(samples.n_logged))
     k = asked.k or min(DEFAULT_K, max(1, n - 1))
     chosen = replace(asked, k=k)
     _check_sizes(n, k, chosen.shards, log.path)
-    group = _loo_group(log, structure, chosen)
+    group = None if chosen.loo == "sample" else _structure(samples, log.path)
     limits, edges = _grid(epochs, chosen)
     training = read_training_set(
-        source, n_logged, shards=chosen.shards, scale=chosen.scale, metric=chosen.metric,
-        merge_within=chosen.merge_within, threads=threads,
+        samples.source, samples.n_logged, shards=chosen.shards, scale=chosen.scale,
+        metric=chosen.metric, merge_within=chosen.merge_within, threads=threads,
     )  # fmt: skip
-    files = stamps_of([Place(log.path), source.source.place])
+    place = samples.source.source.place
+    files = stamps_of([Place(log.path), place])
     with (
         open_store(output, {"files": files, "settings": chosen.recorded()}) as store,
         create_artifact(output, "model", units=log.units, force=force) as artifact,
     ):
         write_grid(artifact, edges, limits)
         statistics = _count(epochs, artifact, edges, limits, training, threads, progress)
-        agreement = None
-        if own_error is not None:
-            agreement = _compare_errors(
-                statistics.last_error, own_error,
-                log.read("structure") if log.has("structure") else structure, log.path, source,
-            )  # fmt: skip
-        if statistics.n_errors != n_logged.sum(dtype=np.int64):
+        agreement = _compare_errors(statistics.last_error, samples, log.path)
+        if statistics.n_errors != samples.n_logged.sum(dtype=np.int64):
             raise damaged(log.path, "datasets errors and n_logged do not fit each other")
         sample_mean = statistics.sample_mean[training.logged]
         search = LeaveOneOutSearch.of(
             training.points, sample_mean, None if group is None else group[training.logged], k,
             chosen.weighting,
         )  # fmt: skip
-        place = source.source.place
-        task = BuildShards(replace(place, path=place.path.absolute()), chosen, k)
-        if workers.elsewhere:
-            hand_over(store, training, search)
-        with progress("building the index", training.count) as advance:
-            make_pieces(
-                workers, store, task, training.count, 1, opened=training, read=[place.path],
-                advance=advance,
-            )  # fmt: skip
-        found = _leave_one_out(training, search, store, task, workers, threads, progress)
+        built = BuildShards(replace(place, path=place.path.absolute()), chosen, k)
+        found = _build_and_search(training, search, store, built, workers, threads, progress)
         # From here on pieces make room for what is written, so that the disk holds nothing twice.
         index = _write_index(artifact, training, store)
         loo = search.to_samples(found)
@@ -217,7 +198,7 @@ def _fit(
             chosen.recorded()
             | {"thresholds": limits, "error_range": [edges[0], edges[-1]], "index": index.kind}
             | ({} if origin is None else {"origin": origin})
-            | ({"structures": True} if source.knows_structures() or log.has("structure") else {})
+            | ({} if samples.structure is None else {"structures": True})
         )
         points = statistics.points
         exceeding = (points.uncertainty * points.multiplicity[:, None]).sum(axis=0) / n
@@ -225,9 +206,9 @@ def _fit(
             output=output,
             units=log.units,
             n_samples=n,
-            n_never_logged=n_never_logged,
+            n_never_logged=samples.n_never_logged,
             n_points=training.n_points,
-            width=source.width,
+            width=samples.source.width,
             k=k,
             thresholds=limits.tolist(),
             mean_error=float((points.mean_error * points.multiplicity).sum() / n),
@@ -252,33 +233,31 @@ def _fit(
     return result
 
 
-def _compare_errors(
-    logged: npt.NDArray[np.float64],
-    described: npt.NDArray[np.float64],
-    structure: npt.NDArray[np.int64] | None,
-    log: Path,
-    source: Descriptors,
-) -> float | None:
+def _compare_errors(logged: npt.NDArray[np.float64], samples: Samples, log: Path) -> float | None:
     """Rank correlation of the last logged errors, (n_samples,), with the described network's own.
 
-    NaN is left out of either. A warning says so where they have little to do with each other, or as
-    little as with those of the next structure: then atoms of one site are alike, no more.
+    None where these are not known; NaN is left out of either. A warning says so where they have
+    little to do with each other, or as little as with those of the next structure: then atoms of
+    one site are alike, no more.
     """
+    described = samples.own_error
+    if described is None:
+        return None
     both = np.isfinite(logged) & np.isfinite(described)
     n, found = int(both.sum()), rank_correlation(logged[both], described[both])
     if found is None or n < FEW:
         return found
     little = found < LEAST_AGREEMENT
-    if structure is not None and n >= MANY:
-        following = next_structure(structure)
+    if samples.structure is not None and n >= MANY:
+        following = next_structure(samples.structure)
         both &= (following >= 0) & np.isfinite(described[following])
         shifted = rank_correlation(logged[both], described[following[both]])
         little |= shifted is not None and found < shifted + LEAST_GAIN
     if little:
         warnings.warn(
-            f"the last errors in {log} and those of the network in {source.source.place.path} have "
-            f"a rank correlation of {found:.2f} only: the rows are in another order, or the log is "
-            "of another training",
+            f"the last errors in {log} and those of the network in "
+            f"{samples.source.source.place.path} have a rank correlation of {found:.2f} only: the "
+            "rows are in another order, or the log is of another training",
             LtauWarning,
             stacklevel=3,
         )
@@ -311,20 +290,13 @@ def _check_sizes(n: int, k: int, shards: int, errors: Path) -> None:
         )
 
 
-def _loo_group(
-    log: ErrorsFile, structure: npt.NDArray[np.int64] | None, settings: FitSettings
-) -> npt.NDArray[np.int64] | None:
-    if settings.loo == "sample":
-        return None
-    if log.has("structure"):
-        return log.read("structure")
-    if structure is None:
+def _structure(samples: Samples, log: Path) -> npt.NDArray[np.int64]:
+    if samples.structure is None:
         raise InputError(
-            f"{log.path} does not say which structure a sample belongs to, which --loo structure "
-            "needs",
+            f"{log} does not say which structure a sample belongs to, which --loo structure needs",
             hint="ingest again with --natoms or --frames, or give natoms beside the descriptors",
         )
-    return structure
+    return samples.structure
 
 
 def _grid(
@@ -383,11 +355,8 @@ def _count(
         of_sample=training.of_all(training.points.of_sample, NEVER_LOGGED),
     )
     result = _Statistics(np.zeros(n), np.full(n, np.nan), points)
-    largest = len(epochs.rows) * int(multiplicity.max())
-    dtype = np.min_scalar_type(largest)
-    counts = create_counts(
-        artifact, n_points, len(edges), largest=largest, sharded=training.count > 1
-    )
+    dtype = np.min_scalar_type(len(epochs.rows) * int(multiplicity.max()))
+    counts = create_counts(artifact, n_points, len(edges), dtype, sharded=training.count > 1)
     with progress("counting errors", n) as advance:
         for shard in range(training.count):
             first, last = training.point_start[shard : shard + 2]
@@ -447,7 +416,7 @@ def _write_index(artifact: ArtifactWriter, training: TrainingSet, store: Store) 
     return join_summaries(summaries) if many else summaries[0]
 
 
-def _leave_one_out(
+def _build_and_search(
     training: TrainingSet,
     search: LeaveOneOutSearch,
     store: Store,
@@ -456,15 +425,21 @@ def _leave_one_out(
     threads: int,
     progress: Progress,
 ) -> npt.NDArray[Any]:
-    """Search for all pairs; return what is found for them."""
+    """Build all shards and search them for the pairs; return what is found for these."""
+    if workers.elsewhere:
+        hand_over(store, training, search)
+    read = [built.descriptors.path]
+    with progress("building the index", training.count) as advance:
+        make_pieces(
+            workers, store, built, training.count, 1, opened=training, read=read, advance=advance
+        )
     task = SearchPairs(built, isinstance(search.left_out, GroupLeftOut))
     size = OneShard.rows if training.count == 1 else int(max(np.diff(training.point_start)))
     opened = None if workers.elsewhere else (open_shards(store, training), search, threads)
     with progress("leave-one-out reference", search.n_pairs) as advance:
         make_pieces(
-            workers, store, task, search.n_pairs, size, opened=opened,
-            read=[built.descriptors.path], advance=advance,
-        )  # fmt: skip
+            workers, store, task, search.n_pairs, size, opened=opened, read=read, advance=advance
+        )
     del opened  # before all that was found is in memory
     found = np.empty(search.n_pairs, search.dtype)
     done = 0

@@ -11,7 +11,7 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
-from ltau_cli.artifacts.errors import ErrorsFile
+from ltau_cli.artifacts.errors import ChosenEpochs, ErrorsFile
 from ltau_cli.core.search.points import Points, find_points
 from ltau_cli.core.search.scaling import Scaling, fit_scaling
 from ltau_cli.core.search.shards import cut_evenly
@@ -75,7 +75,35 @@ class TrainingSet:
         return np.ascontiguousarray(self.scaling.apply(chosen, threads=self.threads))
 
 
-def order_as_logged(source: Descriptors, log: ErrorsFile) -> Descriptors:
+@dataclass(frozen=True)
+class Samples:
+    """What a log and descriptors together know of the samples of the log."""
+
+    source: Descriptors  # in the order of the log
+    # (n_samples,): logged errors; 0 also for what has no descriptors, so that it has no weight
+    n_logged: npt.NDArray[np.int32]
+    n_never_logged: int
+    structure: Integers | None  # (n_samples,)
+    # (n_samples,): of the network that described them; NaN where it is not known
+    own_error: npt.NDArray[np.float64] | None
+
+    @classmethod
+    def of(cls, epochs: ChosenEpochs, source: Descriptors) -> Samples:
+        """Match the samples with the descriptors."""
+        log, n_logged = epochs.log, epochs.n_logged()
+        n_never_logged = int(np.count_nonzero(n_logged == 0))
+        structure, own_error = source.structure(), source.errors()
+        source = _order_as_logged(source, log)
+        if source.rows is not None:
+            n_logged[source.rows < 0] = 0
+            structure = None if structure is None else structure[source.rows]
+            own_error = None if own_error is None else own_error[source.rows]
+        if log.has("structure"):
+            structure = log.read("structure")
+        return cls(source, n_logged, n_never_logged, structure, own_error)
+
+
+def _order_as_logged(source: Descriptors, log: ErrorsFile) -> Descriptors:
     """Put descriptors in the order of the samples of a log, where both tell theirs apart."""
     samples, rows = log.told(), source.told()
     at = samples.match(rows)

@@ -21,7 +21,7 @@ from ltau_cli.readers.place import Place
 from ltau_cli.readers.truth import read_true_errors
 from ltau_cli.results import Trial
 from ltau_cli.settings import FitSettings
-from ltau_cli.stages.training_set import order_as_logged
+from ltau_cli.stages.training_set import Samples
 
 LARGEST = 50_000  # training samples that are compared, in whole structures
 BURN_INS = (0.25, 0.5, 0.75)  # shares of the epochs
@@ -70,17 +70,14 @@ def run(
         open_descriptors(Place.parse(os.fspath(descriptors))) as source,
     ):
         epochs = artifact.choose()
-        source = order_as_logged(source, artifact)
-        structure = artifact.read("structure") if artifact.has("structure") else None
+        samples = Samples.of(epochs, source)
+        source, structure = samples.source, samples.structure
         if structure is None and held_out is None:
             log.warning(
                 "%s does not say which structure a sample belongs to; samples of one frame may "
                 "stand for each other in the comparison (ingest with --natoms)", errors,
             )  # fmt: skip
-        n_logged = epochs.n_logged()
-        if source.rows is not None:
-            n_logged[source.rows < 0] = 0
-        rows = _choose_rows(n_logged, structure, settings.seed)
+        rows = _choose_rows(samples.n_logged, structure, settings.seed)
         if held_out is None and structure is not None and len(np.unique(structure[rows])) < 2:
             raise ComputeError(
                 f"{errors} has a single structure, so none is left to predict it by",

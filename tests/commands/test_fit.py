@@ -150,6 +150,22 @@ def test_tune_on_the_training_samples_shows_its_table(train, log, tmp_path, ltau
     assert "does not say which structure a sample belongs to" in done.err
 
 
+@pytest.mark.slow
+def test_tune_knows_the_structures_that_stand_beside_the_descriptors(train, log, tmp_path, ltau):
+    natoms = save(tmp_path / "natoms.npy", np.full(22, 15))
+    x, raw = save(tmp_path / "x.npy", train[:330]), save(tmp_path / "log.npy", log[:, :330])
+    np.savez(tmp_path / "x.npz", descriptors=train[:330], natoms=np.load(natoms))
+    ltau.ok("ingest", raw, "-o", tmp_path / "plain.h5")
+    ltau.ok("ingest", raw, "--natoms", natoms, "-o", tmp_path / "known.h5")
+    trials = []
+    for errors, place in (("plain.h5", tmp_path / "x.npz"), ("known.h5", x)):
+        out = tmp_path / f"{errors}.model"
+        done = ltau.ok("fit", tmp_path / errors, place, "--tune", "-o", out, "--json")
+        assert "does not say which structure" not in done.err
+        trials.append(json.loads(done.out)["trials"])
+    assert trials[0] == trials[1]
+
+
 def test_refusals(pipeline, tmp_path, ltau):
     words = ("fit", pipeline.errors, pipeline.train, "-o", tmp_path / "m.h5")
     rows = (pipeline.descriptors, pipeline.true_errors)
