@@ -31,6 +31,11 @@ def folder(tmp_path):
     return path
 
 
+def long_table(n_samples):
+    """The text of a log of one epoch."""
+    return "epoch,sample,error\n" + "".join(f"0,{i},1\n" for i in range(n_samples))
+
+
 def write_each(folder):
     """A log of each format that goes through a temporary file."""
     folder.mkdir()
@@ -56,7 +61,7 @@ def test_nothing_is_left_behind(tmp_path, folder):
 
 def test_nothing_is_left_behind_a_wrong_log(tmp_path, folder):
     path = tmp_path / "log.csv"
-    path.write_text("epoch,sample,error\n" + "0,0,1\n" * 50_000 + "0,1,what\n")
+    path.write_text(long_table(50_000) + "0,50000,what\n")
     result = finish(begin("ingest", path, "-o", tmp_path / "e.h5", folder=folder))
     check(result, INPUT, "line 50002", "what", hint=False)
     assert list(folder.iterdir()) == []
@@ -75,7 +80,7 @@ def is_unnamed(name, folder):
 @pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGKILL])
 def test_nothing_is_left_behind_a_killed_process(number, tmp_path, folder):
     path = tmp_path / "log.csv"
-    path.write_text("epoch,sample,error\n" + "0,0,1\n" * 3_000_000)
+    path.write_text(long_table(3_000_000))
     process = begin("ingest", path, "-o", tmp_path / "e.h5", folder=folder)
     give_up = time.monotonic() + 60
     # Python itself tries the folder out with a file of a name, before the first one without.
@@ -106,7 +111,7 @@ def test_temporary_files_that_may_not_grow(tmp_path, folder):
 
 def test_full_disk_for_temporary_files(full_disk, tmp_path):
     path = tmp_path / "log.csv"
-    path.write_text("epoch,sample,error\n" + "0,0,1\n" * 50_000)
+    path.write_text(long_table(50_000))
     result = full_disk.run(
         "ingest", path, "-o", tmp_path / "e.h5",
         before=NOTHING_IN_MEMORY, env=os.environ | {"TMPDIR": str(full_disk.folder)},
