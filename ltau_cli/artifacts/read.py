@@ -161,7 +161,10 @@ def _open_hdf5(path: Path) -> Iterator[h5py.File]:
         raise InputError(f"{path}: no permission to read it") from error
     except OSError as error:
         if h5py.is_hdf5(path):
-            raise damaged(path, "it is cut short or being written") from error
+            raise ArtifactError(
+                f"{path} is damaged: it is cut short or being written",
+                hint="wait until it is written, or make it again from its inputs",
+            ) from error
         raise ArtifactError(
             f"{path} is not an HDF5 file", hint="ltau stages read what other ltau stages wrote"
         ) from error

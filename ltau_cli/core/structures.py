@@ -46,6 +46,15 @@ def log_structure_distance(
     return means
 
 
+def structure_distance(
+    structure: npt.NDArray[np.int64], distance: npt.NDArray[np.floating]
+) -> npt.NDArray[np.float64]:
+    """Geometric mean of the relative distances in the structure of each row, (n,)."""
+    logs = log_structure_distance([(structure, distance)], int(structure.max()) + 1)
+    means: npt.NDArray[np.float64] = np.exp(logs)[structure]
+    return means
+
+
 def local_distance(
     distance: npt.NDArray[np.floating], first: npt.NDArray[np.int64], second: npt.NDArray[np.int64]
 ) -> npt.NDArray[np.float64]:

@@ -8,7 +8,7 @@ import numpy as np
 import numpy.typing as npt
 
 from ltau_cli.core.mixture import average_cdfs
-from ltau_cli.core.search.loo import GroupLeftOut, SampleLeftOut
+from ltau_cli.core.search.loo import leave_out
 from ltau_cli.core.search.neighbors import Neighbors
 from ltau_cli.core.search.points import Points
 from ltau_cli.core.search.shards import Shards, find_in_shards
@@ -74,10 +74,7 @@ def explain(
     ``group`` (n_samples,) tells which samples are left out together with a suspect; None leaves
     out the suspect alone. ``suspects`` (n,) are sample numbers, at least one.
     """
-    none = np.zeros(len(points.of_sample))
-    left_out = (
-        SampleLeftOut.of(points, none) if group is None else GroupLeftOut.of(points, none, group)
-    )
+    left_out = leave_out(points, np.zeros(len(points.of_sample)), group)
     pair = left_out.to_samples(np.arange(len(left_out.point)))[suspects]
 
     def offered(candidates: Integers, rows: Integers) -> Integers:

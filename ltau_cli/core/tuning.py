@@ -18,7 +18,7 @@ from ltau_cli.core.search.loo import GroupLeftOut
 from ltau_cli.core.search.neighbors import Neighbors, find_neighbors
 from ltau_cli.core.search.points import find_points
 from ltau_cli.core.search.scaling import fit_scaling
-from ltau_cli.core.structures import log_structure_distance
+from ltau_cli.core.structures import structure_distance
 from ltau_cli.epochs import EpochRange
 from ltau_cli.results import Choice, Trial
 from ltau_cli.settings import Metric, Scale, Weighting
@@ -66,9 +66,8 @@ def tune(
         ):
             part = rows.take(known)
             if structure is not None:
-                pairs = [(structure, part.relative_distance)]
-                distance = np.exp(log_structure_distance(pairs, int(structure.max()) + 1))
-                part = replace(part, structure_distance=distance[structure], structure=structure)
+                distance = structure_distance(structure, part.relative_distance)
+                part = replace(part, structure_distance=distance, structure=structure)
             predicted, _, scores = cross_validate("distance", part, truth)
             rank = rank_correlation(predicted, truth)
             trials.append(Trial(choice=choice, crps=float(scores.mean()), rank_correlation=rank))

@@ -15,7 +15,7 @@ from ltau_cli.artifacts.provenance import Hasher
 from ltau_cli.artifacts.scores import ScoresFile
 from ltau_cli.core.calibration.apply import rows_of
 from ltau_cli.core.calibration.maps import Rows
-from ltau_cli.core.structures import Block, log_structure_distance
+from ltau_cli.core.structures import Block, structure_distance
 from ltau_cli.core.units import same_units
 from ltau_cli.errors import InputError, LtauWarning
 from ltau_cli.readers.column import GROUPS, Column, read_labels
@@ -24,6 +24,7 @@ from ltau_cli.readers.truth import read_true_errors
 from ltau_cli.settings import FrameKeys
 
 MOST_APART = 20  # times the median predicted error is that of the true ones, and no more
+NEAR = 3  # times a factor of units: mean errors of all epochs may be twice the true ones
 RULED = 5.0  # times the median is a mean that a few errors rule
 FACTORS = {
     1000.0: "1,000 (meV, eV)",
@@ -78,7 +79,7 @@ def _compare_scales(truth: Column, scores: ScoresFile) -> None:
     if not (true > 0 and predicted > 0) or 1 / MOST_APART < true / predicted < MOST_APART:
         return
     ratio = max(true / predicted, predicted / true)
-    near = [told for factor, told in FACTORS.items() if 0.5 < ratio / factor < 2]
+    near = [told for factor, told in FACTORS.items() if 1 / NEAR < ratio / factor < NEAR]
     warnings.warn(
         f"true errors ({truth.place}, median {true:.3g}) are {ratio:,.3g} times "
         f"{'larger' if true > predicted else 'smaller'} than predicted ({scores.path}, median "
@@ -136,9 +137,8 @@ def _rows(scores: ScoresFile, group: npt.NDArray[Any] | None) -> Rows:
         block["structure"] = scores.read("structure")
         distance = scores.read("local_distance").astype(np.float64)
     elif scores.has("structure"):
-        structure = block["structure"] = scores.read("structure")
-        pairs = [(structure, block["relative_distance"])]
-        distance = np.exp(log_structure_distance(pairs, int(structure.max()) + 1))[structure]
+        block["structure"] = scores.read("structure")
+        distance = structure_distance(block["structure"], block["relative_distance"])
     if group is not None:
         block["group"] = group
     return rows_of(block, distance, scores.feature_names)

@@ -283,6 +283,11 @@ def test_what_is_given_beside_described_rows_is_compared(scored, tmp_path, ltau)
         ltau.ok("score", "new.h5", *words)
         feature[name] = contents("o.h5")["features"]
     np.testing.assert_array_equal(feature["new"], feature["back"])
+    x = contents("new.h5")
+    save(tmp_path / "plain.npy", x["descriptors"])  # then the labels of --group are compared
+    save(tmp_path / "group.npy", x["species"].astype(str))
+    words = ("plain.npy", "--group", "group.npy", "--feature", "mine=f_back.xyz:mine")
+    check(ltau("score", *words, "-o", "o.h5", "-f"), INPUT, "f_back.xyz", "species")
 
 
 @pytest.mark.parametrize(

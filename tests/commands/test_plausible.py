@@ -43,7 +43,7 @@ def made(tmp_path, ltau):
 
 @pytest.mark.parametrize(
     ("factor", "told"),
-    [(1000, "larger than predicted"), (1 / 1000, "1,000 (meV, eV)"),
+    [(1000, "larger than predicted"), (450, "1,000 (meV, eV)"), (1 / 1000, "1,000 (meV, eV)"),
      (30, "23.06 (kcal/mol, eV) or"),
      (1 / 51.4, "51.4 (eV/Å, Hartree/Bohr)"), (96.5, "96.5 (kJ/mol, eV)"),
      (1e5, "no common factor"), (2, ""), (0.1, "")],

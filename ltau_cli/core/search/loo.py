@@ -96,6 +96,15 @@ class GroupLeftOut:
         return values[self.of_sample]
 
 
+def leave_out(
+    points: Points, mean_error: npt.NDArray[np.floating], group: Integers | None
+) -> SampleLeftOut | GroupLeftOut:
+    """Make the pairs of all samples (n_samples,), which None leaves out one by one."""
+    if group is None:
+        return SampleLeftOut.of(points, mean_error)
+    return GroupLeftOut.of(points, mean_error, group)
+
+
 @dataclass
 class LeaveOneOutSearch:
     """The search of every training sample for the k nearest outside its group."""
@@ -124,11 +133,7 @@ class LeaveOneOutSearch:
                 f"-k {k}: only {left:,} samples are left without the largest structure",
                 hint="lower -k, or use --loo sample",
             )
-        left_out = (
-            SampleLeftOut.of(points, mean_error)
-            if group is None
-            else GroupLeftOut.of(points, mean_error, group)
-        )
+        left_out = leave_out(points, mean_error, group)
         error_of_point: npt.NDArray[Any] = np.bincount(points.of_sample, weights=mean_error)
         return cls(left_out, points.multiplicity, error_of_point, k, weighting)
 
