@@ -54,9 +54,9 @@ def main() -> None:
         error = np.concatenate([judged.error for judged in case.sets.values()])
         found.setdefault(name, []).append(exponents(rows, error))
     columns = [
-        f"{name.replace('_', ' ')}{suffix}"
-        for prior, suffix in ((maps.PRIOR_WITH_STRUCTURES, ""), (maps.PRIOR_BY_ROW, ", by row"))
-        for name in prior
+        f"{name.replace('_', ' ')}, {kind}"
+        for kind in ("trained", "trained, by row")
+        for name in maps.PRIORS[kind]
     ] + ["spread of a committee of two, beside those with structures"]
     print("\n".join(f"{i + 1}: {column}" for i, column in enumerate(columns)))
     print("model".ljust(20) + "".join(f"{i + 1:8d}" for i in range(len(columns))))
@@ -74,10 +74,10 @@ def main() -> None:
 def exponents(rows: Rows, error: Floats) -> Floats:
     """Exponents with and without structures, then that of the spread, (8,); nan if unknown."""
     bare = replace(rows, structure=None, structure_distance=None)
-    with_structures = list(maps.PRIOR_WITH_STRUCTURES)
+    with_structures = list(maps.PRIORS["trained"])
     return np.array([
         *fitted(rows, error, with_structures),
-        *fitted(bare, error, list(maps.PRIOR_BY_ROW)),
+        *fitted(bare, error, list(maps.PRIORS["trained, by row"])),
         *(list(fitted(rows, error, [*with_structures, *rows.own]))[-1:] if rows.own else [np.nan]),
     ])  # fmt: skip
 

@@ -29,17 +29,19 @@ class Belief:
 
 # Mean and standard deviation over models, see `python -m scorecard.prior` and docs/calibration.md;
 # docs/scorecard.md has other models, which these were not chosen on. A feature of SOURCE has the
-# exponent beyond :data:`FAR`, its source the one before.
-PRIOR_WITH_STRUCTURES = {
-    "expected_error": Belief(1.0, 0.3),
-    "relative_distance": Belief(0.5, 0.3),
-    "structure_distance": Belief(2.0, 0.7),
-    "far_structure": Belief(0.7, 0.4),
-}
-PRIOR_BY_ROW = {
-    "expected_error": Belief(1.0, 0.3),
-    "relative_distance": Belief(1.8, 0.5),
-    "far_row": Belief(0.5, 0.4),
+# exponent beyond :data:`FAR`, its source the one before. :func:`name_prior` chooses.
+PRIORS: Mapping[str, Mapping[str, Belief]] = {
+    "trained": {
+        "expected_error": Belief(1.0, 0.3),
+        "relative_distance": Belief(0.5, 0.3),
+        "structure_distance": Belief(2.0, 0.7),
+        "far_structure": Belief(0.7, 0.4),
+    },
+    "trained, by row": {
+        "expected_error": Belief(1.0, 0.3),
+        "relative_distance": Belief(1.8, 0.5),
+        "far_row": Belief(0.5, 0.4),
+    },
 }
 # A feature of the user's own: a committee of two had 0.23 to 0.29, others may have more or none.
 PRIOR_OF_USER = Belief(0.25, 0.5)
@@ -248,19 +250,26 @@ def fit_neighbor_distance(rows: Rows, true_error: Floats) -> ErrorMap:
     return fit_power_law(rows, true_error, {"neighbor_distance": Belief(0.0, np.inf)})
 
 
+def name_prior(rows: Rows) -> str:
+    """Name the prior of :data:`PRIORS` for some rows."""
+    return "trained" if rows.by_structure else "trained, by row"
+
+
 def fit_distance(rows: Rows, true_error: Floats, *, error: str = "expected_error") -> ErrorMap:
     """Fit log E = a + b log m + c log r + g log R + h log max(R, FAR), and the user's own features.
 
     So the exponent of R is g up to FAR, and g + h beyond. m is the expected error, r the relative
     distance and R the mean of r over the row's structure; without structures (or where every
     structure is a row) r takes the place of R. The exponents are drawn toward those that held for
-    other models (:data:`PRIOR_WITH_STRUCTURES`), because calibration sets are drawn near the
+    other models (:data:`PRIORS`), because calibration sets are drawn near the
     training set: they say little about the exponents of distances, which far away decide
     everything. Where the rows come from several sets, they do. Another feature may take the place
     of the expected ``error``.
     """
-    prior = PRIOR_WITH_STRUCTURES if rows.by_structure else PRIOR_BY_ROW
-    prior = {error if f == "expected_error" else f: belief for f, belief in prior.items()}
+    prior = {
+        error if f == "expected_error" else f: belief
+        for f, belief in PRIORS[name_prior(rows)].items()
+    }
     if rows.dataset is not None and np.ptp(rows.dataset) > 0:
         prior = {
             f: b if f == error else Belief(b.mean, max(b.spread, SEVERAL_SETS))

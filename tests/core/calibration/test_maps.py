@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 
 from ltau_cli.core.calibration import maps
-from ltau_cli.core.calibration.maps import FEATURES, PRIOR_WITH_STRUCTURES, Rows
+from ltau_cli.core.calibration.maps import FEATURES, PRIORS, Rows
 
 FITS = (maps.fit_scale, maps.fit_constant, maps.fit_neighbor_distance, maps.fit_distance)
 
@@ -74,7 +74,7 @@ def test_doubt_beyond_the_bend_is_that_of_the_exponent_there():
     fitted = maps.fit_distance(rows, errors_of(rows, b=1.0, c=0.45))
     at = dict(zip(FEATURES, np.eye(len(FEATURES)), strict=True))
     beyond = at["structure_distance"] + at["far_structure"]
-    wanted = PRIOR_WITH_STRUCTURES["far_structure"]
+    wanted = PRIORS["trained"]["far_structure"]
     assert fitted.coefficients[1:] @ beyond == pytest.approx(wanted.mean, abs=0.05)
     assert beyond @ fitted.covariance @ beyond == pytest.approx(wanted.spread**2, rel=0.05)
 
@@ -130,7 +130,7 @@ def test_few_structures_hardly_move_the_exponents():
     """Four structures of the very same distance tell nothing of what distance does."""
     rows = make_rows(4, spread=0.0)
     found = exponents(maps.fit_distance(rows, errors_of(rows, b=1.0, c=0.6, g=-1.0)))
-    wanted = {f: belief.mean for f, belief in PRIOR_WITH_STRUCTURES.items()}
+    wanted = {f: belief.mean for f, belief in PRIORS["trained"].items()}
     wanted["far_structure"] -= wanted["structure_distance"]
     assert {f: found[f] for f in wanted} == pytest.approx(wanted, abs=0.1)
 
