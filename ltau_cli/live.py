@@ -13,7 +13,7 @@ import numpy.typing as npt
 
 from ltau_cli.errors import InputError, UsageError
 from ltau_cli.packages.network import parts_of
-from ltau_cli.stages.frame_descriptors import Function, open_descriptors_of
+from ltau_cli.stages.frame_descriptors import Function, open_descriptors_of, open_trajectory
 from ltau_cli.stages.frame_scores import FrameScorer
 from ltau_cli.writers.frames import PREFIX, annotate, property_name
 
@@ -57,6 +57,11 @@ class Live(Calculator):
         ``"mace:FILE"``: from the network in that file, which is evaluated beside the calculator. A
         function: it gets an ``ase.Atoms`` and returns (n_atoms, d). None takes the package whose
         descriptors the model was fitted on, where ``ltau describe`` made them.
+    trajectory : path or callable, optional
+        For a calibration of frames that ``ltau describe --trajectory`` described: the folder, or
+        the pattern, of the weights that were kept during the training. As many as there are
+        evaluated for every frame (``--kept 1``: one). Or a function: it gets an ``ase.Atoms`` and
+        returns (n_atoms,), in eV/Å.
     level : float
         Of the bound, one of the calibration's.
     threads : int
@@ -89,6 +94,7 @@ class Live(Calculator):
         calibration: str | os.PathLike[str] | None = "calibration.h5",
         descriptors: str | Function | None = None,
         *,
+        trajectory: str | os.PathLike[str] | Function | None = None,
         level: float = 0.9,
         threads: int = 1,
         device: str | None = None,
@@ -99,7 +105,10 @@ class Live(Calculator):
                 f"Live wraps an ASE calculator, not a {type(calculator).__name__}",
                 hint="for example Live(MACECalculator('my.model'))",
             )
-        self._made_of = (calculator, model, calibration, descriptors, level, threads, device)
+        self._made_of = (
+            (calculator, model, calibration, descriptors),
+            {"trajectory": trajectory, "level": level, "threads": threads, "device": device},
+        )
         self.calculator = calculator
         self.ignored_changes = set(getattr(calculator, "ignored_changes", ()))
         self.scorer = FrameScorer(
@@ -115,6 +124,7 @@ class Live(Calculator):
         self._source = open_descriptors_of(
             descriptors, calculator, Path(model), self.scorer.origin, device
         )
+        self._trajectory = open_trajectory(trajectory, descriptors, calculator, self.scorer, device)
         self.descriptors = np.zeros((0, self.scorer.width), dtype=np.float32)
         self.relative_distance = np.zeros(0, dtype=np.float32)
         self._told: Callable[[], Any] = lambda: None  # the frame that has the scores
@@ -182,7 +192,10 @@ class Live(Calculator):
 
     def _score(self, descriptors: npt.ArrayLike, frame: Any) -> dict[str, Any]:
         self.descriptors = self.scorer.check(descriptors, len(frame), self._source.name)
-        scores = self.scorer.score(self.descriptors, frame)
+        moved = self._trajectory and self._trajectory(
+            frame, lambda: self.calculator.get_property("forces", frame)
+        )
+        scores = self.scorer.score(self.descriptors, frame, moved)
         self.relative_distance = scores.relative_distance
         found = {self.error: scores.error, PVALUE: scores.pvalue}
         if self.bound:
@@ -212,9 +225,8 @@ def _of_level(name: str, level: float) -> str:
     return property_name(f"{name}_{level}").removeprefix(PREFIX)
 
 
-def _make_again(*made_of: Any) -> Live:
-    *first, level, threads, device = made_of
-    return Live(*first, level=level, threads=threads, device=device)
+def _make_again(given: Sequence[Any], options: dict[str, Any]) -> Live:
+    return Live(*given, **options)
 
 
 def _column_of(level: float, scorer: FrameScorer) -> int | None:

@@ -116,6 +116,9 @@ class DescribeResult(ArtifactResult):
     n_without_forces: Annotated[Count, "Frames without reference forces."]
     mean_force_error: Annotated[float | None, "Mean norm of the force errors, in ``units``."] = None
     mean_energy_error: Annotated[float | None, "Per atom, eV."] = None
+    kept_epochs: Annotated[list[int], "Epochs of the weights of the trajectory."] = field(
+        default_factory=list
+    )
     up_to_date: Annotated[bool, "Whether there was nothing to do."] = False
 
 

@@ -28,6 +28,7 @@ ExportFormat = Literal["csv", "tsv", "jsonl", "npz", "extxyz", "model-devi"]
 
 QUANTILES = (0.5, 0.9, 0.95)  # error quantiles that are predicted by default
 DEFAULT_K = 30
+KEPT = 4  # weights that a trajectory is made of
 NO_ATOMS = "none"  # --natoms says so of rows that are no atoms of frames
 
 T = TypeVar("T")
@@ -220,6 +221,15 @@ class DescribeSettings(Resumable):
     )
     layer: int | None = option(
         None, "Layer whose features are the descriptors, from 1.", low=1, told="the last"
+    )
+    trajectory: str | None = option(
+        None, "Weights that were kept during the training, a folder of ltau record --keep or a "
+        "pattern of checkpoints: how their forces differ from the final ones sharpens error bars.",
+        metavar="FOLDER|PATTERN",
+    )
+    kept: int = option(
+        KEPT, "Of these weights so many are evaluated, of the middle third of the training.",
+        low=1,
     )
     batch_size: int = option(16, "Frames that the network gets at a time.", low=1)
     isolated: bool = option(False, "Keep frames of single atoms with config_type=IsolatedAtom.")

@@ -307,6 +307,7 @@ def train(
     seed: int = SEED,
     weights: Sequence[float] | None = None,
     on_epoch: Callable[[int, np.ndarray], np.ndarray | None] | None = None,
+    on_weights: Callable[[int, dict[str, Tensor]], None] | None = None,
     resample: bool = False,
     batch_size: int = 2,
     learning_rate: float = 3e-3,
@@ -322,6 +323,8 @@ def train(
         (n_atoms,) float32 is the norm of the force error of every atom in eV/Å, in the order of
         the frames, by the model as it was when the batch with that atom was visited. If it returns
         weights, they replace the others from then on.
+    on_weights: called as on_weights(epoch, weights) after each epoch, with the state of the model,
+        which goes on changing: copy what is to be kept.
     species: chemical symbols that the model will know.
     shortest: see SHORTEST.
     resample: draw the frames of each epoch by their weights, with replacement, and leave the loss
@@ -368,6 +371,8 @@ def train(
             scheduler.step()
         new_weights = None if on_epoch is None else on_epoch(epoch, errors)
         own_weights = own_weights if new_weights is None else new_weights
+        if on_weights is not None:
+            on_weights(epoch, model.state_dict())
     return model.eval()
 
 

@@ -1,5 +1,7 @@
 """Slow, obvious versions of the fast kernels."""
 
+import math
+
 import numpy as np
 
 
@@ -142,3 +144,13 @@ def walk_graph(query, rows, edges, tree, *, width, n_leaves, stretch, limit):
 def trimmed_mean(values: np.ndarray) -> float:
     """Mean of values (n,) without the largest 1 %, one at least."""
     return float(np.sort(values.astype(float))[: -max(1, len(values) // 100)].mean())
+
+
+def trajectory(forces: np.ndarray, kept: np.ndarray) -> np.ndarray:
+    """Mean distance of the forces by kept weights from the final ones, atom by atom."""
+    return np.array(
+        [
+            sum(math.dist(one[atom], forces[atom]) for one in kept) / len(kept)
+            for atom in range(len(forces))
+        ]
+    )

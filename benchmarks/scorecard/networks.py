@@ -6,10 +6,12 @@ every set ``test_SET_*.npy``; ``seconds.json`` holds the processor time of the t
 
 from __future__ import annotations
 
+import copy
 import json
 import shutil
 import time
 from pathlib import Path
+from typing import Any
 
 import make_sample_data as sample
 import numpy as np
@@ -18,6 +20,7 @@ from ase import Atoms
 from scorecard.systems import SETS, System, frames_of, system_named
 
 EPOCHS = 80
+KEPT = range(31, 76, 4)  # epochs whose weights predict the trajectory
 SEEDS = (0, 1, 2, 3)
 
 
@@ -43,15 +46,28 @@ def make_network(
     part = folder.with_suffix(".part")
     shutil.rmtree(part, ignore_errors=True)
     (part / "logs").mkdir(parents=True)
+    kept = {}
+
+    def keep(epoch: int, weights: dict[str, Any]) -> None:
+        if epoch in KEPT:
+            kept[epoch] = copy.deepcopy(weights)
+
     began = time.process_time()
     network = sample.train(
-        train, EPOCHS, seed, species=system.species, shortest=system.shortest,
+        train, EPOCHS, seed, species=system.species, shortest=system.shortest, on_weights=keep,
         on_epoch=lambda epoch, errors: np.save(part / "logs" / f"epoch_{epoch}.npy", errors),
     )  # fmt: skip
     seconds = time.process_time() - began
     write_set(part / "train", train, *sample.evaluate(network, train)[:2])
     for name, frames in test.items():
         write_set(part / f"test_{name}", frames, *sample.evaluate(network, frames)[:2])
+    forces: dict[str, list[np.ndarray]] = {name: [] for name in test}
+    for weights in kept.values():
+        network.load_state_dict(weights)
+        for name, frames in test.items():
+            forces[name].append(sample.evaluate(network, frames)[1])
+    for name in test:
+        np.save(part / f"test_{name}_forces_kept.npy", np.stack(forces[name]))
     (part / "seconds.json").write_text(json.dumps(seconds))
     part.rename(folder)
 

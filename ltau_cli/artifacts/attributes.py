@@ -28,7 +28,18 @@ class Origin(TypedDict):
     network_sha256: str
 
 
-class DescribedParameters(TypedDict):
+class Kept(TypedDict):
+    """Weights, kept during a training, that give a trajectory; two of others do not compare."""
+
+    epochs: list[int]
+    sha256: list[str]
+
+
+class _DescribedParameters(TypedDict, total=False):
+    trajectory: Kept
+
+
+class DescribedParameters(_DescribedParameters):
     """How frames were described."""
 
     origin: Origin
@@ -51,6 +62,7 @@ class _ScoresParameters(TypedDict, total=False):
     calibration_method: Method
     cutoff: Annotated[float, Between(0)]
     origin: Origin
+    trajectory: Kept
 
 
 class ScoresParameters(_ScoresParameters):
@@ -59,7 +71,11 @@ class ScoresParameters(_ScoresParameters):
     k: Positive
 
 
-class CalibrationParameters(TypedDict):
+class _CalibrationParameters(TypedDict, total=False):
+    trajectory: Kept
+
+
+class CalibrationParameters(_CalibrationParameters):
     """How a calibration was fitted."""
 
     method: Method

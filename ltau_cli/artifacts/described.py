@@ -13,7 +13,7 @@ import h5py
 import numpy as np
 import numpy.typing as npt
 
-from ltau_cli.artifacts.attributes import Origin
+from ltau_cli.artifacts.attributes import DescribedParameters, Origin
 from ltau_cli.artifacts.read import Artifact, open_artifact
 from ltau_cli.artifacts.schema import FORMAT
 from ltau_cli.artifacts.write import ArtifactWriter
@@ -25,7 +25,7 @@ from ltau_cli.results import DescribeResult
 
 UNITS = "eV/Å"  # of ASE, and so of all packages
 WRITE_ATOMS = 65_536  # at a time
-_PREDICTED = ("descriptors", "forces")
+_PREDICTED = ("descriptors", "forces", "trajectory")
 
 
 class DescribedFile(Artifact):
@@ -34,14 +34,15 @@ class DescribedFile(Artifact):
     kind = "described"
     summary: DescribeResult
 
-    @property
-    def origin(self) -> Origin:
-        """What the descriptors come from."""
-        return cast(Origin, self.parameters["origin"])
-
 
 def find_origin(place: Place) -> Origin | None:
-    """Find what the descriptors of a file come from; None if it is no artifact.
+    """Find what the descriptors of a file come from; None if it is no artifact."""
+    found = find_parameters(place)
+    return None if found is None else found["origin"]
+
+
+def find_parameters(place: Place) -> DescribedParameters | None:
+    """Find how a file was described; None if it is no artifact.
 
     An array in it that is named is taken as it is, without a check.
     """
@@ -54,7 +55,7 @@ def find_origin(place: Place) -> Origin | None:
     except OSError:
         return None  # its reader says what is wrong
     with open_artifact(place.path, DescribedFile) as described:
-        return described.origin
+        return cast(DescribedParameters, described.parameters)
 
 
 def check_origin(place: Place, origin: Origin | None, fitted: Mapping[str, object]) -> None:
@@ -87,6 +88,7 @@ def atom_dtype(told: Prediction) -> np.dtype[Any]:
     fields: list[Any] = [("descriptors", "f4", told.descriptors.shape[1:])]
     fields += [("forces", "f8", (3,))] if told.forces is not None else []
     fields += [("energy", "f8")] if told.energy is not None else []
+    fields += [("trajectory", "f8")] if told.trajectory is not None else []
     return np.dtype(fields)
 
 
@@ -100,6 +102,8 @@ def to_rows(
     rows["descriptors"] = told.descriptors
     if told.forces is not None:
         rows["forces"] = told.forces
+    if told.trajectory is not None:
+        rows["trajectory"] = told.trajectory
     if told.energy is not None:
         rows["energy"] = np.repeat(told.energy, natoms)
     return rows

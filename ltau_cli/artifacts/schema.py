@@ -345,7 +345,7 @@ SCORES = ArtifactSpec(
             local_distance="geometric mean of the relative distances of the atom and its spatial "
             "neighbors, with --frames"),
         *_optional(("n_rows", "n_own_features"), "float32", ONE, FROM_0, beside="feature_names",
-            features="the user's own features, with --feature"),
+            features="the trajectory of described rows, and the user's own features"),
         *_optional(("n_own_features",), "label", ONE, beside="features",
             feature_names="of `features`"),
         *_optional(_ROW, "float32", ERROR_UNITS, FROM_0, beside="calibration/coefficients",
@@ -459,6 +459,9 @@ DESCRIBED = ArtifactSpec(
         *_data(_ATOM, "int64", ONE, Number("n_frames"), structure="structure of each atom, from 0"),
         *_optional(_ATOM, "label", ONE, config_type="config_type of each atom's frame"),
         *_optional(_VECTOR, "float64", ERROR_UNITS, forces="predicted force on each atom"),
+        *_optional(_ATOM, "float64", ERROR_UNITS, FROM_0,
+            trajectory="mean distance of the forces by weights that were kept during the training "
+            "from these, with --trajectory"),
         *_optional(_VECTOR, "float64", ERROR_UNITS, nan=True,
             reference_forces="force on each atom that the frames come with; NaN where they do not"),
         *_data(_VECTOR, "float64", "Å", positions="of each atom"),

@@ -44,6 +44,7 @@ def command(
     Examples:
       ltau describe train.xyz --network mace:my.model -o train.h5
       ltau describe pool_*.xyz --network chgnet:0.3.0 -o pool.h5 --device cuda
+      ltau describe pool.xyz --network mace:my.model --trajectory logs/ -o pool.h5
       ltau describe train.xyz --network 'mace:checkpoints/run_*.pt' --epochs ::50 -o eval/
     """
     from ltau_cli.results import CheckpointsResult
@@ -80,6 +81,9 @@ def describe_lines(done: DescribeResult) -> list[str]:
             f"  mean energy error {quantity(1000 * done.mean_energy_error, 'meV per atom')} "
             f"(difference to {names['energy']})"
         )
+    if done.kept_epochs:
+        epochs = ", ".join(map(str, done.kept_epochs))
+        lines.append(f"  trajectory: the weights of the epochs {epochs}")
     return lines
 
 

@@ -30,6 +30,8 @@ class Prediction:
     """(n_atoms, 3) in eV/Å."""
     energy: npt.NDArray[np.float64] | None = None
     """(n_frames,) in eV."""
+    trajectory: npt.NDArray[np.float64] | None = None
+    """(n_atoms,): how far off the forces of weights kept during the training are, in eV/Å."""
 
 
 @dataclass(frozen=True)
@@ -189,11 +191,19 @@ class NetworkName:
             raise InputError(f"{self.file}: no such files")
         return found
 
-    def load(self, *, device: str | None = None, layer: int | None = None) -> Network:
-        """Load the network, to a device of PyTorch; None takes a GPU, and the last layer."""
+    def load(
+        self, *, device: str | None = None, layer: int | None = None, weights: Path | None = None
+    ) -> Network:
+        """Load the network, to a device of PyTorch; None takes a GPU, and the last layer.
+
+        ``weights`` names a file of other weights of it, that were kept during the training.
+        """
         module = packages.load(self.package, "describe")
+        file = self.file if weights is None else str(weights)
         try:
-            loaded: Network = module.load(self.file, device, layer)
+            if weights is not None and hasattr(module, "load_kept"):
+                return module.load_kept(self.file, weights)  # type: ignore[no-any-return]
+            loaded: Network = module.load(file, device, layer)
         except LtauError:
             raise
         except ImportError as error:
@@ -205,7 +215,7 @@ class NetworkName:
         except Exception as error:  # packages raise whatever they stumble over
             what = str(error).strip().partition("\n")[0][:120] or type(error).__name__
             raise InputError(
-                f"{self} cannot be loaded: {what}",
+                f"{self.package}:{file} cannot be loaded: {what}",
                 hint=f"is it a network of {self.package}, and of a version that can read it?",
             ) from error
         return loaded

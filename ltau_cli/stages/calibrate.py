@@ -32,6 +32,7 @@ from ltau_cli.core.calibration.model import Calibration
 from ltau_cli.core.calibration.support import too_close
 from ltau_cli.core.calibration.threshold import StoredCdf, calibrated_uncertainty
 from ltau_cli.core.summary import trimmed_mean
+from ltau_cli.core.trajectory import TRAJECTORY
 from ltau_cli.errors import ComputeError, InputError, LtauWarning, UsageError
 from ltau_cli.output import check_target
 from ltau_cli.results import CalibrateResult, HeldOut, QuantileCoverage, ThresholdCheck
@@ -150,7 +151,8 @@ def run(
             write_calibration(writer, calibration, np.flatnonzero(fit), used.row_hash, checked)
             writer.finish(
                 parameters=settings.recorded()
-                | {"method": calibration.method, "levels": calibration.levels},
+                | {"method": calibration.method, "levels": calibration.levels}
+                | {name: v for name, v in first.parameters.items() if name == TRAJECTORY},
                 inputs=hasher.records() + descriptors,
                 summary=result.stored(),
                 model_fingerprint=first.model_fingerprint,
@@ -259,6 +261,8 @@ def _check_sets(sets: Sequence[_Known]) -> None:
             "other quantiles": np.array_equal(
                 other.read("quantile_levels"), first.read("quantile_levels")
             ),
+            "other kept weights": other.parameters.get(TRAJECTORY)
+            == first.parameters.get(TRAJECTORY),
             "other features": sorted(other.feature_names) == sorted(first.feature_names),
         }.items():
             if not same:

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import logging
-import re
 from collections.abc import Sequence
 from pathlib import Path
 
@@ -17,14 +16,12 @@ from ltau_cli.packages.network import NetworkName
 from ltau_cli.packages.recorder import LABEL_FILE
 from ltau_cli.progress import Advance, Progress
 from ltau_cli.readers.frames import check_truth
-from ltau_cli.readers.logs.numbered import NumberedFiles, find_numbered
+from ltau_cli.readers.logs.numbered import by_epoch
 from ltau_cli.results import CheckpointsResult
 from ltau_cli.settings import DescribeSettings
 from ltau_cli.stages.given_frames import GivenFrames
 
 log = logging.getLogger("ltau")
-
-_EPOCH = re.compile(r"(?:epoch|ckpt)[-_=]?(\d+)", re.IGNORECASE)
 
 
 def evaluate_checkpoints(
@@ -46,7 +43,7 @@ def evaluate_checkpoints(
             f"{given.paths[0]}: no frame has reference forces to compare with",
             hint="name them: --reference-key NAME",
         )
-    files = _by_epoch(checkpoints)
+    files = by_epoch(checkpoints)
     start, stop, _ = settings.epochs
     within = choose_epochs(files.epochs, (start, stop, None))
     if not within:
@@ -88,23 +85,6 @@ def evaluate_checkpoints(
         mean_force_error=means,
         n_new=n_new,
     )
-
-
-def _by_epoch(checkpoints: Sequence[Path]) -> NumberedFiles:
-    """Order by the number after epoch or ckpt, else by the one number that varies."""
-    told = [_EPOCH.search(path.name) for path in checkpoints]
-    epochs = [int(match[1]) for match in told if match is not None]
-    if len(epochs) < len(checkpoints):
-        return find_numbered(checkpoints, where=str(checkpoints[0].parent))
-    order = np.argsort(epochs, kind="stable")
-    epochs, files = [epochs[i] for i in order], [checkpoints[i] for i in order]
-    for i in range(1, len(files)):
-        if epochs[i] == epochs[i - 1]:
-            raise InputError(
-                f"{files[i - 1]} and {files[i]} are of the same epoch",
-                hint="let the pattern fit the checkpoints of one run",
-            )
-    return NumberedFiles(str(checkpoints[0]), epochs, files)
 
 
 def _force_errors(

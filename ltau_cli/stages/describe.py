@@ -42,6 +42,7 @@ from ltau_cli.results import CheckpointsResult, DescribeResult
 from ltau_cli.settings import DescribeSettings
 from ltau_cli.stages.checkpoints import evaluate_checkpoints
 from ltau_cli.stages.given_frames import GivenFrames, look_through
+from ltau_cli.stages.trajectory import Trajectory
 
 log = logging.getLogger("ltau")
 
@@ -111,7 +112,10 @@ def run(
             hasher.add("frames", path, "frames")
         loaded = name.load(device=settings.device, layer=settings.layer)
         hasher.add("network", loaded.file, "network")
-        work = _Work(given, name, loaded, output, settings, hasher)
+        trajectory = None
+        if settings.trajectory is not None:
+            trajectory = Trajectory.open(name, settings.trajectory, settings.kept, settings.device)
+        work = _Work(given, name, loaded, trajectory, output, settings, hasher)
         return _describe(work, force=force, progress=progress)
 
 
@@ -122,9 +126,17 @@ class _Work:
     given: GivenFrames
     name: NetworkName
     network: Network
+    trajectory: Trajectory | None
     output: Path
     settings: DescribeSettings
     hasher: Hasher
+
+    def predict(self, frames: Sequence[Any]) -> Prediction:
+        """Evaluate the network, and the weights that were kept, where they are asked for."""
+        if self.trajectory is None:
+            return self.network(frames)
+        told = self.network([frame.copy() for frame in frames])
+        return replace(told, trajectory=self.trajectory(frames, told.forces))
 
     def parameters(self, inputs: Sequence[dict[str, Any]]) -> dict[str, Any]:
         """Return what the artifact records, given the records of the inputs."""
@@ -137,7 +149,10 @@ class _Work:
             "batch_size": self.settings.batch_size,
             "isolated": self.settings.isolated,
             "references": self.given.keys,
-        }
+        } | self._kept()
+
+    def _kept(self) -> dict[str, Any]:
+        return {} if self.trajectory is None else {"trajectory": self.trajectory.kept}
 
     def identify(self) -> dict[str, Any]:
         """All that the rows depend on, without reading whole files."""
@@ -148,7 +163,7 @@ class _Work:
             "batch_size": self.settings.batch_size,
             "isolated": self.settings.isolated,
             "files": stamps_of([Place(path) for path in files]),
-        }
+        } | self._kept()
 
 
 def _tell_of(given: GivenFrames) -> None:
@@ -176,7 +191,7 @@ def _describe(work: _Work, *, force: bool, progress: Progress) -> DescribeResult
             return old
         log.warning("%s is out of date; describing again", output)
         force = True
-    first = work.network(next(given.batches(work.settings.batch_size)))
+    first = work.predict(next(given.batches(work.settings.batch_size)))
     dtype = atom_dtype(first)
     with open_store(output, work.identify() | {"row": dtype.descr}) as store:
         _fill(store, work, first, progress)
@@ -198,6 +213,7 @@ def _describe(work: _Work, *, force: bool, progress: Progress) -> DescribeResult
                 n_without_forces=given.n_without.get("forces", len(given)),
                 mean_force_error=force_error,
                 mean_energy_error=energy_error,
+                kept_epochs=work.trajectory.kept["epochs"] if work.trajectory else [],
             )
             inputs = work.hasher.records()
             artifact.finish(
@@ -233,7 +249,7 @@ def _describe_atoms(
         for batch in given.batches(work.settings.batch_size, frame):
             stop.look()
             natoms = given.natoms[frame : frame + len(batch)]
-            held.append(to_rows(told if frame == 0 else work.network(batch), natoms, dtype))
+            held.append(to_rows(told if frame == 0 else work.predict(batch), natoms, dtype))
             at, frame = at + len(held[-1]), frame + len(batch)
             advance(len(held[-1]))
             if at >= end:

@@ -2,17 +2,21 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import numpy.typing as npt
 
 from ltau_cli.artifacts.attributes import Origin
 from ltau_cli.artifacts.provenance import Hasher
 from ltau_cli.errors import InputError, UsageError
-from ltau_cli.packages.network import Features, NetworkName, find_in_calculator
+from ltau_cli.packages.network import Features, NetworkName, find_in_calculator, parts_of
+from ltau_cli.stages.frame_scores import FrameScorer
+from ltau_cli.stages.trajectory import Trajectory
 
 Function = Callable[[Any], npt.ArrayLike]
 
@@ -89,6 +93,44 @@ def open_descriptors_of(
             hint="name the file that ltau describe was given, or fit again with this one",
         )
     return _beside(str(network.file), lambda frame: network([frame]).descriptors)
+
+
+def open_trajectory(
+    given: str | os.PathLike[str] | Function | None, descriptors: str | Function | None,
+    calculator: Any, scorer: FrameScorer, device: str | None,
+) -> Callable[[Any, Callable[[], Any]], npt.NDArray[np.float64]] | None:  # fmt: skip
+    """Open what gives the trajectory (n_atoms,) of a frame and its forces, None where nobody asks.
+
+    See :class:`ltau_cli.live.Live`.
+    """
+    path = scorer.calibration_path
+    if not scorer.uses_trajectory:
+        return None
+    if given is None:
+        raise InputError(
+            f"{path} uses the trajectory of each prediction",
+            hint="give trajectory=: the folder of ltau describe --trajectory",
+        )
+    if callable(given):
+        function = given
+        return lambda frame, _forces: np.asarray(function(frame.copy()), dtype=np.float64)
+    if len(parts_of(calculator)) > 1:
+        raise UsageError(
+            "a trajectory compares forces of the network alone, not those of a sum of calculators",
+            hint="give a function: trajectory=",
+        )
+    name = scorer.origin["package"] if scorer.origin else ""
+    if isinstance(descriptors, str):
+        name = descriptors
+    kept = scorer.kept or {"epochs": [0], "sha256": []}
+    network = NetworkName.parse(name if ":" in name else f"{name}:", "descriptors={!r}")
+    found = Trajectory.open(network, os.fspath(given), len(kept["epochs"]), device)
+    if scorer.kept not in (None, found.kept):
+        raise InputError(
+            f"{given} holds other weights than those that {path} was fitted with",
+            hint="name the folder that ltau describe --trajectory was given",
+        )
+    return lambda frame, forces: found([frame], forces())
 
 
 def _sha256(path: Path) -> str:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -15,6 +15,7 @@ from ltau_cli.artifacts.read import open_artifact
 from ltau_cli.core.calibration.apply import to_single
 from ltau_cli.core.calibration.model import Calibration
 from ltau_cli.core.structures import Block, local_distance, log_structure_distance
+from ltau_cli.core.trajectory import TRAJECTORY
 from ltau_cli.errors import ArtifactError, InputError
 from ltau_cli.readers.frames import neighbors_of
 from ltau_cli.settings import ScoreSettings
@@ -53,7 +54,8 @@ class FrameScorer:
         self.width, self.units, self.origin = (
             self._loaded.width, self._loaded.units, self._loaded.origin
         )  # fmt: skip
-        self.levels = np.zeros(0)
+        self.levels, self.kept = np.zeros(0), self._loaded.kept
+        self.uses_trajectory = False
         if self._loaded.calibration is not None:
             self.levels = self._loaded.calibration.levels
             self._check_needs(self._loaded.calibration)
@@ -62,7 +64,8 @@ class FrameScorer:
         from ase.data import atomic_numbers
 
         lacking = sorted(calibration.predictor.map.used & set(calibration.own_features))
-        if lacking:
+        self.uses_trajectory = TRAJECTORY in lacking
+        if lacking not in ([], [TRAJECTORY]):
             raise InputError(
                 f"{self.calibration_path} uses the feature {lacking[0]}, which no frame tells",
                 hint="calibrate again on scores without --feature",
@@ -89,11 +92,13 @@ class FrameScorer:
         """Scale descriptors (n, d) as the training set's are, so that their distances compare."""
         return self._loaded.scorer.model.scaling.apply(descriptors)
 
-    def score(self, descriptors: Floats, frame: Any) -> FrameScores:
+    def score(
+        self, descriptors: Floats, frame: Any, trajectory: npt.NDArray[np.float64] | None = None
+    ) -> FrameScores:
         """Score the atoms of a frame by their finite descriptors (n_atoms, d).
 
         The ``ase.Atoms`` tell species, and the neighbors of each atom where the calibration needs
-        them.
+        them. ``trajectory`` (n_atoms,) is needed where it ``uses_trajectory``.
         """
         loaded = self._loaded
         block: Block = {  # as ltau score stores it, before it calibrates
@@ -105,7 +110,10 @@ class FrameScorer:
             return FrameScores(block["expected_error"], np.zeros((len(frame), 0), "f4"), *far)
         block["structure"] = np.zeros(len(frame), dtype=np.int64)
         block["group"] = np.array(frame.get_chemical_symbols(), dtype=np.str_)
-        log_distance = None
+        calibrator, log_distance = loaded.calibrator, None
+        if trajectory is not None:
+            block["features"] = trajectory.astype(np.float32)[:, None]  # as ltau score stores it
+            calibrator = replace(calibrator, feature_names=(TRAJECTORY,))
         if loaded.cutoff is not None:
             pairs = neighbors_of(frame, loaded.cutoff)
             near = local_distance(block["relative_distance"], *pairs)
@@ -113,7 +121,7 @@ class FrameScorer:
         elif loaded.needs_structures:
             rows = (block["structure"], block["relative_distance"])
             log_distance = log_structure_distance([rows], 1)
-        predicted = loaded.calibrator.predict(block, log_distance)
+        predicted = calibrator.predict(block, log_distance)
         return FrameScores(to_single(predicted.mean), to_single(predicted.bounds()), *far)
 
     def check(self, descriptors: Any, n_atoms: int, source: str) -> Floats:

@@ -9,6 +9,8 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
+from ltau_cli.core.trajectory import TRAJECTORY
+
 Floats = npt.NDArray[np.float64]
 
 FEATURES = (
@@ -41,6 +43,19 @@ PRIORS: Mapping[str, Mapping[str, Belief]] = {
         "expected_error": Belief(1.0, 0.3),
         "relative_distance": Belief(1.8, 0.5),
         "far_row": Belief(0.5, 0.4),
+    },
+    "trained, trajectory": {
+        "expected_error": Belief(0.55, 0.2),
+        "relative_distance": Belief(0.35, 0.2),
+        "structure_distance": Belief(1.2, 0.5),
+        "far_structure": Belief(0.5, 0.3),
+        TRAJECTORY: Belief(0.45, 0.15),
+    },
+    "trained, by row, trajectory": {
+        "expected_error": Belief(0.6, 0.3),
+        "relative_distance": Belief(1.2, 0.5),
+        "far_row": Belief(0.4, 0.4),
+        TRAJECTORY: Belief(0.45, 0.15),
     },
 }
 # A feature of the user's own: a committee of two had 0.23 to 0.29, others may have more or none.
@@ -252,7 +267,9 @@ def fit_neighbor_distance(rows: Rows, true_error: Floats) -> ErrorMap:
 
 def name_prior(rows: Rows) -> str:
     """Name the prior of :data:`PRIORS` for some rows."""
-    return "trained" if rows.by_structure else "trained, by row"
+    own = rows.own.get(TRAJECTORY, np.zeros(0))
+    kind = "trained" + ", by row" * (not rows.by_structure)
+    return kind + ", trajectory" * bool((own > 0).any())
 
 
 def fit_distance(rows: Rows, true_error: Floats, *, error: str = "expected_error") -> ErrorMap:
@@ -275,7 +292,8 @@ def fit_distance(rows: Rows, true_error: Floats, *, error: str = "expected_error
             f: b if f == error else Belief(b.mean, max(b.spread, SEVERAL_SETS))
             for f, b in prior.items()
         }
-    prior |= {f: PRIOR_OF_USER for f, values in rows.own.items() if (values > 0).any()}
+    own = [f for f, values in rows.own.items() if (values > 0).any()]
+    prior |= {f: PRIOR_OF_USER for f in own if f not in prior}
     return fit_power_law(rows, true_error, prior)
 
 

@@ -14,6 +14,7 @@ from ltau_cli.errors import ComputeError
 from ltau_cli.settings import Metric, Scale
 
 SMALLEST_VARIANCE = 1e-6  # of the largest; directions below it hold rounding noise
+SHRINKAGE = 0.0  # of the mean variance is added to that of each direction before it is whitened
 
 
 @dataclass(frozen=True)
@@ -93,4 +94,5 @@ def fit_scaling(
     kept = variance > SMALLEST_VARIANCE * max(float(variance[-1]), np.finfo(np.float64).tiny)
     if not kept.any():
         return Scaling(shift, np.eye(width), metric)
-    return Scaling(shift, directions[:, kept] / np.sqrt(variance[kept]), metric)
+    deviation = np.sqrt(variance[kept] + SHRINKAGE * float(variance.mean()))
+    return Scaling(shift, directions[:, kept] / deviation, metric)

@@ -5,6 +5,8 @@ from __future__ import annotations
 import importlib.util
 import sys
 from collections.abc import Mapping, Sequence
+from functools import partial
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -15,11 +17,12 @@ from ltau_cli.packages.network import Network, need_file
 _NAMES = ("descriptors", "forces", "energy")
 
 
-def load(file: str, device: str | None, layer: int | None) -> Network:
+def load(file: str, device: str | None, layer: int | None, weights: Path | None = None) -> Network:
     """Take a function of a list of ``ase.Atoms``.
 
     It returns a mapping with ``descriptors`` (n_atoms, d) and, where it can, ``forces``
-    (n_atoms, 3) in eV/Å and ``energy`` (n_frames,) in eV.
+    (n_atoms, 3) in eV/Å and ``energy`` (n_frames,) in eV. With ``weights`` it is called with a
+    second argument of that name, their path, and answers for these.
     """
     if device is not None or layer is not None:
         raise UsageError(
@@ -42,6 +45,8 @@ def load(file: str, device: str | None, layer: int | None) -> Network:
     call = getattr(module, function, None)
     if not callable(call):
         raise InputError(f"{path} has no function {function}")
+    if weights is not None:
+        call = partial(call, weights=weights)
 
     def predict(frames: Sequence[Any]) -> tuple[Any, Any, Any]:
         told = call(list(frames))
@@ -58,3 +63,8 @@ def load(file: str, device: str | None, layer: int | None) -> Network:
         return descriptors, forces, energy
 
     return Network(predict, path)
+
+
+def load_kept(file: str, weights: Path) -> Network:
+    """Load other weights of the network: see :func:`load`."""
+    return load(file, None, None, weights)

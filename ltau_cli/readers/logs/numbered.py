@@ -7,9 +7,12 @@ from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
+import numpy as np
+
 from ltau_cli.errors import InputError
 
 _NUMBER = re.compile(r"\d+")
+_OF_EPOCH = re.compile(r"(?:epoch|ckpt)[-_=]?(\d+)", re.IGNORECASE)
 LARGEST_EPOCH = 2**31 - 1
 QUANTITIES = {"forces": ("force",), "energy": ("energy", "energies")}
 
@@ -68,6 +71,23 @@ def find_numbered(
     epochs = _epochs(paths, list(map(stem, paths)), where)
     order = sorted(range(len(paths)), key=lambda i: (epochs[i], paths[i].name))
     return NumberedFiles(pattern, [epochs[i] for i in order], [paths[i] for i in order])
+
+
+def by_epoch(checkpoints: Sequence[Path]) -> NumberedFiles:
+    """Order by the number after epoch or ckpt, else by the one number that varies."""
+    told = [_OF_EPOCH.search(path.name) for path in checkpoints]
+    epochs = [int(match[1]) for match in told if match is not None]
+    if len(epochs) < len(checkpoints):
+        return find_numbered(checkpoints, where=str(checkpoints[0].parent))
+    order = np.argsort(epochs, kind="stable")
+    epochs, files = [epochs[i] for i in order], [checkpoints[i] for i in order]
+    for i in range(1, len(files)):
+        if epochs[i] == epochs[i - 1]:
+            raise InputError(
+                f"{files[i - 1]} and {files[i]} are of the same epoch",
+                hint="let the pattern fit the checkpoints of one run",
+            )
+    return NumberedFiles(str(checkpoints[0]), epochs, files)
 
 
 def _several_hint(series: Iterable[str]) -> str:

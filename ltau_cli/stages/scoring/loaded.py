@@ -10,7 +10,7 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
-from ltau_cli.artifacts.attributes import Origin
+from ltau_cli.artifacts.attributes import Kept, Origin
 from ltau_cli.artifacts.calibration import CalibrationFile, to_datasets
 from ltau_cli.artifacts.model import ModelFile, announce_compilation
 from ltau_cli.artifacts.provenance import hash_rows
@@ -19,6 +19,7 @@ from ltau_cli.artifacts.scores import row_dtype, to_rows
 from ltau_cli.core.calibration.apply import Calibrator
 from ltau_cli.core.calibration.model import Calibration
 from ltau_cli.core.scoring import Model, Scorer
+from ltau_cli.core.trajectory import TRAJECTORY
 from ltau_cli.errors import ArtifactError, LtauWarning, UsageError
 from ltau_cli.settings import ScoreSettings
 
@@ -40,6 +41,7 @@ class Loaded:
     fit_hash: npt.NDArray[np.int64] | None = None
     # how far around an atom distances are averaged, Å; None averages over whole structures
     cutoff: float | None = None
+    kept: Kept | None = None  # weights of the trajectory that the calibration was fitted with
 
     @classmethod
     def of(cls, artifact: ModelFile, settings: ScoreSettings, threads: int) -> Loaded:
@@ -48,12 +50,13 @@ class Loaded:
         model, path = artifact.load(), artifact.path
         k = _check_k(settings.k, model, path)
         limits = np.array(sorted(set(settings.thresholds)) or model.thresholds, dtype=np.float64)
-        calibrator, fit_hash, cutoff = None, None, settings.cutoff
+        calibrator, fit_hash, cutoff, kept = None, None, settings.cutoff, None
         if settings.calibration is not None:
             with open_artifact(settings.calibration, CalibrationFile) as fitted:
                 _check_fit(fitted, settings, model, path, k)
                 calibrator = Calibrator(fitted.calibration(), limits)
                 fit_hash, cutoff = fitted.read("fit_hash"), fitted.summary.cutoff
+                kept = fitted.parameters.get(TRAJECTORY)
         scorer = Scorer(
             model,
             k=k,
@@ -66,7 +69,7 @@ class Loaded:
         return cls(
             path, settings, scorer, row_dtype(scorer), int(artifact.sizes["d"]), artifact.units,
             artifact.parameters.get("origin"), artifact.parameters.get("structures", False),
-            calibrator, fit_hash, cutoff,
+            calibrator, fit_hash, cutoff, kept,
         )  # fmt: skip
 
     @property

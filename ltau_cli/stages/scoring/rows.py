@@ -5,7 +5,7 @@ from __future__ import annotations
 import contextlib
 import re
 import warnings
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -13,12 +13,13 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
-from ltau_cli.artifacts.described import check_origin, find_origin
+from ltau_cli.artifacts.described import check_origin, find_origin, find_parameters
 from ltau_cli.artifacts.model import ModelFile
 from ltau_cli.artifacts.provenance import Hasher
 from ltau_cli.artifacts.scores import Header
 from ltau_cli.artifacts.write import as_stored
 from ltau_cli.core.calibration.maps import FEATURES
+from ltau_cli.core.trajectory import TRAJECTORY
 from ltau_cli.errors import InputError, LtauWarning, UsageError
 from ltau_cli.matching import Known
 from ltau_cli.pieces.store import stamps_of
@@ -61,7 +62,8 @@ class Rows:
     frames: Path | None  # where the atoms stand, if that is known
     # dict of str to (n,) array: ``group``, ``sample_id``, ``reference_norm``, where known
     labels: dict[str, npt.NDArray[Any]]
-    features: dict[str, npt.NDArray[np.float32]]  # of the user's own
+    features: dict[str, npt.NDArray[np.float32]]  # the trajectory, and the user's own
+    described: Mapping[str, Any]  # how the descriptors were made, where ltau describe did
     hasher: Hasher  # of the descriptors and what belongs to them
 
     @property
@@ -96,9 +98,9 @@ class Rows:
             parameters["cutoff"] = loaded.cutoff
         if loaded.calibration is not None:
             parameters["calibration_method"] = loaded.calibration.method
-        origin = None if self.source.named else find_origin(Place(self.place.path))
-        if origin is not None:
-            parameters["origin"] = origin
+        parameters |= {
+            name: self.described[name] for name in ("origin", TRAJECTORY) if name in self.described
+        }
         more = {"feature_names": np.array(list(self.features))} if self.features else {}
         if self.structure is not None and self.fingerprint is not None:
             frames = np.unique(self.structure, return_index=True)[1]
@@ -140,9 +142,15 @@ def open_rows(descriptors: str, output: Path, loaded: Loaded) -> Iterator[Rows]:
         told, frames = _read_frames(loaded.settings, source, hasher)
         labels = _read_labels(loaded.settings, source, told, hasher)
         known = Known(told.name, told.n, told.labels | labels)
-        features = _read_features(loaded.settings, source, known, hasher)
+        described = {} if source.named else dict(find_parameters(Place(place.path)) or {})
+        if TRAJECTORY in loaded.settings.features:
+            described.pop(TRAJECTORY, None)  # the values are of another file
+        own = dict.fromkeys(described.keys() & {TRAJECTORY}, "") | dict(loaded.settings.features)
+        features = _read_features(own, source, known, hasher)
         structure, prints = told.labels.get("structure"), told.labels.get("fingerprint")
-        rows = Rows(output, loaded, source, structure, prints, frames, labels, features, hasher)
+        rows = Rows(
+            output, loaded, source, structure, prints, frames, labels, features, described, hasher
+        )
         _check_calibration(rows)
         yield rows
 
@@ -184,11 +192,11 @@ def _read_labels(
 
 
 def _read_features(
-    asked: ScoreSettings, source: Descriptors, told: Known, hasher: Hasher
+    asked: Mapping[str, str], source: Descriptors, told: Known, hasher: Hasher
 ) -> dict[str, npt.NDArray[np.float32]]:
-    """Read the user's own features, by name."""
+    """Read the trajectory and the user's own features, by name."""
     found = {}
-    for name, given in sorted(asked.features.items()):
+    for name, given in sorted(asked.items()):
         if not re.fullmatch(r"[A-Za-z]\w*", name, re.ASCII) or name in FEATURES:
             raise UsageError(
                 f"{name!r} cannot be the name of a feature",
@@ -226,9 +234,17 @@ def _check_calibration(rows: Rows) -> None:
     used = calibration.predictor.map.used & set(calibration.own_features)
     lacking = sorted(used - set(rows.features))
     if lacking:
+        hint = f"give it: --feature {lacking[0]}=FILE, made as for the calibration"
+        if loaded.kept is not None and lacking == [TRAJECTORY]:
+            hint = "describe these frames with the same --trajectory as the calibrated ones"
         raise InputError(
             f"{path} uses the feature {lacking[0]} of each row, which {place} comes without",
-            hint=f"give it: --feature {lacking[0]}=FILE, made as for the calibration",
+            hint=hint,
+        )
+    if TRAJECTORY in used and loaded.kept != rows.described.get(TRAJECTORY):
+        raise InputError(
+            f"the trajectory of {place} is by other weights than that of {path}",
+            hint="describe both with the same --trajectory and --kept",
         )
     known = calibration.strata.groups.astype(np.str_)
     if not len(known):
