@@ -101,6 +101,9 @@ class IngestResult(CheckUp, ArtifactResult):
 
     format: Annotated[str, "What the log was taken for."]
     notes: Annotated[dict[str, Count], "What the readers counted."]
+    offsets: Annotated[dict[str, float], "Of each element, taken out of errors of energies."] = (
+        field(default_factory=dict)
+    )
 
 
 @dataclass(frozen=True, repr=False, kw_only=True)
@@ -185,6 +188,7 @@ class FitResult(ArtifactResult):
         float | None, "Of the last logged errors and the described network's own."
     ] = None
     trimmed_error: Annotated[float, "Mean error without the 1 % of the samples with most."] = 0.0
+    averaged: Annotated[bool, "Whether descriptors are means over the rows of a sample."] = False
     trials: Annotated[list[Trial], "Of ``--tune``, the best first."] = field(default_factory=list)
 
 

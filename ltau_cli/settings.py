@@ -23,6 +23,7 @@ LeftOut = Literal["sample", "structure"]
 Method = Literal["distance", "scale", "threshold"]
 Emphasis = Literal["hard", "easy"]
 Quantity = Literal["forces", "energy"]
+UNITS: Mapping[str, str] = {"forces": "eV/Å", "energy": "eV/atom"}  # of ASE, and so of all packages
 Norm = Literal["l2", "l1", "max", "rms"]
 ExportFormat = Literal["csv", "tsv", "jsonl", "npz", "extxyz", "model-devi"]
 
@@ -241,8 +242,12 @@ class DescribeSettings(Resumable):
 
 @dataclass(frozen=True)
 class Tuning(Settings):
-    """How to choose some of the settings of ``fit``."""
+    """What is fitted, and how to choose some of the settings of ``fit``."""
 
+    natoms: str | None = option(
+        None, "Rows of the descriptors that each sample is the mean of, where a sample is a "
+        "structure, as for energies.", metavar="FILE", told="as known beside the descriptors",
+    )
     tune: bool = option(
         False, "Compare k, --weighting, --epochs and --scale by cross-validation and take the "
         "best.", group="Tuning",

@@ -242,7 +242,7 @@ def evaluated(folder, keys, *, n_epochs=3, energies=None, calculator=(), seed=0,
         for frame in frames:
             if energies:
                 values = rng.normal(size=2) * len(frame)
-                errors.append(abs(values[0] - values[1]) / len(frame))
+                errors.append((values[0] - values[1]) / len(frame))
             else:
                 values = np.round(rng.normal(size=(2, len(frame), 3)), 8)
                 errors += [norm_of(d) for d in values[0] - values[1]]

@@ -5,10 +5,11 @@ Only what is read again is declared; more may stand there.
 
 from __future__ import annotations
 
-from typing import Annotated, TypedDict
+from collections.abc import Mapping
+from typing import Annotated, Any, TypedDict, cast
 
 from ltau_cli.plain import Between, Count, Positive
-from ltau_cli.settings import Method, Metric, Weighting
+from ltau_cli.settings import Method, Metric, Quantity, Weighting
 
 
 class InputRecord(TypedDict):
@@ -45,7 +46,25 @@ class DescribedParameters(_DescribedParameters):
     origin: Origin
 
 
-class _ModelParameters(TypedDict, total=False):
+class Target(TypedDict, total=False):
+    """What errors are of."""
+
+    quantity: Quantity | None  # what the errors are of, where that is known
+    offsets: dict[str, float]  # of each element, taken out of errors of energies, in their units
+    averaged: bool  # whether a sample is a structure: its descriptors are averaged over its rows
+
+
+def find_target(parameters: Mapping[str, Any]) -> Target:
+    """Return what the errors of an artifact are of, from its parameters."""
+    found = {name: parameters.get(name) for name in Target.__annotations__}
+    return cast(Target, {name: value for name, value in found.items() if value is not None})
+
+
+class ErrorsParameters(Target):
+    """How a log was read."""
+
+
+class _ModelParameters(Target, total=False):
     origin: Origin
     structures: bool  # whether the log or the training set knew them
 
@@ -58,7 +77,7 @@ class ModelParameters(_ModelParameters):
     weighting: Weighting
 
 
-class _ScoresParameters(TypedDict, total=False):
+class _ScoresParameters(Target, total=False):
     calibration_method: Method
     cutoff: Annotated[float, Between(0)]
     origin: Origin

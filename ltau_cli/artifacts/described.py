@@ -23,7 +23,6 @@ from ltau_cli.readers.frames import FrameLabels, check_truth
 from ltau_cli.readers.place import Place
 from ltau_cli.results import DescribeResult
 
-UNITS = "eV/Å"  # of ASE, and so of all packages
 WRITE_ATOMS = 65_536  # at a time
 _PREDICTED = ("descriptors", "forces", "trajectory")
 

@@ -20,6 +20,7 @@ from ltau_cli.matching import COMPARED, Known
 from ltau_cli.progress import Progress
 from ltau_cli.readers.logs.run import ErrorLog
 from ltau_cli.results import IngestResult
+from ltau_cli.settings import Quantity
 
 # `fit` reads all epochs of a block of samples: it is whole chunks, each of which is read exactly
 # once, and stays under 64 MB, whatever the size of the log.
@@ -45,6 +46,11 @@ class ErrorsFile(Artifact):
         """Samples per chunk of the file: blocks of whole chunks are read once."""
         n_samples = self.shape[1]
         return int((self.dataset("errors").chunks or (1, min(CHUNK_SAMPLES, n_samples)))[1])
+
+    @property
+    def quantity(self) -> Quantity | None:
+        """What the errors are of, where that is known."""
+        return self.parameters.get("quantity")
 
     def runs(self) -> list[npt.NDArray[np.int64]]:
         """Rows of each run, in the order of its epochs."""

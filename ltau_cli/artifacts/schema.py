@@ -172,7 +172,7 @@ ERRORS = ArtifactSpec(
     version=1,
     description="The error of every training sample at every logged epoch.",
     made_by="ingest",
-    parameters=dict[str, Any],
+    parameters=attributes.ErrorsParameters,
     summary=results.IngestResult,
     fingerprint=False,
     datasets=(
@@ -198,6 +198,7 @@ ERRORS = ArtifactSpec(
         *_optional(_SAMPLE, "label", ONE,
             species="chemical symbol of each sample",
             config_type="config_type of each sample's frame",
+            formula="formula of each sample, where it is a frame",
             group="the user's own group of each sample"),
         *_optional(_SAMPLE, "float32", ERROR_UNITS, FROM_0,
             magnitude="magnitude of each sample's target value, for relative tolerances"),

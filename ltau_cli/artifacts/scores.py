@@ -59,8 +59,9 @@ class ScoresFile(Artifact):
         """Return what the scores say of their rows."""
         names = ("sample_id", "structure", "group", "reference_norm")
         labels = {name: self.read(name) for name in names if self.has(name)}
-        if "structure" in labels and self.has("structures/fingerprint"):
-            labels["fingerprint"] = self.read("structures/fingerprint")[labels["structure"]]
+        if self.has("structures/fingerprint"):
+            of_rows = labels.get("structure", slice(None))
+            labels["fingerprint"] = self.read("structures/fingerprint")[of_rows]
         return Known(self.path, self.n, labels)
 
     def calibration(self) -> Calibration | None:

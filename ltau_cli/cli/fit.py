@@ -56,6 +56,7 @@ def _lines(summary: FitResult, why: str) -> list[str]:
         f"{summary.width} columns, {index.kind if index.in_domain else 'exact'} index"
         + (f" in {n_shards:,} shards" if n_shards else "")
         + f", k = {summary.k}",
+        *["  a sample is a frame: its descriptors are the mean over its atoms"] * summary.averaged,
         *([f"  {never:,} samples were never logged and carry no weight"] if never else []),
         *_search_lines(index),
         f"  mean error over all epochs {quantity(summary.trimmed_error, units)} without the "

@@ -32,6 +32,9 @@ def log_lines(report: IngestResult, prefix: str = "") -> list[str]:
         f"{quantity(report.trimmed_last, report.units)} in the last, without the largest 1 % "
         f"({number(report.mean_first)} and {number(report.mean_last)} with all)",
     ]
+    if report.offsets:
+        told = ", ".join(f"{name} {number(value)}" for name, value in report.offsets.items())
+        lines.append(f"  offset of each element, taken out of every epoch: {told} in the last")
     bars = sparkline([value for value in report.mean_by_epoch if value is not None])
     return [*lines, f"  {bars}"] if bars else lines
 

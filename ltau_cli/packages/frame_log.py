@@ -14,6 +14,7 @@ import numpy.typing as npt
 
 from ltau_cli.errors import InputError, OutputError
 from ltau_cli.matching import fingerprint
+from ltau_cli.offsets import formulas
 from ltau_cli.packages import hooks
 from ltau_cli.packages.recorder import Recorder, plain
 from ltau_cli.packages.references import ZERO, compare
@@ -186,12 +187,16 @@ class FrameLog:
         of_atoms["structure"] = np.repeat(np.arange(len(natoms)), natoms)
         if all(file.species for file in files):
             of_atoms["species"] = np.array([s for file in files for s in file.species])
+            of_frames["formula"] = formulas(of_atoms["species"], natoms)
         frames = np.array([f for file in files for f in file.fingerprints])
         if len(frames) == len(natoms):
+            of_frames["fingerprint"] = frames
             of_atoms["fingerprint"] = np.repeat(frames, natoms, axis=0)
         folder = Path(hooks.folder)
         self._of_atoms = Recorder(len(of_atoms["structure"]), folder, labels=of_atoms)
-        self._of_frames = Recorder(len(natoms), folder / "energy", labels=of_frames)
+        self._of_frames = Recorder(
+            len(natoms), folder / "energy", labels=of_frames, quantity="energy"
+        )
         self._files = files if forces and any(file.paths for file in files) else []  # to compare
         self._drawn, self._forces, self._energies = drawn, forces, energies
         self._seen: list[tuple[npt.NDArray[np.int64], Any, Any, Any]] = []
@@ -212,7 +217,8 @@ class FrameLog:
         """Note the errors of a batch; NaN where there is no reference.
 
         ``frames`` (n_frames,) are their numbers, in the order of the batch; ``force_errors``
-        (n_atoms,) the norms of all their atoms, ``energy_errors`` (n_frames,) per atom, and
+        (n_atoms,) the norms of all their atoms, ``energy_errors`` (n_frames,) predicted minus
+        reference per atom, and
         ``reference`` (n_atoms, 3) the forces that the atoms are trained on, tensors.
         """
         # Kept on the device until the epoch ends, so that no step waits for a copy.

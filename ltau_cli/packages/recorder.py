@@ -15,11 +15,12 @@ import numpy as np
 import numpy.typing as npt
 
 from ltau_cli.errors import InputError, OutputError, writing
+from ltau_cli.settings import Quantity
 
 EPOCH_FILE = re.compile(r"errors_epoch_(\d+)\.npy")
 LABEL_FILE = "samples.npz"
-LABELS = ("structure", "species", "config_type", "group", "sample_id", "magnitude", "held_out",
-          "fingerprint")  # fmt: skip
+LABELS = ("structure", "species", "config_type", "formula", "group", "sample_id", "magnitude",
+          "held_out", "fingerprint")  # fmt: skip
 
 
 class Recorder:
@@ -44,10 +45,13 @@ class Recorder:
         set of a force field: ``ltau ingest`` and ``ltau fit`` then know which atoms are together.
     width : int, optional
         Components of an error vector; by default three (a force), or one.
+    quantity : str, optional
+        What the errors are of: ``"energy"`` for samples that are frames, and predicted minus
+        reference energies per atom, whose sign is kept.
     labels : mapping of str to (n,) array, optional
-        What is known of each sample: ``structure``, ``species``, ``config_type``, ``group``,
-        ``sample_id``, ``magnitude`` of its target, and ``held_out``, true for samples that are
-        there to keep the count but not trained on.
+        What is known of each sample: ``structure``, ``species``, ``config_type``, ``formula``,
+        ``group``, ``sample_id``, ``magnitude`` of its target, and ``held_out``, true for samples
+        that are there to keep the count but not trained on.
 
     Raises
     ------
@@ -72,6 +76,7 @@ class Recorder:
         *,
         natoms: npt.ArrayLike | None = None,
         width: int | None = None,
+        quantity: Quantity | None = None,
         labels: Mapping[str, npt.ArrayLike] | None = None,
     ) -> None:
         if n < 1:
@@ -90,6 +95,9 @@ class Recorder:
                 )
             if values.shape[:1] != (n,):
                 raise InputError(f"the label {name} has shape {values.shape}, not ({n},)")
+        self._signed = quantity == "energy"
+        if quantity is not None:
+            self._labels["quantity"] = np.array([quantity])
         self._number = self._next_number()
         self._same_labels()
         for left in self.folder.glob(f".errors_epoch_*.npy.{_rank()[0]}_of_*"):
@@ -130,7 +138,7 @@ class Recorder:
                 f"there is no sample {rows[outside[0]]} among {self.n:,}",
                 hint=f"ids are 0 to {self.n - 1}; the recorder was made for {self.n:,} samples",
             )
-        negative = np.flatnonzero(values < 0)
+        negative = np.flatnonzero((values < 0) & (not self._signed))
         if negative.size:
             first = negative[0]
             raise InputError(

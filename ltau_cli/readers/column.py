@@ -187,18 +187,31 @@ def as_magnitudes(column: Column, *, what: str, signed: bool = False) -> Column:
     if values.shape[1:] == (3,):
         values = np.linalg.norm(values, axis=1)
     values = np.abs(values.ravel()) if signed else values.ravel()
+    column = as_numbers(replace(column, values=values), what=what)
+    _refuse(values < 0, column, "negative", "give magnitudes: |predicted - reference|, or a spread")
+    return column
+
+
+def as_numbers(column: Column, *, what: str) -> Column:
+    """Return numbers, (n,) float64, of either sign, all finite."""
+    if column.values.dtype.kind not in "fiub" or column.values.ndim != 1:
+        raise InputError(f"{column.place} has shape {column.values.shape}; {what} are numbers (n,)")
+    column = replace(column, values=column.values.astype(np.float64), what=what)
     with np.errstate(over="ignore"):
-        finite = np.isfinite(values.astype(np.float32))
-    for wrong, how, hint in (
-        (~finite, "NaN or infinite", "give a number for each row, or leave these rows out"),
-        (values < 0, "negative", "give magnitudes: |predicted - reference|, or a spread"),
-    ):
-        rows = np.flatnonzero(wrong)
-        if len(rows):
-            raise InputError(
-                f"{place}: {len(rows):,} {what} are {how}, the first is row {rows[0]}", hint=hint
-            )
-    return replace(column, values=values, what=what)
+        finite = np.isfinite(column.values.astype(np.float32))
+    _refuse(
+        ~finite, column, "NaN or infinite", "give a number for each row, or leave these rows out"
+    )
+    return column
+
+
+def _refuse(wrong: npt.NDArray[np.bool_], column: Column, how: str, hint: str) -> None:
+    rows = np.flatnonzero(wrong)
+    if len(rows):
+        raise InputError(
+            f"{column.place}: {len(rows):,} {column.what} are {how}, the first is row {rows[0]}",
+            hint=hint,
+        )
 
 
 def check_count(
@@ -224,8 +237,8 @@ def tell_counts(one: int, other: int, natoms: npt.NDArray[np.int64] | None = Non
     alone = 0 if natoms is None else int((natoms == 1).sum())
     if natoms is not None and len(natoms) in (one, other) and len(natoms) != natoms.sum():
         return (
-            f"{len(natoms):,} is the number of frames: energies, one for each frame? Here it is "
-            "forces, one for each atom"
+            f"{len(natoms):,} is the number of frames: energies, one for each frame? Then ltau "
+            "ingest --quantity energy; another quantity of a frame: ltau fit --natoms FILE"
         )
     if alone and many - few == alone:
         return (

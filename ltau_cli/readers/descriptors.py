@@ -13,6 +13,7 @@ import numpy.typing as npt
 
 from ltau_cli.errors import InputError, UsageError
 from ltau_cli.matching import Known, number
+from ltau_cli.offsets import fit_offsets, formulas, fractions
 from ltau_cli.readers.arrays import as_counts, as_labels, open_array, read_optional
 from ltau_cli.readers.column import Column, as_magnitudes, read_counts, row_labels, tell_counts
 from ltau_cli.readers.frames import FRAME_ENDINGS, read_frame_labels
@@ -37,11 +38,15 @@ class Descriptors:
     named: bool = False  # whether the user named the array
     # (n,): which rows of the file these are, see :meth:`ordered`
     rows: npt.NDArray[np.int64] | None = None
+    # (n,): rows of the file that each of these is the mean of, see :meth:`averaged`
+    natoms: npt.NDArray[np.int64] | None = None
 
     def beside(self, name: str) -> npt.NDArray[Any] | None:
         """Read a further array of the same file; None if there is none of that name."""
         known = self.known.get(name)
-        return known if known is not None else read_optional(self.source.place, name)
+        if known is not None or self.natoms is not None:
+            return known
+        return read_optional(self.source.place, name)
 
     def column(self, name: str) -> Column:
         """Read a feature of the rows that stands beside them, (n,) float64."""
@@ -77,11 +82,26 @@ class Descriptors:
         return Known(self.source.place, self.n, labels)
 
     def errors(self) -> npt.NDArray[np.float64] | None:
-        """Read the norms of predicted minus reference forces, (n,); None without both."""
+        """Read the norms of predicted minus reference forces, (n,); None without both.
+
+        Of structures: their energies per atom, without an offset of each element.
+        """
+        if self.natoms is not None:
+            return self._energy_errors(self.natoms)
         told, true = (self.beside(name) for name in ("forces", "reference_forces"))
         if told is None or true is None or not told.shape == true.shape == (self.n, 3):
             return None
         return np.asarray(np.linalg.norm(told - true, axis=1), dtype=np.float64)
+
+    def _energy_errors(self, natoms: npt.NDArray[np.int64]) -> npt.NDArray[np.float64] | None:
+        told, true = (
+            read_optional(self.source.place, name) for name in ("energy", "reference_energy")
+        )
+        if told is None or true is None or not told.shape == true.shape == (self.n,):
+            return None
+        errors, of = (told - true) / natoms, self.beside("formula")
+        shares = np.ones((self.n, 1)) if of is None else fractions(of)[1]
+        return np.asarray(np.abs(errors - shares @ fit_offsets(errors, shares)), dtype=np.float64)
 
     def ordered(self, rows: npt.NDArray[np.int64]) -> Descriptors:
         """Return the rows of these numbers, (n,) int64; -1 stands for one of zeros."""
@@ -99,6 +119,28 @@ class Descriptors:
 
         source = replace(self.source, shape=(len(rows), self.width), read=read)
         return replace(self, source=source, n=len(rows), rows=rows)
+
+    def averaged(self, natoms: npt.NDArray[np.int64]) -> Descriptors:
+        """Return the mean over the rows of each structure, of which there are ``natoms``.
+
+        A structure is then a row. Of what is known of the atoms, ``fingerprint`` and ``formula``
+        of their frame are left.
+        """
+        ends = np.cumsum(natoms)
+
+        def read(start: int, stop: int) -> npt.NDArray[Any]:
+            first = int(ends[start] - natoms[start])
+            block = self._read(first, int(ends[stop - 1])).astype(np.float64)
+            sums = np.add.reduceat(block, ends[start:stop] - natoms[start:stop] - first, axis=0)
+            return sums / natoms[start:stop, None]
+
+        told, known = self.told().labels, {}
+        if "fingerprint" in told:
+            known["fingerprint"] = told["fingerprint"][ends - 1]
+        if "species" in told:
+            known["formula"] = formulas(told["species"], natoms)
+        source = replace(self.source, shape=(len(natoms), self.width), read=read)
+        return replace(self, source=source, n=len(natoms), known=known, natoms=natoms)
 
     def labels(self, *names: str) -> npt.NDArray[Any] | None:
         """Label of each row, (n,) int64 or str, the first of these that is there; None if none."""

@@ -11,6 +11,7 @@ import numpy.typing as npt
 
 from ltau_cli.errors import InputError
 from ltau_cli.matching import fingerprint
+from ltau_cli.offsets import formulas
 from ltau_cli.readers.arrays import HDF5_ENDINGS
 from ltau_cli.readers.extxyz import read_extxyz
 from ltau_cli.readers.hdf5 import list_datasets, open_hdf5
@@ -219,3 +220,11 @@ def label_atoms(told: Sequence[Told]) -> FrameLabels:
         "fingerprint": np.repeat(np.array([frame for _, _, frame in told]), natoms, axis=0),
     }
     return labels | ({"config_type": np.repeat(kinds, natoms)} if (kinds != "").any() else {})
+
+
+def label_frames(labels: FrameLabels) -> FrameLabels:
+    """Return what labels of atoms say of their frames, each (n_frames,), and their ``formula``."""
+    natoms = np.bincount(labels["structure"])
+    last = np.cumsum(natoms) - 1
+    kept = {name: labels[name][last] for name in labels.keys() & {"config_type", "fingerprint"}}
+    return {"formula": formulas(labels["species"], natoms)} | kept

@@ -12,8 +12,13 @@ import numpy.typing as npt
 
 from ltau_cli.errors import InputError
 from ltau_cli.readers.arrays import read_array, read_optional
-from ltau_cli.readers.column import Column, as_magnitudes, read_column, row_labels
-from ltau_cli.readers.frames import FRAME_ENDINGS, check_truth
+from ltau_cli.readers.column import Column, as_magnitudes, as_numbers, read_column, row_labels
+from ltau_cli.readers.frames import (
+    FRAME_ENDINGS,
+    check_truth,
+    label_frames,
+    read_frame_labels,
+)
 from ltau_cli.readers.logs.frames import read_evaluated
 from ltau_cli.readers.place import Place, check_file
 from ltau_cli.readers.tables import Table, to_numbers
@@ -21,7 +26,32 @@ from ltau_cli.settings import FrameKeys, LogOptions
 
 # per_atom.csv of SevenNet
 SEVENN = tuple(f"{side}_{axis}" for side in ("inferred_force", "force_of_atoms") for axis in "xyz")
+ENERGY_NAMES = ("error", "true_error", "energy_error", "errors", "true_errors", "energy_errors")
 NAMES = ("error", "true_error", "force_error", "errors", "true_errors", "force_errors")
+
+
+def read_true_energies(place: Place, keys: FrameKeys | None = None) -> Column:
+    """Read errors of energies per atom, (n_frames,) float64 in error units, signed if they are.
+
+    They are numbers, as :mod:`ltau_cli.readers.column` reads them; or predicted minus reference
+    energies in frames (``keys`` names them there), or in a file of ``ltau describe``. These tell
+    the ``formula`` of each frame, too.
+    """
+    check_file(place.path)
+    if place.key is None and place.path.suffix.lower() in FRAME_ENDINGS:
+        names = keys or FrameKeys()
+        errors, labels, _ = read_evaluated(
+            place.path, LogOptions(names.reference, names.prediction, quantity="energy")
+        )
+        return Column(place, errors.astype(np.float64), label_frames(labels), "true errors")
+    told, true, natoms = (
+        None if place.key is not None else read_optional(place, name)
+        for name in ("energy", "reference_energy", "natoms")
+    )
+    if told is None or true is None or natoms is None:
+        return as_numbers(read_column(place, ENERGY_NAMES), what="true errors")
+    return Column(place, (told - true) / natoms, label_frames(read_frame_labels(place.path)),
+                  "true errors")  # fmt: skip
 
 
 def read_true_errors(place: Place, keys: FrameKeys | None = None) -> Column:

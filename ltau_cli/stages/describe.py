@@ -19,7 +19,6 @@ import numpy.typing as npt
 
 from ltau_cli import stop
 from ltau_cli.artifacts.described import (
-    UNITS,
     WRITE_ATOMS,
     DescribedFile,
     atom_dtype,
@@ -39,7 +38,7 @@ from ltau_cli.pieces.store import Store, open_store, stamps_of
 from ltau_cli.progress import Advance, Progress, silent
 from ltau_cli.readers.place import Place, check_file
 from ltau_cli.results import CheckpointsResult, DescribeResult
-from ltau_cli.settings import DescribeSettings
+from ltau_cli.settings import UNITS, DescribeSettings
 from ltau_cli.stages.checkpoints import evaluate_checkpoints
 from ltau_cli.stages.given_frames import GivenFrames, look_through
 from ltau_cli.stages.trajectory import Trajectory
@@ -195,7 +194,7 @@ def _describe(work: _Work, *, force: bool, progress: Progress) -> DescribeResult
     dtype = atom_dtype(first)
     with open_store(output, work.identify() | {"row": dtype.descr}) as store:
         _fill(store, work, first, progress)
-        with create_artifact(output, "described", units=UNITS, force=force) as artifact:
+        with create_artifact(output, "described", units=UNITS["forces"], force=force) as artifact:
             write_predictions(artifact, store.blocks("atoms", WRITE_ATOMS), dtype, given.natoms)
             write_frames(
                 artifact, given.with_references(), given.labels, given.natoms, given.number
@@ -203,7 +202,7 @@ def _describe(work: _Work, *, force: bool, progress: Progress) -> DescribeResult
             force_error, energy_error = mean_errors(artifact, given.natoms, given.paths[0])
             result = DescribeResult(
                 output=output,
-                units=UNITS,
+                units=UNITS["forces"],
                 n_atoms=int(given.ends[-1]),
                 n_frames=len(given),
                 n_isolated=len(given.isolated),

@@ -162,6 +162,7 @@ def _annotated(
         wanted = [c for c in table.columns if not c.startswith("cdf_")]
     wanted = [column for column in wanted if column not in ("row", "structure")]
     aggregates = _aggregates(table.artifact)
+    of = "energy_" if table.artifact.parameters.get("quantity") == "energy" else ""
     frames = read_frames(path)
     for first, last in _groups(rows.ends):
         start = int(rows.ends[first - 1]) if first else 0
@@ -178,7 +179,7 @@ def _annotated(
             if not rows.per_atom:
                 info |= {name: column[0] for name, column in values.items()}
                 values = {}
-            yield annotate(frame, values, info)
+            yield annotate(frame, values, info, of)
         advance(len(keep))
 
 

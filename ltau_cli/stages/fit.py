@@ -14,7 +14,7 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
-from ltau_cli.artifacts.attributes import Origin
+from ltau_cli.artifacts.attributes import Origin, find_target
 from ltau_cli.artifacts.described import find_origin
 from ltau_cli.artifacts.errors import ChosenEpochs, ErrorsFile
 from ltau_cli.artifacts.model import (
@@ -120,7 +120,7 @@ def run(
     held_out = [*(settings.held_out or ()), settings.held_out_natoms, settings.held_out_frames]
     if any(held_out) and not settings.tune:
         raise UsageError("--held-out is for --tune", hint="add --tune")
-    check_target(output, force=force, inputs=[errors, descriptors, *held_out])
+    check_target(output, force=force, inputs=[errors, descriptors, settings.natoms, *held_out])
     trials = []
     if settings.tune:
         trials = tune.run(errors, descriptors, settings, threads=threads, progress=progress)
@@ -135,6 +135,9 @@ def run(
     ):
         hasher.add("errors", errors, "errors")
         hasher.add("descriptors", place.path, "descriptors", key=place.key)
+        if settings.natoms is not None:
+            counts = Place.parse(settings.natoms)
+            hasher.add("natoms", counts.path, "natoms", key=counts.key)
         fitted = _fit(
             log, source, origin, output, settings, hasher, pool,
             threads=threads or available_threads(), force=force, progress=progress,
@@ -157,7 +160,8 @@ def _fit(
 ) -> FitResult:
     announce_compilation()
     epochs = log.choose(asked.epochs)
-    samples = Samples.of(epochs, source)
+    natoms = None if asked.natoms is None else Place.parse(asked.natoms)
+    samples = Samples.of(epochs, source, natoms)
     n = int(np.count_nonzero(samples.n_logged))
     k = asked.k or min(DEFAULT_K, max(1, n - 1))
     chosen = replace(asked, k=k)
@@ -198,6 +202,8 @@ def _fit(
             chosen.recorded()
             | {"thresholds": limits, "error_range": [edges[0], edges[-1]], "index": index.kind}
             | ({} if origin is None else {"origin": origin})
+            | find_target(log.parameters)
+            | ({"averaged": True} if samples.source.natoms is not None else {})
             | ({} if samples.structure is None else {"structures": True})
         )
         points = statistics.points
@@ -222,6 +228,7 @@ def _fit(
             ),
             network_rank_correlation=agreement,
             index=index,
+            averaged=samples.source.natoms is not None,
         )
         inputs = hasher.records()
         artifact.finish(

@@ -13,7 +13,7 @@ from ltau_cli.artifacts.read import damaged
 from ltau_cli.artifacts.scores import WRITE_ROWS, ScoresFile
 from ltau_cli.errors import InputError
 from ltau_cli.matching import Known
-from ltau_cli.readers.frames import read_frame_labels
+from ltau_cli.readers.frames import label_frames, read_frame_labels
 from ltau_cli.readers.place import Place
 
 STRUCTURE_DIM = "n_structures"
@@ -46,7 +46,10 @@ def match_frames(path: Path, artifact: ScoresFile) -> FrameRows:
         _check_structure(path, artifact, rows)
         artifact.told().check(Known(path, n, labels))
         return rows
-    if ends[-1] != n == len(natoms):
+    if artifact.parameters.get("averaged") or ends[-1] != n == len(natoms):
+        _check_same(path, len(natoms), ends[-1], f"{artifact.path} has {n:,} rows, one for each "
+                    "frame", len(natoms) == n)  # fmt: skip
+        artifact.told().check(Known(path, n, label_frames(labels)))
         return FrameRows(np.arange(1, n + 1), per_atom=False)
     _check_same(path, len(natoms), ends[-1], f"{artifact.path} has {n:,} rows", ends[-1] == n)
     artifact.told().check(Known(path, n, labels))

@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import warnings
 from collections.abc import Mapping, Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -14,14 +15,21 @@ import numpy.typing as npt
 from ltau_cli.artifacts.errors import create_errors, write_log
 from ltau_cli.artifacts.provenance import Hasher
 from ltau_cli.artifacts.write import create_artifact
-from ltau_cli.errors import ComputeError, LtauWarning
+from ltau_cli.errors import ComputeError, LtauWarning, UsageError
+from ltau_cli.offsets import fit_offsets, fractions
 from ltau_cli.output import check_target
 from ltau_cli.progress import Progress, silent
 from ltau_cli.readers.column import GROUPS, check_count, read_counts, read_labels, read_magnitudes
 from ltau_cli.readers.descriptors import check_one_says, spread
-from ltau_cli.readers.frames import ISOLATED, REFERENCES, FrameLabels, read_frame_labels
+from ltau_cli.readers.frames import (
+    ISOLATED,
+    REFERENCES,
+    FrameLabels,
+    label_frames,
+    read_frame_labels,
+)
 from ltau_cli.readers.logs.open import open_log
-from ltau_cli.readers.logs.run import ErrorLog
+from ltau_cli.readers.logs.run import ErrorLog, Errors
 from ltau_cli.readers.place import Place
 from ltau_cli.results import IngestResult
 from ltau_cli.settings import IngestSettings
@@ -108,19 +116,25 @@ def _write(
             hasher.add("log", place.path, "error log", files, key=place.key)
     for role, place in labels.items():
         hasher.add(role, place.path, "labels", key=place.key)
-    columns = _read_labels(labels, log)
+    columns, offsets = _read_labels(labels, log), None
+    units = settings.units or log.units
+    if log.quantity == "energy":
+        log, offsets = _take_out_offsets(log, columns.get("formula"))
     n_samples = max([log.n_samples, *map(len, columns.values())])
-    with create_artifact(output, "errors", units=settings.units, force=force) as artifact:
+    with create_artifact(output, "errors", units=units, force=force) as artifact:
         errors = create_errors(artifact, len(log.epochs), n_samples)
         result = write_log(
             artifact, errors, log, allow_missing=settings.allow_missing, output=output,
             progress=progress,
         )  # fmt: skip
+        result = replace(result, offsets=offsets or {})
         for name, values in columns.items():
             artifact.put(name, values, compress=True)
         artifact.finish(
             parameters=settings.parameters()
-            | {"units": settings.units, "allow_missing": settings.allow_missing},
+            | {"units": units, "allow_missing": settings.allow_missing}
+            | ({} if log.quantity is None else {"quantity": log.quantity})
+            | ({} if offsets is None else {"offsets": offsets}),
             inputs=hasher.records(),
             summary=result.stored(),
         )
@@ -133,8 +147,15 @@ def _read_labels(places: Mapping[str, Place], log: ErrorLog) -> dict[str, npt.ND
     name = log.names[0]
     check_one_says(places.get("natoms"), places.get("frames"))
     if "frames" in places:
-        columns |= _as_logged(read_frame_labels(places["frames"].path), log, places["frames"])
+        told = read_frame_labels(places["frames"].path)
+        energies = log.quantity == "energy"
+        columns |= label_frames(told) if energies else _as_logged(told, log, places["frames"])
     if "natoms" in places:
+        if log.quantity == "energy":
+            raise UsageError(
+                "--natoms is for errors of atoms, energies are those of frames",
+                hint="give the frames, or leave it out: --frames FILE",
+            )
         natoms = read_counts(places["natoms"])
         total = max(log.n_samples, int(natoms.sum())) if log.ends_early else log.n_samples
         columns["structure"] = spread(natoms, total, str(places["natoms"]))
@@ -150,7 +171,7 @@ def _read_labels(places: Mapping[str, Place], log: ErrorLog) -> dict[str, npt.ND
     n = log.n_samples
     if log.ends_early:
         n = max([n, *(len(v) for k, v in columns.items() if k in ("structure", "species"))])
-    counts = np.bincount(columns["structure"]) if "frames" in places else None
+    counts = np.bincount(columns["structure"]) if "structure" in columns else None
     for label, values in columns.items():
         place = places.get(label) or places.get("frames") or label
         check_count(values, n, place, name, of="samples", natoms=counts)
@@ -172,3 +193,36 @@ def _as_logged(labels: FrameLabels, log: ErrorLog, place: Place) -> FrameLabels:
     )
     kept = {name: values[~alone] for name, values in labels.items()}
     return kept | {"structure": np.unique(kept["structure"], return_inverse=True)[1]}
+
+
+def _take_out_offsets(
+    log: ErrorLog, formulas: npt.NDArray[Any] | None
+) -> tuple[ErrorLog, dict[str, float]]:
+    """Take the offset of each element out of each epoch of a log of energies.
+
+    Returns the magnitudes of what is left, and the offsets of the last epoch in error units. What
+    has no sign is left as it is, without offsets: it cannot be told what all errors share.
+    """
+    errors = log.read(0, log.n_samples).astype(np.float64)
+    if not (log.signed or (errors < 0).any()):
+        warnings.warn(
+            f"{log.names[0]}: errors of energies without a sign: what all have in common, such as "
+            "an offset of each element, cannot be taken out of them",
+            LtauWarning,
+            stacklevel=3,
+        )
+        return log, {}
+    if formulas is None or len(formulas) != log.n_samples:
+        formulas = np.full(log.n_samples, "all1")
+    elements, shares = fractions(formulas)
+    errors[~np.isfinite(errors)] = np.nan
+    offsets = np.zeros(len(elements))
+    for row in errors:
+        offsets = fit_offsets(row, shares)
+        row -= shares @ offsets
+    left = np.abs(errors).astype(np.float32)
+
+    def read(start: int, stop: int) -> Errors:
+        return left[:, start:stop]
+
+    return replace(log, read=read), dict(zip(elements, offsets.tolist(), strict=True))

@@ -30,6 +30,7 @@ from ltau_cli.readers.place import Place
 from ltau_cli.results import ChosenFrame, SelectResult
 from ltau_cli.settings import SelectSettings
 from ltau_cli.stages.frame_rows import count_structures, match_frames, read_structure
+from ltau_cli.stages.scoring.rows import natoms_of
 from ltau_cli.writers.frames import annotate, write_frames
 
 log = logging.getLogger("ltau")
@@ -170,6 +171,8 @@ def _frame_means(
 ) -> npt.NDArray[np.float64]:
     """Mean descriptor (n_frames, d) of the atoms of each frame, read block by block."""
     with open_descriptors(Place.parse(descriptors)) as source:
+        if artifact.parameters.get("averaged") and source.n != artifact.n:
+            source = source.averaged(natoms_of(source.told()))
         if source.n != len(structure):
             raise InputError(
                 f"{source.source.place} has {source.n:,} rows, {artifact.path} has "

@@ -50,6 +50,8 @@ class BuildShards:
         def load(stack: contextlib.ExitStack) -> TrainingSet:
             told = store.load("training", 0, 1)
             source = stack.enter_context(open_descriptors(self.descriptors))
+            if told["natoms"] is not None:
+                source = source.averaged(told["natoms"])
             if told["rows"] is not None:
                 source = source.ordered(told["rows"])
             scaling = Scaling(told["shift"], told["transform"], self.settings.metric)
@@ -102,6 +104,7 @@ def hand_over(store: Store, training: TrainingSet, search: LeaveOneOutSearch) ->
     """Store what workers cannot tell from the inputs."""
     left_out, scaling = search.left_out, training.scaling
     store.save("training", 0, 1, {
+        "natoms": training.source.natoms,
         "rows": training.source.rows,
         "logged": training.logged,
         "first": training.points.first,

@@ -16,8 +16,9 @@ from ltau_cli.core.search.points import Points, find_points
 from ltau_cli.core.search.scaling import Scaling, fit_scaling
 from ltau_cli.core.search.shards import cut_evenly
 from ltau_cli.errors import InputError
-from ltau_cli.readers.column import tell_counts
-from ltau_cli.readers.descriptors import Descriptors
+from ltau_cli.readers.column import read_counts, tell_counts
+from ltau_cli.readers.descriptors import Descriptors, spread
+from ltau_cli.readers.place import Place
 from ltau_cli.settings import Metric, Scale
 
 messages = logging.getLogger("ltau")
@@ -88,9 +89,10 @@ class Samples:
     own_error: npt.NDArray[np.float64] | None
 
     @classmethod
-    def of(cls, epochs: ChosenEpochs, source: Descriptors) -> Samples:
-        """Match the samples with the descriptors."""
+    def of(cls, epochs: ChosenEpochs, source: Descriptors, natoms: Place | None = None) -> Samples:
+        """Match the samples with the descriptors; ``natoms`` are the rows that each is."""
         log, n_logged = epochs.log, epochs.n_logged()
+        source = _of_samples(source, log, natoms)
         n_never_logged = int(np.count_nonzero(n_logged == 0))
         structure, own_error = source.structure(), source.errors()
         source = _order_as_logged(source, log)
@@ -101,6 +103,22 @@ class Samples:
         if log.has("structure"):
             structure = log.read("structure")
         return cls(source, n_logged, n_never_logged, structure, own_error)
+
+
+def _of_samples(source: Descriptors, log: ErrorsFile, natoms: Place | None) -> Descriptors:
+    """Return descriptors of samples: where these are structures, the means over their rows."""
+    if natoms is not None:
+        return source.averaged(np.bincount(spread(read_counts(natoms), source.n, str(natoms))))
+    structure = source.structure() if log.quantity == "energy" else None
+    if structure is not None:
+        return source.averaged(np.bincount(structure))
+    if log.quantity == "energy" and source.n != log.shape[1]:
+        raise InputError(
+            f"{source.source.place} does not say which atoms are of one frame, {log.path} holds an "
+            f"error of each of {log.shape[1]:,} frames",
+            hint="give the number of atoms of each: --natoms FILE; or describe the frames",
+        )
+    return source
 
 
 def _order_as_logged(source: Descriptors, log: ErrorsFile) -> Descriptors:

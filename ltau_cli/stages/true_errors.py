@@ -10,7 +10,7 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
-from ltau_cli.artifacts.described import UNITS, check_network, find_origin
+from ltau_cli.artifacts.described import check_network, find_origin
 from ltau_cli.artifacts.provenance import Hasher
 from ltau_cli.artifacts.scores import ScoresFile
 from ltau_cli.core.calibration.apply import rows_of
@@ -18,10 +18,11 @@ from ltau_cli.core.calibration.maps import Rows
 from ltau_cli.core.structures import Block, structure_distance
 from ltau_cli.core.units import same_units
 from ltau_cli.errors import InputError, LtauWarning
+from ltau_cli.offsets import without_offsets
 from ltau_cli.readers.column import GROUPS, Column, read_labels
 from ltau_cli.readers.place import Place
-from ltau_cli.readers.truth import read_true_errors
-from ltau_cli.settings import FrameKeys
+from ltau_cli.readers.truth import read_true_energies, read_true_errors
+from ltau_cli.settings import UNITS, FrameKeys
 
 MOST_APART = 20  # times the median predicted error is that of the true ones, and no more
 NEAR = 3  # times a factor of units: mean errors of all epochs may be twice the true ones
@@ -43,10 +44,18 @@ def read_truth(
     place = Place.parse(os.fspath(given))
     origin = find_origin(place)
     check_network(place, origin, scores.parameters)
+    quantity = scores.parameters.get("quantity")
     if origin is not None:  # a described file: it knows its units
-        _compare_units(UNITS, place, scores)
+        _compare_units(UNITS[quantity or "forces"], place, scores)
     hasher.add("true errors", place.path, "true errors", key=place.key)
-    column = _of_scores(read_true_errors(place, keys), scores)
+    if quantity == "energy":
+        column = _of_scores(read_true_energies(place, keys), scores)
+        offsets = scores.parameters.get("offsets", {})
+        formulas = column.labels.get("formula")
+        if formulas is not None or (column.values < 0).any():  # else magnitudes, as they are
+            column = replace(column, values=without_offsets(column.values, formulas, offsets))
+    else:
+        column = _of_scores(read_true_errors(place, keys), scores)
     _compare_scales(column, scores)
     return column
 

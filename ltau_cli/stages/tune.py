@@ -70,7 +70,8 @@ def run(
         open_descriptors(Place.parse(os.fspath(descriptors))) as source,
     ):
         epochs = artifact.choose()
-        samples = Samples.of(epochs, source)
+        natoms = None if settings.natoms is None else Place.parse(settings.natoms)
+        samples = Samples.of(epochs, source, natoms)
         source, structure = samples.source, samples.structure
         if structure is None and held_out is None:
             log.warning(

@@ -17,16 +17,19 @@ PREFIX = "ltau_"
 def property_name(column: str) -> str:
     """``ltau_quantile_95`` for ``quantile_0.95``: other programs allow no dot in a name."""
     quantity, _, label = column.rpartition("_")
-    if quantity in ("quantile", "error_bound", "error_bound_mean", "error_bound_max"):
+    if quantity.endswith(("quantile", "error_bound", "error_bound_mean", "error_bound_max")):
         level = float(label)
         column = f"{quantity}_{100 * level if level < 1 else level:.6g}"
     return PREFIX + re.sub(r"\W", "_", column)
 
 
-def annotate(frame: Any, arrays: Mapping[str, npt.NDArray[Any]], info: Mapping[str, Any]) -> Any:
+def annotate(
+    frame: Any, arrays: Mapping[str, npt.NDArray[Any]], info: Mapping[str, Any], of: str = ""
+) -> Any:
     """Add per-atom ``arrays`` (n_atoms,) and per-frame ``info`` to an ``ase.Atoms``, in place.
 
-    They are named by :func:`property_name`. What has the same name is replaced, all else is kept.
+    They are named by :func:`property_name`, those of the frame with what they are ``of`` before it.
+    What has the same name is replaced, all else is kept.
     """
     for name, values in arrays.items():
         for text in np.unique(values).tolist() if values.dtype.kind == "U" else ():
@@ -40,7 +43,7 @@ def annotate(frame: Any, arrays: Mapping[str, npt.NDArray[Any]], info: Mapping[s
         plain = np.asarray(value).item()
         if isinstance(plain, float):
             plain = float(f"{plain:.7g}")  # float32 has no more digits
-        frame.info[property_name(name)] = plain
+        frame.info[property_name(of + name)] = plain
     return frame
 
 

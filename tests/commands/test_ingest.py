@@ -314,6 +314,7 @@ def saved(*array, **arrays):
 LONG = saved(np.ones((5, 100)))
 GZ = gzip.compress(b"epoch,sample,error\n" + b"0,0,1\n" * 2000)
 HEADER = "epoch,sample,error\n"
+FORCES_ALONE = {"logs/": None, "logs/forces_0.npy": [1.0], "logs/forces_1.npy": [1.0]}
 REFUSALS = {
     "shape of an epoch": (twice(np.ones((3, 4))), ["epoch_0.npy", "(3, 4)"], False),
     "dimensions of an epoch": (twice(np.ones((3, 3, 3))), ["(3, 3, 3)"], False),
@@ -325,7 +326,7 @@ REFUSALS = {
     "everything missing": (twice([np.nan, np.inf]), ["every error is missing"], False),
     "text": (twice(["a", "b"]), ["epoch_0.npy", "not numbers"], False),
     "complex": (twice([1j, 2j]), ["complex128", "not numbers"], False),
-    "no such quantity": (twice([1.0]), ["of energy errors"], False),
+    "no such quantity": (FORCES_ALONE, ["of energy errors"], False),
     "no column": ({"a.csv": "epoch,sample,value\n0,0,1\n"}, ["a.csv", "error"], True),
     "not a number": ({"a.csv": HEADER + "0,0,1\n0,1,big\n"}, ["a.csv, line 3", "error", "'big'"],
                      False),

@@ -58,7 +58,7 @@ def _note(
     """Note the errors of a batch; where a reference is NaN, so is the error."""
     import torch
 
-    energies = (prediction["e"].detach() - targets["e"]).abs().reshape(-1)
+    energies = (prediction["e"].detach() - targets["e"]).reshape(-1)
     if not per_atom:
         natoms = [len(graph.atomic_number) for graph in graphs]
         energies = energies / torch.tensor(natoms, device=energies.device)

@@ -92,7 +92,7 @@ def note(log: FrameLog, pred: dict[str, Any], ref: Any, *, forces: bool, energie
         force_errors = (pred["forces"].detach() - reference).norm(dim=1)
     if energies:
         natoms = ref.ptr[1:] - ref.ptr[:-1]
-        energy_errors = (pred["energy"].detach() - ref["energy"]).abs() / natoms
+        energy_errors = (pred["energy"].detach() - ref["energy"]) / natoms
         energy_errors.masked_fill_(ref["energy_weight"] == 0, float("nan"))
     log.record_drawn(force_errors, energy_errors, reference)
 

@@ -21,7 +21,7 @@ def record_training(training: Any) -> None:
             predicted.detach() - label
             for predicted, label in zip(output["preds"][:2], output["labels"][:2], strict=True)
         )
-        per_atom = energy.abs().reshape(-1) / output["num_atoms"]
+        per_atom = energy.reshape(-1) / output["num_atoms"]
         log_of_training("matgl", _describe).record_drawn(force.norm(dim=1), per_atom)
         return output
 

@@ -118,7 +118,7 @@ class _Training:
         if self._log is None:
             trained = [frame for part in self._numbers for frame in part]
             self._log = FrameLog(self._trainer, self._files, trained, forces=has_forces)
-        energies = (told.values.detach() - wanted.values).abs().reshape(-1) * scale
+        energies = (told.values.detach() - wanted.values).reshape(-1) * scale
         forces = None
         if has_forces:
             slopes = [block.gradient("positions").values.detach() for block in (told, wanted)]

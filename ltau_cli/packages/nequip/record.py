@@ -37,7 +37,7 @@ def _note(_loss: Any, pair: tuple[dict[str, Any], dict[str, Any]]) -> None:
         reference = target["forces"].detach()
         forces = (output["forces"].detach() - reference).norm(dim=1)
     if has_energies:
-        difference = (output["total_energy"].detach() - target["total_energy"]).abs()
+        difference = output["total_energy"].detach() - target["total_energy"]
         energies = difference.reshape(-1) / target["num_atoms"].reshape(-1)
     log.record_drawn(forces, energies, reference)
 

@@ -10,7 +10,7 @@ from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import replace
 from functools import partial
 from pathlib import Path
-from typing import Any
+from typing import Any, cast
 
 import numpy as np
 import numpy.typing as npt
@@ -40,7 +40,7 @@ from ltau_cli.readers.place import Place
 from ltau_cli.readers.scratch import Slots
 from ltau_cli.readers.source import ArraySource
 from ltau_cli.readers.tables import SAMPLE_NAMES
-from ltau_cli.settings import LogOptions
+from ltau_cli.settings import UNITS, LogOptions, Quantity
 
 RECORDED_LABELS = "samples.npz"  # which ltau record writes beside the epochs
 ERROR_NAMES = ("errors", "error", "force_errors", "energy_errors")
@@ -104,6 +104,10 @@ def _read_recorded_labels(run: LoggedRun, path: Path) -> None:
     members = open_members(path, text=True)
     read = {name: source.read(0, source.shape[0]) for name, source in members.items()}
     run.remarks += [f"{path.parent}: {line}" for line in read.pop("remarks", ())]
+    for name in map(str, read.pop("quantity", ())):
+        if name not in UNITS:
+            raise InputError(f"{path}: {name} is no quantity that ltau knows")
+        run.quantity, run.signed = cast(Quantity, name), name == "energy"
     for name, values in read.items():
         n = int(values.sum()) if name == "natoms" else len(values)
         if n != run.n_samples:
@@ -112,8 +116,9 @@ def _read_recorded_labels(run: LoggedRun, path: Path) -> None:
                 hint="the labels beside the epochs are of the same samples",
             )
     run.labels |= row_labels(run.n_samples, read.get)
-    if "config_type" in read:
-        run.labels["config_type"] = as_labels(read["config_type"], path)
+    for name in ("config_type", "formula"):
+        if name in read:
+            run.labels[name] = as_labels(read[name], path)
     if "magnitude" in read:
         run.labels["magnitude"] = read["magnitude"].astype(np.float32)
     run.knows_held_out = "held_out" in read

@@ -21,7 +21,9 @@ from ltau_cli.readers.frames import (
     about,
     check_no_scores,
     check_truth,
+    is_stored,
     label_atoms,
+    label_frames,
     names_of,
     quantities,
     read_frames,
@@ -29,7 +31,7 @@ from ltau_cli.readers.frames import (
 from ltau_cli.readers.logs.numbered import NumberedFiles
 from ltau_cli.readers.logs.run import Errors, LoggedRun, check_lengths, empty_run, magnitudes
 from ltau_cli.readers.scratch import Slots
-from ltau_cli.settings import LogOptions
+from ltau_cli.settings import UNITS, LogOptions
 
 FrameErrors = tuple[npt.NDArray[np.float32], FrameLabels]
 
@@ -40,9 +42,11 @@ def open_evaluated(
     """Read evaluated frames, one extxyz file per epoch.
 
     The error of an atom is the norm of the force difference; with ``quantity="energy"`` the error
-    of a structure is |energy difference| per atom.
+    of a frame is the energy difference per atom, with its sign.
     """
     result = empty_run()
+    result.quantity = options.quantity or "forces"
+    result.signed = result.quantity == "energy"
     slots, lengths = Slots(), []
     before: FrameLabels | None = None
     moved: Path | None = None
@@ -67,7 +71,8 @@ def open_evaluated(
         result.epochs.append(numbered.epochs[row])
         result.files.append(path)
         result.names.append(str(path))
-        result.labels = _per_sample(labels, options)
+        result.labels = label_frames(labels) if result.quantity == "energy" else labels
+        result.units = UNITS[result.quantity] if is_stored(path) else ""
     if moved is not None:
         result.remarks.append(
             f"{moved} has atoms at other positions than {result.files[0]}: other frames, or in "
@@ -81,16 +86,8 @@ def open_evaluated(
     return result
 
 
-def _per_sample(labels: FrameLabels, options: LogOptions) -> dict[str, npt.NDArray[Any]]:
-    if options.quantity != "energy":
-        return labels
-    _, first = np.unique(labels["structure"], return_index=True)
-    kinds = {name: labels[name][first] for name in labels if name == "config_type"}
-    return {"structure": np.arange(len(first))} | kinds
-
-
 def errors_of_file(path: Path, options: LogOptions) -> FrameErrors:
-    """Read the error of each atom (or structure, for energies), and what the frames say of them."""
+    """Read the error of each atom (or frame, for energies), and what the frames say of them."""
     errors, labels, _ = read_evaluated(path, options)
     return errors, labels
 
@@ -122,7 +119,7 @@ def read_evaluated(
         if quantity == "energy":
             if difference.size != 1:
                 raise InputError(f"{path}, frame {number}: {keys[0]} is not one number")
-            difference = np.abs(difference.reshape(1)) / max(len(frame), 1)
+            difference = difference.reshape(1) / max(len(frame), 1)
         elif difference.shape != (len(frame), 3):
             raise InputError(
                 f"{path}, frame {number}: {keys[0]} has shape {difference.shape}, there are "

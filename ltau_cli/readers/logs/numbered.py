@@ -57,7 +57,8 @@ def find_numbered(
             hint="name them like errors_epoch_0.npy, errors_epoch_1.npy, ...",
         )
     series = {name: paths for name, paths in patterns.items() if len(paths) > 1} or patterns
-    if quantity is not None:
+    told = [word for words in QUANTITIES.values() for word in words]
+    if quantity is not None and any(word in name.lower() for name in series for word in told):
         words = QUANTITIES[quantity]
         series = {n: p for n, p in series.items() if any(word in n.lower() for word in words)}
         if not series:

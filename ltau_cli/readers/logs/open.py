@@ -55,7 +55,7 @@ def open_log(
             kind = options.format or detect(group)
             kinds.append(kind)
             runs += _open(group, kind, options, files or Files(), stack)
-        yield _join(runs, places[0], kinds[0])
+        yield _join(runs, places[0], kinds[0], options)
 
 
 def find_files(places: Sequence[Place], options: LogOptions) -> list[LogFile]:
@@ -175,7 +175,7 @@ def _with_endings(folder: Path, endings: tuple[str, ...]) -> Iterator[Path]:
     return (path for path in list_folder(folder) if path.name.lower().endswith(endings))
 
 
-def _join(runs: list[LoggedRun], place: Place, kind: str) -> ErrorLog:
+def _join(runs: list[LoggedRun], place: Place, kind: str, options: LogOptions) -> ErrorLog:
     filled = [run for run in runs if run.epochs]
     labels: dict[str, npt.NDArray[Any]] = {}
     for run in filled:
@@ -211,6 +211,9 @@ def _join(runs: list[LoggedRun], place: Place, kind: str) -> ErrorLog:
         read=read,
         ends_early=all(run.ends_early for run in filled),
         labels=labels,
+        quantity=options.quantity or runs[0].quantity,
+        signed=all(run.signed for run in filled),
+        units=runs[0].units,
         knows_held_out=all(run.knows_held_out for run in filled),
         notes=sum((run.notes for run in runs), Counter()),
         remarks=[line for run in runs for line in run.remarks],

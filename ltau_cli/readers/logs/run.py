@@ -13,7 +13,7 @@ import numpy.typing as npt
 
 from ltau_cli.errors import InputError
 from ltau_cli.readers.place import Place
-from ltau_cli.settings import LogOptions
+from ltau_cli.settings import LogOptions, Quantity
 
 MOST_EPOCHS = 100  # times the samples: more are rather samples that come first
 # Share of rows whose id is there already: 0.37 of samples drawn with replacement, 0.5 of two rows
@@ -52,6 +52,10 @@ class LoggedRun:
     # how it was taken, where another way is possible; told as warnings
     remarks: list[str] = field(default_factory=list)
     format: str = ""  # what it was taken for, where the file's name does not tell
+    # what the errors are of, where that is known; those of energies are of frames, per atom
+    quantity: Quantity | None = None
+    signed: bool = False  # whether they have their sign
+    units: str = ""  # of the errors, where they are known
 
 
 @dataclass

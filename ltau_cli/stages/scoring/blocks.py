@@ -36,6 +36,7 @@ class ScoreRows:
     fingerprint: str  # of the model
     settings: ScoreSettings
     descriptors: Place  # with the calibration and the model, at absolute paths
+    natoms: tuple[int, ...] | None  # rows of the file that each row is the mean of
     what: ClassVar[str] = "rows"
 
     @classmethod
@@ -44,9 +45,10 @@ class ScoreRows:
         loaded, place, settings = rows.loaded, rows.place, rows.loaded.settings
         if settings.calibration is not None:
             settings = replace(settings, calibration=settings.calibration.absolute())
+        natoms = rows.source.natoms
         return cls(
             loaded.path.absolute(), loaded.scorer.model.fingerprint, settings,
-            replace(place, path=place.path.absolute()),
+            replace(place, path=place.path.absolute()), None if natoms is None else tuple(natoms),
         )  # fmt: skip
 
     def open(self, _store: Store, threads: int) -> tuple[Loaded, Descriptors]:
@@ -56,9 +58,12 @@ class ScoreRows:
             keep_open("model", (self.model, self.fingerprint, self.settings, threads), lambda stack:
                  Loaded.of(stack.enter_context(open_artifact(self.model, ModelFile)),
                            self.settings, threads)),
-            keep_open("rows", file, lambda stack:
-                 stack.enter_context(open_descriptors(self.descriptors))),
+            keep_open("rows", (file, self.natoms), lambda stack:
+                 self._averaged(stack.enter_context(open_descriptors(self.descriptors)))),
         )  # fmt: skip
+
+    def _averaged(self, source: Descriptors) -> Descriptors:
+        return source if self.natoms is None else source.averaged(np.array(self.natoms))
 
     def make(self, opened: tuple[Loaded, Descriptors], start: int, end: int) -> dict[str, Any]:
         """Score rows ``start..end``."""

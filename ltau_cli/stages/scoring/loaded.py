@@ -10,7 +10,7 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
-from ltau_cli.artifacts.attributes import Kept, Origin
+from ltau_cli.artifacts.attributes import Kept, Origin, Target, find_target
 from ltau_cli.artifacts.calibration import CalibrationFile, to_datasets
 from ltau_cli.artifacts.model import ModelFile, announce_compilation
 from ltau_cli.artifacts.provenance import hash_rows
@@ -35,6 +35,7 @@ class Loaded:
     width: int  # columns of the descriptors
     units: str  # error units
     origin: Origin | None  # where the descriptors came from
+    target: Target  # what the errors are of
     knows_structures: bool = False  # of the training set
     calibrator: Calibrator | None = None
     # (n,): hashes of the rows that the calibration was fitted on
@@ -68,7 +69,8 @@ class Loaded:
         )
         return cls(
             path, settings, scorer, row_dtype(scorer), int(artifact.sizes["d"]), artifact.units,
-            artifact.parameters.get("origin"), artifact.parameters.get("structures", False),
+            artifact.parameters.get("origin"), find_target(artifact.parameters),
+            artifact.parameters.get("structures", False),
             calibrator, fit_hash, cutoff, kept,
         )  # fmt: skip
 

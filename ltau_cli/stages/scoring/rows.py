@@ -93,6 +93,7 @@ class Rows:
             "cdf": scorer.with_cdf,
             "labels": sorted(self.labels),
             "features": list(self.features),
+            **loaded.target,
         }
         if loaded.cutoff is not None:
             parameters["cutoff"] = loaded.cutoff
@@ -102,7 +103,9 @@ class Rows:
             name: self.described[name] for name in ("origin", TRAJECTORY) if name in self.described
         }
         more = {"feature_names": np.array(list(self.features))} if self.features else {}
-        if self.structure is not None and self.fingerprint is not None:
+        if self.source.natoms is not None and self.fingerprint is not None:
+            more["structures/fingerprint"] = self.fingerprint
+        elif self.structure is not None and self.fingerprint is not None:
             frames = np.unique(self.structure, return_index=True)[1]
             more["structures/fingerprint"] = self.fingerprint[frames]
         return Header(
@@ -140,6 +143,9 @@ def open_rows(descriptors: str, output: Path, loaded: Loaded) -> Iterator[Rows]:
         place = source.source.place
         hasher.add("descriptors", place.path, "descriptors", key=place.key, rows=source.n)
         told, frames = _read_frames(loaded.settings, source, hasher)
+        if loaded.target.get("averaged"):
+            source, frames = source.averaged(natoms_of(told)), None
+            told = source.told()
         labels = _read_labels(loaded.settings, source, told, hasher)
         known = Known(told.name, told.n, told.labels | labels)
         described = {} if source.named else dict(find_parameters(Place(place.path)) or {})
@@ -153,6 +159,23 @@ def open_rows(descriptors: str, output: Path, loaded: Loaded) -> Iterator[Rows]:
         )
         _check_calibration(rows)
         yield rows
+
+
+def natoms_of(told: Known) -> npt.NDArray[np.int64]:
+    """Return the number of rows of each structure, (n,)."""
+    if "structure" not in told.labels:
+        raise InputError(
+            f"{told.name} does not say which atoms are of one structure, whose errors the model is "
+            "of",
+            hint="give the number of atoms of each, or the frames: --natoms FILE or --frames FILE",
+        )
+    structure = told.labels["structure"]
+    if (np.diff(structure) < 0).any():
+        raise InputError(
+            f"{told.name}: rows of one structure are not one after the other",
+            hint="put them in the order of the structures",
+        )
+    return np.bincount(structure)
 
 
 def _read_frames(

@@ -1,5 +1,6 @@
 """Logs in evaluated frames."""
 
+import re
 import sys
 
 import ase.io
@@ -64,8 +65,10 @@ def test_own_keys(tmp_path, ingest, refused):
 def test_energies_of_frames_are_per_atom(keys, calculator, tmp_path, ingest):
     log = evaluated(tmp_path / "eval", keys, energies=True, calculator=calculator)
     got = ingest(tmp_path / "eval", "--quantity", "energy")
-    np.testing.assert_allclose(got["errors"], log, rtol=1e-5)
-    same(got["structure"], [0, 1, 2])
+    left = np.abs(log - log.mean(axis=1, keepdims=True))  # few frames have one offset for all
+    np.testing.assert_allclose(got["errors"], left, rtol=1e-4)
+    assert "structure" not in got
+    assert all(re.fullmatch(r"([A-Z][a-z]?\d+)+", formula) for formula in got["formula"])
     assert got["config_type"].tolist() == ["bulk", "slab", "bulk"]
 
 
