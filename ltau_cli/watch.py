@@ -14,6 +14,7 @@ from ltau_cli.core.domain import FAR, OUTLIERS, out_of_domain
 from ltau_cli.core.selection import distance_to_nearest
 from ltau_cli.errors import LtauWarning, UsageError
 from ltau_cli.live import PVALUE, Live
+from ltau_cli.lock import Lock
 from ltau_cli.output import check_target, open_text
 from ltau_cli.writers.frames import annotate, write_frames
 
@@ -87,7 +88,7 @@ class Watch:
     UsageError
         If the atoms have no Live, a limit is none, or nothing that is watched for can happen.
     OutputError
-        If ``save`` may not or cannot be written.
+        If ``save`` may not or cannot be written, or another process writes it.
     """
 
     def __init__(
@@ -109,6 +110,7 @@ class Watch:
         self._check()
         if self.save is not None:
             check_target(self.save, force=force)
+            self._lock = Lock(self.save, "give each simulation a file of its own: save=FILE")
         self.within = self._live().scorer.usual_distance if within is None else within
         self.frames: list[Any] = []
         self.n_seen = self.n_flagged = 0
@@ -168,6 +170,7 @@ class Watch:
         frame = annotate(self.atoms.copy(), {}, {"frame": number})
         self.frames.append(frame)
         if self.save is not None:
+            self._lock.check()
             with open_text(self.save, force=True) as stream:
                 write_frames(stream, self.frames)
 

@@ -107,8 +107,8 @@ LABELS = ("sample_id", "structure", "species", "config_type", "group", "magnitud
 
 
 def names(folder):
-    """File names in a folder, in order."""
-    return sorted(path.name for path in folder.iterdir())
+    """File names in a folder, in order, without that of its lock."""
+    return sorted(path.name for path in folder.iterdir() if path.name != ".lock")
 
 
 def in_pieces(target, what="rows"):

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import atexit
+import time
 from collections import deque
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass, field
@@ -18,6 +19,8 @@ from ltau_cli.offsets import formulas
 from ltau_cli.packages import hooks
 from ltau_cli.packages.recorder import Recorder, plain
 from ltau_cli.packages.references import ZERO, compare
+
+PATIENCE = 10.0  # seconds that the end of a training waits for the last epoch of other processes
 
 
 @dataclass
@@ -291,7 +294,30 @@ class FrameLog:
             self._of_atoms.remark(line, other_reference=marks != "")
 
     def _summarize(self) -> None:
-        hooks.tell(f"{self._n_epochs} epochs in {hooks.folder}; next: ltau ingest {hooks.folder}")
+        """Tell what has been written, and what has not."""
+        recorder = self._of_atoms if self._forces else self._of_frames
+        missing, world = _wait_for(recorder)
+        n, folder = recorder.n_written, hooks.folder
+        if missing and recorder.tells_for(missing):
+            ranks = ", ".join(map(str, missing))
+            hooks.tell(
+                f"processes {ranks} of {world} recorded nothing, {self._n_epochs - n} epochs are "
+                f"left in parts in {folder}: give every process on every node PYTHONPATH and "
+                "LTAU_RECORD_OUTPUT as ltau record sets them (mpirun -x, srun --export=ALL), or "
+                "start ltau record on every node"
+            )
+        elif n < self._n_epochs and recorder.is_first:
+            hooks.tell(f"{self._n_epochs - n} of {self._n_epochs} epochs could not be written")
+        if n and recorder.is_first:
+            hooks.tell(f"{n} epochs in {folder}; next: ltau ingest {folder}")
+
+
+def _wait_for(recorder: Recorder) -> tuple[list[int], int]:
+    """Return the processes that did not end an epoch, once there was time for it."""
+    give_up = time.monotonic() + PATIENCE
+    while (found := recorder.missing_ranks())[0] and time.monotonic() < give_up:
+        time.sleep(0.1)
+    return found
 
 
 _logs: list[tuple[Any, FrameLog]] = []  # of this process, each with the loader of its training

@@ -15,6 +15,7 @@ import numpy as np
 import numpy.typing as npt
 
 from ltau_cli.errors import InputError, OutputError, writing
+from ltau_cli.lock import Lock
 from ltau_cli.settings import Quantity
 
 EPOCH_FILE = re.compile(r"errors_epoch_(\d+)\.npy")
@@ -58,7 +59,7 @@ class Recorder:
     InputError
         If the folder holds epochs of other samples.
     OutputError
-        If it cannot be made or written.
+        If it cannot be made or written, or another process writes into it.
 
     Examples
     --------
@@ -98,7 +99,11 @@ class Recorder:
         self._signed = quantity == "energy"
         if quantity is not None:
             self._labels["quantity"] = np.array([quantity])
-        self._number = self._next_number()
+        self._lock = None
+        if self.is_first:  # it locks for all processes of its training
+            hint = "give each training, and each run of an ensemble, a folder of its own"
+            self._lock = Lock(self.folder, hint)
+        self._number = self._first = self._next_number()
         self._same_labels()
         for left in self.folder.glob(f".errors_epoch_*.npy.{_rank()[0]}_of_*"):
             left.unlink(missing_ok=True)  # by this process of a training that was killed
@@ -185,16 +190,43 @@ class Recorder:
             If it cannot be written, or another training writes into the folder. The epoch is then
             lost, and the next one can begin.
         """
-        target = self.folder / f"errors_epoch_{self._number}.npy"
+        target = self._target(self._number)
         errors, self._errors = self._errors, self._nothing()
         self._number += 1
         rank, world = _rank()
+        if self._lock is not None:
+            self._lock.check()
         if world == 1:
             self._write_epoch(target, errors)
         else:
             _write(_part(target, rank, world), errors)
             self._join(target, world)
         return target
+
+    @property
+    def n_written(self) -> int:
+        """Files of its epochs that are there."""
+        numbers = range(self._first, self._number)
+        return sum(self._target(number).exists() for number in numbers)
+
+    def missing_ranks(self) -> tuple[list[int], int]:
+        """Return the processes that have not ended an epoch that this one has, and their number."""
+        rank, world = _rank()
+        parts = [
+            [_part(self._target(number), other, world) for other in range(world)]
+            for number in range(self._first, self._number)
+            if not self._target(number).exists()
+        ]
+        left = [own for own in parts if own[rank].exists()]
+        return [i for i in range(world) if any(not own[i].exists() for own in left)], world
+
+    def tells_for(self, missing: list[int]) -> bool:
+        """Whether this is the first of the processes that are not missing."""
+        rank, world = _rank()
+        return rank == min(set(range(world)) - set(missing), default=rank)
+
+    def _target(self, number: int) -> Path:
+        return self.folder / f"errors_epoch_{number}.npy"
 
     @property
     def is_first(self) -> bool:

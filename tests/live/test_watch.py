@@ -1,5 +1,8 @@
 """Watch: an observer that keeps frames and ends runs."""
 
+import subprocess
+import sys
+
 import ase.io
 import numpy as np
 import pytest
@@ -222,6 +225,25 @@ def test_an_existing_file_is_kept(atoms, tmp_path):
     with Watch(atoms, bound=1e-3, patience=1, save=save, force=True) as watch:
         watch()
     assert len(ase.io.read(save, ":")) == 1
+
+
+def test_a_file_that_another_simulation_writes_is_refused(atoms, tmp_path):
+    save = tmp_path / "kept.xyz"
+    code = f"""
+import time
+from pathlib import Path
+from ltau_cli.lock import Lock
+Lock(Path({str(save)!r}), "")
+print("held", flush=True)
+time.sleep(60)
+"""
+    other = subprocess.Popen([sys.executable, "-c", code], stdout=subprocess.PIPE)
+    assert other.stdout.readline() == b"held\n"
+    with pytest.raises(OutputError, match=f"is written by process {other.pid} on"):
+        Watch(atoms, bound=0.3, save=save)
+    other.kill()
+    other.communicate()
+    Watch(atoms, bound=0.3, save=save)
 
 
 def test_what_cannot_be_watched_for(atoms, hot, make, pipeline):

@@ -2,6 +2,8 @@
 
 import atexit
 import os
+import subprocess
+import sys
 import types
 
 import ase.io
@@ -215,3 +217,58 @@ def test_forces_are_compared_once(logs, tmp_path, capsys):
     log.record(log.trained[[0]], np.ones(6), np.ones(1), None)
     log.end_epoch()
     assert "cannot be compared" not in capsys.readouterr().err
+
+
+RANK = """
+import sys, types, time
+rank, kill = int(sys.argv[1]), sys.argv[2] == "kill"
+module = types.ModuleType("torch.distributed")
+module.is_available = module.is_initialized = lambda: True
+module.get_rank, module.get_world_size = lambda: rank, lambda: 2
+sys.modules["torch.distributed"] = module
+import numpy as np
+from ltau_cli.packages import frame_log, hooks
+frame_log.PATIENCE = 0.3
+hooks.folder = "logs"
+log = frame_log.FrameLog("Trainer 1", [frame_log.FrameFile("train.xyz", [1, 1])], [0, 1])
+for epoch in range(3):
+    if kill and epoch == 2:
+        import os
+        os._exit(9)
+    log.record(np.array([rank]), np.array([1.0 + epoch]), np.array([0.5]))
+    log.end_epoch()
+"""
+
+
+@pytest.mark.parametrize(("other", "written"), [(None, 0), ("kill", 2), ("run", 3)])
+def test_processes_that_never_came_are_named(other, written, tmp_path):
+    """Of two, one without the hook, one that is killed in its third epoch, or both to the end."""
+
+    def start(rank, way):
+        return subprocess.Popen([sys.executable, "-c", RANK, str(rank), way], cwd=tmp_path,
+                                stderr=subprocess.PIPE, text=True)  # fmt: skip
+
+    if other:
+        assert start(1, other).communicate(timeout=60) is not None
+    told = start(0, "run").communicate(timeout=60)[1]
+    assert len(list((tmp_path / "logs").glob("errors_epoch_*.npy"))) == written
+    parts = list((tmp_path / "logs").glob(".errors_epoch_*.npy.0_of_2"))
+    assert len(parts) == 3 - written
+    said = f"processes 1 of 2 recorded nothing, {3 - written} epochs are left in parts"
+    assert (said in told) == (written < 3)
+    assert (f"{written} epochs in logs; next: ltau ingest logs" in told) == (written > 0)
+
+
+def test_epochs_that_could_not_be_written_are_counted(logs, monkeypatch, capsys):
+    log = FrameLog("Trainer 1", FILES[:1], [0, 1])
+    for full in (False, True, True, False):
+        with monkeypatch.context() as patch:
+            if full:
+                patch.setattr(os, "fsync", lambda _: (_ for _ in ()).throw(OSError(28, "full")))
+            log.record(log.trained, np.array([9.0, 9, 9]), np.array([9.0, 9]))
+            log.end_epoch()
+    capsys.readouterr()
+    log._summarize()
+    told = capsys.readouterr().err
+    assert "2 of 4 epochs could not be written" in told
+    assert f"2 epochs in {logs}; next:" in told

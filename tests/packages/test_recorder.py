@@ -90,13 +90,29 @@ def test_a_restart_goes_on_and_overwrites_nothing(tmp_path):
 
 
 def test_two_trainings_in_one_folder_are_told(tmp_path):
+    """The newest one of a process writes, as of a cell that is run again; of two, the first."""
     one, other = ltau.Recorder(1, tmp_path), ltau.Recorder(1, tmp_path)
     one.record([0], [1])
-    one.end_epoch()
+    with pytest.raises(OutputError, match="is written by another"):
+        one.end_epoch()
     other.record([0], [2])
-    with pytest.raises(OutputError, match="another one writes into"):
-        other.end_epoch()
-    assert epochs(tmp_path)[0] == 1
+    other.end_epoch()
+    assert epochs(tmp_path)[0] == 2
+    code = f"import ltau_cli; ltau_cli.Recorder(1, {str(tmp_path)!r})"
+    third = subprocess.run(
+        [sys.executable, "-c", code], capture_output=True, text=True, check=False
+    )
+    assert f"{tmp_path} is written by process {os.getpid()} on" in third.stderr
+    assert "a folder of its own" in third.stderr
+    assert epochs(tmp_path)[0] == 2
+
+
+def test_a_process_that_was_killed_holds_nothing(tmp_path):
+    code = (
+        f"import ltau_cli, os; r = ltau_cli.Recorder(1, {str(tmp_path)!r}); os.kill(os.getpid(), 9)"
+    )
+    assert subprocess.run([sys.executable, "-c", code], check=False).returncode == -9
+    ltau.Recorder(1, tmp_path).end_epoch()
 
 
 def test_a_folder_of_other_samples_is_refused(tmp_path):
