@@ -41,6 +41,8 @@ def write(prefix: Path, path: str | Path, frames: slice = slice(None)) -> None:
             "forces_pred": file["forces"][:][atoms],
             "forces_true": file["reference_forces"][:][atoms],
         }
+        if "trajectory" in file:
+            arrays["trajectory"] = file["trajectory"][:][atoms]
     for name, values in arrays.items():
         np.save(f"{prefix}_{name}.npy", values)
 

@@ -221,7 +221,8 @@ class DescribeSettings(Resumable):
         told="REF_forces, forces, ...",
     )
     layer: int | None = option(
-        None, "Layer whose features are the descriptors, from 1.", low=1, told="the last"
+        None, "Layer whose features are the descriptors, from 1.", low=1,
+        told="the last; of MACE all"
     )
     trajectory: str | None = option(
         None, "Weights that were kept during the training, a folder of ltau record --keep or a "

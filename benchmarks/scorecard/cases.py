@@ -12,6 +12,8 @@ import numpy as np
 import numpy.typing as npt
 from calibration import find_sets, read_errors
 
+from ltau_cli.core.trajectory import TRAJECTORY
+
 Floats = npt.NDArray[np.float64]
 Flags = npt.NDArray[np.bool_]
 
@@ -36,6 +38,8 @@ class Judged:
         True forces, where there are networks beside it.
     llpr : (n,) float64 or None
         Spread of the forces that the package's own LLPR gives, where it has one.
+    trajectory : (n,) float64 or None
+        Of each prediction, where weights were kept during the training.
     """
 
     descriptors: Floats
@@ -46,6 +50,7 @@ class Judged:
     forces: list[Floats] = field(default_factory=list)
     true: Floats | None = None
     llpr: Floats | None = None
+    trajectory: Floats | None = None
 
 
 @dataclass(frozen=True)
@@ -117,7 +122,9 @@ def seeds_in(folder: Path) -> list[Path]:
 def read_judged(folder: Path, ring: list[Path], name: str) -> Judged:
     natoms = np.load(folder / f"test_{name}_natoms.npy")
     structure = np.repeat(np.arange(len(natoms)), natoms)
-    draws, llpr = (folder / f"test_{name}_{what}.npy" for what in ("draws", "llpr"))
+    draws, llpr, trajectory = (
+        folder / f"test_{name}_{what}.npy" for what in ("draws", "llpr", TRAJECTORY)
+    )
     draw = np.load(draws) if draws.exists() else np.arange(len(natoms))
     return Judged(
         descriptors=np.load(folder / f"test_{name}_descriptors.npy").astype(np.float64),
@@ -128,6 +135,7 @@ def read_judged(folder: Path, ring: list[Path], name: str) -> Judged:
         forces=[np.load(f / f"test_{name}_forces_pred.npy").astype(np.float64) for f in ring],
         true=np.load(folder / f"test_{name}_forces_true.npy") if ring else None,
         llpr=np.load(llpr) if llpr.exists() else None,
+        trajectory=np.load(trajectory) if trajectory.exists() else None,
     )
 
 

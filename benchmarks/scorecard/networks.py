@@ -17,10 +17,11 @@ import make_sample_data as sample
 import numpy as np
 from ase import Atoms
 
+from ltau_cli.core.trajectory import trajectory_of
 from scorecard.systems import SETS, System, frames_of, system_named
 
 EPOCHS = 80
-KEPT = range(31, 76, 4)  # epochs whose weights predict the trajectory
+KEPT = (27, 35, 43, 51)  # epochs whose weights give the trajectory, as ltau describe chooses them
 SEEDS = (0, 1, 2, 3)
 
 
@@ -66,8 +67,9 @@ def make_network(
         network.load_state_dict(weights)
         for name, frames in test.items():
             forces[name].append(sample.evaluate(network, frames)[1])
-    for name in test:
-        np.save(part / f"test_{name}_forces_kept.npy", np.stack(forces[name]))
+    for name, of_set in forces.items():
+        told = np.load(part / f"test_{name}_forces_pred.npy")
+        np.save(part / f"test_{name}_trajectory.npy", trajectory_of(told, np.stack(of_set)))
     (part / "seconds.json").write_text(json.dumps(seconds))
     part.rename(folder)
 

@@ -84,6 +84,8 @@ class Package:
         Trains with a seed.
     describe : str
         The trained network, as ``ltau describe`` takes it.
+    kept : str or None
+        Weights that were kept during the training, as ``ltau describe --trajectory`` takes them.
     spread : callable or None
         The package's own uncertainty of the forces of all atoms of a file, (n,).
     """
@@ -92,6 +94,7 @@ class Package:
     environment: str
     train: Callable[[Work, int], None]
     describe: str
+    kept: str | None = None
     spread: Callable[[Work, Path], np.ndarray[Any, Any]] | None = None
 
 
@@ -101,7 +104,7 @@ MACE = """
 --name m --train_file train.xyz --valid_fraction 0.1 --E0s average --energy_key REF_energy
 --forces_key REF_forces --num_channels 8 --max_L 0 --max_ell 2 --correlation 2 --r_max 4.5
 --MLP_irreps 8x0e --batch_size 4 --max_num_epochs 60 --lr 0.01 --scheduler ExponentialLR
---lr_scheduler_gamma 0.95 --plot False --default_dtype float32 --device cpu
+--save_all_checkpoints --lr_scheduler_gamma 0.95 --plot False --default_dtype float32 --device cpu
 """
 
 
@@ -152,8 +155,8 @@ def spread_of_llpr(work: Work, frames: Path) -> np.ndarray[Any, Any]:
 
 
 PACKAGES = (
-    Package("MACE", "mace", train_mace, "mace:m.model"),
-    Package("SOAP-BPNN", "metatrain", train_soap_bpnn, "metatomic:model.pt", spread_of_llpr),
+    Package("MACE", "mace", train_mace, "mace:m.model", "checkpoints/*.pt"),
+    Package("SOAP-BPNN", "metatrain", train_soap_bpnn, "metatomic:model.pt", None, spread_of_llpr),
 )
 
 
@@ -192,7 +195,8 @@ def make_network(
     began = processor_time()
     package.train(work, seed)
     seconds = processor_time() - began
-    work.run("ltau", "describe", every, "--network", package.describe, "-o", "all.h5")
+    trajectory = ["--trajectory", package.kept] if package.kept else []
+    work.run("ltau", "describe", every, "--network", package.describe, *trajectory, "-o", "all.h5")
     spread = package.spread(work, every) if package.spread else None
     first_frame = first_atom = 0
     for name, of_set in frames.items():

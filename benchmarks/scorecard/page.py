@@ -12,7 +12,7 @@ import numpy as np
 import numpy.typing as npt
 
 from scorecard.judge import DISTANCES, Record
-from scorecard.ways import LLPR, LTAU, MAPIE, WAYS
+from scorecard.ways import LLPR, LTAU, MAPIE, ON_THE_WAY, WAYS
 
 Floats = npt.NDArray[np.float64]
 
@@ -96,7 +96,7 @@ def table(title: str, head: Sequence[str], rows: Iterable[Sequence[str]]) -> str
 
 
 def bold(name: str, cells: Sequence[str]) -> list[str]:
-    return [f"**{cell}**" if name == LTAU else cell for cell in (name, *cells)]
+    return [f"**{cell}**" if name in (LTAU, ON_THE_WAY) else cell for cell in (name, *cells)]
 
 
 def about_table(about: Sequence[Record]) -> str:
@@ -224,13 +224,14 @@ def cost_table(records: Sequence[Record]) -> str:
         cells = [
             WAYS[way].says,
             str(WAYS[way].trainings),
+            str(WAYS[way].evaluations or WAYS[way].trainings),
             "–" if np.isnan(training) else f"{training:.0f}",
             f"{mean_of(of_way, 'seconds'):.2f}",
             f"{mean_of(of_way, 'reference_calculations'):.0f}",
         ]
         rows.append(bold(way, cells))
-    head = ["way", "what it is", "networks", "training (s)", "fit, score, calibrate (s)",
-            "reference calculations"]  # fmt: skip
+    head = ["way", "what it is", "networks", "evaluations of a frame", "training (s)",
+            "fit, score, calibrate (s)", "reference calculations"]  # fmt: skip
     return table("What it costs, in processor seconds", head, rows)
 
 
@@ -238,6 +239,7 @@ def cost_table(records: Sequence[Record]) -> str:
 
 SHOWN: dict[str, dict[str, Any]] = {
     LTAU: {"color": "#0072B2", "lw": 2.2, "marker": "o", "ms": 4, "zorder": 5},
+    ON_THE_WAY: {"color": "#000000", "lw": 2.2, "marker": "s", "ms": 4, "zorder": 6},
     "ltau, committee of two": {"color": "#0072B2", "ls": ":"},
     "ltau, no structures": {"color": "#56B4E9", "ls": "-."},
     "ltau, method scale": {"color": "#56B4E9"},

@@ -23,7 +23,8 @@ from calibration import LEVELS, Scored, prepare, threshold_scale
 
 from ltau_cli.core.calibration.fit import TRIED, fit_calibration, weighted_quantiles
 from ltau_cli.core.calibration.maps import Rows
-from ltau_cli.settings import FitSettings, Method
+from ltau_cli.core.trajectory import TRAJECTORY
+from ltau_cli.settings import KEPT, FitSettings, Method
 from scorecard.cases import Case, Flags, Floats, Judged
 
 BOUNDS = np.array([0.5, 0.9, 0.95])
@@ -67,12 +68,15 @@ class Way:
         Of a case; what it returns goes to ``calibrate``.
     calibrate : callable
         Of what was prepared, the case, the calibration atoms and the number of the split.
+    evaluations : int or None
+        Of networks for each new frame; None is as many as were trained.
     """
 
     says: str
     trainings: int
     prepare: Callable[[Case], Any]
     calibrate: Callable[[Any, Case, Flags, int], dict[str, Bars]]
+    evaluations: int | None = None
 
 
 # ltau -------------------------------------------------------------------------------------------
@@ -99,6 +103,10 @@ def rows_of(
 
 def without_structures(rows: Rows, _: Judged) -> Rows:
     return replace(rows, structure=None, structure_distance=None)
+
+
+def with_trajectory(rows: Rows, judged: Judged) -> Rows:
+    return replace(rows, own={TRAJECTORY: np.asarray(judged.trajectory)})
 
 
 def with_committee(rows: Rows, judged: Judged) -> Rows:
@@ -318,9 +326,18 @@ def calibrate_boosting(
 
 # All --------------------------------------------------------------------------------------------
 
-LTAU, LLPR, MAPIE = "ltau", "LLPR (metatrain)", "latent distance, MAPIE"
+LTAU, ON_THE_WAY, LLPR, MAPIE = (
+    "ltau",
+    "ltau, trajectory",
+    "LLPR (metatrain)",
+    "latent distance, MAPIE",
+)
 WAYS = {
     LTAU: Way("its defaults", 1, rows_of, calibrate_ltau),
+    ON_THE_WAY: Way(
+        f"`ltau describe --trajectory`: {KEPT} weights that were kept during the training", 1,
+        partial(rows_of, change=with_trajectory), calibrate_ltau, 1 + KEPT,
+    ),
     "ltau, no structures": Way(
         "atoms that are not known to belong together", 1,
         partial(rows_of, change=without_structures), calibrate_ltau,
@@ -379,6 +396,7 @@ WAYS = {
 def ways_for(case: Case) -> dict[str, Way]:
     """Those for which there are enough networks, and what else they need."""
     there = {
+        ON_THE_WAY: all(judged.trajectory is not None for judged in case.sets.values()),
         LLPR: all(judged.llpr is not None for judged in case.sets.values()),
         MAPIE: find_spec("mapie") is not None,
     }

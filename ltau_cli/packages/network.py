@@ -44,7 +44,7 @@ class Network:
     file: Path
     """Holds the weights."""
     layer: int | None = None
-    """Number, from 1, of the layer that the descriptors are from; None where there is one only."""
+    """Number, from 1, of the layer that the descriptors are from; None where it is none alone."""
     elements: frozenset[str] | None = None
     """Chemical symbols that it knows; None where it does not say."""
 
@@ -104,8 +104,8 @@ class Features:
     """``torch.nn.Module`` whose output holds them."""
     read: Callable[[Any], Any]
     """Takes them from that output, (n_atoms, d)."""
-    layer: int
-    """Number, from 1, of the layer that they are from."""
+    layer: int | None
+    """Number, from 1, of the layer that they are from; None is all."""
 
     @contextlib.contextmanager
     def listen(self) -> Iterator[list[Any]]:

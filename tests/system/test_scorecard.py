@@ -15,7 +15,7 @@ from tests.helpers import SAMPLE
 
 BENCHMARKS = SAMPLE.parent / "benchmarks"
 WAYS = [
-    "ltau", "ltau, no structures", "ltau, method scale", "ltau, last epoch",
+    "ltau", "ltau, trajectory", "ltau, no structures", "ltau, method scale", "ltau, last epoch",
     "ltau, committee of two", "published LTAU", "ensemble of two", "ensemble of four",
     "last layer (LLPR)", "Gaussian mixture", "latent distance", "latent distance, MAPIE",
     "quantile boosting", "constant", "mean of the species",
@@ -181,7 +181,7 @@ def test_tiny_networks_of_four_seeds(tmp_path):
     assert all(0 <= float(row["coverage_90"]) <= 1 for row in rows)
     assert {row["reference_calculations"] for row in rows} == {str(12 + 16)}  # 8 trajectories
     assert "### Far: best possible rank correlation" in done.stdout
-    assert all(f"| {way} |" in done.stdout for way in WAYS[1:])
+    assert all(f"| {way} |" in done.stdout for way in WAYS[2:])
     figure = (cache / "scorecard.svg").read_text()
     assert all(way in figure for way in WAYS)
 
@@ -199,6 +199,7 @@ def write_set(folder, name, frames, size, rng, seed=0):
         "draws": np.arange(frames) // 2,
         "forces_true": true,
         "forces_pred": true + off,
+        "trajectory": np.linalg.norm(off, axis=1) * np.random.default_rng(9).lognormal(size=n),
     }
     for key, values in arrays.items():
         np.save(folder / f"{name}_{key}.npy", values)
@@ -209,10 +210,11 @@ def write_set(folder, name, frames, size, rng, seed=0):
 MODEL = """
 import numpy as np
 
-def describe(frames):
+def describe(frames, weights=None):
     forces = np.concatenate([frame.arrays["REF_forces"] for frame in frames])
     descriptors = np.abs(np.concatenate([frame.positions for frame in frames]))
-    return {"descriptors": descriptors, "forces": forces + 0.1 * np.sin(descriptors)}
+    off = 0.1 if weights is None else float(weights.read_text())
+    return {"descriptors": descriptors, "forces": forces + off * np.sin(descriptors)}
 """
 SETS = ("in-domain", "hotter", "much hotter", "other kind")
 
@@ -225,6 +227,7 @@ def train_tiny(work, seed):
         for i in range(2)
     )
     work.run("python", "-c", code)
+    (work.folder / "logs" / "weights_epoch_0.txt").write_text("0.3")
 
 
 @pytest.fixture
@@ -244,7 +247,7 @@ def packaged(scorecard, tmp_path, monkeypatch):
     def spread(work, path):
         return np.concatenate([frame.positions[:, 0] for frame in ase.io.iread(path, ":")])
 
-    tiny = packages.Package("tiny", "none", train_tiny, "python:model.py:describe", spread)
+    tiny = packages.Package("tiny", "none", train_tiny, "python:model.py:describe", "logs", spread)
     monkeypatch.setattr(packages, "PACKAGES", (tiny,))
     monkeypatch.setattr(packages, "SYSTEMS", ("acetylacetone",))
     monkeypatch.setattr(packages, "SEEDS", (0,))
@@ -274,6 +277,7 @@ def test_a_network_of_a_package(scorecard, packaged):
         np.testing.assert_allclose(judged.descriptors, np.abs(positions), atol=1e-5)
         off = np.linalg.norm(0.1 * np.sin(np.abs(positions)), axis=1)
         np.testing.assert_allclose(judged.error, off, atol=1e-6)
+        np.testing.assert_allclose(judged.trajectory, 2 * off, atol=1e-6)
         np.testing.assert_allclose(judged.llpr, positions[:, 0], atol=1e-7)
         starts = np.repeat([frame.info["start"] for frame in frames], 55)
         np.testing.assert_array_equal(judged.draw, starts)

@@ -10,6 +10,8 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
+import numpy as np
+
 from ltau_cli.errors import InputError
 from ltau_cli.packages.network import (
     Features,
@@ -24,7 +26,7 @@ _EPOCH = re.compile(r"_epoch-\d+(_swa)?$")
 
 
 def load(file: str, device: str | None, layer: int | None) -> Network:
-    """Load a network; its descriptors are the scalars of the layer's node features."""
+    """Load a network; its descriptors are the scalars of the node features, or those of a layer."""
     from ase.data import chemical_symbols
     from mace import data
     from mace.tools import AtomicNumberTable, torch_geometric, torch_tools
@@ -61,12 +63,14 @@ def of_calculator(calculator: Any, layer: int | None) -> Features:
 
 
 def find_features(network: Any, layer: int | None) -> Features:
-    """Find the features of atoms after a layer, the last by default."""
+    """Find the features of atoms after a layer; None takes those of all layers together."""
     irreps = [_irreps_of(product) for product in network.products]
-    number = choose_layer(layer, len(irreps))
-    start = sum(part.dim for part in irreps[: number - 1])
-    columns = start + scalars(irreps[number - 1])
-    return Features(network, lambda told: told["node_feats"][:, columns], number)
+    starts = np.cumsum([0, *(part.dim for part in irreps)])
+    of_layer = [start + scalars(part) for start, part in zip(starts, irreps, strict=False)]
+    if layer is not None:
+        of_layer = [of_layer[choose_layer(layer, len(irreps)) - 1]]
+    columns = np.concatenate(of_layer)
+    return Features(network, lambda told: told["node_feats"][:, columns], layer)
 
 
 def _irreps_of(product: Any) -> Any:
