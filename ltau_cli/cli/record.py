@@ -20,7 +20,15 @@ from ltau_cli.cli.console import Console
     metavar="FOLDER",
     help="Folder of the log.  [default: logs]",
 )
-def command(command: tuple[str, ...], output: Path, console: Console) -> None:  # fmt: skip
+@options.add(
+    "--keep",
+    type=int,
+    default=0,
+    metavar="N",
+    help="Weights to keep in FOLDER/weights, of epochs spread over the last two thirds of the "
+    "training, for ltau describe --trajectory.  [default: none]",
+)
+def command(command: tuple[str, ...], output: Path, keep: int, console: Console) -> None:
     """Run a training command and log the errors of every sample.
 
     The trainer runs as ever; its losses, output and exit code are its own. Force errors go to the
@@ -34,4 +42,4 @@ def command(command: tuple[str, ...], output: Path, console: Console) -> None:  
     """
     from ltau_cli.stages import record
 
-    record.run(command, output, quiet=console.quiet)
+    record.run(command, output, keep=keep, quiet=console.quiet)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import atexit
+import os
 import time
 from collections import deque
 from collections.abc import Callable, Iterable, Iterator, Sequence
@@ -19,6 +20,7 @@ from ltau_cli.offsets import formulas
 from ltau_cli.packages import hooks
 from ltau_cli.packages.recorder import Recorder, plain
 from ltau_cli.packages.references import ZERO, compare
+from ltau_cli.packages.weights import KeptWeights
 
 PATIENCE = 10.0  # seconds that the end of a training waits for the last epoch of other processes
 
@@ -204,6 +206,7 @@ class FrameLog:
         self._drawn, self._forces, self._energies = drawn, forces, energies
         self._seen: list[tuple[npt.NDArray[np.int64], Any, Any, Any]] = []
         self._n_epochs = 0
+        self._weights = KeptWeights(folder, int(os.environ.get("LTAU_RECORD_KEEP", 0)))
         hooks.tell(
             f"{trainer}, {len(natoms):,} frames of {', '.join(file.name for file in files)}, "
             f"{held_out.sum():,} of them held out, {self.start[-1]:,} atoms -> {folder}"
@@ -234,8 +237,11 @@ class FrameLog:
         frames = self.trained[self._drawn.pop()]
         self.record(frames, force_errors, energy_errors, reference)
 
-    def end_epoch(self) -> None:
-        """Write the epoch; one that cannot be written is left out, and the training goes on."""
+    def end_epoch(self, save: Callable[[Path], object] | None = None, ending: str = "") -> None:
+        """Write the epoch; one that cannot be written is left out, and the training goes on.
+
+        ``save(path)`` writes the weights as they are, as ``ltau describe`` reads a network.
+        """
         for frames, forces, energies, _ in self._seen:
             if forces is not None:
                 self._of_atoms.record(self._atoms_of(frames), forces)
@@ -248,6 +254,11 @@ class FrameLog:
                 recorder.end_epoch()
             except OutputError as error:
                 hooks.tell(f"this epoch is not recorded: {error}")
+        if self._weights.number and save is not None and written[0].is_first:
+            try:
+                self._weights.keep(written[0].n_epochs - 1, save, ending)
+            except OutputError as error:
+                hooks.tell(f"the weights of this epoch are not kept: {error}")
         self._n_epochs += 1
         files, self._files = self._files, []
         if files and self._of_atoms.is_first:
@@ -308,6 +319,10 @@ class FrameLog:
             )
         elif n < self._n_epochs and recorder.is_first:
             hooks.tell(f"{self._n_epochs - n} of {self._n_epochs} epochs could not be written")
+        if self._weights.number and recorder.is_first:
+            kept = self._weights.finish(recorder.n_epochs)
+            hooks.tell(f"weights of {kept} epochs in {self._weights.folder}; next: ltau describe "
+                       f"--trajectory {folder}")  # fmt: skip
         if n and recorder.is_first:
             hooks.tell(f"{n} epochs in {folder}; next: ltau ingest {folder}")
 
@@ -318,6 +333,11 @@ def _wait_for(recorder: Recorder) -> tuple[list[int], int]:
     while (found := recorder.missing_ranks())[0] and time.monotonic() < give_up:
         time.sleep(0.1)
     return found
+
+
+def unwrapped(network: Any) -> Any:
+    """Return the network that PyTorch trains in several processes."""
+    return network.module if type(network).__name__ == "DistributedDataParallel" else network
 
 
 _logs: list[tuple[Any, FrameLog]] = []  # of this process, each with the loader of its training
@@ -331,7 +351,7 @@ def log_of(loader: Any, begin: Callable[[], FrameLog]) -> FrameLog:
     return _logs[-1][1]
 
 
-def end_epoch() -> None:
-    """End the epoch of the training that runs, if one has begun."""
+def end_epoch(save: Callable[[Path], object] | None = None, ending: str = "") -> None:
+    """End the epoch of the training that runs, if one has begun; see :class:`FrameLog`."""
     if _logs:
-        _logs[-1][1].end_epoch()
+        _logs[-1][1].end_epoch(save, ending)

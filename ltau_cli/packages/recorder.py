@@ -204,6 +204,11 @@ class Recorder:
         return target
 
     @property
+    def n_epochs(self) -> int:
+        """Epochs that have ended, with those that the folder held before."""
+        return self._number
+
+    @property
     def n_written(self) -> int:
         """Files of its epochs that are there."""
         numbers = range(self._first, self._number)

@@ -14,7 +14,9 @@ from ltau_cli import packages, stop
 from ltau_cli.errors import OutputError, UsageError
 
 
-def run(command: Sequence[str], output: str | os.PathLike[str], *, quiet: bool = False) -> NoReturn:
+def run(
+    command: Sequence[str], output: str | os.PathLike[str], *, keep: int = 0, quiet: bool = False
+) -> NoReturn:
     """Become the training command, whose Python processes record their errors.
 
     The process is replaced: its number, exit code, signals and streams are the trainer's own.
@@ -26,16 +28,21 @@ def run(command: Sequence[str], output: str | os.PathLike[str], *, quiet: bool =
     output : path
         Folder of the log; made when the training begins. Where it holds epochs, they stay, and the
         next ones are added.
+    keep : int
+        Weights to keep, of epochs spread over the last two thirds of the training, in
+        ``output/weights``; raw ones, without averages.
     quiet : bool
         Print nothing.
 
     Raises
     ------
     UsageError
-        If there is no such program, or it cannot be run.
+        If there is no such program, it cannot be run, or ``keep`` is negative.
     OutputError
         If ``output`` is no folder.
     """
+    if keep < 0:
+        raise UsageError(f"--keep {keep} is no number of weights", hint="0 keeps none")
     folder = Path(output).absolute()
     if folder.exists() and not folder.is_dir():
         raise OutputError(f"{output} is a file", hint="name a folder with -o, such as -o logs/")
@@ -49,6 +56,7 @@ def run(command: Sequence[str], output: str | os.PathLike[str], *, quiet: bool =
     known = os.environ.get("PYTHONPATH")
     os.environ["PYTHONPATH"] = os.pathsep.join([str(bootstrap), *([known] if known else [])])
     os.environ["LTAU_RECORD_OUTPUT"] = str(folder)
+    os.environ["LTAU_RECORD_KEEP"] = str(keep)
     os.environ["_LTAU_RECORD_PID"] = str(os.getpid())
     if quiet:
         os.environ["LTAU_RECORD_QUIET"] = "1"

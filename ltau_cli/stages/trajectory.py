@@ -15,6 +15,7 @@ from ltau_cli.artifacts.provenance import Hasher
 from ltau_cli.core.trajectory import trajectory_of
 from ltau_cli.errors import InputError
 from ltau_cli.packages.network import Network, NetworkName
+from ltau_cli.packages.weights import FOLDER
 from ltau_cli.readers.logs.numbered import NumberedFiles, by_epoch, has_number
 
 _OF_LOGS = (".npy", ".npz")  # endings of what stands beside weights in the folder of a log
@@ -54,10 +55,12 @@ class Trajectory:
 
 def _find(name: NetworkName, given: str) -> NumberedFiles:
     """Find the files of weights, by epoch."""
-    if Path(given).is_dir():
+    folder = Path(given)
+    if folder.is_dir():
+        beside = folder / FOLDER  # of the folder of a log
         files = [
             path
-            for path in sorted(Path(given).iterdir())
+            for path in sorted((beside if beside.is_dir() else folder).iterdir())
             if has_number(path) and path.suffix not in _OF_LOGS and not path.name.startswith(".")
         ]
     else:

@@ -13,6 +13,7 @@ from ltau_cli.packages.hooks import around, name_trainer
 
 def record_training(trainer: Any) -> None:
     """Record what the loss is computed of, in every epoch."""
+    import torch
 
     @around(trainer.Trainer, "_train")
     def train_epoch(original: Any, self: Any, train_loader: Any, *args: Any, **kwargs: Any) -> Any:
@@ -34,7 +35,7 @@ def record_training(trainer: Any) -> None:
         finally:
             for hook in watched:
                 hook.remove()
-        log.end_epoch()
+        log.end_epoch(lambda path: torch.save({"model": self.model.as_dict()}, path), ".pth.tar")
         return result
 
 

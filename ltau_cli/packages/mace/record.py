@@ -4,9 +4,10 @@ from __future__ import annotations
 
 import functools
 import inspect
+from pathlib import Path
 from typing import Any
 
-from ltau_cli.packages.frame_log import DrawnBatches, FrameFile, FrameLog, log_of
+from ltau_cli.packages.frame_log import DrawnBatches, FrameFile, FrameLog, log_of, unwrapped
 from ltau_cli.packages.hooks import around, name_trainer
 
 MARK = "__ltau_frame__"  # such names are left out of MACE's batches
@@ -79,7 +80,7 @@ def record_training(train: Any) -> None:
 
         given["loss_fn"] = loss
         result = original(*call.args, **call.kwargs)
-        log.end_epoch()
+        log.end_epoch(functools.partial(save, given["model"]), ".model")
         return result
 
 
@@ -95,6 +96,13 @@ def note(log: FrameLog, pred: dict[str, Any], ref: Any, *, forces: bool, energie
         energy_errors = (pred["energy"].detach() - ref["energy"]) / natoms
         energy_errors.masked_fill_(ref["energy_weight"] == 0, float("nan"))
     log.record_drawn(force_errors, energy_errors, reference)
+
+
+def save(network: Any, path: Path) -> None:
+    """Save a network with its weights as they are."""
+    import torch
+
+    torch.save(unwrapped(network), path)
 
 
 def _number_samples(dataset: Any) -> tuple[list[FrameFile], list[int]]:

@@ -28,7 +28,7 @@ def record_training(training: Any) -> None:
     @around(module, "on_train_epoch_end")
     def on_train_epoch_end(original: Any, self: Any) -> None:
         original(self)
-        end_epoch()
+        end_epoch(self.model.save)
 
 
 def _describe(dataset: Any) -> FrameFile:

@@ -5,5 +5,6 @@ TESTED = ("2026.4.1",)
 HOOKS = {
     "metatrain.utils.scaler.remove": "keep_scaler",
     "metatrain.utils.data.combine_dataloaders": "watch_batches",
+    "metatrain.utils.evaluate_model": "see_network",
     "metatrain.utils.per_atom": "see_predictions",
 }

@@ -2,11 +2,19 @@
 
 from __future__ import annotations
 
+import copy
 from collections.abc import Mapping, Sequence
+from pathlib import Path
 from typing import Any
 
 from ltau_cli.errors import InputError
-from ltau_cli.packages.frame_log import DrawnBatches, FrameFile, FrameLog, number_samples
+from ltau_cli.packages.frame_log import (
+    DrawnBatches,
+    FrameFile,
+    FrameLog,
+    number_samples,
+    unwrapped,
+)
 from ltau_cli.packages.hooks import around, name_trainer, or_refuse
 
 _scalers: list[Any] = []  # of the training that is set up
@@ -50,6 +58,16 @@ def watch_batches(combine: Any) -> None:
         return batch
 
 
+def see_network(evaluate: Any) -> None:
+    """See the network that is trained, as it is evaluated for the loss."""
+
+    @around(evaluate, "evaluate_model")
+    def evaluate_model(original: Any, model: Any, *args: Any, **kwargs: Any) -> Any:
+        if _training and kwargs.get("is_training"):
+            _training[-1].network = model
+        return original(model, *args, **kwargs)
+
+
 def see_predictions(per_atom: Any) -> None:
     """See predictions and then targets of a batch, as energies are divided by numbers of atoms."""
 
@@ -78,6 +96,7 @@ class _Training:
             self._files += files
             self._numbers.append([first + frame for frame in frames])
         self._log: FrameLog | None = None
+        self.network: Any = None  # as it is trained
         self._frames: list[int] = []  # of the batch; none of what is not trained on
         self._predicted: Any = None
 
@@ -99,7 +118,12 @@ class _Training:
     def end_epoch(self) -> None:
         """Write the epoch."""
         if self._log is not None:
-            self._log.end_epoch()
+            self._log.end_epoch(self._save, ".pt")
+
+    def _save(self, path: Path) -> None:
+        """Export a copy of the network with its weights as they are."""
+        exported = copy.deepcopy(unwrapped(self.network)).export()
+        exported.save(str(path), collect_extensions=str(path.with_name("extensions")))
 
     def _note(
         self, predicted: Mapping[str, Any], targets: Mapping[str, Any], natoms: list[int]

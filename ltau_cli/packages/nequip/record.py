@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import functools
+from pathlib import Path
 from typing import Any
 
 from ltau_cli.errors import InputError
@@ -23,7 +25,19 @@ def record_training(lightning: Any) -> None:
     @around(module, "on_train_epoch_end")
     def with_log(original: Any, self: Any) -> None:
         original(self)
-        end_epoch()
+        end_epoch(functools.partial(_save, self), ".ckpt")
+
+
+def _save(module: Any, path: Path) -> None:
+    """Save a checkpoint of the weights as they are, also in the place of their average."""
+    import torch
+
+    told = module.trainer._checkpoint_connector.dump_checkpoint(weights_only=True)
+    for number, weights in enumerate(module.model.parameters()):
+        averaged = f"ema.ema_weight_{number}"
+        if averaged in told["state_dict"]:
+            told["state_dict"][averaged] = weights.detach()
+    torch.save(told, path)
 
 
 def _note(_loss: Any, pair: tuple[dict[str, Any], dict[str, Any]]) -> None:

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import functools
+from pathlib import Path
 from typing import Any
 
 from ltau_cli.packages.frame_log import DrawnBatches, FrameFile, FrameLog, log_of, number_samples
@@ -10,6 +12,13 @@ from ltau_cli.packages.hooks import around, name_trainer
 
 def record_training(trainer: Any) -> None:
     """Record what the network returns in each step of a training epoch: prediction, reference."""
+    configs: dict[int, Any] = {}  # of each trainer, which a checkpoint holds
+
+    @around(trainer.Trainer, "from_config")
+    def from_config(original: Any, model: Any, config: Any) -> Any:
+        made = original(model, config)
+        configs[id(made)] = config
+        return made
 
     @around(trainer.Trainer, "run_one_epoch")
     def run_one_epoch(
@@ -23,8 +32,18 @@ def record_training(trainer: Any) -> None:
             result = original(self, loader, is_train, *args, **kwargs)
         finally:
             hook.remove()
-        log.end_epoch()
+        config = configs.get(id(self))
+        log.end_epoch(config and functools.partial(_save, self, config), ".pth")
         return result
+
+
+def _save(trainer: Any, config: Any, path: Path) -> None:
+    """Save a checkpoint, without the state of the optimizer."""
+    import torch
+
+    told = trainer.get_checkpoint_dict()
+    told["optimizer_state_dict"] = told["scheduler_state_dict"] = None
+    torch.save({**told, "config": config, "epoch": 0}, path)
 
 
 def _begin(loader: Any) -> FrameLog:

@@ -43,7 +43,7 @@ json.dump(trainer.training_history, open("history.json", "w"))
 energies, forces = [], []
 for frame, structure in zip(frames, data.structures):
     got = model.predict_structure(structure, task="ef")
-    energies.append(abs(got["e"] - frame.info["REF_energy"] / len(frame)))
+    energies.append(got["e"] - frame.info["REF_energy"] / len(frame))
     forces.append(np.linalg.norm(got["f"] - frame.arrays["REF_forces"], axis=1))
 np.savez("evaluated.npz", energies=energies, forces=np.concatenate(forces))
 """

@@ -48,7 +48,7 @@ torch.save(module.model.state_dict(), "weights.pt")
 energies, forces = [], []
 for frame in frames:
     frame.calc = PESCalculator(potential=module.model)
-    energies.append(abs(frame.get_potential_energy() - frame.info["REF_energy"]) / len(frame))
+    energies.append((frame.get_potential_energy() - frame.info["REF_energy"]) / len(frame))
     forces.append(np.linalg.norm(frame.get_forces() - frame.arrays["REF_forces"], axis=1))
 np.savez("evaluated.npz", energies=energies, forces=np.concatenate(forces))
 """

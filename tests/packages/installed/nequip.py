@@ -113,7 +113,7 @@ def evaluate(folder, frames):
         got = output["forces"].detach().numpy()
         forces.append(np.linalg.norm(got - frame.arrays["REF_forces"], axis=1))
         energy = output["total_energy"].item()
-        energies.append(abs(energy - frame.info["REF_energy"]) / len(frame))
+        energies.append((energy - frame.info["REF_energy"]) / len(frame))
     return np.concatenate(forces), np.array(energies)
 
 

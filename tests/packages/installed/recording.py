@@ -24,9 +24,9 @@ def training_frames(n=14):
     return frames
 
 
-def run(*command, folder, record=True, output="logs", check=True, threads=1):
+def run(*command, folder, record=True, output="logs", check=True, threads=1, keep=0):
     """Run a training command in ``folder``, with or without ``ltau record``."""
-    recorded = [BIN / "ltau", "record", "-o", output, "--"] if record else []
+    recorded = [BIN / "ltau", "record", "--keep", keep, "-o", output, "--"] if record else []
     environment = os.environ | {
         "OMP_NUM_THREADS": str(threads),
         "PATH": f"{BIN}{os.pathsep}{os.environ['PATH']}",
@@ -46,14 +46,14 @@ def log_of(folder):
 
 
 def errors_of(calculator, frames):
-    """Errors of the forces of all atoms, and of the energies per atom of all frames."""
+    """Errors of the forces of all atoms, and signed ones of energies per atom of all frames."""
     forces, energies = [], []
     for frame in frames:
         atoms = frame.copy()
         atoms.calc = calculator
         difference = atoms.get_forces() - frame.arrays["REF_forces"]
         forces.append(np.linalg.norm(difference, axis=1))
-        energies.append(abs(atoms.get_potential_energy() - frame.info["REF_energy"]) / len(frame))
+        energies.append((atoms.get_potential_energy() - frame.info["REF_energy"]) / len(frame))
     return np.concatenate(forces), np.array(energies)
 
 

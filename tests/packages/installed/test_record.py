@@ -14,6 +14,7 @@ import pytest
 from ase.calculators.singlepoint import SinglePointCalculator
 from ase.constraints import FixAtoms
 
+from ltau_cli.packages.network import NetworkName
 from tests.packages.installed.conftest import PACKAGE, only
 from tests.packages.installed.recording import (
     BIN,
@@ -48,12 +49,27 @@ def test_errors_are_those_of_an_evaluation(way, train):
     trainer.check(folder, seen.sum(axis=1), held_out, **way)
 
 
+@pytest.mark.parametrize("way", trainer.WAYS[-1:])
+def test_weights_are_kept_as_describe_loads_them(way, train):
+    """With a learning rate of 0 those of every epoch are the network of the end."""
+    folder, frames = train(lr=0, keep=2, **way), trainer.frames(**way)
+    kept = sorted((folder / "logs" / "weights").glob("epoch_*"))
+    assert [path.name.partition(".")[0] for path in kept] == ["epoch_1"]
+    package = {"metatrain": "metatomic"}.get(PACKAGE, PACKAGE)
+    network = NetworkName(package, str(kept[0])).load(device="cpu")
+    forces = network([frame.copy() for frame in frames]).forces
+    errors = np.linalg.norm(
+        forces - np.concatenate([frame.arrays["REF_forces"] for frame in frames]), axis=1
+    )
+    np.testing.assert_allclose(errors, trainer.evaluate(folder, frames)[0], rtol=1e-3, atol=1e-5)
+
+
 @pytest.mark.parametrize("way", trainer.UNCHANGED)
 def test_the_training_is_not_changed(way, train):
     """To the last bit: losses, validation, and the weights."""
     import torch
 
-    folders = [train("with", **way), train("without", record=False, **way)]
+    folders = [train("with", keep=2, **way), train("without", record=False, **way)]
     curves = [trainer.curve(folder) for folder in folders]
     assert len(curves[0]) > 3
     assert curves[0] == curves[1]
