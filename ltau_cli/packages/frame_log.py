@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import atexit
+import contextlib
 import os
 import time
 from collections import deque
@@ -204,7 +205,9 @@ class FrameLog:
         )
         self._files = files if forces and any(file.paths for file in files) else []  # to compare
         self._drawn, self._forces, self._energies = drawn, forces, energies
-        self._seen: list[tuple[npt.NDArray[np.int64], Any, Any, Any]] = []
+        self._species = of_atoms.get("species")  # to check in the first epoch
+        self._stopped = False
+        self._seen: list[tuple[npt.NDArray[np.int64], Any, Any, Any, Any]] = []
         self._n_epochs = 0
         self._weights = KeptWeights(folder, int(os.environ.get("LTAU_RECORD_KEEP", 0)))
         hooks.tell(
@@ -219,30 +222,41 @@ class FrameLog:
         force_errors: Any,
         energy_errors: Any,
         reference: Any = None,
+        numbers: Any = None,
     ) -> None:
         """Note the errors of a batch; NaN where there is no reference.
 
         ``frames`` (n_frames,) are their numbers, in the order of the batch; ``force_errors``
         (n_atoms,) the norms of all their atoms, ``energy_errors`` (n_frames,) predicted minus
         reference per atom, and
-        ``reference`` (n_atoms, 3) the forces that the atoms are trained on, tensors.
+        ``reference`` (n_atoms, 3) the forces that the atoms are trained on, and ``numbers``
+        (n_atoms,) their atomic numbers, tensors: in the first epoch they are compared with what the
+        files have of these frames.
         """
         # Kept on the device until the epoch ends, so that no step waits for a copy.
-        seen = reference if self._files else None
-        self._seen.append((frames, force_errors, energy_errors, seen))
+        first = not self._n_epochs
+        seen = (reference if self._files and first else None, numbers if first else None)
+        if not self._stopped:
+            self._seen.append((frames, force_errors, energy_errors, *seen))
 
-    def record_drawn(self, force_errors: Any, energy_errors: Any, reference: Any = None) -> None:
+    def record_drawn(
+        self, force_errors: Any, energy_errors: Any, reference: Any = None, numbers: Any = None
+    ) -> None:
         """Note the errors of the batch that was drawn next, as :meth:`record` does."""
         assert self._drawn is not None
         frames = self.trained[self._drawn.pop()]
-        self.record(frames, force_errors, energy_errors, reference)
+        self.record(frames, force_errors, energy_errors, reference, numbers)
 
     def end_epoch(self, save: Callable[[Path], object] | None = None, ending: str = "") -> None:
         """Write the epoch; one that cannot be written is left out, and the training goes on.
 
         ``save(path)`` writes the weights as they are, as ``ltau describe`` reads a network.
         """
-        for frames, forces, energies, _ in self._seen:
+        if not self._n_epochs and not self._stopped:
+            self._check_first()
+        if self._stopped:
+            return
+        for frames, forces, energies, *_ in self._seen:
             if forces is not None:
                 self._of_atoms.record(self._atoms_of(frames), forces)
             if energies is not None:
@@ -260,20 +274,57 @@ class FrameLog:
             except OutputError as error:
                 hooks.tell(f"the weights of this epoch are not kept: {error}")
         self._n_epochs += 1
+        if self._n_epochs > 1 or not self._of_atoms.is_first:
+            return
         files, self._files = self._files, []
-        if files and self._of_atoms.is_first:
+        known = self._species is not None and all(one[4] is not None for one in seen)
+        checked = ["species"] * known
+        if files:
             try:
-                self._compare(files, seen)
+                checked += ["forces"] * self._compare(files, seen)
             except Exception as error:  # what other people's files hold must not end a training
                 hooks.tell(f"its forces cannot be compared with those of its files: {error!r}")
+        if not checked:
+            return
+        hooks.tell(f"checked: {' and '.join(checked)} of what was drawn are those of its frames")
+        with contextlib.suppress(OutputError):  # a full disk, which was told
+            for recorder in written:
+                recorder.remark(checked=np.array(checked))
+
+    def _check_first(self) -> None:
+        """Stop recording if what was drawn is not of the frames that it is taken for."""
+        from ase.data import chemical_symbols
+
+        for frames, forces, _, _, numbers in self._seen:
+            atoms = self._atoms_of(frames)
+            n = next((len(one) for one in (numbers, forces) if one is not None), len(atoms))
+            wrong = f"has {n:,} atoms, these frames have {len(atoms):,}" if n != len(atoms) else ""
+            if not wrong and numbers is not None and self._species is not None:
+                drawn = np.array(chemical_symbols)[plain(numbers).ravel()]
+                differ = np.flatnonzero(drawn != self._species[atoms])
+                if len(differ):
+                    place = differ[0]
+                    wrong = f"has {drawn[place]} where they have {self._species[atoms][place]}"
+            if wrong:
+                self._stopped, self._seen = True, []
+                some = ", ".join(map(str, frames[:5])) + ", ..." * (len(frames) > 5)
+                hooks.tell(
+                    f"error: nothing is recorded: what was drawn for frames {some} {wrong}; the "
+                    "training goes on, keep its checkpoints and evaluate them: ltau describe"
+                )
+                return
 
     def _atoms_of(self, frames: npt.NDArray[np.int64]) -> npt.NDArray[np.int64]:
         return np.concatenate([np.arange(self.start[f], self.start[f + 1]) for f in frames])
 
-    def _compare(self, files: Sequence[FrameFile], seen: Sequence[tuple[Any, ...]]) -> None:
-        """Compare the forces of the first epoch with those of the files; mark who has others."""
+    def _compare(self, files: Sequence[FrameFile], seen: Sequence[tuple[Any, ...]]) -> bool:
+        """Compare the forces of the first epoch with those of the files; mark who has others.
+
+        Returns whether they were found in all of them.
+        """
+        compared = [file for file in files if file.paths]
         given = np.full((self.start[-1], 3), np.nan, dtype=np.float32)
-        for frames, _, _, reference in seen:
+        for frames, _, _, reference, _ in seen:
             if reference is not None:
                 given[self._atoms_of(frames)] = reference.detach().cpu()
         marks = np.zeros(len(given), dtype="U5")
@@ -284,6 +335,7 @@ class FrameLog:
             found = compare(file.paths, file.natoms, given[own]) if file.paths else None
             if found is None:
                 if file.paths:
+                    compared.remove(file)
                     hooks.tell(
                         "the forces that it is trained on are not found in "
                         f"{file.name}: other units, or other frames"
@@ -303,10 +355,13 @@ class FrameLog:
             )
             hooks.tell(f"warning: {line}")
             self._of_atoms.remark(line, other_reference=marks != "")
+        return len(compared) == sum(bool(file.paths) for file in files) > 0
 
     def _summarize(self) -> None:
         """Tell what has been written, and what has not."""
         recorder = self._of_atoms if self._forces else self._of_frames
+        if self._stopped:
+            return
         missing, world = _wait_for(recorder)
         n, folder = recorder.n_written, hooks.folder
         if missing and recorder.tells_for(missing):

@@ -238,12 +238,12 @@ class Recorder:
         """Whether this is the first of all processes, or the only one."""
         return _rank()[0] == 0
 
-    def remark(self, line: str, **labels: npt.ArrayLike) -> None:
-        """Write a line that ``ltau ingest`` will tell, and more labels (n,), beside the epochs."""
+    def remark(self, *lines: str, **labels: npt.ArrayLike) -> None:
+        """Write lines that ``ltau ingest`` will tell, and more labels, beside the epochs."""
         path = self.folder / LABEL_FILE
         old = _read_labels(path) if path.exists() else {}
         new = {name: np.asarray(values) for name, values in labels.items()}
-        _write(path, old | new | {"remarks": np.array([line])})
+        _write(path, old | new | ({"remarks": np.array(lines)} if lines else {}))
 
     def lightning(self, ids: str = "ids", errors: str = "errors") -> Any:
         """Return a Lightning callback that records what ``training_step`` returns.

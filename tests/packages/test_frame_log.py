@@ -272,3 +272,38 @@ def test_epochs_that_could_not_be_written_are_counted(logs, monkeypatch, capsys)
     told = capsys.readouterr().err
     assert "2 of 4 epochs could not be written" in told
     assert f"2 epochs in {logs}; next:" in told
+
+
+@pytest.mark.parametrize(("numbers", "n", "said"), [
+    ([1, 29, 8], 3, "what was drawn for frames 0, 1 has Cu where they have O"),
+    ([1, 8, 8, 1], 4, "has 4 atoms, these frames have 3"),
+    (None, 2, "has 2 atoms, these frames have 3"),
+])  # fmt: skip
+def test_what_was_drawn_is_compared_with_the_frames(numbers, n, said, logs, capsys):
+    file = FrameFile("a.xyz")
+    file.add(["H"])
+    file.add(["O", "O"])
+    log = FrameLog("Trainer 1", [file], [0, 1])
+    for _ in range(2):
+        drawn = None if numbers is None else np.array(numbers)
+        log.record(log.trained, np.ones(n), np.zeros(2), numbers=drawn)
+        log.end_epoch()
+    log._summarize()
+    told = capsys.readouterr().err
+    assert told.count("error: nothing is recorded") == 1
+    assert said in told
+    assert "next: ltau ingest" not in told
+    assert names(logs) == ["energy", "samples.npz"]
+
+
+def test_a_log_that_was_checked_says_so(logs, capfd, ltau, tmp_path):
+    file = FrameFile("a.xyz")
+    file.add(["H"])
+    file.add(["O", "O"])
+    log = FrameLog("Trainer 1", [file], [0, 1])
+    for _ in range(2):
+        log.record(log.trained[::-1], np.ones(3), np.zeros(2), numbers=np.array([8, 8, 1]))
+        log.end_epoch()
+    assert capfd.readouterr().err.count("checked: species of what was drawn") == 1
+    assert np.load(logs / "samples.npz")["checked"].tolist() == ["species"]
+    assert ltau("ingest", logs, "-o", tmp_path / "e.h5").code == 0

@@ -67,4 +67,6 @@ def _note(
     if "f" in prediction:
         forces = torch.cat(prediction["f"]).detach() - torch.cat(targets["f"])
         forces = forces.norm(dim=1)
-    log.record(np.array([int(graph.graph_id) for graph in graphs]), forces, energies)
+    numbers = torch.cat([graph.atomic_number for graph in graphs])
+    frames = np.array([int(graph.graph_id) for graph in graphs])
+    log.record(frames, forces, energies, numbers=numbers)

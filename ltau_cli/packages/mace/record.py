@@ -75,7 +75,8 @@ def record_training(train: Any) -> None:
         log = log_of(given["data_loader"], begin)
 
         def loss(*, pred: dict[str, Any], ref: Any) -> Any:
-            note(log, pred, ref, forces=forces, energies=energies)
+            numbers = unwrapped(given["model"]).atomic_numbers[ref["node_attrs"].argmax(dim=1)]
+            note(log, pred, ref, forces=forces, energies=energies, numbers=numbers)
             return loss_fn(pred=pred, ref=ref)
 
         given["loss_fn"] = loss
@@ -84,7 +85,9 @@ def record_training(train: Any) -> None:
         return result
 
 
-def note(log: FrameLog, pred: dict[str, Any], ref: Any, *, forces: bool, energies: bool) -> None:
+def note(
+    log: FrameLog, pred: dict[str, Any], ref: Any, *, forces: bool, energies: bool, numbers: Any
+) -> None:
     """Note the errors of a batch; those without a reference are NaN."""
     reference = force_errors = energy_errors = None
     if forces:
@@ -95,7 +98,7 @@ def note(log: FrameLog, pred: dict[str, Any], ref: Any, *, forces: bool, energie
         natoms = ref.ptr[1:] - ref.ptr[:-1]
         energy_errors = (pred["energy"].detach() - ref["energy"]) / natoms
         energy_errors.masked_fill_(ref["energy_weight"] == 0, float("nan"))
-    log.record_drawn(force_errors, energy_errors, reference)
+    log.record_drawn(force_errors, energy_errors, reference, numbers)
 
 
 def save(network: Any, path: Path) -> None:

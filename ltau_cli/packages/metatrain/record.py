@@ -112,7 +112,7 @@ class _Training:
         if self._predicted is None:
             self._predicted = tensors
             return
-        self._note(self._predicted, tensors, [len(system) for system in systems])
+        self._note(self._predicted, tensors, systems)
         self._frames, self._predicted = [], None
 
     def end_epoch(self) -> None:
@@ -126,7 +126,7 @@ class _Training:
         exported.save(str(path), collect_extensions=str(path.with_name("extensions")))
 
     def _note(
-        self, predicted: Mapping[str, Any], targets: Mapping[str, Any], natoms: list[int]
+        self, predicted: Mapping[str, Any], targets: Mapping[str, Any], systems: Sequence[Any]
     ) -> None:
         """Note the errors of a batch; where a reference is NaN, so is the error.
 
@@ -135,6 +135,8 @@ class _Training:
         import numpy as np
         import torch
 
+        natoms = [len(system) for system in systems]
+        numbers = torch.cat([system.types for system in systems])
         name = _name_energy(targets, self._trainer)
         scale = float(_scalers[-1].model.per_target_scales[name].block().values[0, 0])
         wanted, told = targets[name].block(), predicted[name].block()
@@ -148,7 +150,10 @@ class _Training:
             slopes = [block.gradient("positions").values.detach() for block in (told, wanted)]
             forces = (slopes[0] - slopes[1]).reshape(-1, 3).norm(dim=1) * scale
         self._log.record(
-            np.array(self._frames), forces, energies / torch.tensor(natoms, device=energies.device)
+            np.array(self._frames),
+            forces,
+            energies / torch.tensor(natoms, device=energies.device),
+            numbers=numbers,
         )
 
 

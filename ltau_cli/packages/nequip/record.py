@@ -53,7 +53,7 @@ def _note(_loss: Any, pair: tuple[dict[str, Any], dict[str, Any]]) -> None:
     if has_energies:
         difference = output["total_energy"].detach() - target["total_energy"]
         energies = difference.reshape(-1) / target["num_atoms"].reshape(-1)
-    log.record_drawn(forces, energies, reference)
+    log.record_drawn(forces, energies, reference, target.get("atomic_numbers"))
 
 
 def _describe(dataset: Any) -> FrameFile:

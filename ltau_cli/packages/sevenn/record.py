@@ -57,7 +57,7 @@ def _note(log: FrameLog, output: Any) -> None:
     force = output["inferred_force"].detach() - reference
     energy = output["inferred_total_energy"].detach() - output["total_energy"]
     per_atom = energy.reshape(-1) / output["num_atoms"].reshape(-1)
-    log.record_drawn(force.norm(dim=1), per_atom, reference)
+    log.record_drawn(force.norm(dim=1), per_atom, reference, output["atomic_numbers"])
 
 
 def _describe(dataset: Any) -> FrameFile:

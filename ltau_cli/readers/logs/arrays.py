@@ -104,6 +104,7 @@ def _read_recorded_labels(run: LoggedRun, path: Path) -> None:
     members = open_members(path, text=True)
     read = {name: source.read(0, source.shape[0]) for name, source in members.items()}
     run.remarks += [f"{path.parent}: {line}" for line in read.pop("remarks", ())]
+    read.pop("checked", None)
     for name in map(str, read.pop("quantity", ())):
         if name not in UNITS:
             raise InputError(f"{path}: {name} is no quantity that ltau knows")
