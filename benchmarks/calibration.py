@@ -105,7 +105,8 @@ def main(arguments: argparse.Namespace) -> None:
 
 def find_sets(folder: Path) -> list[str]:
     """Names of the test sets, the lowest temperature first."""
-    names = [p.name[len("test_") : -len("_natoms.npy")] for p in folder.glob("test_*_natoms.npy")]
+    end = "_descriptors.npy"
+    names = [p.name[len("test_") : -len(end)] for p in folder.glob(f"test_*{end}")]
     return sorted(names, key=lambda name: (len(name), name))
 
 
@@ -113,18 +114,21 @@ def prepare(
     folder: Path, sets: list[str], work: Path, settings: FitSettings, name: str
 ) -> dict[str, Scored]:
     """Ingest, fit and score every set."""
+
+    def there(file: str) -> str | None:  # the rows of a table are no atoms
+        return str(folder / file) if (folder / file).exists() else None
+
     errors, model = work / "errors.h5", work / f"{name}.h5"
     if not errors.exists():
-        ingest.run([str(folder / "logs")], errors, natoms=str(folder / "train_natoms.npy"))
+        ingest.run([str(folder / "logs")], errors, natoms=there("train_natoms.npy"))
     fit.run(errors, str(folder / "train_descriptors.npy"), model, settings=settings)
     scored = {}
     for s in sets:
-        output, spread = work / f"{name}_{s}.h5", folder / f"test_{s}_spread.npy"
+        output, spread = work / f"{name}_{s}.h5", there(f"test_{s}_spread.npy")
         score.run(
             folder / f"test_{s}_descriptors.npy", model, output, quantiles=tuple(LEVELS),
-            natoms=str(folder / f"test_{s}_natoms.npy"),
-            group=str(folder / f"test_{s}_species.npy"),
-            features={"spread": str(spread)} if spread.exists() else {},
+            natoms=there(f"test_{s}_natoms.npy"), group=there(f"test_{s}_species.npy"),
+            features={"spread": spread} if spread else {},
         )  # fmt: skip
         scored[s] = read_set(folder, s, output)
     return scored

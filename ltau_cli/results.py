@@ -387,6 +387,7 @@ class CalibrateResult(ArtifactResult):
     missing_draws: Annotated[dict[str, int], "How many more a level needs."]
     k: Positive
     cutoff: Annotated[float, Between(0)] | None  # Å; of the averaged neighbor distances
+    prior: Annotated[str, "Of which rows the exponents start from."]
     exponents: Annotated[dict[str, float], "Of the power law, by feature."]
     levels: list[float]
     bound_groups: Annotated[list[str | int], "Groups with bounds of their own."]

@@ -18,6 +18,7 @@ Floats = npt.NDArray[np.float64]
 Flags = npt.NDArray[np.bool_]
 
 CALIBRATION_FRAMES = 20
+CALIBRATION_ROWS = 200  # of a table
 
 
 @dataclass(frozen=True)
@@ -40,6 +41,10 @@ class Judged:
         Spread of the forces that the package's own LLPR gives, where it has one.
     trajectory : (n,) float64 or None
         Of each prediction, where weights were kept during the training.
+    noise : (n,) float64 or None
+        Standard deviation of the noise of each label of a table, where it is known.
+    is_table : bool
+        Whether rows are no atoms: each is a frame of its own, of one species.
     """
 
     descriptors: Floats
@@ -51,6 +56,8 @@ class Judged:
     true: Floats | None = None
     llpr: Floats | None = None
     trajectory: Floats | None = None
+    noise: Floats | None = None
+    is_table: bool = False
 
 
 @dataclass(frozen=True)
@@ -98,14 +105,15 @@ def read_case(folder: Path, system: str, names: list[str] | None = None) -> Case
     peers = seeds_in(folder.parent) if folder.name.startswith("seed_") else []
     here = peers.index(folder) if peers else 0
     ring = peers[here:] + peers[:here]
-    natoms = np.load(folder / "train_natoms.npy")
+    descriptors = np.load(folder / "train_descriptors.npy").astype(np.float64)
+    natoms = read_natoms(folder / "train", descriptors)
     species = folder / "train_species.npy"
     seconds = folder / "seconds.json"
     return Case(
         folder=folder,
         system=system,
         seed=folder.name.removeprefix("seed_") if peers else "0",
-        train_descriptors=np.load(folder / "train_descriptors.npy").astype(np.float64),
+        train_descriptors=descriptors,
         train_species=np.load(species) if species.exists() else np.full(natoms.sum(), "?"),
         last_error=last_epoch(folder / "logs"),
         train_frames=len(natoms),
@@ -120,23 +128,39 @@ def seeds_in(folder: Path) -> list[Path]:
 
 
 def read_judged(folder: Path, ring: list[Path], name: str) -> Judged:
-    natoms = np.load(folder / f"test_{name}_natoms.npy")
+    def there(what: str) -> Any:
+        path = folder / f"test_{name}_{what}.npy"
+        return np.load(path) if path.exists() else None
+
+    descriptors = np.load(folder / f"test_{name}_descriptors.npy").astype(np.float64)
+    natoms = read_natoms(folder / f"test_{name}", descriptors)
     structure = np.repeat(np.arange(len(natoms)), natoms)
-    draws, llpr, trajectory = (
-        folder / f"test_{name}_{what}.npy" for what in ("draws", "llpr", TRAJECTORY)
-    )
-    draw = np.load(draws) if draws.exists() else np.arange(len(natoms))
+    draws, species = there("draws"), there("species")
+    draw = np.arange(len(natoms)) if draws is None else draws
     return Judged(
-        descriptors=np.load(folder / f"test_{name}_descriptors.npy").astype(np.float64),
-        species=np.load(folder / f"test_{name}_species.npy"),
+        descriptors=descriptors,
+        species=np.full(len(structure), "?") if species is None else species,
         structure=structure,
         draw=draw[structure],
         error=read_errors(folder, name),
         forces=[np.load(f / f"test_{name}_forces_pred.npy").astype(np.float64) for f in ring],
         true=np.load(folder / f"test_{name}_forces_true.npy") if ring else None,
-        llpr=np.load(llpr) if llpr.exists() else None,
-        trajectory=np.load(trajectory) if trajectory.exists() else None,
+        llpr=there("llpr"),
+        trajectory=there(TRAJECTORY),
+        noise=there("noise"),
+        is_table=is_table(folder),
     )
+
+
+def is_table(folder: Path) -> bool:
+    """Whether the rows are no atoms of frames."""
+    return not (folder / "train_natoms.npy").exists()
+
+
+def read_natoms(prefix: Path, descriptors: Floats) -> npt.NDArray[np.int64]:
+    """Atoms of each frame; a row of a table counts as one."""
+    path = Path(f"{prefix}_natoms.npy")
+    return np.load(path) if path.exists() else np.ones(len(descriptors), dtype=np.int64)
 
 
 def last_epoch(logs: Path) -> Floats:
@@ -149,10 +173,12 @@ def last_epoch(logs: Path) -> Floats:
 def splits(near: Judged, n: int) -> Iterator[Flags]:
     """Choose the atoms to calibrate on, n times: those of whole trajectories.
 
-    As many as hold :data:`CALIBRATION_FRAMES` frames, or half of all frames if there are few.
+    As many as hold :data:`CALIBRATION_FRAMES` frames, or half of all frames if there are few; of a
+    table :data:`CALIBRATION_ROWS`.
     """
     frames = len(np.unique(near.structure))
-    wanted = min(CALIBRATION_FRAMES, frames // 2)
+    most = CALIBRATION_ROWS if near.is_table else CALIBRATION_FRAMES
+    wanted = min(most, frames // 2)
     for seed in range(n):
         chosen = np.zeros(len(near.error), dtype=bool)
         for draw in np.random.default_rng(seed).permutation(np.unique(near.draw)):

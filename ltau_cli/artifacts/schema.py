@@ -264,8 +264,8 @@ _MAPS = (
         coefficients="calibrated error = exp(coefficients[0]) * product of each feature to the "
         "power of its coefficient; features: expected error, relative distance, geometric mean "
         "of the structure's relative distances, neighbor distance, the third and the second "
-        "again with a floor where the law bends, expected error of the last epoch, and "
-        "`user_features`"),
+        "again with a floor where the law bends, expected error of the last epoch, the second "
+        "between 1.25 and 5 (of tables), and `user_features`"),
     *_optional(("n_user_features",), "label", ONE,
         user_features="names of the user's own features"),
     *_data(("n_features",), "float64", ONE, Above(0),

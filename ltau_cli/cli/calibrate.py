@@ -96,7 +96,7 @@ def _lines(summary: CalibrateResult, compare: bool) -> list[str]:
 
 
 def _method_lines(summary: CalibrateResult) -> list[str]:
-    from ltau_cli.core.calibration.maps import FAR, SOURCE
+    from ltau_cli.core.calibration.maps import FAR, FARTHEST, SOURCE
 
     held = summary.heldout
     words = {
@@ -106,7 +106,8 @@ def _method_lines(summary: CalibrateResult) -> list[str]:
     }
     exponents = summary.exponents
     beyond = {
-        SOURCE[name]: f" (^{exponents.get(SOURCE[name], 0) + value:.2f} beyond {FAR[name]:g})"
+        SOURCE[name]: f" (^{exponents.get(SOURCE[name], 0) + value:.2f} beyond {FAR[name]:g}"
+        + (f", up to {FARTHEST[name]:g})" if name in FARTHEST else ")")
         for name, value in exponents.items()
         if name in SOURCE
     }
@@ -117,7 +118,13 @@ def _method_lines(summary: CalibrateResult) -> list[str]:
         for name in dict.fromkeys(SOURCE.get(name, name) for name in exponents)
     ]
     units = summary.units
+    taken = {
+        "table": "rows of a table; if they are atoms: ltau score --natoms or --frames",
+        "trained, by row": "atoms of unknown structures; if they are rows of a table: ltau score "
+        "--natoms none",
+    }
     return [
+        *(f"  taken for {what}" for kind, what in taken.items() if summary.prior.startswith(kind)),
         f"  method {summary.method}: error ~ " + " x ".join(powers),
         f"  mean error {quantity(held.trimmed_expected_error, units)} before, "
         f"{quantity(held.trimmed_calibrated_error, units)} after; true "

@@ -10,6 +10,20 @@ import numpy.typing as npt
 
 Block = dict[str, npt.NDArray[Any]]  # the datasets of some rows, by name
 
+_SYMBOLS = """
+H He Li Be B C N O F Ne Na Mg Al Si P S Cl Ar K Ca Sc Ti V Cr Mn Fe Co Ni Cu Zn Ga Ge As Se Br Kr Rb
+Sr Y Zr Nb Mo Tc Ru Rh Pd Ag Cd In Sn Sb Te I Xe Cs Ba La Ce Pr Nd Pm Sm Eu Gd Tb Dy Ho Er Tm Yb Lu
+Hf Ta W Re Os Ir Pt Au Hg Tl Pb Bi Po At Rn Fr Ra Ac Th Pa U Np Pu Am Cm Bk Cf Es Fm Md No Lr Rf Db
+Sg Bh Hs Mt Ds Rg Cn Nh Fl Mc Lv Ts Og
+"""
+
+
+def name_elements(labels: npt.NDArray[Any]) -> bool:
+    """Whether all labels (n,) are chemical elements, by symbol or atomic number."""
+    symbols = _SYMBOLS.split()
+    numbers = map(str, range(1, len(symbols) + 1))
+    return bool(np.isin(labels.astype(np.str_), [*symbols, *numbers]).all())
+
 
 class StructureTotals:
     """Sum and largest of quantities per structure, (n_structures, n_columns), added row by row.

@@ -25,3 +25,9 @@ def same_units(one: str, other: str) -> bool:
     """Whether two labels may stand for the same units; those that are not known may."""
     known = _parse(one), _parse(other)
     return None in known or known[0] == known[1]
+
+
+def of_forces(label: str) -> bool:
+    """Whether a label names the units of a force."""
+    known = _parse(label)
+    return known is not None and known[1] in ("Å", "bohr", "nm")

@@ -26,7 +26,7 @@ from ltau_cli.core.calibration.fit import (
     fit_calibration,
     split_rows,
 )
-from ltau_cli.core.calibration.maps import Floats, Rows, join_rows
+from ltau_cli.core.calibration.maps import Floats, Rows, join_rows, name_prior
 from ltau_cli.core.calibration.metrics import reliability
 from ltau_cli.core.calibration.model import Calibration
 from ltau_cli.core.calibration.support import too_close
@@ -138,6 +138,7 @@ def run(
             missing_draws={f"{level:g}": n for level, n in fitted.missing.items()},
             k=first.parameters["k"],
             cutoff=first.parameters.get("cutoff"),
+            prior=name_prior(used.rows),
             exponents=calibration.predictor.map.exponents(),
             levels=calibration.levels.tolist(),
             bound_groups=calibration.strata.groups.tolist(),

@@ -15,7 +15,7 @@ from ltau_cli.artifacts.provenance import Hasher
 from ltau_cli.artifacts.scores import ScoresFile
 from ltau_cli.core.calibration.apply import rows_of
 from ltau_cli.core.calibration.maps import Rows
-from ltau_cli.core.structures import Block, structure_distance
+from ltau_cli.core.structures import Block, name_elements, structure_distance
 from ltau_cli.core.units import same_units
 from ltau_cli.errors import InputError, LtauWarning
 from ltau_cli.offsets import without_offsets
@@ -150,7 +150,9 @@ def _rows(scores: ScoresFile, group: npt.NDArray[Any] | None) -> Rows:
         distance = structure_distance(block["structure"], block["relative_distance"])
     if group is not None:
         block["group"] = group
-    return rows_of(block, distance, scores.feature_names)
+    told_later = group is not None and not scores.has("group") and name_elements(group)
+    is_table = scores.parameters["table"] and not told_later
+    return replace(rows_of(block, distance, scores.feature_names), is_table=is_table)
 
 
 def _with_draws(rows: Rows, given: str | None, scores: ScoresFile, hasher: Hasher) -> Rows:

@@ -43,6 +43,32 @@ def test_nothing_to_calibrate_on(small, tmp_path, ltau):
     check(ltau("calibrate", one, truth, "-o", tmp_path / "o.h5"), COMPUTE, "1 structure")
 
 
+@pytest.mark.parametrize(("units", "labels", "words", "prior"), [
+    ("eV", None, (), "table"),
+    ("eV/Å", None, (), "trained, by row"),
+    ("eV/Å", None, ("--natoms", "none"), "table"),
+    ("", ["A", "B"], (), "table"),
+    ("", ["Cu", "B"], (), "trained, by row"),
+    ("", [8, 0], (), "table"),
+    ("", [8, 1], (), "trained, by row"),
+])  # fmt: skip
+@pytest.mark.parametrize("at_once", [True, False])
+def test_rows_are_those_of_a_table_if_nothing_says_atoms(
+    units, labels, words, prior, at_once, small, tmp_path, ltau
+):
+    errors, model, scores = (tmp_path / f"{name}.h5" for name in "ems")
+    ltau.ok("ingest", small["log"], "--units", units, "-o", errors)
+    ltau.ok("fit", errors, small["x"], "-k", 5, "-o", model)
+    group = ("--group", save(tmp_path / "g.npy", np.array((labels or [""]) * 20)[:20]))
+    group = () if labels is None else group
+    ltau.ok("score", small["x"], "-m", model, *words, *group * at_once, "-o", scores)
+    truth = save(tmp_path / "t.npy", np.linspace(1, 2, 20))
+    words = ("calibrate", scores, truth, *group * (not at_once), "-o", tmp_path / "c.h5")
+    assert json.loads(ltau.ok(*words, "--json").out)["prior"] == prior
+    told = "rows of a table; if they" if prior == "table" else "atoms of unknown structures"
+    assert f"taken for {told}" in ltau.ok(*words, "-f").out
+
+
 @pytest.mark.slow
 def test_methods_are_compared(pipeline, ltau, tmp_path):
     words = ("calibrate", pipeline.scores, pipeline.true_errors, "-f", "-o", tmp_path / "c.h5")

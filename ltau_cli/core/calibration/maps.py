@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, field, fields, replace
 from typing import Any
 
 import numpy as np
@@ -15,7 +15,7 @@ Floats = npt.NDArray[np.float64]
 
 FEATURES = (
     "expected_error", "relative_distance", "structure_distance", "neighbor_distance",
-    "far_structure", "far_row", "last_epoch_error",
+    "far_structure", "far_row", "last_epoch_error", "far_table_row",
 )  # fmt: skip
 
 ERRORS = ("expected_error", "last_epoch_error")
@@ -57,12 +57,18 @@ PRIORS: Mapping[str, Mapping[str, Belief]] = {
         "far_row": Belief(0.4, 0.4),
         TRAJECTORY: Belief(0.45, 0.15),
     },
+    "table": {
+        "expected_error": Belief(0.8, 0.4),
+        "relative_distance": Belief(0.4, 0.4),
+        "far_table_row": Belief(1.4, 0.6),
+    },
 }
 # A feature of the user's own: a committee of two had 0.23 to 0.29, others may have more or none.
 PRIOR_OF_USER = Belief(0.25, 0.5)
 SEVERAL_SETS = 1.0  # spread of the exponents of distances where the rows come from several sets
 # No power law holds exactly: its logarithm may be off by this much (one standard deviation) within
-# the calibration rows. So the exponents never rest on them alone, however many there are.
+# the calibration rows. So the exponents never rest on them alone, however many there are. But for
+# rows of a table, which are independent: enough of them decide.
 MISFIT = 0.15
 _STEPS = 100
 _LEAST = 1e-6  # penalty, so that a feature that does not vary has an exponent
@@ -71,10 +77,16 @@ _LEAST = 1e-6  # penalty, so that a feature that does not vary has an exponent
 # neither says that the error is 0. The medians of the models at hand are far above.
 FLOORS = {"relative_distance": 0.1, "structure_distance": 0.1, "neighbor_distance": 0.1}
 FLOOR = 0.01  # of the others
-# The features that bend the law, where errors were seen to grow more slowly: these distances, with
-# `FAR` as their smallest value.
-SOURCE = {"far_structure": "structure_distance", "far_row": "relative_distance"}
-FAR = {"far_structure": 1.5, "far_row": 2.0}
+# The features that bend the law, where errors were seen to grow more slowly (of tables: faster):
+# these distances, with `FAR` as their smallest value and `FARTHEST` as the largest. Beyond it the
+# exponent is that of the source again.
+SOURCE = {
+    "far_structure": "structure_distance",
+    "far_row": "relative_distance",
+    "far_table_row": "relative_distance",
+}
+FAR = {"far_structure": 1.5, "far_row": 2.0, "far_table_row": 1.25}
+FARTHEST = {"far_table_row": 5.0}
 DISTANCES = {*FLOORS, *SOURCE}
 
 
@@ -97,14 +109,16 @@ class Rows:
     last_epoch_error: Floats | None = None
     # dict of str to (n,) float64: features of the user's own, at least 0
     own: Mapping[str, Floats] = field(default_factory=dict)
+    is_table: bool = False  # the rows are no atoms: each is independent of the others
 
     def __len__(self) -> int:
         return len(self.expected_error)
 
     def take(self, rows: npt.NDArray[Any]) -> Rows:
         """Return some of the rows."""
-        arrays = {name: v for name, v in vars(self).items() if name != "own"}
-        return Rows(
+        arrays = {name: getattr(self, name) for name in PER_ROW}
+        return replace(
+            self,
             **{name: None if v is None else v[rows] for name, v in arrays.items()},  # type: ignore[arg-type]
             own={name: v[rows] for name, v in self.own.items()},
         )
@@ -153,7 +167,7 @@ class Rows:
         values = self.feature(feature)
         if values is None:
             raise ValueError(f"{feature} is not known")
-        out: Floats = np.log(np.maximum(values, floor))
+        out: Floats = np.log(np.clip(values, floor, FARTHEST.get(feature)))
         return out
 
     def floors(self) -> Floats:
@@ -167,6 +181,9 @@ class Rows:
             elif len(values):
                 found[i] = FLOORS.get(feature, FLOOR) * np.median(values)
         return found
+
+
+PER_ROW = [one.name for one in fields(Rows) if one.name not in ("own", "is_table")]
 
 
 def join_rows(sets: Sequence[Rows]) -> Rows:
@@ -190,11 +207,14 @@ def join_rows(sets: Sequence[Rows]) -> Rows:
         return None if any(v is None for v in values) else np.concatenate(values)
 
     return replace(
-        Rows(**{name: joined(name) for name in vars(sets[0]) if name != "own"}),  # type: ignore[arg-type]
+        sets[0],
+        **{name: joined(name) for name in PER_ROW}  # type: ignore[arg-type]
+        | {
+            "structure": numbered([rows.structure for rows in sets]),
+            "draws": numbered([rows.draws for rows in sets]),
+            "dataset": np.repeat(np.arange(len(sets)), [len(rows) for rows in sets]),
+        },
         own={name: np.concatenate([rows.own[name] for rows in sets]) for name in sets[0].own},
-        structure=numbered([rows.structure for rows in sets]),
-        draws=numbered([rows.draws for rows in sets]),
-        dataset=np.repeat(np.arange(len(sets)), [len(rows) for rows in sets]),
     )
 
 
@@ -267,6 +287,8 @@ def fit_neighbor_distance(rows: Rows, true_error: Floats) -> ErrorMap:
 
 def name_prior(rows: Rows) -> str:
     """Name the prior of :data:`PRIORS` for some rows."""
+    if rows.is_table:
+        return "table"
     own = rows.own.get(TRAJECTORY, np.zeros(0))
     kind = "trained" + ", by row" * (not rows.by_structure)
     return kind + ", trajectory" * bool((own > 0).any())
@@ -275,10 +297,10 @@ def name_prior(rows: Rows) -> str:
 def fit_distance(rows: Rows, true_error: Floats, *, error: str = "expected_error") -> ErrorMap:
     """Fit log E = a + b log m + c log r + g log R + h log max(R, FAR), and the user's own features.
 
-    So the exponent of R is g up to FAR, and g + h beyond. m is the expected error, r the relative
-    distance and R the mean of r over the row's structure; without structures (or where every
-    structure is a row) r takes the place of R. The exponents are drawn toward those that held for
-    other models (:data:`PRIORS`), because calibration sets are drawn near the
+    So the exponent of R is g up to FAR, and g + h beyond (up to FARTHEST). m is the expected
+    error, r the relative distance and R the mean of r over the row's structure; without structures
+    (or where every structure is a row) r takes the place of R. The exponents are drawn toward
+    those that held for other models (:data:`PRIORS`), because calibration sets are drawn near the
     training set: they say little about the exponents of distances, which far away decide
     everything. Where the rows come from several sets, they do. Another feature may take the place
     of the expected ``error``.
@@ -294,7 +316,7 @@ def fit_distance(rows: Rows, true_error: Floats, *, error: str = "expected_error
         }
     own = [f for f, values in rows.own.items() if (values > 0).any()]
     prior |= {f: PRIOR_OF_USER for f in own if f not in prior}
-    return fit_power_law(rows, true_error, prior)
+    return fit_power_law(rows, true_error, prior, misfit=0.0 if rows.is_table else MISFIT)
 
 
 def fit_last_epoch(rows: Rows, true_error: Floats) -> ErrorMap:
@@ -303,15 +325,16 @@ def fit_last_epoch(rows: Rows, true_error: Floats) -> ErrorMap:
 
 
 def fit_power_law(
-    rows: Rows, true_error: Floats, prior: Mapping[str, Belief], none: Sequence[str] = ()
-) -> ErrorMap:
+    rows: Rows, true_error: Floats, prior: Mapping[str, Belief], none: Sequence[str] = (),
+    *, misfit: float = MISFIT,
+) -> ErrorMap:  # fmt: skip
     """Fit a penalized Gamma regression with log link to n rows by Fisher scoring.
 
     The exponents maximize their posterior: prior times the likelihood of the rows, of which every
     draw counts as one observation with the variance of true over predicted error, and all together
-    never for more than :data:`MISFIT` allows. The prior names the features of the law; with an
-    infinite spread it says nothing. Those in ``none`` get the exponent 0. ``true_error`` (n,) is
-    in error units.
+    never for more than the ``misfit`` of the law allows. The prior names the features of the law;
+    with an infinite spread it says nothing. Those in ``none`` get the exponent 0. ``true_error``
+    (n,) is in error units.
     """
     floors, weight, names = rows.floors(), rows.weight, list(prior)
     free = [i for i, f in enumerate(names) if f not in none]
@@ -331,7 +354,7 @@ def fit_power_law(
     for _ in range(_STEPS):
         ratio = true_error * np.exp(-away @ exponents)
         ratio /= weight @ ratio
-        variance = float(weight @ (ratio - 1) ** 2) / n + MISFIT**2
+        variance = max(float(weight @ (ratio - 1) ** 2) / n + misfit**2, _LEAST)
         penalty = np.maximum(variance * precision[free], _LEAST)
         slope = away.T @ (weight * (ratio - 1)) - penalty * (exponents - mean)
         step = np.linalg.solve(information[np.ix_(free, free)] + np.diag(penalty), slope)
@@ -341,7 +364,7 @@ def fit_power_law(
             break
     falling = [names[i] for i in np.array(free)[exponents < 0] if names[i] in DISTANCES]
     if falling:  # errors do not shrink with a distance
-        return fit_power_law(rows, true_error, prior, [*none, falling[0]])
+        return fit_power_law(rows, true_error, prior, [*none, falling[0]], misfit=misfit)
     coefficients = (to_coefficients[:, free] @ exponents).tolist()
     found = power_law(rows, **dict(zip(names, coefficients, strict=True)))
     # an exponent that was set to 0 is no better known than another

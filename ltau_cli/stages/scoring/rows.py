@@ -19,7 +19,9 @@ from ltau_cli.artifacts.provenance import Hasher
 from ltau_cli.artifacts.scores import Header
 from ltau_cli.artifacts.write import as_stored
 from ltau_cli.core.calibration.maps import FEATURES
+from ltau_cli.core.structures import name_elements
 from ltau_cli.core.trajectory import TRAJECTORY
+from ltau_cli.core.units import of_forces
 from ltau_cli.errors import InputError, LtauWarning, UsageError
 from ltau_cli.matching import Known
 from ltau_cli.pieces.store import stamps_of
@@ -83,6 +85,20 @@ class Rows:
             f"--natoms or --frames, or --natoms {NO_ATOMS} if its rows are no atoms"
         )
 
+    @property
+    def is_table(self) -> bool:
+        """Whether the rows are no atoms, or nothing says that they are."""
+        group = self.labels.get("group")
+        says_so = [
+            self.structure is not None,
+            self.loaded.knows_structures,
+            bool(self.loaded.target.get("quantity")),
+            of_forces(self.loaded.units),
+            "origin" in self.described,
+            group is not None and name_elements(group),
+        ]
+        return self.loaded.settings.natoms == NO_ATOMS or not any(says_so)
+
     def header(self) -> Header:
         """Return what stands beside the scores."""
         loaded, scorer = self.loaded, self.loaded.scorer
@@ -93,6 +109,7 @@ class Rows:
             "cdf": scorer.with_cdf,
             "labels": sorted(self.labels),
             "features": list(self.features),
+            "table": self.is_table,
             **loaded.target,
         }
         if loaded.cutoff is not None:

@@ -135,6 +135,30 @@ def test_few_structures_hardly_move_the_exponents():
     assert {f: found[f] for f in wanted} == pytest.approx(wanted, abs=0.1)
 
 
+def test_rows_of_a_table_decide_for_themselves():
+    """They are independent: two hundred move the exponents, which atoms' rows hardly do."""
+    rows = make_rows(20, spread=0.2)
+    truth = errors_of(rows, b=0.6, c=0.0)
+    atoms, table = alone(rows), replace(alone(rows), is_table=True)
+    assert [maps.name_prior(one) for one in (rows, atoms, table)] == [
+        "trained", "trained, by row", "table"
+    ]  # fmt: skip
+    found = exponents(maps.fit_distance(table, truth))
+    assert found["expected_error"] == pytest.approx(0.6, abs=0.15)
+    assert found["relative_distance"] < 0.2
+    assert found["far_row"] == 0
+    assert exponents(maps.fit_distance(atoms, truth))["relative_distance"] > 0.3
+    r = np.array([1.0, 1.2, 2.0, 4.0, 6.0, 12.0])
+    far = Rows(np.ones(6), r, np.ones(6), is_table=True)
+    fitted = maps.fit_distance(table.take(np.arange(40)), truth[:40])
+    slope = np.diff(np.log(fitted.apply(far))) / np.diff(np.log(r))
+    before, beyond = slope[[0, 4]], slope[2]
+    assert before[0] == pytest.approx(before[1])  # beyond 5 as before 1.25
+    assert beyond > before[0]
+    both = maps.join_rows([table, table])
+    assert (both.is_table, len(both), both.take(both.dataset == 0).is_table) == (True, 400, True)
+
+
 @pytest.mark.parametrize("with_structures", [True, False])
 def test_errors_never_shrink_with_a_distance(with_structures):
     rows = make_rows(1000) if with_structures else alone(make_rows(1000))
