@@ -117,6 +117,7 @@ class DescribeResult(ArtifactResult):
     layer: Annotated[int | None, "Of the network, from 1."]
     references: Annotated[dict[str, str], "Names of the references in the frames."]
     n_without_forces: Annotated[Count, "Frames without reference forces."]
+    heads: Annotated[dict[str, int], "Frames by head, of a network of several."]
     mean_force_error: Annotated[float | None, "Mean norm of the force errors, in ``units``."] = None
     mean_energy_error: Annotated[float | None, "Per atom, eV."] = None
     kept_epochs: Annotated[list[int], "Epochs of the weights of the trajectory."] = field(

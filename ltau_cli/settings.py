@@ -235,6 +235,10 @@ class DescribeSettings(Resumable):
     )
     batch_size: int = option(16, "Frames that the network gets at a time.", low=1)
     isolated: bool = option(False, "Keep frames of single atoms with config_type=IsolatedAtom.")
+    heads: tuple[str, ...] = option(
+        (), "Head of a network of several that evaluates the frames; repeatable: one for each "
+        "file, in their order.", "--head", metavar="NAME", told="info['head'] of each frame",
+    )
     epochs: EpochRange = option(
         ALL_EPOCHS, "Evaluate only checkpoints of these epochs, by number, and the last of them: "
         "::10 is every tenth epoch.", metavar="START:STOP:STEP", parse=parse_epochs, told="all",

@@ -68,6 +68,9 @@ def describe_lines(done: DescribeResult) -> list[str]:
         f"{done.output}: {done.n_atoms:,} atoms in {done.n_frames:,} frames, {done.width} "
         f"features{layer}"
     ]
+    if done.heads:
+        told = ", ".join(f"{name} ({n:,} frames)" for name, n in done.heads.items())
+        lines.append(f"  by the heads {told}" if len(done.heads) > 1 else f"  by the head {told}")
     names = done.references
     if done.mean_force_error is not None:
         lines.append(

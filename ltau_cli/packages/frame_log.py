@@ -137,8 +137,12 @@ class _Watched:
     def __iter__(self) -> Iterator[list[int]]:
         self._drawn.clear()
         for numbers in self._sampler:
-            self._drawn.append([int(number) for number in numbers])
+            self._note(numbers)
             yield numbers
+
+    @hooks.guard
+    def _note(self, numbers: Iterable[Any]) -> None:
+        self._drawn.append([int(number) for number in numbers])
 
     def __len__(self) -> int:
         return len(self._sampler)
@@ -206,7 +210,6 @@ class FrameLog:
         self._files = files if forces and any(file.paths for file in files) else []  # to compare
         self._drawn, self._forces, self._energies = drawn, forces, energies
         self._species = of_atoms.get("species")  # to check in the first epoch
-        self._stopped = False
         self._seen: list[tuple[npt.NDArray[np.int64], Any, Any, Any, Any]] = []
         self._n_epochs = 0
         self._weights = KeptWeights(folder, int(os.environ.get("LTAU_RECORD_KEEP", 0)))
@@ -236,8 +239,7 @@ class FrameLog:
         # Kept on the device until the epoch ends, so that no step waits for a copy.
         first = not self._n_epochs
         seen = (reference if self._files and first else None, numbers if first else None)
-        if not self._stopped:
-            self._seen.append((frames, force_errors, energy_errors, *seen))
+        self._seen.append((frames, force_errors, energy_errors, *seen))
 
     def record_drawn(
         self, force_errors: Any, energy_errors: Any, reference: Any = None, numbers: Any = None
@@ -247,14 +249,13 @@ class FrameLog:
         frames = self.trained[self._drawn.pop()]
         self.record(frames, force_errors, energy_errors, reference, numbers)
 
+    @hooks.guard
     def end_epoch(self, save: Callable[[Path], object] | None = None, ending: str = "") -> None:
         """Write the epoch; one that cannot be written is left out, and the training goes on.
 
         ``save(path)`` writes the weights as they are, as ``ltau describe`` reads a network.
         """
-        if not self._n_epochs and not self._stopped:
-            self._check_first()
-        if self._stopped:
+        if not self._n_epochs and not self._is_of_frames():
             return
         for frames, forces, energies, *_ in self._seen:
             if forces is not None:
@@ -271,8 +272,8 @@ class FrameLog:
         if self._weights.number and save is not None and written[0].is_first:
             try:
                 self._weights.keep(written[0].n_epochs - 1, save, ending)
-            except OutputError as error:
-                hooks.tell(f"the weights of this epoch are not kept: {error}")
+            except Exception as error:  # whatever the trainer's own way to save raises
+                hooks.tell(f"the weights of this epoch are not kept: {error!s:.200}")
         self._n_epochs += 1
         if self._n_epochs > 1 or not self._of_atoms.is_first:
             return
@@ -291,8 +292,8 @@ class FrameLog:
             for recorder in written:
                 recorder.remark(checked=np.array(checked))
 
-    def _check_first(self) -> None:
-        """Stop recording if what was drawn is not of the frames that it is taken for."""
+    def _is_of_frames(self) -> bool:
+        """Whether what was drawn is of the frames that it is taken for; else recording stops."""
         from ase.data import chemical_symbols
 
         for frames, forces, _, _, numbers in self._seen:
@@ -306,13 +307,13 @@ class FrameLog:
                     place = differ[0]
                     wrong = f"has {drawn[place]} where they have {self._species[atoms][place]}"
             if wrong:
-                self._stopped, self._seen = True, []
                 some = ", ".join(map(str, frames[:5])) + ", ..." * (len(frames) > 5)
-                hooks.tell(
-                    f"error: nothing is recorded: what was drawn for frames {some} {wrong}; the "
-                    "training goes on, keep its checkpoints and evaluate them: ltau describe"
+                hooks.stop(
+                    f"what was drawn for frames {some} {wrong}; keep its checkpoints and evaluate "
+                    "them: ltau describe"
                 )
-                return
+                return False
+        return True
 
     def _atoms_of(self, frames: npt.NDArray[np.int64]) -> npt.NDArray[np.int64]:
         return np.concatenate([np.arange(self.start[f], self.start[f + 1]) for f in frames])
@@ -360,8 +361,6 @@ class FrameLog:
     def _summarize(self) -> None:
         """Tell what has been written, and what has not."""
         recorder = self._of_atoms if self._forces else self._of_frames
-        if self._stopped:
-            return
         missing, world = _wait_for(recorder)
         n, folder = recorder.n_written, hooks.folder
         if missing and recorder.tells_for(missing):
@@ -379,7 +378,8 @@ class FrameLog:
             hooks.tell(f"weights of {kept} epochs in {self._weights.folder}; next: ltau describe "
                        f"--trajectory {folder}")  # fmt: skip
         if n and recorder.is_first:
-            hooks.tell(f"{n} epochs in {folder}; next: ltau ingest {folder}")
+            end = ", where the recording stopped" if hooks.stopped else ""
+            hooks.tell(f"{n} epochs in {folder}{end}; next: ltau ingest {folder}")
 
 
 def _wait_for(recorder: Recorder) -> tuple[list[int], int]:

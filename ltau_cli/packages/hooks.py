@@ -7,17 +7,26 @@ import contextlib
 import functools
 import importlib.abc
 import importlib.util
+import inspect
 import os
 import sys
+import traceback
 from collections.abc import Callable, Iterator, Sequence
 from importlib.machinery import ModuleSpec
+from pathlib import Path
 from types import ModuleType
-from typing import Any
+from typing import Any, ParamSpec, TypeVar
 
 from ltau_cli import packages
-from ltau_cli.errors import ComputeError, LtauError
+from ltau_cli.errors import LtauError, printable
+from ltau_cli.packages import versions
+
+P = ParamSpec("P")
+T = TypeVar("T")
 
 folder = ""  # of the log
+stopped = False  # the recording of this process, by an error
+_hooked: list[str] = []  # packages whose modules this process has imported
 _told: list[str] = []  # what this process has said of its recording
 
 
@@ -62,26 +71,97 @@ def _call_after(loader: Any, package: str, function: str) -> None:
 
     def exec_module(module: ModuleType) -> None:
         execute(module)
+        _hooked.append(package)
         with or_refuse():
-            _check_version(package)
-            getattr(packages.load(package, "record"), function)(module)
+            try:
+                getattr(packages.load(package, "record"), function)(module)
+            except Exception as error:  # whatever is not there, or is another
+                raise versions.refuse(package, "record", module.__name__, error) from error
 
     loader.exec_module = exec_module
 
 
-def around(owner: Any, name: str) -> Callable[[Callable[..., Any]], None]:
-    """Replace a function of a module, or a method, by the decorated one, which gets it first."""
+def around(owner: Any, name: str, *parameters: str) -> Callable[[Callable[..., Any]], None]:
+    """Replace a function of a module, or a method, by the decorated one, which gets it first.
+
+    What the decorated one raises ends the recording, not the training: the trainer gets what its
+    own function returned or raised. The function must have the ``parameters``.
+    """
+    method = inspect.getattr_static(owner, name)
+    is_of_class = isinstance(method, classmethod)
+    original = method.__func__ if is_of_class else getattr(owner, name)
+    missing = set(parameters) - inspect.signature(original).parameters.keys()
+    if missing:
+        raise TypeError(f"{name} takes no {', '.join(sorted(missing))}")
 
     def replace(wrapper: Callable[..., Any]) -> None:
-        original = getattr(owner, name)
-
         @functools.wraps(original)
         def wrapped(*args: Any, **kwargs: Any) -> Any:
-            return wrapper(original, *args, **kwargs)
+            if stopped:
+                return original(*args, **kwargs)
+            own = _Original(original)
+            try:
+                return wrapper(own, *args, **kwargs)
+            except Exception as error:
+                if error is own.error:
+                    raise
+                stop(error)
+            if own.error is not None:
+                raise own.error
+            return own.result if own.done else original(*args, **kwargs)
 
-        setattr(owner, name, wrapped)
+        setattr(owner, name, classmethod(wrapped) if is_of_class else wrapped)
 
     return replace
+
+
+class _Original:
+    """A function of the trainer that is called once at most, and how it ended."""
+
+    def __init__(self, function: Callable[..., Any]) -> None:
+        self._function = function
+        self.done = False
+        self.result: Any = None
+        self.error: BaseException | None = None
+
+    def __call__(self, *args: Any, **kwargs: Any) -> Any:
+        self.done = True
+        try:
+            self.result = self._function(*args, **kwargs)
+        except BaseException as error:
+            self.error = error
+            raise
+        return self.result
+
+
+def guard(function: Callable[P, T]) -> Callable[P, T | None]:
+    """Let a function that a trainer calls end the recording, not the training, if it raises.
+
+    It is not called once the recording has ended.
+    """
+
+    @functools.wraps(function)
+    def guarded(*args: P.args, **kwargs: P.kwargs) -> T | None:
+        if not stopped:
+            try:
+                return function(*args, **kwargs)
+            except Exception as error:
+                stop(error)
+        return None
+
+    return guarded
+
+
+def stop(why: str | Exception) -> None:
+    """Record nothing more in this process, and say why in one line; the training goes on."""
+    global stopped
+    if stopped:
+        return
+    stopped = True
+    if isinstance(why, Exception) and not isinstance(why, LtauError):
+        place = traceback.extract_tb(why.__traceback__)[-1]
+        why = f"{why!r:.300} in {Path(place.filename).name}:{place.lineno}"
+    _say(f"recording stops, the training goes on: {why}")
 
 
 @contextlib.contextmanager
@@ -99,44 +179,44 @@ def or_refuse() -> Iterator[None]:
 
 
 def name_trainer(package: str) -> str:
-    """Return the name and the version of a trainer."""
-    trainer = packages.load(package)
-    return f"{trainer.TITLE} {_version(trainer.DISTRIBUTION)}"
-
-
-def _version(distribution: str) -> str:
-    from importlib.metadata import version
-
-    return version(distribution).partition("+")[0]
-
-
-def _check_version(package: str) -> None:
-    """Refuse a trainer of a version that ``ltau record`` was not tested with."""
-    trainer = packages.load(package)
-    tested = getattr(trainer, "TESTED", ())
-    if tested and (found := _version(trainer.DISTRIBUTION)) not in tested:
-        raise ComputeError(
-            f"ltau record was tested with {trainer.DISTRIBUTION} {', '.join(tested)}, this is "
-            f"{found}",
-            hint="install one of these; or train without ltau record, keep the checkpoints, and "
-            "evaluate them: ltau describe",
-        )
+    """Return the name and the version of a trainer whose log begins; tell if it is not tested."""
+    name = versions.name(package)
+    tested = versions.untested(package, "record")
+    if tested:
+        tell(f"{name} was not tested ({tested}): it checks itself as it records")
+    return name
 
 
 def tell(line: str) -> None:
     """Print a line on standard error, unless ``-q`` was given."""
     _told.append(line)
     if "LTAU_RECORD_QUIET" not in os.environ:
-        print(f"ltau record: {line}", file=sys.stderr, flush=True)
+        _say(line)
+
+
+def _say(line: str) -> None:
+    with contextlib.suppress(OSError, ValueError):  # nobody reads it any more
+        print(f"ltau record: {printable(line)}", file=sys.stderr, flush=True)
 
 
 def _epochs() -> list[str]:
     return os.listdir(folder) if os.path.isdir(folder) else []
 
 
+@guard
 def _complain_if_nothing_came(before: list[str]) -> None:
     """Tell a command that trained nothing, or with a trainer that is not known."""
-    if not _told and len(_epochs()) <= len(before):
-        known = [vars(packages.load(name)).get("TITLE") for name in packages.names("record")]
-        told = ", ".join(filter(None, known))
-        tell(f"nothing was recorded: no trainer was run that it knows ({told})")
+    if _told or len(_epochs()) > len(before):
+        return
+    titles = {
+        name: getattr(packages.load(name), "TITLE", None) for name in packages.names("record")
+    }
+    ran = [versions.name(package) for package in dict.fromkeys(_hooked) if titles[package]]
+    if ran:
+        tell(
+            f"nothing was recorded: {', '.join(ran)} ran, but no training began: see above if an "
+            "option, a file or a dry run is the reason, or if nothing was left to train"
+        )
+    else:
+        known = ", ".join(filter(None, titles.values()))
+        tell(f"nothing was recorded: no training began of a trainer that it knows ({known})")

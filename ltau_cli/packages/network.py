@@ -16,6 +16,7 @@ import numpy.typing as npt
 
 from ltau_cli import packages
 from ltau_cli.errors import InputError, LtauError, UsageError
+from ltau_cli.packages import versions
 
 log = logging.getLogger("ltau")
 
@@ -47,6 +48,8 @@ class Network:
     """Number, from 1, of the layer that the descriptors are from; None where it is none alone."""
     elements: frozenset[str] | None = None
     """Chemical symbols that it knows; None where it does not say."""
+    heads: tuple[str, ...] = ()
+    """Names of its outputs, if it has such; ``frame.info["head"]`` tells which evaluates it."""
 
     def __call__(self, frames: Sequence[Any]) -> Prediction:
         """Predict, and check that the numbers belong to the frames."""
@@ -76,6 +79,18 @@ class Network:
                     hint="two atoms in one place, or a network that diverged?",
                 )
         return told
+
+    def check_heads(self, named: Sequence[str]) -> None:
+        """Refuse frames whose heads, of each its name or "", leave open which evaluates them."""
+        if len(self.heads) < 2:
+            return
+        for number, name in enumerate(named):
+            if name not in self.heads:
+                what = f"names {name}" if name else "names none"
+                raise InputError(
+                    f"{self.file} has the heads {', '.join(self.heads)}; frame {number} {what}",
+                    hint="--head NAME, or one for each file of frames, in their order",
+                )
 
     def _check_elements(self, frames: Sequence[Any]) -> None:
         for frame in frames if self.elements is not None else ():
@@ -207,6 +222,8 @@ class NetworkName:
         except LtauError:
             raise
         except ImportError as error:
+            if versions.found(self.package) is not None:
+                raise versions.refuse(self.package, "describe", "", error) from error
             name = (error.name or str(error)).partition(".")[0]
             install = name if self.package == "python" else f"'ltau[{self.package}]'"
             raise InputError(
@@ -214,10 +231,15 @@ class NetworkName:
             ) from error
         except Exception as error:  # packages raise whatever they stumble over
             what = str(error).strip().partition("\n")[0][:120] or type(error).__name__
+            of = versions.name(self.package)
             raise InputError(
                 f"{self.package}:{file} cannot be loaded: {what}",
-                hint=f"is it a network of {self.package}, and of a version that can read it?",
+                hint=f"is it a network of {of}, and of a version that can read it?",
             ) from error
+        tested = versions.untested(self.package, "describe")
+        if tested:
+            log.warning("%s was not tested (%s): compare its forces with its own calculator's",
+                        versions.name(self.package), tested)  # fmt: skip
         return loaded
 
 

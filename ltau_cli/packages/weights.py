@@ -67,8 +67,9 @@ class KeptWeights:
     def finish(self, n_epochs: int) -> int:
         """Leave those that are wanted of a training of ``n_epochs``; return how many there are."""
         there = self._there()
-        late = [epoch for epoch in sorted(there) if 3 * epoch >= n_epochs and epoch < n_epochs - 1]
-        late = late or sorted(there)
+        late = [epoch for epoch in sorted(there) if 3 * epoch >= n_epochs] or sorted(there)
+        if len(late) > self.number and late[-1] == n_epochs - 1:
+            late.pop()  # hardly another than the trained network
         places = np.linspace(0, len(late) - 1, min(self.number, len(late))).round().astype(int)
         wanted = {late[place] for place in places}
         for epoch, path in there.items():

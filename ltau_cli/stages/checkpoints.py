@@ -98,6 +98,7 @@ def _force_errors(
     network = NetworkName(name.package, str(checkpoint)).load(
         device=settings.device, layer=settings.layer
     )
+    network.check_heads(given.heads)
     parts, size = [], 0.0
     for batch in given.batches(settings.batch_size):
         true = np.concatenate([given.reference_forces(frame) for frame in batch])

@@ -9,6 +9,7 @@ from __future__ import annotations
 import logging
 import os
 import time
+from collections import Counter
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -101,7 +102,9 @@ def run(
         check_file(path)
         find_origin(Place(path))
     with Hasher(paths) as hasher:
-        given = look_through(paths, isolated=settings.isolated, reference=settings.reference)
+        given = look_through(
+            paths, isolated=settings.isolated, reference=settings.reference, heads=settings.heads
+        )
         _tell_of(given)
         if checkpoints is not None:
             return evaluate_checkpoints(
@@ -110,6 +113,7 @@ def run(
         for path in paths:
             hasher.add("frames", path, "frames")
         loaded = name.load(device=settings.device, layer=settings.layer)
+        loaded.check_heads(given.heads)
         hasher.add("network", loaded.file, "network")
         trajectory = None
         if settings.trajectory is not None:
@@ -147,6 +151,7 @@ class _Work:
             },
             "batch_size": self.settings.batch_size,
             "isolated": self.settings.isolated,
+            "heads": self.settings.heads,
             "references": self.given.keys,
         } | self._kept()
 
@@ -161,6 +166,7 @@ class _Work:
             "layer": self.network.layer,
             "batch_size": self.settings.batch_size,
             "isolated": self.settings.isolated,
+            "heads": self.settings.heads,
             "files": stamps_of([Place(path) for path in files]),
         } | self._kept()
 
@@ -210,6 +216,7 @@ def _describe(work: _Work, *, force: bool, progress: Progress) -> DescribeResult
                 layer=work.network.layer,
                 references=given.keys,
                 n_without_forces=given.n_without.get("forces", len(given)),
+                heads=dict(Counter(given.heads)) if len(work.network.heads) > 1 else {},
                 mean_force_error=force_error,
                 mean_energy_error=energy_error,
                 kept_epochs=work.trajectory.kept["epochs"] if work.trajectory else [],

@@ -13,7 +13,7 @@ import numpy as np
 import numpy.typing as npt
 
 from ltau_cli.artifacts.described import ReferenceFrame
-from ltau_cli.errors import InputError
+from ltau_cli.errors import InputError, UsageError
 from ltau_cli.readers.frames import (
     ISOLATED,
     REFERENCES,
@@ -42,6 +42,7 @@ class GivenFrames:
     # name of the reference ``forces`` and ``energy`` in the frames, where there is any
     keys: dict[str, str]
     n_without: dict[str, int]  # frames that have no reference of the name, where others have
+    heads: tuple[str, ...]  # of the network, that evaluates each frame; empty if not known
 
     @property
     def ends(self) -> npt.NDArray[np.int64]:
@@ -52,12 +53,13 @@ class GivenFrames:
         return len(self.natoms)
 
     def __iter__(self) -> Iterator[Any]:
-        wanted = iter(self.number.tolist())
-        following = next(wanted, None)
+        wanted = zip(self.number.tolist(), self.heads, strict=True)
+        following, head = next(wanted)
         for number, frame in enumerate(itertools.chain.from_iterable(map(read_frames, self.paths))):
             if number == following:
+                frame.info["head"] = head
                 yield frame
-                following = next(wanted, None)
+                following, head = next(wanted, (-1, ""))
 
     def batches(self, size: int, first: int = 0) -> Iterator[list[Any]]:
         """Yield lists of ``size`` frames from frame ``first`` on, which begins a batch."""
@@ -98,27 +100,44 @@ class GivenFrames:
 
 
 def look_through(
-    paths: Sequence[Path], *, isolated: bool = False, reference: str | None = None
+    paths: Sequence[Path],
+    *,
+    isolated: bool = False,
+    reference: str | None = None,
+    heads: Sequence[str] = (),
 ) -> GivenFrames:
     """Read what is needed to plan the work on extxyz files, or described artifacts.
 
     Frames of isolated atoms are left out, unless ``isolated``. ``reference`` is the name of the
     reference forces; None takes the first of :data:`REFERENCES` that is there, "none" none.
+    ``heads`` is one of all frames, or one of each file; else frames name their own.
     """
+    if len(heads) not in (0, 1, len(paths)):
+        raise UsageError(
+            f"--head is given {len(heads)} times, there are {len(paths)} files of frames",
+            hint="give one for all, or one for each file, in their order",
+        )
     number: list[int] = []
     told = []
     alone: list[int] = []
+    of_frames: list[str] = []
     names = {} if reference == NONE else REFERENCES
     if reference not in (None, NONE):
         names = names | {"forces": (reference,)}
     seen: dict[str, Counter[str]] = {quantity: Counter() for quantity in names}
-    frames = itertools.chain.from_iterable(read_frames(path, placed=True) for path in paths)
-    for i, frame in enumerate(frames):
+    of_files = tuple(heads) * len(paths) if len(heads) == 1 else heads or ("",) * len(paths)
+    frames = (
+        (frame, head)
+        for path, head in zip(paths, of_files, strict=True)
+        for frame in read_frames(path, placed=True)
+    )
+    for i, (frame, head) in enumerate(frames):
         own = about(frame)
         if len(frame) == 1 and own[1].lower() == ISOLATED and not isolated:
             alone.append(i)
             continue
         number.append(i)
+        of_frames.append(head or str(frame.info.get("head", "")))
         told.append(own)
         there = quantities(frame)
         for quantity, known in names.items():
@@ -145,4 +164,5 @@ def look_through(
         tuple(alone),
         keys,
         {quantity: len(number) - seen[quantity][key] for quantity, key in keys.items()},
+        tuple(of_frames),
     )

@@ -13,6 +13,7 @@ import ltau_cli
 from ltau_cli.errors import LtauWarning
 from ltau_cli.packages.mace import describe as mace
 from ltau_cli.packages.network import Network
+from ltau_cli.packages.python import describe as own
 from ltau_cli.readers.frames import about
 from tests.helpers import INPUT, OUTPUT, SAMPLE, USAGE, check, contents, names, same
 
@@ -391,3 +392,50 @@ def test_frames_without_references_are_missing_in_a_log(checkpoints):
     checkpoints()
     errors = np.load("eval/force_errors_epoch_0.npy")
     assert np.isnan(errors).tolist() == [False] * 3 + [True] + [False] * 4
+
+
+@pytest.fixture
+def two_heads(tmp_path, monkeypatch):
+    """A network of two heads, of which the second is 1 eV/Å off."""
+    (tmp_path / "own.py").write_text(MODEL)
+    ase.io.write(tmp_path / "a.xyz", make_frames((3, 2)), format="extxyz")
+    ase.io.write(tmp_path / "b.xyz", make_frames((4,), seed=1), format="extxyz")
+    monkeypatch.chdir(tmp_path)
+    load = own.load
+
+    def with_heads(file, device, layer):
+        network = load(file, device, layer)
+
+        def predict(frames):
+            descriptors, forces, energy = network.predict(frames)
+            off = [np.full(len(f), f.info["head"] == "second", float) for f in frames]
+            return descriptors, forces + np.concatenate(off)[:, None] * [1.0, 0, 0], energy
+
+        return Network(predict, network.file, heads=("first", "second"))
+
+    monkeypatch.setattr(own, "load", with_heads)
+
+
+def test_the_head_is_named_or_asked_for(two_heads, ltau):
+    words = ("describe", "a.xyz", "b.xyz", "--network", "python:own.py:describe", "-f")
+    done = ltau(*words, "-o", "none.h5")
+    check(done, INPUT, "has the heads first, second; frame 0 names none")
+    check(ltau(*words, "--head", "third", "-o", "n.h5"), INPUT, "frame 0 names third")
+    check(ltau(*words, *["--head", "first"] * 3, "-o", "n.h5"), USAGE, "given 3 times, there are 2")
+    ltau.ok(*words, "--head", "first", "-o", "one.h5")
+    done = ltau.ok(*words, "--head", "first", "--head", "second", "-o", "both.h5")
+    assert "by the heads first (2 frames), second (1 frames)" in done.out
+    apart = contents("both.h5")["forces"] - contents("one.h5")["forces"]
+    np.testing.assert_allclose(apart[:, 0], [0] * 5 + [1] * 4)
+
+
+def test_frames_name_their_head(two_heads, ltau):
+    frames = ase.io.read("a.xyz", ":")
+    for frame, head in zip(frames, ("second", "first"), strict=True):
+        frame.info["head"] = head
+    ase.io.write("a.xyz", frames, format="extxyz")
+    ltau.ok("describe", "a.xyz", "--network", "python:own.py:describe", "-o", "own.h5")
+    ltau.ok("describe", "a.xyz", "--network", "python:own.py:describe", "--head", "first", "-o",
+            "first.h5")  # fmt: skip
+    apart = contents("own.h5")["forces"] - contents("first.h5")["forces"]
+    np.testing.assert_allclose(apart[:, 0], [1] * 3 + [0] * 2)

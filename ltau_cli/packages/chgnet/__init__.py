@@ -1,5 +1,6 @@
 """CHGNet."""
 
 TITLE, DISTRIBUTION = "CHGNet", "chgnet"
-TESTED = ("0.4.2",)
+RECORDED = ("0.4.0", "0.4.2")
+DESCRIBED = ("0.4.0", "0.4.2")
 HOOKS = {"chgnet.trainer.trainer": "record_training"}

@@ -1,7 +1,4 @@
-"""CHGNet: a ``.pth.tar`` file, or the name of pretrained weights in the package (0.3.0, r2scan).
-
-Tested with chgnet 0.4.2.
-"""
+"""CHGNet: a ``.pth.tar`` file, or the name of pretrained weights in the package (0.3.0, r2scan)."""
 
 from __future__ import annotations
 

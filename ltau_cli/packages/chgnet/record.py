@@ -8,18 +8,19 @@ import numpy as np
 
 from ltau_cli.errors import InputError
 from ltau_cli.packages.frame_log import FrameFile, FrameLog, log_of
-from ltau_cli.packages.hooks import around, name_trainer
+from ltau_cli.packages.hooks import around, guard, name_trainer
 
 
 def record_training(trainer: Any) -> None:
     """Record what the loss is computed of, in every epoch."""
     import torch
 
-    @around(trainer.Trainer, "_train")
+    @around(trainer.Trainer, "_train", "train_loader")
     def train_epoch(original: Any, self: Any, train_loader: Any, *args: Any, **kwargs: Any) -> Any:
         log = log_of(train_loader, lambda: _begin(self, train_loader))
         graphs: list[Any] = []  # of the batch, which know their structures: CHGNet replaces some
 
+        @guard
         def see_graphs(_network: Any, given: tuple[Any, ...]) -> None:
             graphs[:] = given[0]
 
@@ -52,6 +53,7 @@ def _begin(trainer: Any, loader: Any) -> FrameLog:
     return FrameLog(name_trainer("chgnet"), [file], trained, forces=forces)
 
 
+@guard
 def _note(
     log: FrameLog, graphs: list[Any], targets: dict[str, Any], prediction: dict[str, Any],
     *, per_atom: bool,

@@ -5,10 +5,11 @@ from __future__ import annotations
 from collections.abc import Callable
 from typing import Any
 
+from ltau_cli.errors import InputError
 from ltau_cli.packages.frame_log import DrawnBatches, FrameFile, FrameLog, log_of, number_samples
-from ltau_cli.packages.hooks import around, name_trainer
+from ltau_cli.packages.hooks import around, name_trainer, or_refuse
 
-_drawn: list[DrawnBatches] = []
+_drawn: list[DrawnBatches | InputError] = []
 
 
 def watch_batches(fit_loop: Any) -> None:
@@ -17,7 +18,10 @@ def watch_batches(fit_loop: Any) -> None:
     @around(fit_loop, "_process_dataloader")
     def process(original: Any, *args: Any, **kwargs: Any) -> Any:
         loader = original(*args, **kwargs)
-        _drawn[:] = [DrawnBatches(loader)]
+        try:
+            _drawn[:] = [DrawnBatches(loader)]
+        except InputError as error:  # of no concern to loops of one's own
+            _drawn[:] = [error]
         return loader
 
 
@@ -30,6 +34,9 @@ def log_of_training(
 ) -> FrameLog:
     """Return the log of the training that runs, whose loader has begun to draw its batches."""
     drawn = _drawn[0]
+    if isinstance(drawn, InputError):
+        with or_refuse():
+            raise drawn
 
     def begin() -> FrameLog:
         samples = number_samples(drawn.loader.dataset, describe)

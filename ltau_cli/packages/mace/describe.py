@@ -1,10 +1,9 @@
-"""MACE: a ``.model`` file, or a checkpoint ``.pt`` with the network of its run beside it.
-
-Tested with mace-torch 0.3.16.
-"""
+"""MACE: a ``.model`` file, or a checkpoint ``.pt`` with the network of its run beside it."""
 
 from __future__ import annotations
 
+import inspect
+import os
 import re
 from collections.abc import Sequence
 from pathlib import Path
@@ -26,7 +25,12 @@ _EPOCH = re.compile(r"_epoch-\d+(_swa)?$")
 
 
 def load(file: str, device: str | None, layer: int | None) -> Network:
-    """Load a network; its descriptors are the scalars of the node features, or those of a layer."""
+    """Load a network; its descriptors are the scalars of the node features, or those of a layer.
+
+    They are the same for all heads, of which one predicts forces and energy.
+    """
+    # As MACE does from 0.3.10 on, so that e3nn can load its constants with a newer PyTorch.
+    os.environ.setdefault("TORCH_FORCE_NO_WEIGHTS_ONLY_LOAD", "1")
     from ase.data import chemical_symbols
     from mace import data
     from mace.tools import AtomicNumberTable, torch_geometric, torch_tools
@@ -36,13 +40,21 @@ def load(file: str, device: str | None, layer: int | None) -> Network:
     dtype = {2: "float16", 4: "float32", 8: "float64"}[next(network.parameters()).element_size()]
     numbers = [int(z) for z in network.atomic_numbers]
     table = AtomicNumberTable(numbers)
-    heads = getattr(network, "heads", None) or ["Default"]
+    heads = tuple(getattr(network, "heads", None) or ["Default"])
     features = find_features(network, layer)
 
+    # Up to MACE 0.3.12 the head is read from the frame, 0.3.6 has none.
+    named = "head_name" in inspect.signature(data.config_from_atoms).parameters
+    several = "heads" in inspect.signature(data.AtomicData.from_config).parameters
+    of_all: dict[str, Any] = {"heads": list(heads)} if several else {}
+
     def graph(frame: Any) -> Any:
-        config = data.config_from_atoms(frame, head_name=heads[-1])
+        head = frame.info.get("head")
+        frame.info["head"] = head if head in heads else heads[-1]
+        more = {"head_name": frame.info["head"]} if named else {}
+        config = data.config_from_atoms(frame, **more)
         return data.AtomicData.from_config(
-            config, z_table=table, cutoff=float(network.r_max), heads=heads
+            config, z_table=table, cutoff=float(network.r_max), **of_all
         )
 
     def predict(frames: Sequence[Any]) -> tuple[Any, Any, Any]:
@@ -53,7 +65,7 @@ def load(file: str, device: str | None, layer: int | None) -> Network:
         return features.read(told), told["forces"], told["energy"]
 
     known = frozenset(chemical_symbols[z] for z in numbers)
-    return Network(predict, path, features.layer, known)
+    return Network(predict, path, features.layer, known, heads)
 
 
 def of_calculator(calculator: Any, layer: int | None) -> Features:

@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import Any
 
 from ltau_cli.packages.frame_log import DrawnBatches, FrameFile, FrameLog, log_of, unwrapped
-from ltau_cli.packages.hooks import around, name_trainer
+from ltau_cli.packages.hooks import around, guard, name_trainer
 
 MARK = "__ltau_frame__"  # such names are left out of MACE's batches
 
@@ -29,7 +29,7 @@ def number_frames(utils: Any) -> None:
         made[:] = atoms_list
         return original(atoms_list, *args, **kwargs)
 
-    @around(utils, "load_from_xyz")
+    @around(utils, "load_from_xyz", "file_path", "extract_atomic_energies")
     def load_from_xyz(original: Any, *args: Any, **kwargs: Any) -> Any:
         result = original(*args, **kwargs)
         given = signature.bind(*args, **kwargs).arguments
@@ -43,22 +43,19 @@ def number_frames(utils: Any) -> None:
 
 def keep_numbers(atomic_data: Any) -> None:
     """Let every graph know the frame of its configuration, or its atomic numbers."""
-    original = atomic_data.AtomicData.from_config.__func__
 
-    @functools.wraps(original)
-    def from_config(cls: Any, config: Any, *args: Any, **kwargs: Any) -> Any:
+    @around(atomic_data.AtomicData, "from_config", "config")
+    def from_config(original: Any, cls: Any, config: Any, *args: Any, **kwargs: Any) -> Any:
         graph = original(cls, config, *args, **kwargs)
         vars(graph)[MARK] = getattr(config, MARK, None) or config.atomic_numbers
         return graph
-
-    atomic_data.AtomicData.from_config = classmethod(from_config)
 
 
 def record_training(train: Any) -> None:
     """Record what the loss is computed of, in every epoch."""
     signature = inspect.signature(train.train_one_epoch)
 
-    @around(train, "train_one_epoch")
+    @around(train, "train_one_epoch", "data_loader", "loss_fn", "output_args")
     def train_one_epoch(original: Any, *args: Any, **kwargs: Any) -> Any:
         call = signature.bind(*args, **kwargs)
         given = call.arguments
@@ -74,10 +71,9 @@ def record_training(train: Any) -> None:
 
         log = log_of(given["data_loader"], begin)
 
-        def loss(*, pred: dict[str, Any], ref: Any) -> Any:
-            numbers = unwrapped(given["model"]).atomic_numbers[ref["node_attrs"].argmax(dim=1)]
-            note(log, pred, ref, forces=forces, energies=energies, numbers=numbers)
-            return loss_fn(pred=pred, ref=ref)
+        def loss(*args: Any, **kwargs: Any) -> Any:
+            note(log, given["model"], forces, energies, *args, **kwargs)
+            return loss_fn(*args, **kwargs)
 
         given["loss_fn"] = loss
         result = original(*call.args, **call.kwargs)
@@ -85,8 +81,9 @@ def record_training(train: Any) -> None:
         return result
 
 
+@guard
 def note(
-    log: FrameLog, pred: dict[str, Any], ref: Any, *, forces: bool, energies: bool, numbers: Any
+    log: FrameLog, network: Any, forces: bool, energies: bool, pred: dict[str, Any], ref: Any
 ) -> None:
     """Note the errors of a batch; those without a reference are NaN."""
     reference = force_errors = energy_errors = None
@@ -98,6 +95,7 @@ def note(
         natoms = ref.ptr[1:] - ref.ptr[:-1]
         energy_errors = (pred["energy"].detach() - ref["energy"]) / natoms
         energy_errors.masked_fill_(ref["energy_weight"] == 0, float("nan"))
+    numbers = unwrapped(network).atomic_numbers[ref["node_attrs"].argmax(dim=1)]
     log.record_drawn(force_errors, energy_errors, reference, numbers)
 
 
@@ -115,7 +113,7 @@ def _number_samples(dataset: Any) -> tuple[list[FrameFile], list[int]]:
     """
     unknown: list[FrameFile] = []
     places: list[tuple[FrameFile, int]] = []
-    for number, part in enumerate(dataset.datasets):
+    for number, part in enumerate(getattr(dataset, "datasets", [dataset])):  # 0.3.6 has a list
         own = FrameFile(f"training set {number}")
         for i in range(len(part)):
             graph = part[i]

@@ -1,5 +1,6 @@
 """MatGL."""
 
 TITLE, DISTRIBUTION = "MatGL", "matgl"
-TESTED = ("4.1.2",)
+RECORDED = ("4.1.0", "4.1.2")
+DESCRIBED = ("4.1.0", "4.1.2")
 HOOKS = {"matgl.utils.training": "record_training"}

@@ -1,7 +1,4 @@
-"""MatGL: the folder of a saved potential, ``potential.save("my")``, of a TensorNet.
-
-Tested with matgl 4.1.2.
-"""
+"""MatGL: the folder of a saved potential, ``potential.save("my")``, of a TensorNet."""
 
 from __future__ import annotations
 

@@ -1,7 +1,7 @@
 """Metatrain: its trainings; the networks that it exports are metatomic's."""
 
 TITLE, DISTRIBUTION = "metatrain", "metatrain"
-TESTED = ("2026.4.1",)
+RECORDED = ("2026.3", "2026.4.1")
 HOOKS = {
     "metatrain.utils.scaler.remove": "keep_scaler",
     "metatrain.utils.data.combine_dataloaders": "watch_batches",

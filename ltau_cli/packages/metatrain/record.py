@@ -24,7 +24,7 @@ _training: list[_Training] = []
 def keep_scaler(remove: Any) -> None:
     """Keep what scales the targets, as it is given to what divides them by it."""
 
-    @around(remove, "get_remove_scale_transform")
+    @around(remove, "get_remove_scale_transform", "scaler")
     def get_remove_scale_transform(original: Any, scaler: Any) -> Any:
         _scalers[:] = [scaler]
         return original(scaler)
@@ -36,7 +36,7 @@ def watch_batches(combine: Any) -> None:
     Only the loader of the training is shuffled. It begins to draw as soon as it is made.
     """
 
-    @around(combine.CombinedDataLoader, "__init__")
+    @around(combine.CombinedDataLoader, "__init__", "dataloaders", "shuffle")
     def initialize(original: Any, self: Any, dataloaders: Sequence[Any], shuffle: bool) -> None:
         if shuffle:
             with or_refuse():
@@ -74,8 +74,7 @@ def see_predictions(per_atom: Any) -> None:
     @around(per_atom, "average_by_num_atoms")
     def average(original: Any, tensors: Any, systems: Any, *args: Any, **kwargs: Any) -> Any:
         if _training:
-            with or_refuse():
-                _training[-1].see(tensors, systems)
+            _training[-1].see(tensors, systems)
         return original(tensors, systems, *args, **kwargs)
 
 
@@ -137,13 +136,17 @@ class _Training:
 
         natoms = [len(system) for system in systems]
         numbers = torch.cat([system.types for system in systems])
-        name = _name_energy(targets, self._trainer)
+        if self._log is None:
+            with or_refuse():
+                self._name = _name_energy(targets, self._trainer)
+        name = self._name
         scale = float(_scalers[-1].model.per_target_scales[name].block().values[0, 0])
         wanted, told = targets[name].block(), predicted[name].block()
         has_forces = "positions" in wanted.gradients_list()
         if self._log is None:
             trained = [frame for part in self._numbers for frame in part]
-            self._log = FrameLog(self._trainer, self._files, trained, forces=has_forces)
+            with or_refuse():
+                self._log = FrameLog(self._trainer, self._files, trained, forces=has_forces)
         energies = (told.values.detach() - wanted.values).reshape(-1) * scale
         forces = None
         if has_forces:

@@ -1,11 +1,9 @@
-"""NequIP: a checkpoint ``.ckpt`` or a package ``.nequip.zip``; compiled networks hide features.
-
-Tested with nequip 0.19.1.
-"""
+"""NequIP: a checkpoint ``.ckpt`` or a package ``.nequip.zip``; compiled networks hide features."""
 
 from __future__ import annotations
 
 from collections.abc import Sequence
+from pathlib import Path
 from typing import Any
 
 from ltau_cli.errors import InputError
@@ -25,12 +23,9 @@ def load(file: str, device: str | None, layer: int | None) -> Network:
     A checkpoint of a run with an EMA gives the averaged weights, as NequIP deploys them.
     """
     from nequip.data import AtomicDataDict, from_ase
-    from nequip.integrations.ase import NequIPCalculator
 
     path = need_file(file)
-    loaded = NequIPCalculator._from_saved_model(
-        path, device=choose_device(device), chemical_species_to_atom_type_map=True
-    )
+    loaded = _load(path, choose_device(device))
     network = loaded.model
     features = find_features(network, layer)
 
@@ -50,6 +45,23 @@ def load(file: str, device: str | None, layer: int | None) -> Network:
 
     names = frozenset(network.metadata["type_names"].split())
     return Network(predict, path, features.layer, names)
+
+
+def _load(path: Path, device: str) -> Any:
+    """Return the calculator of a network, whose species have the names of chemical elements."""
+    try:
+        from nequip.integrations.ase import NequIPCalculator
+    except ImportError:  # up to 0.15
+        from nequip.ase import NequIPCalculator
+
+        if hasattr(NequIPCalculator, "_from_saved_model"):
+            return NequIPCalculator._from_saved_model(str(path), device=device)
+        if path.name.endswith(".nequip.zip"):  # up to 0.12
+            return NequIPCalculator._from_packaged_model(str(path), device=device)
+        return NequIPCalculator._from_checkpoint_model(str(path), device=device)
+    return NequIPCalculator._from_saved_model(
+        path, device=device, chemical_species_to_atom_type_map=True
+    )
 
 
 def of_calculator(calculator: Any, layer: int | None) -> Features:

@@ -8,7 +8,7 @@ from typing import Any
 
 from ltau_cli.errors import InputError
 from ltau_cli.packages.frame_log import FrameFile, end_epoch
-from ltau_cli.packages.hooks import around
+from ltau_cli.packages.hooks import around, guard
 from ltau_cli.packages.lightning.record import log_of_training
 
 
@@ -40,6 +40,7 @@ def _save(module: Any, path: Path) -> None:
     torch.save(told, path)
 
 
+@guard
 def _note(_loss: Any, pair: tuple[dict[str, Any], dict[str, Any]]) -> None:
     """Note the errors of a batch; where a reference is NaN, so is the error."""
     output, target = pair

@@ -1,7 +1,4 @@
-"""SevenNet: a checkpoint ``.pth``, or the name of pretrained weights in the package (7net-0).
-
-Tested with sevenn 0.13.0.
-"""
+"""SevenNet: a checkpoint ``.pth``, or the name of pretrained weights in the package (7net-0)."""
 
 from __future__ import annotations
 

@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import Any
 
 from ltau_cli.packages.frame_log import DrawnBatches, FrameFile, FrameLog, log_of, number_samples
-from ltau_cli.packages.hooks import around, name_trainer
+from ltau_cli.packages.hooks import around, guard, name_trainer
 
 
 def record_training(trainer: Any) -> None:
@@ -20,7 +20,7 @@ def record_training(trainer: Any) -> None:
         configs[id(made)] = config
         return made
 
-    @around(trainer.Trainer, "run_one_epoch")
+    @around(trainer.Trainer, "run_one_epoch", "loader", "is_train")
     def run_one_epoch(
         original: Any, self: Any, loader: Any, is_train: bool = False, *args: Any, **kwargs: Any
     ) -> Any:
@@ -51,6 +51,7 @@ def _begin(loader: Any) -> FrameLog:
     return FrameLog(name_trainer("sevenn"), *samples, drawn=DrawnBatches(loader))
 
 
+@guard
 def _note(log: FrameLog, output: Any) -> None:
     """Note the errors of a batch; where a reference is NaN, so is the error."""
     reference = output["force_of_atoms"].detach()
