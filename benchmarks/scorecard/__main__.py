@@ -4,13 +4,15 @@
     python -m scorecard                            # make scorecard
     python -m scorecard --quick                    # make scorecard QUICK=1
     python -m scorecard --data FOLDER [SET ...]
+    python -m scorecard --tables
     python -m scorecard --development
 
 The whole makes the test systems of ``systems.py`` and trains four networks on each; it needs
 ``pip install ltau[scorecard]``, keeps each set of frames and each network in ``--cache``, and goes
 on there when it was interrupted. Then it trains the networks of ``packages.py`` where the package
-has an environment, or ``--packages`` names it. It writes ``scorecard.csv``, ``scorecard.svg`` and
-the tables of ``scorecard.md`` into docs/.
+has an environment, or ``--packages`` names it, and small networks on the tables of ``tables.py``.
+It writes ``scorecard.csv``, ``tables.csv``, ``scorecard.svg`` and the tables of ``scorecard.md``
+into docs/. ``--tables`` does the last ones alone, which takes two minutes.
 
 ``--quick`` judges the network of sample_data/, which needs no training. ``--data`` judges a network
 of yours: FOLDER as ``benchmarks/calibration.py`` describes it, or with such folders ``seed_*`` in
@@ -39,6 +41,7 @@ parser.add_argument(
 parser.add_argument(
     "--development", action="store_true", help="the systems that the defaults were chosen on"
 )
+parser.add_argument("--tables", action="store_true", help="tables alone, whose rows are no atoms")
 parser.add_argument("--cache", type=Path, default=ROOT / "build" / "scorecard")
 parser.add_argument("--output", type=Path, help="folder of the results (docs/, or the cache)")
 parser.add_argument("--splits", type=int, help="choices of the calibration frames (5; quick: 3)")
@@ -47,8 +50,8 @@ if __name__ == "__main__":
     chosen = parser.parse_args()  # before what takes long to import
 
 from scorecard.cases import seeds_in
-from scorecard.judge import Task, judge
-from scorecard.page import draw, write_csv, write_page
+from scorecard.judge import Record, Task, judge
+from scorecard.page import TABLES, draw, write_csv, write_page, write_rows
 
 NETWORK = "sample network"
 
@@ -62,20 +65,33 @@ def main(chosen: argparse.Namespace) -> None:
     output = chosen.output or (chosen.cache if apart else ROOT / "docs")
     output.mkdir(parents=True, exist_ok=True)
     with ProcessPoolExecutor(chosen.processes, get_context("spawn")) as workers:
+        tasks: list[Task] = []
         if chosen.data:
-            tasks = list(given(chosen.data, NETWORK if chosen.quick else "yours",
-                               chosen.sets or None, splits))  # fmt: skip
-        else:
-            tasks = list(made(workers, chosen.cache, splits, chosen.development))
+            tasks += given(chosen.data, NETWORK if chosen.quick else "yours",
+                           chosen.sets or None, splits)  # fmt: skip
+        elif not chosen.tables:
+            tasks += made(workers, chosen.cache, splits, chosen.development)
             if not chosen.development:
                 tasks += packaged(workers, chosen.cache, splits, chosen.packages)
-        found = list(workers.map(judge, tasks))
-    records = [record for of_case, _ in found for record in of_case]
-    about = [record for _, of_case in found for record in of_case]
-    write_csv(records, about, output / "scorecard.csv")
-    draw(records, output / "scorecard.svg")
-    write_page(records, about, output / "scorecard.md")
+        if tasks:
+            records, about = judged(workers, tasks)
+            write_csv(records, about, output / "scorecard.csv")
+            draw(records, output / "scorecard.svg")
+            write_page(records, about, output / "scorecard.md")
+        if not chosen.data:
+            records, about = judged(
+                workers, list(tabled(workers, chosen.cache, splits, chosen.development))
+            )
+            write_csv(records, about, output / "tables.csv")
+            write_rows(records, about, output / "scorecard.md")
     print((output / "scorecard.md").read_text() if apart else f"wrote {output}/scorecard.*")
+
+
+def judged(workers: ProcessPoolExecutor, tasks: list[Task]) -> tuple[list[Record], list[Record]]:
+    """Judge all networks."""
+    found = list(workers.map(judge, tasks))
+    records = [record for of_case, _ in found for record in of_case]
+    return records, [record for _, of_case in found for record in of_case]
 
 
 def given(folder: Path, network: str, sets: list[str] | None, splits: int) -> Iterator[Task]:
@@ -97,6 +113,20 @@ def made(
         print(f"{name}: {len(of_system)} networks", flush=True)
         for folder in of_system:
             yield Task(folder, name, NETWORK, list(SETS), splits)
+
+
+def tabled(
+    workers: ProcessPoolExecutor, cache: Path, splits: int, development: bool
+) -> Iterator[Task]:
+    """Make the networks of tables, or what is missing of them, and judge each."""
+    from scorecard.tables import DEVELOPMENT, SETS, make_table
+    from scorecard.tables import TABLES as JUDGED
+
+    names = [table.name for table in (DEVELOPMENT if development else JUDGED)]
+    folders = workers.map(make_table, names, [cache] * len(names))
+    for name, of_table in zip(names, folders, strict=True):
+        for folder in of_table:
+            yield Task(folder, name, TABLES, list(SETS), splits)
 
 
 def packaged(

@@ -46,7 +46,13 @@ def judge(task: Task) -> tuple[list[Record], list[Record]]:
     far = {name: of_set.structure_distance for name, of_set in rows.items()}
     cut = FAR_TIMES * np.quantile(case.near.error, 0.95)
     truth = {
-        name: Truth(judged.error, rows[name].relative_distance, judged.species, judged.error > cut)
+        name: Truth(
+            judged.error,
+            rows[name].relative_distance,
+            judged.species,
+            judged.error > cut,
+            np.full(len(judged.error), np.nan) if judged.noise is None else judged.noise,
+        )
         for name, judged in case.sets.items()
     }
     records: list[Record] = []
@@ -111,7 +117,7 @@ def describe(case: Case, name: str, truth: Truth) -> Record:
         "members": len(judged.forces),
         "error_of_mean": ensemble_error(judged),
         "large": float(truth.large.mean()),
-        "ceiling": rank_ceiling(judged.error),
+        "ceiling": None if judged.is_table else rank_ceiling(judged.error),
     }
 
 

@@ -14,6 +14,7 @@ from scorecard.cases import Floats
 from scorecard.ways import BOUNDS, Bars
 
 SLABS = 10
+FIFTHS = 5  # of the rows by noise
 FAR_TIMES = 2.0  # an error above this many times the 95 % quantile in domain is a large one
 
 
@@ -28,12 +29,15 @@ class Truth:
     species : (n,) str
     large : (n,) bool
         Whether the error is a large one, see :data:`FAR_TIMES`.
+    noise : (n,) float64
+        Standard deviation of the noise of each label, nan where it is not known.
     """
 
     error: Floats
     distance: Floats
     species: npt.NDArray[Any]
     large: npt.NDArray[np.bool_]
+    noise: Floats
 
 
 def measure(bars: Bars, truth: Truth) -> dict[str, float]:
@@ -52,7 +56,20 @@ def measure(bars: Bars, truth: Truth) -> dict[str, float]:
         "auroc": auroc(bars.mean, truth.large),
         "crps": float(crps(truth.error, bars.quantiles, LEVELS).mean()),
         "predicted_over_true": float(bars.mean.mean() / truth.error.mean()),
+        "nominal_90": np.nan if bars.nominal is None else float(bars.nominal),
+        **by_noise(bars.mean, covered[:, 1], truth.noise),
     }
+
+
+def by_noise(mean: Floats, covered: npt.NDArray[np.bool_], noise: Floats) -> dict[str, float]:
+    """Coverage of the least and the most noisy fifth, and the rank correlation with the noise."""
+    names = ("least_noisy_90", "most_noisy_90", "rank_of_noise")
+    if not np.ptp(noise) > 0:
+        return dict.fromkeys(names, np.nan)
+    order = np.argsort(noise, kind="stable")
+    fifths = np.array_split(covered[order], min(FIFTHS, len(order)))
+    found = (fifths[0].mean(), fifths[-1].mean(), or_nan(rank_correlation(mean, noise)))
+    return dict(zip(names, map(float, found), strict=True))
 
 
 def worst_slab(covered: npt.NDArray[np.bool_], slabs: list[npt.NDArray[np.int64]]) -> float:

@@ -16,9 +16,11 @@ from scorecard.ways import LLPR, LTAU, MAPIE, ON_THE_WAY, WAYS
 
 Floats = npt.NDArray[np.float64]
 
+TABLES = "tables"  # what stands in the place of the network, where rows are no atoms
 KEYS = ("system", "network", "seed", "set", "way")
 COUNTS = {2: "two", 3: "three", 4: "four"}
 BEGIN, END = "<!-- tables: made by make scorecard -->", "<!-- end of the tables -->"
+BEGIN_ROWS, END_ROWS = "<!-- rows of tables: made by make scorecard -->", "<!-- end of the rows -->"
 
 
 # CSV --------------------------------------------------------------------------------------------
@@ -73,10 +75,6 @@ def write_page(records: Sequence[Record], about: Sequence[Record], path: Path) -
 
     The first network fills the tables; each of the others gets one of its own at the end.
     """
-    before, after = "", ""
-    if path.exists() and BEGIN in path.read_text():
-        before, _, rest = path.read_text().partition(BEGIN)
-        after = rest.partition(END)[2]
     records = in_mean_errors(records, about)
     (_, main), *others = grouped(records, ["network"])
     ceilings = ceilings_of(about, main[0]["network"])
@@ -87,7 +85,22 @@ def write_page(records: Sequence[Record], about: Sequence[Record], path: Path) -
         cost_table(main),
         *(package_table(own) for _, own in others),
     ])  # fmt: skip
-    path.write_text(f"{before}{BEGIN}\n\n{tables}\n\n{END}{after or chr(10)}")
+    replace_part(path, BEGIN, tables, END)
+
+
+def write_rows(records: Sequence[Record], about: Sequence[Record], path: Path) -> None:
+    """Replace what a page tells of rows of tables, or add it."""
+    records = in_mean_errors(records, about)
+    tables = [about_table(about), package_table(records), noise_table(records),
+              cost_table(records, "Tables: what it costs")]  # fmt: skip
+    replace_part(path, BEGIN_ROWS, "\n\n".join(tables), END_ROWS)
+
+
+def replace_part(path: Path, begin: str, text: str, end: str) -> None:
+    """Replace the part of a file between two lines, or add it at the end."""
+    before, _, rest = (path.read_text() if path.exists() else "").partition(begin)
+    after = rest.partition(end)[2] or "\n"
+    path.write_text(f"{before}{begin}\n\n{text}\n\n{end}{after}")
 
 
 def table(title: str, head: Sequence[str], rows: Iterable[Sequence[str]]) -> str:
@@ -114,8 +127,11 @@ def about_table(about: Sequence[Record]) -> str:
             too = "" if np.isnan(joined) else f", {members} together {joined:.3g}"
             cells.append(f"{mean:.3g}{too} ({large:.0%} large)")
         rows.append(cells)
-    head = ["network", "system", "training frames (atoms)", "training (s)", *sets]
-    return table("Mean force errors (eV/Å)", head, rows)
+    what, of = "frames (atoms)", "Mean force errors (eV/Å)"
+    if about[0]["network"] == TABLES:
+        what, of = "rows (all)", "Tables: mean errors of the predictions"
+    head = ["network", "system", f"training {what}", "training (s)", *sets]
+    return table(of, head, rows)
 
 
 def in_mean_errors(records: Sequence[Record], about: Sequence[Record]) -> list[Record]:
@@ -213,10 +229,31 @@ def package_table(records: Sequence[Record]) -> str:
         ]
         rows.append(bold(way, cells))
     head = ["way", *(f"90 % bound covers: {s}" for s in systems), "90 %: width", "rank", "CRPS"]
-    return table(f"{records[0]['network']} ({' / '.join(sets)})", head, rows)
+    name = records[0]["network"]
+    return table(f"{name[0].upper()}{name[1:]} ({' / '.join(sets)})", head, rows)
 
 
-def cost_table(records: Sequence[Record]) -> str:
+def noise_table(records: Sequence[Record]) -> str:
+    """Coverage by noise, where that is known, and whether the way calls its bound nominal."""
+    sets = list(dict.fromkeys(r["set"] for r in records))
+    rows = []
+    for (way,), of_way in grouped(records, ["way"]):
+        means = {
+            name: [mean_of([r for r in of_way if r["set"] == s], name) for s in sets]
+            for name in ("least_noisy_90", "most_noisy_90", "rank_of_noise", "nominal_90", "auroc")
+        }
+        rows.append(bold(way, [
+            *(" / ".join("–" if np.isnan(x) else f"{100 * x:.0f}" for x in means[name])
+              for name in ("least_noisy_90", "most_noisy_90")),
+            *(" / ".join(map(number, means[name])) for name in ("rank_of_noise", "auroc")),
+            " / ".join("–" if np.isnan(x) else f"{100 * x:.0f}" for x in means["nominal_90"]),
+        ]))  # fmt: skip
+    head = ["way", "90 % bound covers: least noisy fifth", "most noisy fifth",
+            "rank of the noise", "AUROC", "calls its 90 % bound nominal (%)"]  # fmt: skip
+    return table(f"Tables: by noise ({' / '.join(sets)})", head, rows)
+
+
+def cost_table(records: Sequence[Record], title: str = "What it costs") -> str:
     """What each way costs."""
     rows = []
     for (way,), of_way in grouped(records, ["way"]):
@@ -232,7 +269,7 @@ def cost_table(records: Sequence[Record]) -> str:
         rows.append(bold(way, cells))
     head = ["way", "what it is", "networks", "evaluations of a frame", "training (s)",
             "fit, score, calibrate (s)", "reference calculations"]  # fmt: skip
-    return table("What it costs, in processor seconds", head, rows)
+    return table(f"{title}, in processor seconds", head, rows)
 
 
 # Figure -----------------------------------------------------------------------------------------

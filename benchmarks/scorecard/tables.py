@@ -25,6 +25,7 @@ from scorecard.cases import Floats
 SETS = ("in-domain", "farther", "far")
 SEEDS = (0, 1, 2, 3)
 EPOCHS = 60
+KEPT = (20, 26, 32, 38)  # epochs whose weights give the trajectory
 LAYERS = (64, 32)
 RATE, DECAY = 3e-3, 0.95  # of learning
 RANGE = {"train": (0.0, 1.0), "in-domain": (0.0, 1.0), "farther": (-0.1, 1.1), "far": (-0.5, 1.5)}
@@ -265,27 +266,40 @@ def make_network(parts: dict[str, Part], seed: int, folder: Path) -> None:
     network = MLPRegressor(
         hidden_layer_sizes=LAYERS, batch_size=50, learning_rate_init=RATE, random_state=seed
     )
-    inputs = (train.x - center) / scale
+    inputs, kept = (train.x - center) / scale, []
     for epoch in range(EPOCHS):
         if epoch:
             network._optimizer.learning_rate_init = RATE * DECAY**epoch
         network.partial_fit(inputs, (train.y - mean) / size)
-        np.save(
-            part / "logs" / f"epoch_{epoch}.npy",
-            np.abs(mean + size * network.predict(inputs) - train.y),
-        )
+        weights = [
+            (w.copy(), b.copy()) for w, b in zip(network.coefs_, network.intercepts_, strict=True)
+        ]
+        if epoch in KEPT:
+            kept.append(weights)
+        error = mean + size * forward(weights, inputs)[1] - train.y
+        np.save(part / "logs" / f"epoch_{epoch}.npy", np.abs(error))
     seconds = time.process_time() - began
     for name, (x, y, noise) in parts.items():
-        latent = (x - center) / scale
-        predicted = mean + size * network.predict(latent)
-        for weights, bias in zip(network.coefs_[:-1], network.intercepts_[:-1], strict=True):
-            latent = np.maximum(latent @ weights + bias, 0)
-        prefix = part / (name if name == "train" else f"test_{name}")
-        np.save(f"{prefix}_descriptors.npy", latent.astype(np.float32))
-        np.save(f"{prefix}_forces_pred.npy", predicted[:, None])
-        np.save(f"{prefix}_forces_true.npy", y[:, None])
-        np.save(f"{prefix}_inputs.npy", x)
-        if noise is not None:
-            np.save(f"{prefix}_noise.npy", noise)
+        descriptors, predicted = forward(weights, (x - center) / scale)
+        on_the_way = [forward(one, (x - center) / scale)[1] for one in kept]
+        arrays = {
+            "descriptors": descriptors.astype(np.float32),
+            "forces_pred": mean + size * predicted[:, None],
+            "forces_true": y[:, None],
+            "trajectory": size * np.abs(np.stack(on_the_way) - predicted).mean(axis=0),
+            "noise": noise,
+        }
+        for what, values in arrays.items():
+            if values is not None:
+                prefix = name if name == "train" else f"test_{name}"
+                np.save(part / f"{prefix}_{what}.npy", values)
     (part / "seconds.json").write_text(json.dumps(seconds))
     part.rename(folder)
+
+
+def forward(weights: list[tuple[Floats, Floats]], x: Floats) -> tuple[Floats, Floats]:
+    """Return the last hidden layer of some inputs, (n, d), and the prediction, (n,)."""
+    for weight, bias in weights[:-1]:
+        x = np.maximum(x @ weight + bias, 0)
+    weight, bias = weights[-1]
+    return x, np.asarray((x @ weight + bias)[:, 0])

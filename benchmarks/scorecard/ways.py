@@ -23,6 +23,8 @@ from calibration import LEVELS, Scored, prepare, threshold_scale
 
 from ltau_cli.core.calibration.fit import TRIED, fit_calibration, weighted_quantiles
 from ltau_cli.core.calibration.maps import Rows
+from ltau_cli.core.calibration.model import Calibration
+from ltau_cli.core.calibration.support import LikenessTotals
 from ltau_cli.core.trajectory import TRAJECTORY
 from ltau_cli.settings import KEPT, FitSettings, Method
 from scorecard.cases import Case, Flags, Floats, Judged
@@ -44,14 +46,17 @@ class Bars:
         At ``LEVELS``.
     bounds : (n, 3) float64
         At :data:`BOUNDS`.
+    nominal : bool or None
+        Whether the way itself calls its 90 % bound nominal, where it can tell.
     """
 
     mean: Floats
     quantiles: Floats
     bounds: Floats
+    nominal: bool | None = None
 
     def take(self, rows: Flags) -> Bars:
-        return Bars(self.mean[rows], self.quantiles[rows], self.bounds[rows])
+        return Bars(self.mean[rows], self.quantiles[rows], self.bounds[rows], self.nominal)
 
 
 @dataclass(frozen=True)
@@ -131,8 +136,18 @@ def calibrate_ltau(
     for name, of_set in rows.items():
         predicted = fitted.predict(of_set, baseline)
         quantiles = np.concatenate([values for _, values in predicted.quantiles()])
-        bars[name] = Bars(predicted.mean, quantiles, predicted.bounds())
+        nominal = None if baseline else is_nominal(fitted, of_set)
+        bars[name] = Bars(predicted.mean, quantiles, predicted.bounds(), nominal)
     return bars
+
+
+def is_nominal(fitted: Calibration, rows: Rows) -> bool:
+    """Whether ``ltau score`` calls the 90 % bound of these rows nominal."""
+    n_structures = 0 if rows.structure is None else int(rows.structure.max()) + 1
+    likeness = LikenessTotals(fitted, n_structures)
+    names = ("relative_distance", "expected_error", *("structure",) * (n_structures > 0))
+    likeness.add({name: getattr(rows, name) for name in names})
+    return bool(BOUNDS[1] in likeness.result().doubtful_levels)
 
 
 def calibrate_published(
@@ -284,6 +299,19 @@ def calibrate_mapie(
     return bars
 
 
+def calibrate_learned(_: None, case: Case, chosen: Flags, seed: int) -> dict[str, Bars]:
+    """MAPIE's split-conformal prediction, with sizes of errors that half of the rows teach."""
+    from sklearn.ensemble import HistGradientBoostingRegressor
+
+    random = np.random.default_rng(seed)
+    learn = np.zeros(len(chosen), dtype=bool)
+    learn[random.permutation(np.flatnonzero(chosen))[: chosen.sum() // 2]] = True
+    trees = HistGradientBoostingRegressor(loss="gamma", max_iter=50, random_state=0)
+    trees.fit(case.near.descriptors[learn], np.maximum(case.near.error[learn], TINY))
+    score = {name: trees.predict(judged.descriptors) for name, judged in case.sets.items()}
+    return calibrate_mapie(score, case, chosen & ~learn, seed)
+
+
 def frame_weight(case: Case, chosen: Flags) -> tuple[Floats, int]:
     """Weight of each calibration atom, every frame alike, with sum 1; number of frames."""
     _, place, size = np.unique(case.near.structure[chosen], return_inverse=True, return_counts=True)
@@ -332,6 +360,8 @@ LTAU, ON_THE_WAY, LLPR, MAPIE = (
     "LLPR (metatrain)",
     "latent distance, MAPIE",
 )
+LEARNED = "learned errors, MAPIE"
+OF_ATOMS = ("ltau, no structures", "mean of the species")  # nothing else for the rows of a table
 WAYS = {
     LTAU: Way("its defaults", 1, rows_of, calibrate_ltau),
     ON_THE_WAY: Way(
@@ -358,9 +388,9 @@ WAYS = {
         "k = 10, descriptors as they are, a scaled threshold (doi 10.1088/2632-2153/adb4b9)", 1,
         score_published, calibrate_published,
     ),
-    "ensemble of two": Way("spread of the forces, scaled", 2,
+    "ensemble of two": Way("spread of the predictions, scaled", 2,
                            partial(score_committee, n=2), calibrate_score),
-    "ensemble of four": Way("spread of the forces, scaled", 4,
+    "ensemble of four": Way("spread of the predictions, scaled", 4,
                             partial(score_committee, n=4), calibrate_score),
     "last layer (LLPR)": Way(
         "Mahalanobis length of our descriptors, scaled (doi 10.1088/2632-2153/ad805f)", 1,
@@ -375,12 +405,16 @@ WAYS = {
         score_mixture, calibrate_score,
     ),
     "latent distance": Way(
-        "mean distance to 10 training atoms, scaled (doi 10.1088/2632-2153/aca7b1)", 1,
+        "mean distance to 10 training samples, scaled (doi 10.1088/2632-2153/aca7b1)", 1,
         score_latent_distance, calibrate_score,
     ),
     MAPIE: Way(
-        "the same, by `SplitConformalRegressor` of MAPIE, for which every atom is a draw", 1,
+        "the same, by `SplitConformalRegressor` of MAPIE, for which every row is a draw", 1,
         score_latent_distance, calibrate_mapie,
+    ),
+    LEARNED: Way(
+        "gradient boosting on descriptors learns the errors of half of the calibration rows, in "
+        "MAPIE's `ResidualNormalisedScore`", 1, lambda case: None, calibrate_learned,
     ),
     "quantile boosting": Way(
         "gradient boosting on descriptors learns the training errors; scaled", 1,
@@ -399,6 +433,8 @@ def ways_for(case: Case) -> dict[str, Way]:
         ON_THE_WAY: all(judged.trajectory is not None for judged in case.sets.values()),
         LLPR: all(judged.llpr is not None for judged in case.sets.values()),
         MAPIE: find_spec("mapie") is not None,
+        LEARNED: case.near.is_table and find_spec("mapie") is not None,
+        **dict.fromkeys(OF_ATOMS, not case.near.is_table),
     }
     return {
         name: way

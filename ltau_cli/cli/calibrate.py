@@ -101,6 +101,7 @@ def _method_lines(summary: CalibrateResult) -> list[str]:
     held = summary.heldout
     words = {
         "expected_error": "expected error",
+        "last_epoch_error": "last epoch's error",
         "relative_distance": "relative distance",
         "structure_distance": "structure's relative distance",
     }

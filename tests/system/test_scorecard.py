@@ -48,7 +48,7 @@ def test_measures_by_hand(scorecard):
     bars = ways.Bars(np.array([1.0, 1.0, 2.0, 4.0]), np.full((4, 100), 2.0), bounds)
     truth = measures.Truth(
         error, distance=np.array([4.0, 3.0, 2.0, 1.0]), species=np.array(["C", "H", "H", "H"]),
-        large=error > 2.5,
+        large=error > 2.5, noise=np.array([4.0, 3.0, 2.0, 1.0]),
     )  # fmt: skip
     found = measures.measure(bars, truth)
     assert found["coverage_50"] == 0.25
@@ -60,6 +60,8 @@ def test_measures_by_hand(scorecard):
     assert found["auroc"] == 1  # both large ones are above both others
     assert found["rank"] == pytest.approx(np.sqrt(0.9))  # ranks 1.5 1.5 3 4 and 1 2 3 4
     assert found["rank_within_species"] == 1  # of H; C is a single atom
+    assert (found["least_noisy_90"], found["most_noisy_90"]) == (1, 1)  # a row each
+    assert found["rank_of_noise"] == pytest.approx(-np.sqrt(0.9))
     # a distribution that is all at 2 scores the mean distance from it
     assert found["crps"] == pytest.approx((1 + 0 + 1 + 2) / 4)
 
@@ -203,6 +205,37 @@ def write_set(folder, name, frames, size, rng, seed=0):
     }
     for key, values in arrays.items():
         np.save(folder / f"{name}_{key}.npy", values)
+
+
+@pytest.mark.slow
+def test_a_tiny_table(scorecard, tmp_path, monkeypatch):
+    """Rows are independent, with a law of their own; ways of atoms are left out."""
+    from scorecard import tables
+
+    monkeypatch.setattr(tables, "EPOCHS", 4)
+    monkeypatch.setattr(tables, "KEPT", (1, 2))
+    monkeypatch.setattr(tables, "SIZES", dict.fromkeys(tables.RANGE, 120))
+    (table,) = (t for t in tables.TABLES if t.name.startswith("friedman 1"))
+    monkeypatch.setattr(tables, "SEEDS", (0, 1))
+    folders = [tables.make_table(table.name, tmp_path) for _ in range(2)][1]
+    judge, page = scorecard.judge, scorecard.page
+    sets = list(tables.SETS)
+    found = [judge.judge(judge.Task(f, table.name, page.TABLES, sets, 1)) for f in folders]
+    records, about = ([one for of in part for one in of] for part in zip(*found, strict=True))
+    ways = list(dict.fromkeys(r["way"] for r in records))
+    others = {*scorecard.ways.OF_ATOMS, "ensemble of four"}
+    assert {*ways} == {*WAYS, "learned errors, MAPIE"} - others
+    assert {r["reference_calculations"] for r in records} == {120 + 60}
+    assert all(0 <= r["most_noisy_90"] <= 1 for r in records)
+    assert {r["nominal_90"] for r in records if r["way"] == "ltau"} <= {0, 1}
+    path = tmp_path / "page.md"
+    for _ in range(2):
+        page.write_rows(records, about, path)
+    text = path.read_text()
+    assert text.count("### Tables: by noise (in-domain / farther / far)") == 1
+    assert "| tables | friedman 1, noise grows | 120 (120) |" in text
+    names = [[t.name for t in which] for which in (tables.DEVELOPMENT, tables.TABLES)]
+    assert not {*names[0]} & {*names[1]}
 
 
 # Networks of packages ----------------------------------------------------------------------------

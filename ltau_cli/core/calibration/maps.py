@@ -58,7 +58,8 @@ PRIORS: Mapping[str, Mapping[str, Belief]] = {
         TRAJECTORY: Belief(0.45, 0.15),
     },
     "table": {
-        "expected_error": Belief(0.8, 0.4),
+        "expected_error": Belief(0.4, 0.4),
+        "last_epoch_error": Belief(0.4, 0.4),
         "relative_distance": Belief(0.4, 0.4),
         "far_table_row": Belief(1.4, 0.6),
     },
@@ -294,7 +295,7 @@ def name_prior(rows: Rows) -> str:
     return kind + ", trajectory" * bool((own > 0).any())
 
 
-def fit_distance(rows: Rows, true_error: Floats, *, error: str = "expected_error") -> ErrorMap:
+def fit_distance(rows: Rows, true_error: Floats, *, error: str | None = None) -> ErrorMap:
     """Fit log E = a + b log m + c log r + g log R + h log max(R, FAR), and the user's own features.
 
     So the exponent of R is g up to FAR, and g + h beyond (up to FARTHEST). m is the expected
@@ -302,16 +303,17 @@ def fit_distance(rows: Rows, true_error: Floats, *, error: str = "expected_error
     (or where every structure is a row) r takes the place of R. The exponents are drawn toward
     those that held for other models (:data:`PRIORS`), because calibration sets are drawn near the
     training set: they say little about the exponents of distances, which far away decide
-    everything. Where the rows come from several sets, they do. Another feature may take the place
-    of the expected ``error``.
+    everything. Where the rows come from several sets, they do. Of a table, the error of the last
+    epoch stands beside m. One ``error`` may take the place of both.
     """
-    prior = {
-        error if f == "expected_error" else f: belief
-        for f, belief in PRIORS[name_prior(rows)].items()
-    }
+    prior = dict(PRIORS[name_prior(rows)])
+    if error is not None:
+        of_errors = [prior.pop(f) for f in ERRORS if f in prior]
+        joint = Belief(sum(belief.mean for belief in of_errors), of_errors[0].spread)
+        prior = {error: joint} | prior
     if rows.dataset is not None and np.ptp(rows.dataset) > 0:
         prior = {
-            f: b if f == error else Belief(b.mean, max(b.spread, SEVERAL_SETS))
+            f: b if f in ERRORS else Belief(b.mean, max(b.spread, SEVERAL_SETS))
             for f, b in prior.items()
         }
     own = [f for f, values in rows.own.items() if (values > 0).any()]

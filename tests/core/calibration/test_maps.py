@@ -139,17 +139,20 @@ def test_rows_of_a_table_decide_for_themselves():
     """They are independent: two hundred move the exponents, which atoms' rows hardly do."""
     rows = make_rows(20, spread=0.2)
     truth = errors_of(rows, b=0.6, c=0.0)
-    atoms, table = alone(rows), replace(alone(rows), is_table=True)
+    atoms = replace(alone(rows), last_epoch_error=rows.expected_error)
+    table = replace(atoms, is_table=True)
     assert [maps.name_prior(one) for one in (rows, atoms, table)] == [
         "trained", "trained, by row", "table"
     ]  # fmt: skip
     found = exponents(maps.fit_distance(table, truth))
-    assert found["expected_error"] == pytest.approx(0.6, abs=0.15)
+    assert found["expected_error"] + found["last_epoch_error"] == pytest.approx(0.6, abs=0.15)
+    last = exponents(maps.fit_last_epoch(table, truth))
+    assert (last["expected_error"], last["last_epoch_error"]) == (0, pytest.approx(0.6, abs=0.15))
     assert found["relative_distance"] < 0.2
     assert found["far_row"] == 0
     assert exponents(maps.fit_distance(atoms, truth))["relative_distance"] > 0.3
     r = np.array([1.0, 1.2, 2.0, 4.0, 6.0, 12.0])
-    far = Rows(np.ones(6), r, np.ones(6), is_table=True)
+    far = Rows(np.ones(6), r, np.ones(6), last_epoch_error=np.ones(6), is_table=True)
     fitted = maps.fit_distance(table.take(np.arange(40)), truth[:40])
     slope = np.diff(np.log(fitted.apply(far))) / np.diff(np.log(r))
     before, beyond = slope[[0, 4]], slope[2]
