@@ -375,8 +375,10 @@ class FrameLog:
             hooks.tell(f"{self._n_epochs - n} of {self._n_epochs} epochs could not be written")
         if self._weights.number and recorder.is_first:
             kept = self._weights.finish(recorder.n_epochs)
-            hooks.tell(f"weights of {kept} epochs in {self._weights.folder}; next: ltau describe "
-                       f"--trajectory {folder}")  # fmt: skip
+            hooks.tell(
+                f"weights of {kept} epoch{'s' * (kept != 1)} in {self._weights.folder}; next: ltau "
+                f"describe --trajectory {folder}"
+            )
         if n and recorder.is_first:
             end = ", where the recording stopped" if hooks.stopped else ""
             hooks.tell(f"{n} epochs in {folder}{end}; next: ltau ingest {folder}")

@@ -55,7 +55,18 @@ class Network:
         """Predict, and check that the numbers belong to the frames."""
         n = sum(len(frame) for frame in frames)
         self._check_elements(frames)
-        descriptors, forces, energy = self.predict(frames)
+        try:
+            descriptors, forces, energy = self.predict(frames)
+        except LtauError:
+            raise
+        except Exception as error:  # packages raise whatever they stumble over
+            if self.file.suffix == ".py":  # of the user, who wants to see where
+                raise
+            what = " ".join(str(error).split())[:200] or type(error).__name__
+            raise InputError(
+                f"{self.file} fails with {len(frames)} frames of {n} atoms: {what}",
+                hint="can its own calculator evaluate them?",
+            ) from error
         told = Prediction(
             _to_array(descriptors, np.float32),
             None if forces is None else _to_array(forces, np.float64),

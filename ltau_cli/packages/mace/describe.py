@@ -33,11 +33,12 @@ def load(file: str, device: str | None, layer: int | None) -> Network:
     os.environ.setdefault("TORCH_FORCE_NO_WEIGHTS_ONLY_LOAD", "1")
     from ase.data import chemical_symbols
     from mace import data
-    from mace.tools import AtomicNumberTable, torch_geometric, torch_tools
+    from mace.tools import AtomicNumberTable, torch_geometric
+    from torch import get_default_dtype, set_default_dtype
 
     path, device = need_file(file), choose_device(device)
     network = _load(path, device).eval()
-    dtype = {2: "float16", 4: "float32", 8: "float64"}[next(network.parameters()).element_size()]
+    dtype = next(network.parameters()).dtype
     numbers = [int(z) for z in network.atomic_numbers]
     table = AtomicNumberTable(numbers)
     heads = tuple(getattr(network, "heads", None) or ["Default"])
@@ -58,10 +59,14 @@ def load(file: str, device: str | None, layer: int | None) -> Network:
         )
 
     def predict(frames: Sequence[Any]) -> tuple[Any, Any, Any]:
-        with torch_tools.default_dtype(dtype):
+        before = get_default_dtype()
+        set_default_dtype(dtype)
+        try:
             graphs = [graph(frame) for frame in frames]
             batch = torch_geometric.Batch.from_data_list(graphs).to(device)
             told = network(batch.to_dict(), compute_force=True)
+        finally:
+            set_default_dtype(before)
         return features.read(told), told["forces"], told["energy"]
 
     known = frozenset(chemical_symbols[z] for z in numbers)
@@ -103,6 +108,12 @@ def _load(path: Path, device: str) -> Any:
         return found
     if not isinstance(found, dict) or "model" not in found:
         raise InputError(f"{path} is neither a network nor a checkpoint of MACE")
+    if any("lora_" in name for name in found["model"]):
+        raise InputError(
+            f"{path} holds the weights of adapters (LoRA), which MACE merges into the network at "
+            "the end",
+            hint="describe the .model of this run",
+        )
     run = _EPOCH.sub("", path.stem)
     beside = [path.with_name(f"{run}{ending}") for ending in (".model", "_stagetwo.model")]
     whole = next((other for other in beside if other.is_file()), None)

@@ -4,6 +4,7 @@ What is particular to a trainer is in the module of its name: how it is run, wha
 """
 
 import importlib
+import os
 import re
 import sys
 from pathlib import Path
@@ -18,12 +19,14 @@ from ltau_cli.packages.network import NetworkName
 from tests.packages.installed.conftest import PACKAGE, only
 from tests.packages.installed.recording import (
     BIN,
+    SAMPLE,
     assert_same_where_logged,
     errors_of,
     log_of,
     run,
     training_frames,
 )
+from tests.system.test_docs import DOCS, read_blocks
 
 pytestmark = [getattr(pytest.mark, PACKAGE), pytest.mark.filterwarnings("ignore")]
 trainer = importlib.import_module(f"tests.packages.installed.{PACKAGE}")
@@ -127,6 +130,45 @@ def test_fixed_atoms_are_told(train, tmp_path):
     assert f"ltau record: warning: {words}" in done.stderr
     done = run(BIN / "ltau", "ingest", "logs", folder=tmp_path / "run", record=False)
     assert f"warning: logs: {words}" in done.stderr
+
+
+BROKEN = """
+import sys
+from importlib.abc import MetaPathFinder
+from importlib.util import find_spec
+
+class Break(MetaPathFinder):
+    def find_spec(self, name, path, target=None):
+        if name != "ltau_cli.packages.frame_log":
+            return None
+        sys.meta_path.remove(self)
+        spec = find_spec(name)
+        execute = spec.loader.exec_module
+        def exec_module(module):
+            execute(module)
+            owner, _, method = {place!r}.rpartition(".")
+            def fail(*args, **kwargs):
+                raise RuntimeError("broken on purpose")
+            setattr(getattr(module, owner) if owner else module, method, fail)
+        spec.loader.exec_module = exec_module
+        return spec
+
+sys.meta_path.insert(0, Break())
+"""
+PLACES = ["FrameLog.record", "DrawnBatches.pop", "Recorder.record",
+          "Recorder.end_epoch", "FrameLog._is_of_frames", "FrameLog._compare"]  # fmt: skip
+
+
+@pytest.mark.parametrize("place", PLACES)
+def test_whatever_breaks_in_a_recording_the_training_goes_on(place, train, tmp_path, monkeypatch):
+    """An error at each place that a trainer runs: one line, and its own end with equal losses."""
+    (tmp_path / "broken").mkdir()
+    (tmp_path / "broken" / "sitecustomize.py").write_text(BROKEN.format(place=place))
+    way = trainer.UNCHANGED[0]
+    wanted = trainer.curve(train("whole", record=False, **way))
+    monkeypatch.setenv("PYTHONPATH", str(tmp_path / "broken"), prepend=os.pathsep)
+    folder = train("broken_run", **way)
+    assert trainer.curve(folder) == wanted
 
 
 @only("mace")
@@ -259,3 +301,18 @@ def test_a_lightning_loop_of_ones_own(tmp_path):
     run(sys.executable, "train.py", folder=tmp_path, record=False)
     log = log_of(tmp_path / "logs")
     np.testing.assert_allclose(log, [np.load(tmp_path / "wanted.npy")] * 2, atol=1e-6)
+
+
+@only("sevenn")  # brings PyTorch Geometric
+def test_a_loop_of_pytorch_geometric(tmp_path):
+    """The one in docs/recording.md: its log is that of the network that it describes."""
+    (block,) = [b for b in read_blocks(DOCS / "recording.md") if b.file_name == "pyg.py"]
+    (tmp_path / "pyg.py").write_text(block.text)
+    ase.io.write(tmp_path / "train.xyz", ase.io.read(SAMPLE / "train.xyz", "::9"))
+    run(sys.executable, "pyg.py", folder=tmp_path, record=False)
+    for words in (["ingest", "logs"],
+                  ["describe", "train.xyz", "--network", "python:pyg.py:describe", "-o", "t.h5"],
+                  ["fit", "errors.h5", "t.h5"]):  # fmt: skip
+        done = run(BIN / "ltau", *words, folder=tmp_path, record=False)
+    agreed = re.search(r"network's own: rank correlation ([0-9.]+)", done.stdout)[1]
+    assert float(agreed) > 0.5
