@@ -71,8 +71,7 @@ def main(chosen: argparse.Namespace) -> None:
                            chosen.sets or None, splits)  # fmt: skip
         elif not chosen.tables:
             tasks += made(workers, chosen.cache, splits, chosen.development)
-            if not chosen.development:
-                tasks += packaged(workers, chosen.cache, splits, chosen.packages)
+            tasks += packaged(workers, chosen.cache, splits, chosen.packages, chosen.development)
         if tasks:
             records, about = judged(workers, tasks)
             write_csv(records, about, output / "scorecard.csv")
@@ -130,19 +129,26 @@ def tabled(
 
 
 def packaged(
-    workers: ProcessPoolExecutor, cache: Path, splits: int, names: list[str] | None
-) -> Iterator[Task]:
+    workers: ProcessPoolExecutor, cache: Path, splits: int, names: list[str] | None,
+    development: bool = False,
+) -> Iterator[Task]:  # fmt: skip
     """Make the networks of packages, or what is missing of them, and judge each."""
-    from scorecard.packages import PACKAGES, SEEDS, SYSTEMS, installed, make_packaged
+    from scorecard import packages
+    from scorecard.packages import PACKAGES, installed, make_packaged
     from scorecard.systems import SETS
 
+    systems, seeds = packages.SYSTEMS, packages.SEEDS
+    if development:
+        systems, seeds = packages.DEVELOPMENT_SYSTEMS, packages.SEEDS[:1]
     for package in PACKAGES:
+        if development and package.network not in packages.DEVELOPED:
+            continue
         wanted = installed(package) if names is None else package.environment in names
         if not wanted:
             how = f"make scorecard MODELS={package.environment}"
             print(f"{package.network}: left out; {how} trains it", flush=True)
             continue
-        tasks = [(s, package.network, seed, cache) for s in SYSTEMS for seed in SEEDS]
+        tasks = [(s, package.network, seed, cache) for s in systems for seed in seeds]
         for (system, *_), folder in zip(tasks, workers.map(make_packaged, tasks), strict=True):
             yield Task(folder, system, package.network, list(SETS), splits)
         print(f"{package.network}: {len(tasks)} networks", flush=True)

@@ -25,8 +25,11 @@ from ase import Atoms
 from calibration_described import write
 
 ENVIRONMENTS = Path(__file__).resolve().parents[2] / "build" / "models"
-SYSTEMS = ("alanine dipeptide", "Ni-Pd-Pt alloys")
-SEEDS = (0, 1)
+SYSTEMS: tuple[str, ...] = ("alanine dipeptide", "Ni-Pd-Pt alloys")
+SEEDS: tuple[int, ...] = (0, 1)
+# what the priors are made of, beside the sample network
+DEVELOPED = ("MACE",)
+DEVELOPMENT_SYSTEMS = ("aminoethanol", "ethyl acetate", "N on Ni", "Ag-Al-Cu alloys")
 TRAIN = "train"
 
 
@@ -104,12 +107,12 @@ MACE = """
 --name m --train_file train.xyz --valid_fraction 0.1 --E0s average --energy_key REF_energy
 --forces_key REF_forces --num_channels 8 --max_L 0 --max_ell 2 --correlation 2 --r_max 4.5
 --MLP_irreps 8x0e --batch_size 4 --max_num_epochs 60 --lr 0.01 --scheduler ExponentialLR
---save_all_checkpoints --lr_scheduler_gamma 0.95 --plot False --default_dtype float32 --device cpu
+--lr_scheduler_gamma 0.95 --plot False --default_dtype float32 --device cpu
 """
 
 
 def train_mace(work: Work, seed: int) -> None:
-    work.run("ltau", "record", "-o", "logs", "--",
+    work.run("ltau", "record", "--keep", "8", "-o", "logs", "--",
              "mace_run_train", *MACE.split(), "--seed", str(seed))  # fmt: skip
 
 
@@ -143,7 +146,7 @@ def train_soap_bpnn(work: Work, seed: int) -> None:
     for name, architecture in (("options", SOAP_BPNN), ("llpr", LLPR)):
         text = OPTIONS.format(seed=seed, architecture=architecture)
         (work.folder / f"{name}.yaml").write_text(text)  # of one seed: the same frames are held out
-    work.run("ltau", "record", "-o", "logs", "--", "mtt", "train", "options.yaml")
+    work.run("ltau", "record", "--keep", "8", "-o", "logs", "--", "mtt", "train", "options.yaml")
 
 
 def spread_of_llpr(work: Work, frames: Path) -> np.ndarray[Any, Any]:
@@ -155,8 +158,10 @@ def spread_of_llpr(work: Work, frames: Path) -> np.ndarray[Any, Any]:
 
 
 PACKAGES = (
-    Package("MACE", "mace", train_mace, "mace:m.model", "checkpoints/*.pt"),
-    Package("SOAP-BPNN", "metatrain", train_soap_bpnn, "metatomic:model.pt", None, spread_of_llpr),
+    Package("MACE", "mace", train_mace, "mace:m.model", "logs"),
+    Package(
+        "SOAP-BPNN", "metatrain", train_soap_bpnn, "metatomic:model.pt", "logs", spread_of_llpr
+    ),
 )
 
 

@@ -1,4 +1,4 @@
-"""Which exponents hold for a model, and how much do they differ? What the prior of ltau is made of.
+"""Which exponents hold for a model, and how much do they differ? ltau's priors are made of them.
 
     export PYTHONPATH=benchmarks:sample_data
     python -m scorecard --development   # first: makes the systems
@@ -6,7 +6,8 @@
 
 The law of ``ltau calibrate`` is fitted without a prior to all sets of each development system and
 of the sample data together, every set weighing the same, and to models of yours: each FOLDER as
-``benchmarks/calibration.py`` describes it.
+``benchmarks/calibration.py`` describes it. A table for each prior, with a row for each system: mean
+over its networks.
 """
 
 from __future__ import annotations
@@ -14,20 +15,22 @@ from __future__ import annotations
 import argparse
 import warnings
 from collections.abc import Iterator
-from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
 
 from ltau_cli.core.calibration import maps
 from ltau_cli.core.calibration.maps import SOURCE, Belief, Rows
-from scorecard.cases import Floats, read_case, seeds_in
+from scorecard.cases import Case, read_case, seeds_in
+from scorecard.packages import DEVELOPED, DEVELOPMENT_SYSTEMS
 from scorecard.systems import DEVELOPMENT, SETS
-from scorecard.ways import rows_of, with_committee
+from scorecard.ways import rows_of, with_committee, with_trajectory, without_structures
 
 ROOT = Path(__file__).resolve().parents[2]
 UNKNOWN = Belief(0.0, np.inf)
 REACHED = 0.05  # of the rows must lie 25 % beyond the bend, else nothing is known of what is there
+COMMITTEE = "trained, a committee of two"
+Found = dict[str, dict[str, list[list[float]]]]
 
 
 def main() -> None:
@@ -37,52 +40,76 @@ def main() -> None:
     parser.add_argument("--cache", type=Path, default=ROOT / "build" / "scorecard")
     chosen = parser.parse_args()
     warnings.simplefilter("ignore")
-    models = [
-        (system.name, folder, list(SETS))
-        for system in DEVELOPMENT
-        for folder in seeds_in(chosen.cache / system.name)
-    ]
-    models.append(("sample data", ROOT / "sample_data", ["300K", "900K"]))
-    for text in chosen.folders:
+    found: Found = {}
+    for name, folder, sets in [*developed(chosen.cache), *given(chosen.folders)]:
+        case = read_case(folder, name, sets)
+        for kind, values in exponents(case).items():
+            found.setdefault(kind, {}).setdefault(name, []).append(values)
+    for kind, of_kind in found.items():
+        print(f"\n{kind}: {', '.join(names_of(kind))}")
+        means = [np.mean(of_system, axis=0) for of_system in of_kind.values()]
+        seeds = [np.var(own, axis=0, ddof=1) for own in of_kind.values() if len(own) > 1]
+        rows = dict(zip(of_kind, means, strict=True)) | {
+            "mean": np.nanmean(means, axis=0),
+            "between systems": np.nanstd(means, axis=0, ddof=1),
+        }
+        if seeds:
+            rows["between seeds"] = np.sqrt(np.nanmean(seeds, axis=0))
+        for name, numbers in rows.items():
+            print(name.ljust(26) + "".join(f"{number:8.2f}" for number in numbers))
+
+
+def developed(cache: Path) -> Iterator[tuple[str, Path, list[str]]]:
+    """Networks of the development systems, and of packages on some of them."""
+    for system in DEVELOPMENT:
+        for folder in seeds_in(cache / system.name):
+            yield system.name, folder, list(SETS)
+    for name in DEVELOPMENT_SYSTEMS:
+        for network in DEVELOPED:
+            for folder in seeds_in(cache / name / network):
+                yield f"{name}, {network}", folder, list(SETS)
+
+
+def given(folders: list[str]) -> Iterator[tuple[str, Path, list[str]]]:
+    yield "sample data", ROOT / "sample_data", ["300K", "900K"]
+    for text in folders:
         folder, _, names = text.partition(":")
-        models.append((Path(folder).name, Path(folder), names.split(",")))
-    found: dict[str, list[Floats]] = {}
-    for name, folder, names in models:
-        case = read_case(folder, name, names)
-        of_sets = rows_of(case, with_committee) if case.members > 1 else rows_of(case)
-        rows = maps.join_rows(list(of_sets.values()))
-        error = np.concatenate([judged.error for judged in case.sets.values()])
-        found.setdefault(name, []).append(exponents(rows, error))
-    columns = [
-        f"{name.replace('_', ' ')}, {kind}"
-        for kind in ("trained", "trained, by row")
-        for name in maps.PRIORS[kind]
-    ] + ["spread of a committee of two, beside those with structures"]
-    print("\n".join(f"{i + 1}: {column}" for i, column in enumerate(columns)))
-    print("model".ljust(20) + "".join(f"{i + 1:8d}" for i in range(len(columns))))
-    means = [np.mean(of_system, axis=0) for of_system in found.values()]
-    for name, mean in zip(found, means, strict=True):
-        print(line(name, mean))
-    apart = [
-        np.std(of_system, axis=0, ddof=1) for of_system in found.values() if len(of_system) > 1
-    ]
-    print(line("mean", np.nanmean(means, axis=0)))
-    print(line("between systems", np.nanstd(means, axis=0, ddof=1)))
-    print(line("between seeds", np.sqrt(np.nanmean(np.square(apart), axis=0))))
+        yield Path(folder).name, Path(folder), names.split(",")
 
 
-def exponents(rows: Rows, error: Floats) -> Floats:
-    """Exponents with and without structures, then that of the spread, (8,); nan if unknown."""
-    bare = replace(rows, structure=None, structure_distance=None)
-    with_structures = list(maps.PRIORS["trained"])
-    return np.array([
-        *fitted(rows, error, with_structures),
-        *fitted(bare, error, list(maps.PRIORS["trained, by row"])),
-        *(list(fitted(rows, error, [*with_structures, *rows.own]))[-1:] if rows.own else [np.nan]),
-    ])  # fmt: skip
+def names_of(kind: str) -> list[str]:
+    """Features of a prior."""
+    if kind == COMMITTEE:
+        return [*maps.PRIORS["trained"], "spread"]
+    return list(maps.PRIORS[kind])
 
 
-def fitted(rows: Rows, error: Floats, names: list[str]) -> Iterator[float]:
+def exponents(case: Case) -> dict[str, list[float]]:
+    """Exponents of a network by prior; nan where nothing is known."""
+    rows = rows_of(case)
+    kinds = {"trained": rows}
+    if all(judged.trajectory is not None for judged in case.sets.values()):
+        kinds["trained, trajectory"] = {
+            name: with_trajectory(own, case.sets[name]) for name, own in rows.items()
+        }
+    kinds |= {
+        kind.replace("trained", "trained, by row"): {
+            name: without_structures(own, case.sets[name]) for name, own in of_kind.items()
+        }
+        for kind, of_kind in kinds.items()
+    }
+    if case.members > 1:
+        kinds[COMMITTEE] = {
+            name: with_committee(own, case.sets[name]) for name, own in rows.items()
+        }
+    error = np.concatenate([judged.error for judged in case.sets.values()])
+    return {
+        kind: list(fitted(maps.join_rows(list(of_sets.values())), error, names_of(kind)))
+        for kind, of_sets in kinds.items()
+    }
+
+
+def fitted(rows: Rows, error: np.ndarray, names: list[str]) -> Iterator[float]:
     of_rows = maps.fit_power_law(rows, error, dict.fromkeys(names, UNKNOWN)).exponents()
     for name in names:
         value = of_rows.get(name, 0.0)
@@ -93,10 +120,6 @@ def fitted(rows: Rows, error: Floats, names: list[str]) -> Iterator[float]:
             beyond = rows.weight @ (distance > 1.25 * maps.FAR[name])
             value = value if beyond > REACHED else np.nan
         yield value
-
-
-def line(name: str, values: Floats) -> str:
-    return name.ljust(20) + "".join(f"{value:8.2f}" for value in values)
 
 
 if __name__ == "__main__":

@@ -269,7 +269,8 @@ _MAPS = (
     *_optional(("n_user_features",), "label", ONE,
         user_features="names of the user's own features"),
     *_data(("n_features",), "float64", ONE, Above(0),
-        feature_floors="features below these count as these, each in its own units"),
+        feature_floors="features below these count as these, each in its own units; relative "
+        "distances above 5 count as 5, those of structures above 3 as 3"),
     *_data(("n_features",), "float64", ONE, Within(-1e3, 1e3),
         exponent_center="mean logarithm of each feature over the rows that were fitted on"),
     *_data(("n_features", "n_features"), "float64", ONE, Within(-1e6, 1e6), Covariance(),

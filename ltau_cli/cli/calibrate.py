@@ -96,7 +96,7 @@ def _lines(summary: CalibrateResult, compare: bool) -> list[str]:
 
 
 def _method_lines(summary: CalibrateResult) -> list[str]:
-    from ltau_cli.core.calibration.maps import FAR, FARTHEST, SOURCE
+    from ltau_cli.core.calibration.maps import FAR, FARTHEST, SATURATED, SOURCE
 
     held = summary.heldout
     words = {
@@ -108,7 +108,7 @@ def _method_lines(summary: CalibrateResult) -> list[str]:
     exponents = summary.exponents
     beyond = {
         SOURCE[name]: f" (^{exponents.get(SOURCE[name], 0) + value:.2f} beyond {FAR[name]:g}"
-        + (f", up to {FARTHEST[name]:g})" if name in FARTHEST else ")")
+        + f", up to {(FARTHEST | SATURATED)[name]:g})"
         for name, value in exponents.items()
         if name in SOURCE
     }

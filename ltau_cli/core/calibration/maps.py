@@ -34,28 +34,28 @@ class Belief:
 # exponent beyond :data:`FAR`, its source the one before. :func:`name_prior` chooses.
 PRIORS: Mapping[str, Mapping[str, Belief]] = {
     "trained": {
-        "expected_error": Belief(1.0, 0.3),
-        "relative_distance": Belief(0.5, 0.3),
-        "structure_distance": Belief(2.0, 0.7),
-        "far_structure": Belief(0.7, 0.4),
+        "expected_error": Belief(1.1, 0.2),
+        "relative_distance": Belief(0.5, 0.25),
+        "structure_distance": Belief(1.7, 0.6),
+        "far_structure": Belief(0.7, 0.35),
     },
     "trained, by row": {
-        "expected_error": Belief(1.0, 0.3),
-        "relative_distance": Belief(1.8, 0.5),
-        "far_row": Belief(0.5, 0.4),
+        "expected_error": Belief(1.2, 0.25),
+        "relative_distance": Belief(1.6, 0.4),
+        "far_row": Belief(0.6, 0.35),
     },
     "trained, trajectory": {
-        "expected_error": Belief(0.55, 0.2),
-        "relative_distance": Belief(0.35, 0.2),
-        "structure_distance": Belief(1.2, 0.5),
-        "far_structure": Belief(0.5, 0.3),
-        TRAJECTORY: Belief(0.45, 0.15),
+        "expected_error": Belief(0.75, 0.25),
+        "relative_distance": Belief(0.4, 0.2),
+        "structure_distance": Belief(1.4, 0.5),
+        "far_structure": Belief(0.6, 0.3),
+        TRAJECTORY: Belief(0.4, 0.3),
     },
     "trained, by row, trajectory": {
-        "expected_error": Belief(0.6, 0.3),
-        "relative_distance": Belief(1.2, 0.5),
-        "far_row": Belief(0.4, 0.4),
-        TRAJECTORY: Belief(0.45, 0.15),
+        "expected_error": Belief(0.7, 0.3),
+        "relative_distance": Belief(1.2, 0.3),
+        "far_row": Belief(0.5, 0.3),
+        TRAJECTORY: Belief(0.45, 0.3),
     },
     "table": {
         "expected_error": Belief(0.4, 0.4),
@@ -88,6 +88,12 @@ SOURCE = {
 }
 FAR = {"far_structure": 1.5, "far_row": 2.0, "far_table_row": 1.25}
 FARTHEST = {"far_table_row": 5.0}
+# No power law holds for ever: a network that knows nothing is off by about the size of the forces.
+# In the law of atoms, distances above these count as these: on the development systems errors grow
+# no more there, and no bar can become absurd.
+SATURATED = {
+    "relative_distance": 5.0, "structure_distance": 3.0, "far_structure": 3.0, "far_row": 5.0,
+}  # fmt: skip
 DISTANCES = {*FLOORS, *SOURCE}
 
 
@@ -170,6 +176,15 @@ class Rows:
             raise ValueError(f"{feature} is not known")
         out: Floats = np.log(np.clip(values, floor, FARTHEST.get(feature)))
         return out
+
+    def logs(self, features: Sequence[str], floors: Floats, *, of_table: bool) -> Floats:
+        """Logarithms of the features of a law, (n, n_features); of atoms they saturate."""
+        most = {} if of_table else SATURATED
+        columns = [
+            np.minimum(self.log(feature, floor), np.log(most.get(feature, np.inf)))
+            for feature, floor in zip(features, floors, strict=True)
+        ]
+        return np.stack(columns, axis=1) if columns else np.zeros((len(self), 0))
 
     def floors(self) -> Floats:
         """Smallest value that counts of each of the features, (n_features,), above 0."""
@@ -260,8 +275,8 @@ class ErrorMap:
         return np.asarray(np.sqrt(np.maximum(square, 0.0)))
 
     def _logs(self, rows: Rows, used: npt.NDArray[np.int64]) -> Floats:
-        columns = [rows.log(self.features[i], self.floors[i]) for i in used]
-        return np.stack(columns, axis=1) if columns else np.zeros((len(rows), 0))
+        names = [self.features[i] for i in used]
+        return rows.logs(names, self.floors[used], of_table="far_table_row" in self.used)
 
 
 def power_law(rows: Rows, **exponents: float) -> ErrorMap:
@@ -298,13 +313,13 @@ def name_prior(rows: Rows) -> str:
 def fit_distance(rows: Rows, true_error: Floats, *, error: str | None = None) -> ErrorMap:
     """Fit log E = a + b log m + c log r + g log R + h log max(R, FAR), and the user's own features.
 
-    So the exponent of R is g up to FAR, and g + h beyond (up to FARTHEST). m is the expected
-    error, r the relative distance and R the mean of r over the row's structure; without structures
-    (or where every structure is a row) r takes the place of R. The exponents are drawn toward
-    those that held for other models (:data:`PRIORS`), because calibration sets are drawn near the
-    training set: they say little about the exponents of distances, which far away decide
-    everything. Where the rows come from several sets, they do. Of a table, the error of the last
-    epoch stands beside m. One ``error`` may take the place of both.
+    So the exponent of R is g up to FAR, g + h beyond, and 0 beyond :data:`SATURATED` (of tables g
+    beyond FARTHEST). m is the expected error, r the relative distance and R the mean of r over the
+    row's structure; without structures (or where every structure is a row) r takes the place of R.
+    The exponents are drawn toward those that held for other models (:data:`PRIORS`), because
+    calibration sets are drawn near the training set: they say little about the exponents of
+    distances, which far away decide everything. Where the rows come from several sets, they do. Of
+    a table, the error of the last epoch stands beside m. One ``error`` may take the place of both.
     """
     prior = dict(PRIORS[name_prior(rows)])
     if error is not None:
@@ -343,7 +358,7 @@ def fit_power_law(
     if not free:
         return fit_constant(rows, true_error)
     place = np.array([rows.features.index(f) for f in names])
-    logs = np.stack([rows.log(f, floors[i]) for f, i in zip(names, place, strict=True)], axis=1)
+    logs = rows.logs(names, floors[place], of_table="far_table_row" in prior)
     to_coefficients = _to_coefficients(names)
     center = weight @ logs
     of_all = (logs - center) @ to_coefficients

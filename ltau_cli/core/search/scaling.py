@@ -14,7 +14,9 @@ from ltau_cli.errors import ComputeError
 from ltau_cli.settings import Metric, Scale
 
 SMALLEST_VARIANCE = 1e-6  # of the largest; directions below it hold rounding noise
-SHRINKAGE = 0.0  # of the mean variance is added to that of each direction before it is whitened
+# Of the mean variance so much is added to that of each direction: those that the training set hardly
+# fills, where strangers live, would be blown up. See docs/calibration.md.
+SHRINKAGE = 0.01
 
 
 @dataclass(frozen=True)
@@ -70,8 +72,8 @@ def fit_scaling(
     """Find the map from the training descriptors, which are gone through twice.
 
     ``blocks()`` gives them, (n, width) float32, in blocks; the last digits depend on how they are
-    cut. The scale ``standard`` gives each column unit variance; ``whiten`` gives unit covariance,
-    leaving out directions whose variance is below 1e-6 of the largest.
+    cut. The scale ``standard`` gives each column unit variance; ``whiten`` gives unit covariance
+    but for :data:`SHRINKAGE`, leaving out directions whose variance is below 1e-6 of the largest.
     """
     if scale == "none":
         return Scaling(np.zeros(width), None, metric)

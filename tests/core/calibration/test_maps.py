@@ -54,17 +54,19 @@ def test_exponents_are_found_where_the_rows_tell(b, c, g):
 
 def test_the_law_bends_where_errors_grow_more_slowly_and_the_doubt_grows():
     rows = make_rows(60, spread=0.1)
-    fitted = maps.fit_distance(rows, errors_of(rows, b=1.0, c=0.6, g=2.0))
-    r = np.array([1.0, 1.4, 1.6, 4.0, 8.0])
-    far = Rows(np.ones(5), np.ones(5), np.ones(5), r, np.arange(5))
+    fitted = maps.fit_distance(rows, errors_of(rows, b=1.0, c=0.6, g=1.7))
+    r = np.array([1.0, 1.4, 1.5, 2.2, 3.0, 50.0])
+    far = Rows(np.ones(6), np.ones(6), np.ones(6), r, np.arange(6))
     slope = np.diff(np.log(fitted.apply(far))) / np.diff(np.log(r))
-    assert slope[0] == pytest.approx(2, abs=0.1)
-    assert slope[2:] == pytest.approx(0.7, abs=0.1)
+    assert slope[0] == pytest.approx(1.7, abs=0.1)
+    assert slope[2:4] == pytest.approx(0.7, abs=0.1)
+    assert slope[4] == 0
     spread = fitted.spread(far)
-    assert (np.diff(spread[1:]) > 0).all()
+    assert (np.diff(spread[1:5]) > 0).all()
     assert spread[0] < 0.1
-    # the exponent beyond 1.5 is 0.7 +- 0.4: the doubt grows by nearly 0.4 of the logarithm
-    assert spread[4] == pytest.approx(0.4 * np.log(8 / 1.5), rel=0.2)
+    # the exponent beyond 1.5 is 0.7 +- 0.35: the doubt grows by 0.35 of the logarithm
+    assert spread[4] ** 2 - spread[2] ** 2 == pytest.approx((0.35 * np.log(2)) ** 2, rel=0.1)
+    assert spread[5] == spread[4]
     assert np.quantile(fitted.spread(rows), 0.95) < 0.2
 
 
@@ -123,7 +125,7 @@ def test_far_rows_of_a_second_set_take_the_place_of_the_prior():
     assert by_near.apply(moved).mean() > 3 * true_far
     assert joined.apply(moved).mean() == pytest.approx(true_far, rel=0.15)
     assert joined.apply(near).mean() == pytest.approx(truth[: len(near)].mean(), rel=0.15)
-    assert joined.spread(moved).mean() < 0.5 * by_near.spread(moved).mean()
+    assert joined.spread(moved).mean() < 0.6 * by_near.spread(moved).mean()
 
 
 def test_few_structures_hardly_move_the_exponents():
