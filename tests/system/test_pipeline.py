@@ -101,13 +101,17 @@ def test_calibrated_scores_follow_the_maps(pipeline):
     with h5py.File(pipeline.calibrated) as scores, h5py.File(pipeline.calibration) as maps:
         m, r = (scores[n][...].astype(float) for n in ("expected_error", "relative_distance"))
         of_structure = np.exp(np.log(r).reshape(25, -1).mean(axis=1)).repeat(55)
-        a, b, c, g, none, h, alone, last = maps["coefficients"][...]
-        assert none == alone == last == 0
+        a, b, c, g, none, h, alone, last, table = maps["coefficients"][...]
+        assert none == alone == last == table == 0
+        r, of_structure = np.minimum(r, 5), np.minimum(of_structure, 3)
         bent = np.maximum(of_structure, maps["feature_floors"][4])
         mean = np.exp(a) * m**b * r**c * of_structure**g * bent**h
         np.testing.assert_allclose(scores["calibrated_error"], mean, rtol=1e-6)
         ones = np.ones_like(m)
-        x = np.log([m, r, of_structure, ones, bent, ones, ones]).T - maps["exponent_center"][...]
+        x = (
+            np.log([m, r, of_structure, ones, bent, ones, ones, ones]).T
+            - maps["exponent_center"][...]
+        )
         x *= np.diag(maps["exponent_covariance"][...]) > 0  # of no exponent, no doubt
         spread = np.sqrt(np.einsum("ij,jk,ik->i", x, maps["exponent_covariance"][...], x))
         widen = np.exp(spread[:, None] * ndtri(maps["levels"][...]))

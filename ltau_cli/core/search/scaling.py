@@ -14,8 +14,8 @@ from ltau_cli.errors import ComputeError
 from ltau_cli.settings import Metric, Scale
 
 SMALLEST_VARIANCE = 1e-6  # of the largest; directions below it hold rounding noise
-# Of the mean variance so much is added to that of each direction: those that the training set hardly
-# fills, where strangers live, would be blown up. See docs/calibration.md.
+# Of the mean variance so much is added to that of each direction: those that the training set
+# hardly fills, where strangers live, would be blown up. See docs/calibration.md.
 SHRINKAGE = 0.01
 
 
