@@ -259,7 +259,7 @@ class Tuning(Settings):
     )
     held_out: tuple[str, str] | None = option(
         None, "Rows that were not trained on, for --tune.", metavar="DESCRIPTORS TRUE_ERRORS",
-        group="Tuning", told="the training samples, each predicted by those of other structures",
+        group="Tuning", told="the training samples, each predicted by others",
     )
     held_out_natoms: str | None = option(
         None, "Number of atoms of each frame of --held-out.", metavar="FILE", group="Tuning"
@@ -411,11 +411,11 @@ class CalibrateSettings(FrameKeys):
         group="Bounds",
     )
     fit_fraction: float = option(
-        0.5, "Share of the structures to fit on; the others check the fit.", above=0, below=1,
+        0.5, "Share of structures, or rows, to fit on; the others check the fit.", above=0, below=1,
         group="Held-out rows",
     )
     seed: int = option(
-        0, "Seed of the random choice of structures to fit on.", low=0, group="Held-out rows"
+        0, "Seed of the random choice of what to fit on.", low=0, group="Held-out rows"
     )
 
 

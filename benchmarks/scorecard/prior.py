@@ -3,16 +3,19 @@
     export PYTHONPATH=benchmarks:sample_data
     python -m scorecard --development   # first: makes the systems
     python -m scorecard.prior [FOLDER:SET,SET ...]
+    python -m scorecard.prior --tables   # after python -m scorecard --tables --development
 
 The law of ``ltau calibrate`` is fitted without a prior to all sets of each development system and
 of the sample data together, every set weighing the same, and to models of yours: each FOLDER as
 ``benchmarks/calibration.py`` describes it. A table for each prior, with a row for each system: mean
-over its networks.
+over its networks. ``--tables`` does so for the development tables, and for the rows of each in
+domain alone.
 """
 
 from __future__ import annotations
 
 import argparse
+import itertools
 import warnings
 from collections.abc import Iterator
 from pathlib import Path
@@ -21,15 +24,16 @@ import numpy as np
 
 from ltau_cli.core.calibration import maps
 from ltau_cli.core.calibration.maps import SOURCE, Belief, Rows
+from ltau_cli.core.trajectory import TRAJECTORY
+from scorecard import tables
 from scorecard.cases import Case, read_case, seeds_in
-from scorecard.packages import DEVELOPED, DEVELOPMENT_SYSTEMS
-from scorecard.systems import DEVELOPMENT, SETS
 from scorecard.ways import rows_of, with_committee, with_trajectory, without_structures
 
 ROOT = Path(__file__).resolve().parents[2]
 UNKNOWN = Belief(0.0, np.inf)
 REACHED = 0.05  # of the rows must lie 25 % beyond the bend, else nothing is known of what is there
 COMMITTEE = "trained, a committee of two"
+IN_DOMAIN, ALL_SETS = "table, in domain", "table, all sets and the trajectory"
 Found = dict[str, dict[str, list[list[float]]]]
 
 
@@ -38,10 +42,13 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("folders", nargs="*", metavar="FOLDER:SET,SET")
     parser.add_argument("--cache", type=Path, default=ROOT / "build" / "scorecard")
+    parser.add_argument("--tables", action="store_true", help="of rows that are no atoms")
     chosen = parser.parse_args()
     warnings.simplefilter("ignore")
     found: Found = {}
-    for name, folder, sets in [*developed(chosen.cache), *given(chosen.folders)]:
+    of_atoms = (developed(chosen.cache), given(chosen.folders))
+    models = [tabled(chosen.cache)] if chosen.tables else of_atoms
+    for name, folder, sets in itertools.chain(*models):
         case = read_case(folder, name, sets)
         for kind, values in exponents(case).items():
             found.setdefault(kind, {}).setdefault(name, []).append(values)
@@ -59,8 +66,18 @@ def main() -> None:
             print(name.ljust(26) + "".join(f"{number:8.2f}" for number in numbers))
 
 
+def tabled(cache: Path) -> Iterator[tuple[str, Path, list[str]]]:
+    """Networks of the development tables."""
+    for table in tables.DEVELOPMENT:
+        for folder in seeds_in(cache / "tables" / table.name):
+            yield table.name, folder, list(tables.SETS)
+
+
 def developed(cache: Path) -> Iterator[tuple[str, Path, list[str]]]:
     """Networks of the development systems, and of packages on some of them."""
+    from scorecard.packages import DEVELOPED, DEVELOPMENT_SYSTEMS
+    from scorecard.systems import DEVELOPMENT, SETS
+
     for system in DEVELOPMENT:
         for folder in seeds_in(cache / system.name):
             yield system.name, folder, list(SETS)
@@ -81,12 +98,21 @@ def names_of(kind: str) -> list[str]:
     """Features of a prior."""
     if kind == COMMITTEE:
         return [*maps.PRIORS["trained"], "spread"]
+    if kind.startswith("table"):
+        names = list(maps.PRIORS["table"])
+        return names[:-1] if kind == IN_DOMAIN else [*names, TRAJECTORY]
     return list(maps.PRIORS[kind])
 
 
 def exponents(case: Case) -> dict[str, list[float]]:
     """Exponents of a network by prior; nan where nothing is known."""
     rows = rows_of(case)
+    if case.near.is_table:
+        own = {name: with_trajectory(rows[name], judged) for name, judged in case.sets.items()}
+        return {
+            IN_DOMAIN: list(fitted(own["in-domain"], case.near.error, names_of(IN_DOMAIN))),
+            ALL_SETS: fitted_together(own, case, names_of(ALL_SETS)),
+        }
     kinds = {"trained": rows}
     if all(judged.trajectory is not None for judged in case.sets.values()):
         kinds["trained, trajectory"] = {
@@ -102,11 +128,12 @@ def exponents(case: Case) -> dict[str, list[float]]:
         kinds[COMMITTEE] = {
             name: with_committee(own, case.sets[name]) for name, own in rows.items()
         }
+    return {kind: fitted_together(of_sets, case, names_of(kind)) for kind, of_sets in kinds.items()}
+
+
+def fitted_together(of_sets: dict[str, Rows], case: Case, names: list[str]) -> list[float]:
     error = np.concatenate([judged.error for judged in case.sets.values()])
-    return {
-        kind: list(fitted(maps.join_rows(list(of_sets.values())), error, names_of(kind)))
-        for kind, of_sets in kinds.items()
-    }
+    return list(fitted(maps.join_rows(list(of_sets.values())), error, names))
 
 
 def fitted(rows: Rows, error: np.ndarray, names: list[str]) -> Iterator[float]:

@@ -30,11 +30,10 @@ def command(
     TRUE_ERRORS holds one error magnitude per row of SCORES, (n,), or error vectors (n, 3), in an
     array, table (file.csv:COLUMN) or extxyz column, or is a file of ltau describe or an extxyz file
     with reference and predicted forces. Use rows that were not trained on, drawn like those you
-    will predict. Half of the structures are fitted on, the other half shows how well the bounds
-    hold.
+    will predict. Half of the structures, or of the rows of a table, are fitted on, the other half
+    shows how well the bounds hold.
 
-    Give several pairs to add a few labeled structures far away: each set is split, and weighs the
-    same.
+    Give several pairs to add a few labeled ones far away: each set is split, and weighs the same.
 
     \b
     Examples:

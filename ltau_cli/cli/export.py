@@ -12,7 +12,7 @@ from ltau_cli.cli.console import Console
 from ltau_cli.output import STDOUT
 from ltau_cli.settings import ExportSettings
 
-ROWS_ARE_FRAMES = "  every row counts as a frame; for atoms, score with --natoms"
+_ROWS_ARE_FRAMES = "  every row counts as a frame; for atoms, score with --natoms"
 
 
 @options.command("export", ExportSettings)
@@ -45,4 +45,4 @@ def command(
     line = f"{name}: {result.n:,}{of} {result.unit} as {result.format}"
     if result.format == "model-devi":
         line += f", max, min and mean {result.columns[0]} of each"
-    console.result(result, [line, ROWS_ARE_FRAMES] if result.rows_are_frames else [line])
+    console.result(result, [line, _ROWS_ARE_FRAMES] if result.rows_are_frames else [line])

@@ -115,7 +115,7 @@ def _trial_lines(trials: list[Trial]) -> list[str]:
     ]
     header = ["scale", "k", "weighting", "epochs", "CRPS", "rank correlation"]
     return [
-        f"compared {len(trials)} choices by cross-validation over structures; the first is taken",
+        f"compared {len(trials)} choices by cross-validation; the first is taken",
         *("  " + line for line in table(header, rows)),
     ]
 

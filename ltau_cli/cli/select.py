@@ -9,7 +9,6 @@ import click
 
 from ltau_cli.cli import options
 from ltau_cli.cli.console import Console, number, quantity
-from ltau_cli.cli.export import ROWS_ARE_FRAMES
 from ltau_cli.errors import UsageError
 from ltau_cli.output import STDOUT
 from ltau_cli.settings import Option, SelectSettings
@@ -27,11 +26,11 @@ if TYPE_CHECKING:
 def command(
     scores: Path, n: int, output: Path, settings: SelectSettings, console: Console, **asked: Any
 ) -> None:
-    """Choose the frames to label next, by error and diversity.
+    """Choose the frames, or rows, to label next, by error and diversity.
 
     With --descriptors the chosen frames also differ from one another. Writes the numbers of the
     frames, from 0, one per line in the order of choice. Without atoms per frame in SCORES, --frames
-    tells them; without either, every row is a frame.
+    tells them; without either, rows are chosen.
 
     \b
     Examples:
@@ -52,23 +51,26 @@ def command(
     from ltau_cli.stages import select
 
     result = select.run(scores, output, n, settings=settings, progress=console.progress, **asked)
-    console.result(result, _lines(result))
+    what = "row" if result.rows_are_frames else "frame"
+    console.result(result, _lines(result, what))
     if result.n < result.wanted:
         place = "there" if result.n == result.n_frames else "within the trust bounds"
-        console.warn(f"only {result.n:,} frames are {place}")
+        console.warn(f"only {result.n:,} {what}s are {place}")
 
 
-def _lines(result: SelectResult) -> list[str]:
+def _lines(result: SelectResult, what: str) -> list[str]:
     units, by = result.units, result.by
     name = "standard output" if result.output == STDOUT else result.output
     statistic = {"max": "its largest", "mean": "its mean"}.get(str(by), f"the {by} quantile of its")
+    if result.rows_are_frames:
+        statistic = "its"
     lines = [
-        f"{name}: {result.n:,} of {result.n_frames:,} frames",
-        f"  a frame counts by {statistic} {result.column}, "
+        f"{name}: {result.n:,} of {result.n_frames:,} {what}s",
+        f"  a {what} counts by {statistic} {result.column}, "
         f"{number(result.pool_min)} to {quantity(result.pool_max, units)}",
     ]
     if result.trust_low is not None or result.trust_high is not None:
-        lines.append(f"  {result.n_in_bounds:,} frames within the trust bounds")
+        lines.append(f"  {result.n_in_bounds:,} {what}s within the trust bounds")
     lines.append(
         f"  of the chosen: {number(result.min)} to {quantity(result.max, units)}, mean "
         f"{quantity(result.mean, units)}; mean of all to choose from "
@@ -81,4 +83,6 @@ def _lines(result: SelectResult) -> list[str]:
         )
     else:
         lines.append("  the largest were taken; --descriptors would make them diverse")
-    return [*lines, ROWS_ARE_FRAMES] if result.rows_are_frames else lines
+    if result.rows_are_frames:
+        lines.append("  rows are chosen; frames of atoms: score with --natoms")
+    return lines

@@ -369,7 +369,7 @@ def _warn(fitted: Fitted, settings: CalibrateSettings, rows: Rows) -> None:
     ]
     if fitted.missing:
         levels = ", ".join(f"{100 * level:g} %" for level in fitted.missing)
-        what = "draw" if settings.draws else "structure"
+        what = "draw" if settings.draws else "row" if rows.structure is None else "structure"
         said.append(
             f"too few to tell the bound of {levels}: fitted on {fitted.n_draws:,} (each {what} "
             f"counts once), {max(fitted.missing.values()):,} more are needed for the highest; "
@@ -385,7 +385,7 @@ def _warn(fitted: Fitted, settings: CalibrateSettings, rows: Rows) -> None:
     if None in merged:
         said.append(
             f"of {settings.distance_bins} distance bins, {merged[None]} are left: those with fewer "
-            f"than {SMALLEST_STRATUM} rows, or of too few structures, were merged with the next"
+            f"than {SMALLEST_STRATUM} rows, or too few for the levels, were merged with the next"
         )
     of_groups = [f"{name} ({n})" for name, n in merged.items() if name is not None]
     if of_groups:

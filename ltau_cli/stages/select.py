@@ -138,7 +138,7 @@ def run(
         results.text(output).writelines(f"{i}\n" for i in chosen)
     if blind:
         log.warning(
-            "%s is not calibrated: frames far from the training set may look harmless; "
+            "%s is not calibrated: what is far from the training set may look harmless; "
             "score with --calibration, or try --column relative_distance", scores,
         )  # fmt: skip
     return result

@@ -75,8 +75,9 @@ def run(
         source, structure = samples.source, samples.structure
         if structure is None and held_out is None:
             log.warning(
-                "%s does not say which structure a sample belongs to; samples of one frame may "
-                "stand for each other in the comparison (ingest with --natoms)", errors,
+                "%s does not say which structure a sample belongs to; if they are atoms, those of "
+                "one frame may stand for each other in the comparison (ingest with --natoms)",
+                errors,
             )  # fmt: skip
         rows = _choose_rows(samples.n_logged, structure, settings.seed)
         if held_out is None and structure is not None and len(np.unique(structure[rows])) < 2:

@@ -118,12 +118,12 @@ def test_frames_tell_the_atoms_that_the_scores_do_not(pipeline, ltau, largest, t
     scores, out = tmp_path / "s.h5", tmp_path / "c.txt"
     ltau.ok("score", pipeline.descriptors, "-m", pipeline.model, "-o", scores)
     result = ltau("select", scores, "-n", 3, "-o", out)
-    assert "3 of 1,375 frames" in result.out
-    assert "every row counts as a frame" in result.out
+    assert "3 of 1,375 rows" in result.out
+    assert "rows are chosen" in result.out
     result = ltau("select", scores, "-n", 3, "-o", "-", "--frames", FRAMES)
     assert [int(line) for line in result.out.split()] == np.argsort(-largest)[:3].tolist()
     assert "standard output: 3 of 25 frames" in result.err
-    assert "every row" not in result.err
+    assert "rows are chosen" not in result.err
 
 
 @pytest.mark.parametrize(("words", "said", "hint"), [
@@ -166,6 +166,6 @@ def test_inputs_that_do_not_match(select, pipeline, ltau, tmp_path):
 
 def test_scores_without_a_calibration_are_warned_about(pipeline, tmp_path, ltau):
     words = ("select", "-n", 2, "-o", tmp_path / "c.txt", "-f")
-    said = f"{pipeline.scores} is not calibrated: frames far from the training set may look"
+    said = f"{pipeline.scores} is not calibrated: what is far from the training set may look"
     assert said in ltau(*words, pipeline.scores).err
     assert ltau(*words, pipeline.scores, "--column", "relative_distance").err == ""

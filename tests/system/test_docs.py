@@ -169,7 +169,7 @@ def test_shown_flags_exist() -> None:
             "--scheduler-file"}  # fmt: skip
     ours = {"--columns", "--configs", "--development", "--draws", "--epochs", "--inputs", "--kills",
             "--plot", "--samples", "--seeds", "--sizes", "--splits",
-            "--starts"}  # fmt: skip
+            "--starts", "--tables"}  # fmt: skip
     trainers = {"--batch", "--correlation", "--default", "--device", "--distributed", "--ema",
                 "--energy", "--export", "--forces", "--lbfgs", "--lr", "--max", "--model", "--name",
                 "--num", "--pt", "--r", "--restart", "--scheduler", "--seed", "--swa", "--train",

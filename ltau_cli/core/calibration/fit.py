@@ -355,9 +355,10 @@ def split_rows(rows: Rows, *, fit_fraction: float, seed: int) -> npt.NDArray[np.
         own = dataset == name
         names = np.unique(draw[own])
         if len(names) < 2:
+            what = "row" if rows.structure is None else "structure"
             raise ComputeError(
-                f"cannot calibrate on {len(names)} structure: fit and check need one each at least",
-                hint="score more structures and give their true errors",
+                f"cannot calibrate on {len(names)} {what}: fit and check need one each at least",
+                hint=f"score more {what}s and give their true errors",
             )
         n_fit = min(max(1, round(fit_fraction * len(names))), len(names) - 1)
         chosen |= own & np.isin(draw, random.permutation(names)[:n_fit])
