@@ -3,8 +3,6 @@
 Every name below is loaded when it is first used: ``import ltau_cli as ltau`` costs nothing.
 """
 
-from __future__ import annotations
-
 import importlib
 from typing import TYPE_CHECKING, Any
 

@@ -1,7 +1,5 @@
 """``python -m ltau_cli`` is ``ltau``."""
 
-from __future__ import annotations
-
 from ltau_cli import stop
 
 

@@ -1,7 +1,5 @@
 """Which epochs of a run are meant: START:STOP:STEP, by epoch number."""
 
-from __future__ import annotations
-
 from collections.abc import Sequence
 
 EpochRange = tuple[int | None, int | None, int | None]

@@ -1,7 +1,5 @@
 """What can go wrong, and the exit code of each; a traceback means a bug."""
 
-from __future__ import annotations
-
 import contextlib
 import errno
 import os

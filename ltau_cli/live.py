@@ -1,7 +1,5 @@
 """Error bars inside a running simulation: a calculator for ASE."""
 
-from __future__ import annotations
-
 import os
 import weakref
 from collections.abc import Callable, Sequence

@@ -1,7 +1,5 @@
 """Energies are known up to an offset of each element, which another method may have moved."""
 
-from __future__ import annotations
-
 import re
 from collections.abc import Mapping
 from typing import Any

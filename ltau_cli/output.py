@@ -3,8 +3,6 @@
 What may not or cannot be written raises an ``OutputError``.
 """
 
-from __future__ import annotations
-
 import contextlib
 import errno
 import fcntl

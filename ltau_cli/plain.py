@@ -1,7 +1,5 @@
 """Typed objects to plain JSON and back, with a check of every value."""
 
-from __future__ import annotations
-
 import contextlib
 import json
 import math

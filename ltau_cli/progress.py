@@ -1,7 +1,5 @@
 """How a stage tells that it is alive; the command line decides how that looks."""
 
-from __future__ import annotations
-
 import contextlib
 from collections.abc import Callable, Iterator
 from contextlib import AbstractContextManager

@@ -1,7 +1,5 @@
 """Signals that ask the process to end: noted, and heeded between two blocks of work."""
 
-from __future__ import annotations
-
 import contextlib
 import os
 import signal

@@ -1,7 +1,5 @@
 """Streams to open files, standard output among them: a failure to write becomes one line."""
 
-from __future__ import annotations
-
 import io
 import os
 import stat

@@ -3,8 +3,6 @@
 Only what is read again is declared; more may stand there.
 """
 
-from __future__ import annotations
-
 from collections.abc import Mapping
 from typing import Annotated, Any, TypedDict, cast
 

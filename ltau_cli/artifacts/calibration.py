@@ -1,7 +1,5 @@
 """The calibration artifact: the fitted maps, and the held-out rows they were checked on."""
 
-from __future__ import annotations
-
 from dataclasses import dataclass
 from typing import Any
 

@@ -4,8 +4,6 @@ Its datasets have the names that the readers look for, so that it is read wherev
 descriptors, atoms per frame, labels, frames or true errors is.
 """
 
-from __future__ import annotations
-
 from collections.abc import Iterable, Mapping
 from typing import Any, NamedTuple, cast
 

@@ -1,7 +1,5 @@
 """The model artifact: error CDFs of the training samples and the search for their neighbors."""
 
-from __future__ import annotations
-
 import itertools
 import logging
 import os

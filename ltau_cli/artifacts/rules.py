@@ -1,7 +1,5 @@
 """What must hold of the values of a dataset, beyond their dtype; the schema says where."""
 
-from __future__ import annotations
-
 from abc import ABC, abstractmethod
 from collections.abc import Mapping
 from dataclasses import dataclass, fields, replace

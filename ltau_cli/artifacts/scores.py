@@ -1,7 +1,5 @@
 """The scores artifact: the same bytes wherever its rows come from."""
 
-from __future__ import annotations
-
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path

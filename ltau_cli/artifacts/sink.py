@@ -1,7 +1,5 @@
 """The file that HDF5 writes to."""
 
-from __future__ import annotations
-
 import os
 from pathlib import Path
 from typing import Any

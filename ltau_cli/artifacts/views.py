@@ -1,7 +1,5 @@
 """The typed view of every kind of artifact."""
 
-from __future__ import annotations
-
 import os
 from contextlib import AbstractContextManager
 from pathlib import Path

@@ -1,7 +1,5 @@
 """Write an artifact, atomically and reproducibly."""
 
-from __future__ import annotations
-
 import contextlib
 import json
 from collections.abc import Iterator, Mapping, Sequence

@@ -1,7 +1,5 @@
 """``ltau compile``."""
 
-from __future__ import annotations
-
 from ltau_cli.cli import options
 from ltau_cli.cli.console import Console
 

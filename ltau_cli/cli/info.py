@@ -1,7 +1,5 @@
 """``ltau info``."""
 
-from __future__ import annotations
-
 from pathlib import Path
 from typing import Any
 

@@ -1,7 +1,5 @@
 """The ``ltau`` command: its subcommands, error messages and exit codes."""
 
-from __future__ import annotations
-
 import os
 import sys
 

@@ -1,7 +1,5 @@
 """Commands and their options, made from settings classes; and the configuration file."""
 
-from __future__ import annotations
-
 import functools
 import math
 import os

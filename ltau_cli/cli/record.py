@@ -1,7 +1,5 @@
 """``ltau record``."""
 
-from __future__ import annotations
-
 from pathlib import Path
 
 import click

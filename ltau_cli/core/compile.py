@@ -1,7 +1,5 @@
 """Where compiled kernels are kept, and whether they have to be compiled first."""
 
-from __future__ import annotations
-
 import atexit
 import contextlib
 import importlib.util

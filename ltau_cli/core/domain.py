@@ -1,7 +1,5 @@
 """How far from the training set: relative distances and p-values."""
 
-from __future__ import annotations
-
 from collections.abc import Iterable
 
 import numpy as np

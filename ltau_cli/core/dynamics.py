@@ -1,7 +1,5 @@
 """Training dynamics: how the error of each sample behaved over the epochs."""
 
-from __future__ import annotations
-
 from collections.abc import Sequence
 from dataclasses import dataclass
 

@@ -1,7 +1,5 @@
 """Error CDFs on a common grid, and the exact statistics that need no grid."""
 
-from __future__ import annotations
-
 from collections.abc import Sequence
 from dataclasses import dataclass
 

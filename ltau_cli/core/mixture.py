@@ -1,7 +1,5 @@
 """The predicted error distribution of a row: the mean of its neighbors' CDFs."""
 
-from __future__ import annotations
-
 from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any

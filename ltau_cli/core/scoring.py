@@ -1,7 +1,5 @@
 """Score blocks of descriptors with a fitted model."""
 
-from __future__ import annotations
-
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from typing import Any

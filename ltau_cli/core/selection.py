@@ -1,7 +1,5 @@
 """Choose frames with large errors that are unlike one another."""
 
-from __future__ import annotations
-
 import numpy as np
 import numpy.typing as npt
 

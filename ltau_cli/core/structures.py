@@ -1,7 +1,5 @@
 """Per-structure aggregates of per-row values."""
 
-from __future__ import annotations
-
 from collections.abc import Iterable
 from typing import Any
 

@@ -1,7 +1,5 @@
 """What the user is told about all scored rows."""
 
-from __future__ import annotations
-
 from pathlib import Path
 from typing import Any
 

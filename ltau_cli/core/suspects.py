@@ -1,7 +1,5 @@
 """Training samples whose trajectory stands far out of their neighbors': wrong labels, perhaps."""
 
-from __future__ import annotations
-
 from dataclasses import dataclass
 
 import numpy as np

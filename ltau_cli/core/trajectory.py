@@ -1,7 +1,5 @@
 """The prediction's own trajectory: how weights that were kept during the training disagree."""
 
-from __future__ import annotations
-
 import numpy as np
 import numpy.typing as npt
 

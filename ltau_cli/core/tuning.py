@@ -1,7 +1,5 @@
 """Compare the knobs of the method: scaling, neighbors, their weighting, epochs."""
 
-from __future__ import annotations
-
 import itertools
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace

@@ -1,7 +1,5 @@
 """Unit labels, which users spell as they like."""
 
-from __future__ import annotations
-
 import re
 
 _ENERGY = {"ev": "eV", "mev": "meV", "kcal/mol": "kcal/mol", "kj/mol": "kJ/mol", "ha": "Ha",

@@ -1,7 +1,5 @@
 """Training weights and keep-lists from what each sample's own trajectory says."""
 
-from __future__ import annotations
-
 import numpy as np
 import numpy.typing as npt
 

@@ -1,7 +1,5 @@
 """Predicted beside true errors: parity, reliability, sparsification, coverage."""
 
-from __future__ import annotations
-
 from collections.abc import Mapping, Sequence
 from typing import Any
 

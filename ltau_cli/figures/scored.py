@@ -1,7 +1,5 @@
 """Scored rows: their distances from the training set, and errors along a trajectory."""
 
-from __future__ import annotations
-
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 

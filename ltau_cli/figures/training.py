@@ -1,7 +1,5 @@
 """Logged errors of the training set: their distribution, trajectories, and the data map."""
 
-from __future__ import annotations
-
 from collections.abc import Mapping
 from typing import Any
 

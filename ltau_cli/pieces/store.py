@@ -1,7 +1,5 @@
 """Finished pieces of a long job, on disk until its result is written."""
 
-from __future__ import annotations
-
 import contextlib
 import hashlib
 import itertools

@@ -1,7 +1,5 @@
 """Numeric arrays in .npy, .npz, HDF5 and text files, read row by row where the format allows."""
 
-from __future__ import annotations
-
 import contextlib
 from collections.abc import Iterator, Sequence
 from pathlib import Path

@@ -4,8 +4,6 @@ ASE ends at an empty line, drops columns that the header does not name, knows na
 case, and takes a frame without a cell for a molecule, one that is periodic in a cell of zero too.
 """
 
-from __future__ import annotations
-
 import io
 import itertools
 import re

@@ -1,7 +1,5 @@
 """Frames in extxyz files, read by ASE, and in the files of ``ltau describe``; their labels."""
 
-from __future__ import annotations
-
 from collections.abc import Collection, Iterator, Sequence
 from pathlib import Path
 from typing import Any

@@ -1,7 +1,5 @@
 """Arrays in HDF5 files."""
 
-from __future__ import annotations
-
 import contextlib
 import math
 from collections.abc import Iterator

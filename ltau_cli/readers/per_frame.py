@@ -4,8 +4,6 @@ Arrays (frames, atoms, d), as ``dp eval-desc`` writes them; groups of these in H
 as of ``dp embed``; columns of extxyz files, as of ``mace_eval_configs``.
 """
 
-from __future__ import annotations
-
 import contextlib
 from collections.abc import Iterator, Sequence
 from functools import partial

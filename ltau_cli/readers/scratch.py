@@ -1,7 +1,5 @@
 """Values on their way from a format that cannot be read in blocks, in memory or on disk."""
 
-from __future__ import annotations
-
 import contextlib
 import errno
 import itertools

@@ -1,7 +1,5 @@
 """An array in a file of any format, read by ranges."""
 
-from __future__ import annotations
-
 import contextlib
 import math
 from collections.abc import Callable, Iterator

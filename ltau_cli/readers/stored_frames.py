@@ -1,7 +1,5 @@
 """Frames in HDF5 files of arrays per atom and per frame, as ``ltau describe`` writes them."""
 
-from __future__ import annotations
-
 import contextlib
 from collections.abc import Iterator
 from pathlib import Path

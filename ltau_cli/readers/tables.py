@@ -1,7 +1,5 @@
 """Tables as text: CSV or TSV, also compressed, and JSON lines; headers are read here only."""
 
-from __future__ import annotations
-
 import csv
 import gzip
 import itertools

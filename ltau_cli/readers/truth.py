@@ -1,7 +1,5 @@
 """True errors of scored rows: as numbers, or as what was predicted beside what is true."""
 
-from __future__ import annotations
-
 import json
 from collections.abc import Mapping
 from functools import partial

@@ -1,7 +1,5 @@
 """The checkpoints of a training run to an error log, as the training would have written it."""
 
-from __future__ import annotations
-
 import logging
 from collections.abc import Sequence
 from pathlib import Path

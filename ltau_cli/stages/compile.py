@@ -1,7 +1,5 @@
 """Compile the inner loops ahead, by a small run of what uses them."""
 
-from __future__ import annotations
-
 import os
 import tempfile
 import time

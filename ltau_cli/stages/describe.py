@@ -4,8 +4,6 @@ As in scoring, finished batches go to a store beside the result, where a later c
 goes on; then they are streamed into the artifact.
 """
 
-from __future__ import annotations
-
 import logging
 import os
 import time

@@ -1,7 +1,5 @@
 """Scores against true errors on rows that no calibration was fitted on."""
 
-from __future__ import annotations
-
 import os
 from pathlib import Path
 from typing import Any

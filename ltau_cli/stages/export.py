@@ -1,7 +1,5 @@
 """Scores to files that other programs read."""
 
-from __future__ import annotations
-
 import os
 from collections.abc import Iterator, Sequence
 from contextlib import AbstractContextManager

@@ -1,7 +1,5 @@
 """An errors artifact and training descriptors to a model artifact."""
 
-from __future__ import annotations
-
 import hashlib
 import logging
 import os

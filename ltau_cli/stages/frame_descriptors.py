@@ -1,7 +1,5 @@
 """Where the descriptors of the frames of a simulation come from."""
 
-from __future__ import annotations
-
 import os
 from collections.abc import Callable
 from dataclasses import dataclass

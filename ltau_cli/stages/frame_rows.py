@@ -1,7 +1,5 @@
 """Which rows of a scores artifact belong to which of the user's frames."""
 
-from __future__ import annotations
-
 from dataclasses import dataclass
 from pathlib import Path
 

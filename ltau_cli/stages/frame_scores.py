@@ -1,7 +1,5 @@
 """Scores of one frame at a time, for programs that hold it in memory: what ltau score gives it."""
 
-from __future__ import annotations
-
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any

@@ -1,7 +1,5 @@
 """The frames that a model is to describe: what is known of them before it runs."""
 
-from __future__ import annotations
-
 import itertools
 from collections import Counter
 from collections.abc import Iterator, Sequence

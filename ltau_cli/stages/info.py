@@ -1,7 +1,5 @@
 """What an artifact is and how it was made."""
 
-from __future__ import annotations
-
 import os
 from pathlib import Path
 

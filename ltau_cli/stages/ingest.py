@@ -1,7 +1,5 @@
 """Error logs to an errors artifact."""
 
-from __future__ import annotations
-
 import os
 import warnings
 from collections.abc import Mapping, Sequence

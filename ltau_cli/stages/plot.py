@@ -1,7 +1,5 @@
 """Artifacts to a figure."""
 
-from __future__ import annotations
-
 import contextlib
 import os
 from collections.abc import Callable, Sequence

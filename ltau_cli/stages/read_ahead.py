@@ -1,7 +1,5 @@
 """The text files of a log, read by workers before the log is put together."""
 
-from __future__ import annotations
-
 import contextlib
 import logging
 from collections.abc import Iterator, Sequence

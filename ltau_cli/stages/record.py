@@ -1,7 +1,5 @@
 """A training command to an error log: the command runs, with a hook in the trainer it knows."""
 
-from __future__ import annotations
-
 import os
 import shutil
 import signal

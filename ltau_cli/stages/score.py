@@ -5,8 +5,6 @@ result, where a later call of the same job goes on. The second streams them into
 that nothing in it depends on the pieces, on who made them, or on interruptions.
 """
 
-from __future__ import annotations
-
 import contextlib
 import itertools
 import logging

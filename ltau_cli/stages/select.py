@@ -1,7 +1,5 @@
 """Scores to the frames that are worth labeling next."""
 
-from __future__ import annotations
-
 import logging
 import os
 from pathlib import Path

@@ -1,7 +1,5 @@
 """The shards of a training set, built and searched piece by piece."""
 
-from __future__ import annotations
-
 import contextlib
 import logging
 from collections.abc import Iterator

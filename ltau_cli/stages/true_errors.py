@@ -1,7 +1,5 @@
 """Scored rows whose true errors are known."""
 
-from __future__ import annotations
-
 import os
 import warnings
 from dataclasses import dataclass, replace

@@ -1,7 +1,5 @@
 """Choose the knobs of ``fit`` by the errors they predict best."""
 
-from __future__ import annotations
-
 import logging
 import os
 from pathlib import Path

@@ -1,7 +1,5 @@
 """A model artifact to training weights or a keep-list, and to suspects for wrong labels."""
 
-from __future__ import annotations
-
 import os
 from dataclasses import replace
 from pathlib import Path

@@ -1,7 +1,5 @@
 """Frames to extxyz, with what is known of their atoms, by ASE."""
 
-from __future__ import annotations
-
 import re
 from collections.abc import Iterable, Mapping
 from typing import Any, TextIO

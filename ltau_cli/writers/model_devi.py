@@ -6,8 +6,6 @@ Phys. Commun. 253, 107206 (2020), doi 10.1016/j.cpc.2020.107206) reads it with `
 compares the columns ``max_devi_f`` and ``max_devi_v`` with its trust levels.
 """
 
-from __future__ import annotations
-
 from typing import TextIO
 
 import numpy as np

@@ -1,7 +1,5 @@
 """Columns to tables: CSV, TSV, JSON lines and .npz."""
 
-from __future__ import annotations
-
 import csv
 import json
 import zipfile

@@ -1,7 +1,5 @@
 """Calibrated columns of blocks of scores."""
 
-from __future__ import annotations
-
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 

@@ -1,7 +1,5 @@
 """All metrics of a calibrated set: overall, by group, by distance, and of the baselines."""
 
-from __future__ import annotations
-
 import itertools
 from typing import Any
 

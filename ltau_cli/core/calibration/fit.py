@@ -1,7 +1,5 @@
 """Fit a calibration on rows of known error."""
 
-from __future__ import annotations
-
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any

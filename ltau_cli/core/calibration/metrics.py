@@ -1,7 +1,5 @@
 """How well predicted error distributions describe true errors."""
 
-from __future__ import annotations
-
 from dataclasses import dataclass, replace
 from typing import Any
 

@@ -1,7 +1,5 @@
 """Calibrated errors, bounds and probabilities from scores, fitted on rows of known error."""
 
-from __future__ import annotations
-
 from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any

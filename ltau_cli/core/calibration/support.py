@@ -1,7 +1,5 @@
 """How far a calibration can speak for other rows: those it was fitted on may not look like them."""
 
-from __future__ import annotations
-
 import numpy as np
 import numpy.typing as npt
 

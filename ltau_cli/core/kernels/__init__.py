@@ -8,8 +8,6 @@ numba keeps what it compiled by file, and does not see changes in the other file
 calls: so kernels that call one another stand in one file.
 """
 
-from __future__ import annotations
-
 import sys
 
 import numba

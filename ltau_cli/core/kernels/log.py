@@ -1,7 +1,5 @@
 """Blocks of an error log: what is in them, and their counts on a grid."""
 
-from __future__ import annotations
-
 import numpy as np
 
 from ltau_cli.core.kernels import compiled

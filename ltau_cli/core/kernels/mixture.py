@@ -1,7 +1,5 @@
 """What the neighbors of a row say together."""
 
-from __future__ import annotations
-
 import numpy as np
 
 from ltau_cli.core.kernels import compiled

@@ -1,7 +1,5 @@
 """Rows and their neighbors: scaled, ordered, weighed, merged."""
 
-from __future__ import annotations
-
 import numpy as np
 
 from ltau_cli.core.kernels import compiled

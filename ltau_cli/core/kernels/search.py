@@ -1,7 +1,5 @@
 """Search for the nearest points, in cells and along a graph."""
 
-from __future__ import annotations
-
 import numpy as np
 
 from ltau_cli.core.kernels import compiled, reordered

@@ -1,7 +1,5 @@
 """Cells of near points: the nearest ones are read, the others are proven to be too far away."""
 
-from __future__ import annotations
-
 import itertools
 from collections.abc import Mapping
 from typing import Any

@@ -1,7 +1,5 @@
 """NN-descent: build and search its graph, and find the effort that reaches a recall."""
 
-from __future__ import annotations
-
 import warnings
 from collections.abc import Mapping
 from typing import Any

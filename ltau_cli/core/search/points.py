@@ -1,7 +1,5 @@
 """Identical descriptors become one point with a multiplicity."""
 
-from __future__ import annotations
-
 from dataclasses import dataclass
 
 import numpy as np

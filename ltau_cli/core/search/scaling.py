@@ -1,7 +1,5 @@
 """Scale descriptors before distances are measured."""
 
-from __future__ import annotations
-
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 

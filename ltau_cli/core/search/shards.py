@@ -1,7 +1,5 @@
 """A training set in shards, searched one after the other."""
 
-from __future__ import annotations
-
 from collections.abc import Iterator
 from dataclasses import dataclass
 from functools import partial

@@ -1,7 +1,5 @@
 """Rows made to see how well a search does, near the training set and far from it."""
 
-from __future__ import annotations
-
 from dataclasses import dataclass
 
 import numpy as np

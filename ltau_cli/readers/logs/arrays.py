@@ -1,7 +1,5 @@
 """Error logs as numeric arrays: one file per epoch, or all epochs in one array."""
 
-from __future__ import annotations
-
 import contextlib
 import os
 import re

@@ -1,7 +1,5 @@
 """Text files of a log, each of which can be read by itself: here, or ahead by another process."""
 
-from __future__ import annotations
-
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path

@@ -1,7 +1,5 @@
 """Evaluated frames as an error log: predicted and reference forces or energies."""
 
-from __future__ import annotations
-
 import itertools
 from collections.abc import Callable
 from functools import partial

@@ -1,7 +1,5 @@
 """Files of a folder that differ in one number: the epoch."""
 
-from __future__ import annotations
-
 import re
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass

@@ -1,7 +1,5 @@
 """Open any error log: find out what it is and join its runs."""
 
-from __future__ import annotations
-
 import contextlib
 from collections import Counter
 from collections.abc import Iterator, Sequence

@@ -1,7 +1,5 @@
 """What every format of error log becomes: runs of epochs, read by ranges of samples."""
 
-from __future__ import annotations
-
 from collections import Counter
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field

@@ -1,7 +1,5 @@
 """Error logs as text: CSV or TSV, and JSON lines; long or wide; one file or one per epoch."""
 
-from __future__ import annotations
-
 import contextlib
 import itertools
 import math

@@ -1,7 +1,5 @@
 """Panels that need true errors: reliability, parity, sparsification, coverage."""
 
-from __future__ import annotations
-
 from collections import Counter
 from functools import partial
 from typing import Any

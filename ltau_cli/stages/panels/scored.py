@@ -1,7 +1,5 @@
 """Panels of scores: distances from the training set, and trajectories."""
 
-from __future__ import annotations
-
 from functools import partial
 
 import numpy as np

@@ -1,7 +1,5 @@
 """What a figure may be drawn from."""
 
-from __future__ import annotations
-
 import os
 from collections.abc import Sequence
 from dataclasses import dataclass

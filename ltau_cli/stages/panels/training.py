@@ -1,7 +1,5 @@
 """Panels of logged errors: CDFs, trajectories and the map of training dynamics."""
 
-from __future__ import annotations
-
 import warnings
 from functools import partial
 

@@ -1,7 +1,5 @@
 """The rows of one descriptor file, with all that is known of them before they are scored."""
 
-from __future__ import annotations
-
 import contextlib
 import re
 import warnings
