@@ -248,7 +248,7 @@ class NetworkName:
                 hint=f"is it a network of {of}, and of a version that can read it?",
             ) from error
         tested = versions.untested(self.package, "describe")
-        if tested:
+        if tested and weights is None:  # said once
             log.warning("%s was not tested (%s): compare its forces with its own calculator's",
                         versions.name(self.package), tested)  # fmt: skip
         return loaded
