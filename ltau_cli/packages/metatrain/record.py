@@ -121,6 +121,11 @@ class _Training:
 
     def _save(self, path: Path) -> None:
         """Export a copy of the network with its weights as they are."""
+        import torch
+
+        # compiled functions cannot be copied, and have no weights
+        function: Any = torch.jit.ScriptFunction
+        function.__deepcopy__ = lambda own, _memo: own
         exported = copy.deepcopy(unwrapped(self.network)).export()
         exported.save(str(path), collect_extensions=str(path.with_name("extensions")))
 
