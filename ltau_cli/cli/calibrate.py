@@ -1,9 +1,7 @@
 """``ltau calibrate``."""
 
-from __future__ import annotations
-
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import click
 
@@ -11,10 +9,8 @@ from ltau_cli.cli import options
 from ltau_cli.cli.console import Console, number, percent, quantity, table
 from ltau_cli.cli.evaluate import metric_rows, pairs, predictor_header
 from ltau_cli.cli.gates import check_gates, fail_if, parse_gates
+from ltau_cli.results import CalibrateResult
 from ltau_cli.settings import CalibrateSettings
-
-if TYPE_CHECKING:
-    from ltau_cli.results import CalibrateResult
 
 
 @options.command("calibrate", CalibrateSettings)

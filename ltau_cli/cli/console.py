@@ -1,7 +1,5 @@
 """What goes to which stream, and how it looks."""
 
-from __future__ import annotations
-
 import contextlib
 import json
 import logging
@@ -9,15 +7,13 @@ import sys
 import time
 import warnings
 from collections.abc import Iterator, Sequence
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import click
 
 from ltau_cli import stop
 from ltau_cli.errors import LtauWarning, printable
-
-if TYPE_CHECKING:
-    from ltau_cli.results import Result
+from ltau_cli.results import Result
 
 
 class Console:

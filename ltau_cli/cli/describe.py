@@ -1,18 +1,14 @@
 """``ltau describe``."""
 
-from __future__ import annotations
-
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import click
 
 from ltau_cli.cli import options
 from ltau_cli.cli.console import Console, number, quantity, table
+from ltau_cli.results import CheckpointsResult, DescribeResult
 from ltau_cli.settings import DescribeSettings
-
-if TYPE_CHECKING:
-    from ltau_cli.results import CheckpointsResult, DescribeResult
 
 
 @options.command("describe", DescribeSettings)
@@ -47,7 +43,6 @@ def command(
       ltau describe pool.xyz --network mace:my.model --trajectory logs/ -o pool.h5
       ltau describe train.xyz --network 'mace:checkpoints/run_*.pt' --epochs ::50 -o eval/
     """
-    from ltau_cli.results import CheckpointsResult
     from ltau_cli.stages import describe
 
     done = describe.run(

@@ -1,9 +1,6 @@
 """``ltau evaluate``."""
 
-from __future__ import annotations
-
 from collections.abc import Mapping, Sequence
-from typing import TYPE_CHECKING
 
 import click
 
@@ -11,12 +8,10 @@ from ltau_cli.cli import options
 from ltau_cli.cli.console import Console, number, percent, table
 from ltau_cli.cli.gates import check_gates, fail_if, parse_gates
 from ltau_cli.errors import UsageError
+from ltau_cli.results import BinMetrics, EvaluateResult, Metrics
 from ltau_cli.settings import EvaluateSettings
 
 SHOWN_LEVEL = "0.9"
-
-if TYPE_CHECKING:
-    from ltau_cli.results import BinMetrics, EvaluateResult, Metrics
 
 
 @options.command("evaluate", EvaluateSettings)

@@ -1,21 +1,18 @@
 """``ltau fit``."""
 
-from __future__ import annotations
-
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import click
 
 from ltau_cli.cli import options
 from ltau_cli.cli.console import Console, number, percent, quantity, table
 from ltau_cli.epochs import format_epochs
+from ltau_cli.results import FitResult, IndexResult, Trial
 from ltau_cli.settings import FitSettings
 
+SHOWN_TRIALS = 5
 DEFAULT_THRESHOLD = " (the mean error of the last epoch without its largest 1 %)"
-
-if TYPE_CHECKING:
-    from ltau_cli.results import FitResult, IndexResult, Trial
 
 
 @options.command("fit", FitSettings, threads=True)
@@ -118,6 +115,3 @@ def _trial_lines(trials: list[Trial]) -> list[str]:
         f"compared {len(trials)} choices by cross-validation; the first is taken",
         *("  " + line for line in table(header, rows)),
     ]
-
-
-SHOWN_TRIALS = 5

@@ -1,16 +1,11 @@
 """The check-up of an error log, for the eye."""
 
-from __future__ import annotations
-
 import itertools
 import math
 from collections.abc import Sequence
-from typing import TYPE_CHECKING
 
 from ltau_cli.cli.console import number, quantity
-
-if TYPE_CHECKING:
-    from ltau_cli.results import IngestResult, LoggedEpochs
+from ltau_cli.results import IngestResult, LoggedEpochs
 
 _BARS = "▁▂▃▄▅▆▇█"
 _WIDTH = 60

@@ -1,10 +1,8 @@
 """``ltau score``."""
 
-from __future__ import annotations
-
 from collections.abc import Iterator
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import click
 
@@ -12,13 +10,10 @@ from ltau_cli.cli import options
 from ltau_cli.cli.console import Console, number, percent, quantity, table
 from ltau_cli.errors import UsageError
 from ltau_cli.output import STDOUT
+from ltau_cli.results import Likeness, ScoreResult, ShardResult
 from ltau_cli.settings import NO_ATOMS, ScoreSettings
 
 MANY_FLAGGED = 0.05
-
-
-if TYPE_CHECKING:
-    from ltau_cli.results import Likeness, ScoreResult, ShardResult
 
 
 @options.command("score", ScoreSettings, threads=True)
@@ -61,7 +56,6 @@ def command(
       ltau score new.npy --feature spread=committee_std.npy
       ltau score huge.npy --shard $SLURM_ARRAY_TASK_ID/100
     """
-    from ltau_cli.results import ShardResult
     from ltau_cli.stages import score
 
     _check_usage(descriptors, output, folder, settings)
@@ -117,8 +111,6 @@ def _shard_line(shard: ShardResult) -> str:
 
 def _report_many(results: Iterator[ScoreResult | ShardResult], console: Console) -> None:
     """Print a line for each file as it is done, or a JSON list in the end."""
-    from ltau_cli.results import ScoreResult, ShardResult
-
     done = []
     for summary in results:
         done.append(summary)

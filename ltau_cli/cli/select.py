@@ -1,9 +1,7 @@
 """``ltau select``."""
 
-from __future__ import annotations
-
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import click
 
@@ -11,10 +9,8 @@ from ltau_cli.cli import options
 from ltau_cli.cli.console import Console, number, quantity
 from ltau_cli.errors import UsageError
 from ltau_cli.output import STDOUT
+from ltau_cli.results import SelectResult
 from ltau_cli.settings import Option, SelectSettings
-
-if TYPE_CHECKING:
-    from ltau_cli.results import SelectResult
 
 
 @options.command("select", SelectSettings)
@@ -26,7 +22,7 @@ if TYPE_CHECKING:
 def command(
     scores: Path, n: int, output: Path, settings: SelectSettings, console: Console, **asked: Any
 ) -> None:
-    """Choose the frames, or rows, to label next, by error and diversity.
+    """Choose frames or rows to label next, by error and diversity.
 
     With --descriptors the chosen frames also differ from one another. Writes the numbers of the
     frames, from 0, one per line in the order of choice. Without atoms per frame in SCORES, --frames

@@ -1,9 +1,7 @@
 """``ltau weights``."""
 
-from __future__ import annotations
-
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import click
 
@@ -11,12 +9,10 @@ from ltau_cli.cli import options
 from ltau_cli.cli.console import Console, number, percent, quantity, table
 from ltau_cli.errors import UsageError
 from ltau_cli.output import STDOUT
+from ltau_cli.results import WeightsResult
 from ltau_cli.settings import WeightSettings
 
 NEAREST_SHOWN = 3  # --json gives all that were found
-
-if TYPE_CHECKING:
-    from ltau_cli.results import WeightsResult
 
 
 @options.command("weights", WeightSettings, threads=True)
