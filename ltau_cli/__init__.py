@@ -14,6 +14,7 @@ if TYPE_CHECKING:
     from ltau_cli.core.scoring import Scorer as Scorer
     from ltau_cli.live import Live as Live
     from ltau_cli.packages.recorder import Recorder as Recorder
+    from ltau_cli.settings import BarsSettings as BarsSettings
     from ltau_cli.settings import CalibrateSettings as CalibrateSettings
     from ltau_cli.settings import DescribeSettings as DescribeSettings
     from ltau_cli.settings import ExportSettings as ExportSettings
@@ -23,6 +24,7 @@ if TYPE_CHECKING:
     from ltau_cli.settings import ScoreSettings as ScoreSettings
     from ltau_cli.settings import SelectSettings as SelectSettings
     from ltau_cli.settings import WeightSettings as WeightSettings
+    from ltau_cli.stages.bars import run as bars
     from ltau_cli.stages.calibrate import run as calibrate
     from ltau_cli.stages.describe import run as describe
     from ltau_cli.stages.evaluate import run as evaluate
@@ -38,10 +40,10 @@ if TYPE_CHECKING:
 
 # Without Live and Watch, which need ASE: "import *" works wherever ltau does.
 __all__ = [
-    "CalibrateSettings", "DescribeSettings", "ExportSettings", "FitSettings", "IngestSettings",
-    "PlotSettings", "Recorder", "ScoreSettings", "Scorer",
+    "BarsSettings", "CalibrateSettings", "DescribeSettings", "ExportSettings", "FitSettings",
+    "IngestSettings", "PlotSettings", "Recorder", "ScoreSettings", "Scorer",
     "SelectSettings", "WeightSettings",
-    "calibrate", "describe", "evaluate", "export", "fit", "info", "ingest", "load_model",
+    "bars", "calibrate", "describe", "evaluate", "export", "fit", "info", "ingest", "load_model",
     "open_artifact", "plot", "score", "select", "weights",
 ]  # fmt: skip
 _HOME = {

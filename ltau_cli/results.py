@@ -241,6 +241,9 @@ class ScoreResult(ArtifactResult):
     least_pvalue: Annotated[Share, "The smallest that there can be."] = 0.0
     mean_calibrated_uncertainty: list[float] | None = None
     likeness: Annotated[Likeness | None, "With a calibration only."] = None
+    unseen_groups: Annotated[list[str], "Groups without a calibration row."] = field(
+        default_factory=list
+    )
     up_to_date: Annotated[bool, "Whether there was nothing to do."] = False
 
 
@@ -544,3 +547,31 @@ class InfoResult(Result):
     inputs: list[dict[str, Any]]
     summary: ArtifactResult
     datasets: dict[str, DatasetInfo]
+
+
+@dataclass(frozen=True, repr=False, kw_only=True)
+class BarsSet(Result):
+    """What the bounds of some frames are worth."""
+
+    name: str
+    mean_bound: Annotated[float, "Of 90 %, error units."]
+    flagged_share: Annotated[float | None, "Share of the atoms that are out of domain."]
+    unseen: Annotated[list[str], "Elements without a calibration row."]
+    nominal: Annotated[bool, "Whether the bound rests on the fitted law alone."]
+    coverage: Annotated[float | None, "Share of the true errors under the bound."]
+    mean_true_error: float | None
+    rank_correlation: float | None
+
+
+@dataclass(frozen=True, repr=False, kw_only=True)
+class BarsResult(Result):
+    """Error bars of a network that others trained."""
+
+    output: Annotated[Path, "Folder of model.h5, calibration.h5 and scores."]
+    units: str
+    n_frames: Annotated[Positive, "Labeled ones."]
+    n_draws: Annotated[Positive, "Of the labeled frames."]
+    n_kinds: Annotated[Count, "That were left out one at a time; 0 if there is one only."]
+    exponents: Annotated[dict[str, float], "Of the fitted law."]
+    sets: list[BarsSet]
+    verdict: Annotated[list[str], "A line for each set."]

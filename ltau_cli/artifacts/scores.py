@@ -92,6 +92,7 @@ class Header:
     units: str
     model_fingerprint: str
     least_pvalue: float  # that there can be
+    unseen_groups: Sequence[str] = ()  # of the rows, that no calibration row was of
 
     def start_summary(self) -> Summary:
         """Return the summary of no rows yet."""
@@ -106,6 +107,7 @@ class Header:
             n_structures=self.n_structures,
             least_pvalue=self.least_pvalue,
             likeness=likeness,
+            unseen_groups=self.unseen_groups,
         )
 
 

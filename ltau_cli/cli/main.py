@@ -7,6 +7,7 @@ import click
 
 from ltau_cli import __version__, stop
 from ltau_cli.cli import (
+    bars,
     calibrate,
     compile,
     describe,
@@ -52,8 +53,8 @@ def ltau(context: click.Context) -> None:
 
 
 for module in (
-    record, describe, ingest, fit, score, calibrate, evaluate, plot, export, select, weights,
-    info, compile,
+    record, describe, ingest, fit, score, calibrate, evaluate, bars, plot, export, select,
+    weights, info, compile,
 ):  # fmt: skip
     ltau.add_command(module.command)
 

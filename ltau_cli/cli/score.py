@@ -198,7 +198,7 @@ def score_lines(summary: ScoreResult) -> list[str]:
     doubtful = [] if summary.likeness is None else summary.likeness.doubtful_levels
 
     def nominal(level: float) -> str:
-        return "nominal " if level in doubtful else ""
+        return "nominal " if level in doubtful or summary.unseen_groups else ""
 
     bounds = zip(summary.levels, summary.mean_bound, strict=True)
     if calibrated:

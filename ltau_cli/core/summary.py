@@ -1,5 +1,6 @@
 """What the user is told about all scored rows."""
 
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
@@ -77,11 +78,12 @@ class Summary:
         n_structures: int,
         least_pvalue: float,
         likeness: LikenessTotals | None = None,
+        unseen_groups: Sequence[str] = (),
     ) -> None:
         self.n = n
         self.least_pvalue = least_pvalue
         self.trimmed = {name: TrimmedMean(n) for name in _SUMMED[:2]}
-        self.likeness = likeness
+        self.likeness, self.unseen_groups = likeness, unseen_groups
         self.k = k
         self.thresholds = thresholds
         self.levels = levels
@@ -161,6 +163,7 @@ class Summary:
             trimmed_calibrated_error=trimmed["calibrated_error"] if calibrated else None,
             mean_calibrated_uncertainty=means["calibrated_uncertainty"] if calibrated else None,
             likeness=None if self.likeness is None else self.likeness.result(),
+            unseen_groups=list(self.unseen_groups),
         )
 
 

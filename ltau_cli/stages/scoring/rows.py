@@ -97,6 +97,15 @@ class Rows:
         ]
         return self.loaded.settings.natoms == NO_ATOMS or not any(says_so)
 
+    @property
+    def unseen_groups(self) -> list[str]:
+        """Groups of the rows, such as elements, that no calibration row was of; increasing."""
+        calibration = self.loaded.calibration
+        if calibration is None or not len(calibration.groups) or "group" not in self.labels:
+            return []
+        own = np.unique(self.labels["group"]).astype(np.str_)
+        return [str(name) for name in np.setdiff1d(own, calibration.groups.astype(np.str_))]
+
     def header(self) -> Header:
         """Return what stands beside the scores."""
         loaded, scorer = self.loaded, self.loaded.scorer
@@ -133,6 +142,7 @@ class Rows:
             units=loaded.units,
             model_fingerprint=scorer.model.fingerprint,
             least_pvalue=scorer.least_pvalue,
+            unseen_groups=self.unseen_groups,
         )
 
     def identify(self) -> dict[str, Any]:
@@ -283,6 +293,14 @@ def _check_calibration(rows: Rows) -> None:
         raise InputError(
             f"the trajectory of {place} is by other weights than that of {path}",
             hint="describe both with the same --trajectory and --kept",
+        )
+    unseen = rows.unseen_groups
+    if unseen:
+        warnings.warn(
+            f"never calibrated on: {', '.join(unseen)}; their bounds are nominal: they rest on the "
+            "errors of the others",
+            LtauWarning,
+            stacklevel=2,
         )
     known = calibration.strata.groups.astype(np.str_)
     if not len(known):
