@@ -114,7 +114,8 @@ def commands(title: str, folder: Path) -> str:
         page.write_text(part, encoding="utf-8")
         for block in read_blocks(page):
             if block.file_name is not None:
-                (folder / block.file_name).write_text(block.text, encoding="utf-8")
+                adapt = getattr(importlib.import_module(f"{__package__}.{PACKAGE}"), "adapt", str)
+                (folder / block.file_name).write_text(adapt(block.text), encoding="utf-8")
             elif block.language == "bash" and not block.text.startswith("pip install"):
                 lines.append(block.text)
     return "\n".join(lines)

@@ -1,5 +1,7 @@
 """Small trainings of NequIP."""
 
+from importlib.metadata import version
+
 import ase.io
 import numpy as np
 
@@ -65,6 +67,20 @@ training_module:
     per_type_energy_scales: 1.0
 """
 
+VERSION = tuple(map(int, version("nequip").split(".")[:2]))
+
+
+def adapt(text):
+    """What older versions want in a configuration."""
+    if VERSION < (0, 16):
+        text = text.replace("model_type_names", "chemical_symbols")
+    if VERSION < (0, 14):
+        text += "global_options: {allow_tf32: false}\n"
+    if VERSION < (0, 12):
+        text = text.replace("{Cu: 0.0, Au: 0.0}", "[0.0, 0.0]")
+    return text
+
+
 WAYS = [{"workers": 0}, {"workers": 2}]
 UNCHANGED = [{}]
 EPOCHS = 3
@@ -77,7 +93,7 @@ def frames(processes=1, **_):
 
 
 def train(place, lr=0.01, epochs=3, workers=0, restart=False, processes=1, **how):
-    (place / "train.yaml").write_text(CONFIG)
+    (place / "train.yaml").write_text(adapt(CONFIG))
     ase.io.write(place / "train.xyz", frames(processes), format="extxyz")
     options = [f"training_module.optimizer.lr={lr}", f"trainer.max_epochs={epochs}"]
     options += [f"workers={workers}"]
@@ -89,6 +105,11 @@ def train(place, lr=0.01, epochs=3, workers=0, restart=False, processes=1, **how
 
 
 def calculator(file):
+    if VERSION < (0, 16):
+        from nequip.ase import NequIPCalculator
+
+        load = getattr(NequIPCalculator, "_from_saved_model", None)
+        return (load or NequIPCalculator._from_checkpoint_model)(str(file), device="cpu")
     from nequip.integrations.ase import NequIPCalculator
 
     return NequIPCalculator._from_saved_model(
@@ -99,7 +120,11 @@ def calculator(file):
 def evaluate(folder, frames):
     from nequip.data import AtomicDataDict, from_ase
     from nequip.data.transforms import ChemicalSpeciesToAtomTypeMapper, NeighborListTransform
-    from nequip.model.saved_models import ModelFromCheckpoint
+
+    if VERSION < (0, 12):
+        from nequip.model import ModelFromCheckpoint
+    else:
+        from nequip.model.saved_models import ModelFromCheckpoint
     from nequip.utils.global_state import set_global_state
 
     set_global_state()
