@@ -49,6 +49,7 @@ class Target(TypedDict, total=False):
 
     quantity: Quantity | None  # what the errors are of, where that is known
     offsets: dict[str, float]  # of each element, taken out of errors of energies, in their units
+    n_epochs: Count  # that were logged; of a network that others trained it is one
     averaged: bool  # whether a sample is a structure: its descriptors are averaged over its rows
 
 

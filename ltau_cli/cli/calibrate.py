@@ -116,6 +116,7 @@ def _method_lines(summary: CalibrateResult) -> list[str]:
     units = summary.units
     taken = {
         "table": "rows of a table; if they are atoms: ltau score --natoms or --frames",
+        "labeled": "a network that others trained, as the log is of one epoch",
         "trained, by row": "atoms of unknown structures; if they are rows of a table: ltau score "
         "--natoms none",
     }

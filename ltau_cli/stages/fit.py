@@ -201,6 +201,7 @@ def _fit(
             | {"thresholds": limits, "error_range": [edges[0], edges[-1]], "index": index.kind}
             | ({} if origin is None else {"origin": origin})
             | find_target(log.parameters)
+            | {"n_epochs": log.shape[0]}
             | ({"averaged": True} if samples.source.natoms is not None else {})
             | ({} if samples.structure is None else {"structures": True})
         )

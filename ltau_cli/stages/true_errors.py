@@ -150,7 +150,9 @@ def _rows(scores: ScoresFile, group: npt.NDArray[Any] | None) -> Rows:
         block["group"] = group
     told_later = group is not None and not scores.has("group") and name_elements(group)
     is_table = scores.parameters["table"] and not told_later
-    return replace(rows_of(block, distance, scores.feature_names), is_table=is_table)
+    is_trained = scores.parameters.get("n_epochs", 2) > 1
+    rows = rows_of(block, distance, scores.feature_names)
+    return replace(rows, is_table=is_table, is_trained=is_trained)
 
 
 def _with_draws(rows: Rows, given: str | None, scores: ScoresFile, hasher: Hasher) -> Rows:

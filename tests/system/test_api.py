@@ -12,10 +12,10 @@ import ltau_cli as ltau
 from ltau_cli.errors import ArtifactError
 
 NAMES = [
-    "CalibrateSettings", "DescribeSettings", "ExportSettings", "FitSettings", "IngestSettings",
+    "BarsSettings", "CalibrateSettings", "DescribeSettings", "ExportSettings", "FitSettings", "IngestSettings",
     "PlotSettings", "Recorder", "ScoreSettings", "Scorer",
     "SelectSettings", "WeightSettings",
-    "calibrate", "describe", "evaluate", "export", "fit", "info", "ingest", "load_model",
+    "bars", "calibrate", "describe", "evaluate", "export", "fit", "info", "ingest", "load_model",
     "open_artifact", "plot", "score", "select", "weights",
 ]  # fmt: skip
 

@@ -57,6 +57,12 @@ PRIORS: Mapping[str, Mapping[str, Belief]] = {
         "far_row": Belief(0.5, 0.3),
         TRAJECTORY: Belief(0.45, 0.3),
     },
+    "labeled": {  # errors of frames that a network was not trained on
+        "expected_error": Belief(1.0, 0.3),
+        "relative_distance": Belief(0.4, 0.3),
+        "structure_distance": Belief(0.5, 0.3),
+        "far_structure": Belief(-0.4, 0.3),
+    },
     "table": {
         "expected_error": Belief(0.4, 0.4),
         "last_epoch_error": Belief(0.4, 0.4),
@@ -116,6 +122,7 @@ class Rows:
     last_epoch_error: Floats | None = None
     # dict of str to (n,) float64: features of the user's own, at least 0
     own: Mapping[str, Floats] = field(default_factory=dict)
+    is_trained: bool = True  # the log is that of a training, not the errors of a trained network
     is_table: bool = False  # the rows are no atoms: each is independent of the others
 
     def __len__(self) -> int:
@@ -199,7 +206,7 @@ class Rows:
         return found
 
 
-PER_ROW = [one.name for one in fields(Rows) if one.name not in ("own", "is_table")]
+PER_ROW = [one.name for one in fields(Rows) if one.name[:3] not in ("own", "is_")]
 
 
 def join_rows(sets: Sequence[Rows]) -> Rows:
@@ -305,6 +312,8 @@ def name_prior(rows: Rows) -> str:
     """Name the prior of :data:`PRIORS` for some rows."""
     if rows.is_table:
         return "table"
+    if not rows.is_trained and rows.by_structure:
+        return "labeled"
     own = rows.own.get(TRAJECTORY, np.zeros(0))
     kind = "trained" + ", by row" * (not rows.by_structure)
     return kind + ", trajectory" * bool((own > 0).any())
