@@ -205,7 +205,7 @@ class _Work:
             )
         if settings.draws is None:
             warnings.warn(
-                "every labeled frame counts as drawn by itself; frames of one trajectory are alike, "
+                "every labeled frame counts as drawn by itself; those of one trajectory are alike, "
                 "and bars then too short: say which belong together with --draws FILE",
                 LtauWarning,
                 stacklevel=3,

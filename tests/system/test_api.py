@@ -12,8 +12,8 @@ import ltau_cli as ltau
 from ltau_cli.errors import ArtifactError
 
 NAMES = [
-    "BarsSettings", "CalibrateSettings", "DescribeSettings", "ExportSettings", "FitSettings", "IngestSettings",
-    "PlotSettings", "Recorder", "ScoreSettings", "Scorer",
+    "BarsSettings", "CalibrateSettings", "DescribeSettings", "ExportSettings", "FitSettings",
+    "IngestSettings", "PlotSettings", "Recorder", "ScoreSettings", "Scorer",
     "SelectSettings", "WeightSettings",
     "bars", "calibrate", "describe", "evaluate", "export", "fit", "info", "ingest", "load_model",
     "open_artifact", "plot", "score", "select", "weights",

@@ -171,9 +171,9 @@ def test_shown_flags_exist() -> None:
             "--plot", "--samples", "--seeds", "--sizes", "--splits",
             "--starts", "--tables"}  # fmt: skip
     trainers = {"--batch", "--correlation", "--default", "--device", "--distributed", "--ema",
-                "--energy", "--export", "--forces", "--lbfgs", "--lr", "--max", "--model", "--name",
-                "--num", "--pt", "--r", "--restart", "--scheduler", "--seed", "--swa", "--train",
-                "--valid"}  # fmt: skip
+                "--energy", "--export", "--force", "--forces", "--foundation", "--lbfgs", "--lr",
+                "--max", "--model", "--multiheads", "--name", "--num", "--pt", "--r", "--restart",
+                "--scheduler", "--seed", "--swa", "--train", "--valid"}  # fmt: skip
     others = slurm | dask | ours | trainers | {"--help"}
     known = others | {
         flag
