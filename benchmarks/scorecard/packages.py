@@ -27,8 +27,8 @@ from calibration_described import write
 ENVIRONMENTS = Path(__file__).resolve().parents[2] / "build" / "models"
 SYSTEMS: tuple[str, ...] = ("alanine dipeptide", "Ni-Pd-Pt alloys")
 SEEDS: tuple[int, ...] = (0, 1)
-# what the priors are made of, beside the sample network
-DEVELOPED = ("MACE",)
+# what the priors are made of, beside the sample network, and checked with
+DEVELOPED = ("MACE", "SOAP-BPNN")
 DEVELOPMENT_SYSTEMS = ("aminoethanol", "ethyl acetate", "N on Ni", "Ag-Al-Cu alloys")
 TRAIN = "train"
 
