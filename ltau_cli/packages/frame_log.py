@@ -217,7 +217,7 @@ class FrameLog:
             f"{trainer}, {len(natoms):,} frames of {', '.join(file.name for file in files)}, "
             f"{held_out.sum():,} of them held out, {self.start[-1]:,} atoms -> {folder}"
         )
-        atexit.register(self._summarize)
+        atexit.register(hooks.attempt, self._summarize)
 
     def record(
         self,

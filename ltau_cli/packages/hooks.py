@@ -36,49 +36,7 @@ def install(output: str) -> None:
     folder = output
     sys.meta_path.insert(0, _Finder())
     if os.environ.get("_LTAU_RECORD_PID") == str(os.getpid()):
-        atexit.register(_complain_if_nothing_came, _epochs())
-
-
-class _Finder(importlib.abc.MetaPathFinder):
-    """Lets a module be found as ever, and its hook be called once it has been executed."""
-
-    def __init__(self) -> None:
-        self._packages = packages.names("record")
-        self._searching = ""
-
-    def find_spec(
-        self, fullname: str, path: Sequence[str] | None, target: ModuleType | None = None
-    ) -> ModuleSpec | None:
-        """Return the module's own spec, if it has a hook."""
-        package, dot, _ = fullname.partition(".")
-        if not dot or package not in self._packages or fullname == self._searching:
-            return None
-        function = packages.load(package).HOOKS.get(fullname)
-        if function is None:
-            return None
-        self._searching = fullname
-        try:
-            spec = importlib.util.find_spec(fullname)
-        finally:
-            self._searching = ""
-        if spec is not None and spec.loader is not None:
-            _call_after(spec.loader, package, function)
-        return spec
-
-
-def _call_after(loader: Any, package: str, function: str) -> None:
-    execute = loader.exec_module
-
-    def exec_module(module: ModuleType) -> None:
-        execute(module)
-        _hooked.append(package)
-        with or_refuse():
-            try:
-                getattr(packages.load(package, "record"), function)(module)
-            except Exception as error:  # whatever is not there, or is another
-                raise versions.refuse(package, "record", module.__name__, error) from error
-
-    loader.exec_module = exec_module
+        atexit.register(_complain_if_nothing_came, _count_epochs())
 
 
 def around(owner: Any, name: str, *parameters: str) -> Callable[[Callable[..., Any]], None]:
@@ -142,14 +100,18 @@ def guard(function: Callable[P, T]) -> Callable[P, T | None]:
 
     @functools.wraps(function)
     def guarded(*args: P.args, **kwargs: P.kwargs) -> T | None:
-        if not stopped:
-            try:
-                return function(*args, **kwargs)
-            except Exception as error:
-                stop(error)
-        return None
+        return None if stopped else attempt(function, *args, **kwargs)
 
     return guarded
+
+
+def attempt(function: Callable[P, T], *args: P.args, **kwargs: P.kwargs) -> T | None:
+    """Call a function; if it raises, the recording ends and the training goes on."""
+    try:
+        return function(*args, **kwargs)
+    except Exception as error:
+        stop(error)
+        return None
 
 
 def stop(why: str | Exception) -> None:
@@ -178,6 +140,49 @@ def or_refuse() -> Iterator[None]:
         raise SystemExit(error.exit_code) from error
 
 
+class _Finder(importlib.abc.MetaPathFinder):
+    """Lets a module be found as ever, and its hook be called once it has been executed."""
+
+    def __init__(self) -> None:
+        self._packages = packages.names("record")
+        self._searching = ""
+
+    @guard
+    def find_spec(
+        self, fullname: str, path: Sequence[str] | None, target: ModuleType | None = None
+    ) -> ModuleSpec | None:
+        """Return the module's own spec, if it has a hook."""
+        package, dot, _ = fullname.partition(".")
+        if not dot or package not in self._packages or fullname == self._searching:
+            return None
+        function = packages.load(package).HOOKS.get(fullname)
+        if function is None:
+            return None
+        self._searching = fullname
+        try:
+            spec = importlib.util.find_spec(fullname)
+        finally:
+            self._searching = ""
+        if spec is not None and spec.loader is not None:
+            _call_after(spec.loader, package, function)
+        return spec
+
+
+def _call_after(loader: Any, package: str, function: str) -> None:
+    execute = loader.exec_module
+
+    def exec_module(module: ModuleType) -> None:
+        execute(module)
+        _hooked.append(package)
+        with or_refuse():
+            try:
+                getattr(packages.load(package, "record"), function)(module)
+            except Exception as error:  # whatever is not there, or is another
+                raise versions.refuse(package, "record", module.__name__, error) from error
+
+    loader.exec_module = exec_module
+
+
 def name_trainer(package: str) -> str:
     """Return the name and the version of a trainer whose log begins; tell if it is not tested."""
     name = versions.name(package)
@@ -199,14 +204,15 @@ def _say(line: str) -> None:
         print(f"ltau record: {printable(line)}", file=sys.stderr, flush=True)
 
 
-def _epochs() -> list[str]:
-    return os.listdir(folder) if os.path.isdir(folder) else []
+def _count_epochs() -> int:
+    """Count the files of the log, beside which the trainer may have files of its own."""
+    return sum(1 for part in ("", "energy") for _ in Path(folder, part).glob("errors_epoch_*.npy"))
 
 
 @guard
-def _complain_if_nothing_came(before: list[str]) -> None:
+def _complain_if_nothing_came(before: int) -> None:
     """Tell a command that trained nothing, or with a trainer that is not known."""
-    if _told or len(_epochs()) > len(before):
+    if _told or _count_epochs() > before:
         return
     titles = {
         name: getattr(packages.load(name), "TITLE", None) for name in packages.names("record")

@@ -22,7 +22,7 @@ from tests.helpers import names, same
 @pytest.fixture
 def logs(tmp_path, monkeypatch):
     monkeypatch.setattr(hooks, "folder", str(tmp_path / "logs"))
-    monkeypatch.setattr(atexit, "register", lambda function: None)
+    monkeypatch.setattr(atexit, "register", lambda *function: None)
     return tmp_path / "logs"
 
 

@@ -138,7 +138,8 @@ def test_record_and_describe_are_judged_apart(monkeypatch):
 ])  # fmt: skip
 def test_a_command_that_trains_nothing(hooked, said, monkeypatch, tmp_path, capsys):
     monkeypatch.setattr(hooks, "folder", str(tmp_path))
+    (tmp_path / "my_run-3.log").write_text("of MACE, whose folder has this name too")
     monkeypatch.setattr(hooks, "_hooked", hooked)
     monkeypatch.setattr(versions, "found", lambda package: None)
-    hooks._complain_if_nothing_came([])
+    hooks._complain_if_nothing_came(0)
     assert said in capsys.readouterr().err

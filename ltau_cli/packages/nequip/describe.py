@@ -56,9 +56,11 @@ def _load(path: Path, device: str) -> Any:
 
         if hasattr(NequIPCalculator, "_from_saved_model"):
             return NequIPCalculator._from_saved_model(str(path), device=device)
-        if path.name.endswith(".nequip.zip"):  # up to 0.12
-            return NequIPCalculator._from_packaged_model(str(path), device=device)
-        return NequIPCalculator._from_checkpoint_model(str(path), device=device)
+        kind = "packaged" if path.name.endswith(".nequip.zip") else "checkpoint"
+        load = getattr(NequIPCalculator, f"_from_{kind}_model", None)
+        if load is None:  # before 0.12
+            raise ImportError("its calculator loads compiled networks only") from None
+        return load(str(path), device=device)
     return NequIPCalculator._from_saved_model(
         path, device=device, chemical_species_to_atom_type_map=True
     )

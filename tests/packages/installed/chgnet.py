@@ -54,7 +54,7 @@ CLOSE = ({"rtol": 1e-7, "atol": 2e-5},) * 2
 
 
 def train(place, lr=0.01, **how):
-    train_by_script(SCRIPT, place, lr, **how)
+    return train_by_script(SCRIPT, place, lr, **how)
 
 
 def calculator(file):

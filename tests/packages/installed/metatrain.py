@@ -63,7 +63,7 @@ def train(place, lr=0.01, epochs=3, files="a", kind=SOAP, workers=0, more="", re
     text = (kind + TRAINING).format(lr=lr, epochs=epochs, sets=sets, workers=workers, more=more)
     (place / "options.yaml").write_text(text)
     options = ("--restart", "auto") if restart else ()
-    run(BIN / "mtt", "train", "options.yaml", *options, folder=place, **how)
+    return run(BIN / "mtt", "train", "options.yaml", *options, folder=place, **how)
 
 
 def calculator(file):

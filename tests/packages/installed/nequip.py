@@ -68,6 +68,7 @@ training_module:
 """
 
 VERSION = tuple(map(int, version("nequip").split(".")[:2]))
+DESCRIBES = VERSION >= (0, 12)
 
 
 def adapt(text):

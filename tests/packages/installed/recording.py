@@ -70,7 +70,7 @@ def assert_same_where_logged(log, errors, rtol=1e-5, atol=1e-7):
 
 def train_by_script(script, place, lr, **how):
     (place / "train.py").write_text(script.replace("{file!r}", repr(str(SAMPLE / "train.xyz"))))
-    run(sys.executable, "train.py", lr, folder=place, **how)
+    return run(sys.executable, "train.py", lr, folder=place, **how)
 
 
 def frames():

@@ -15,8 +15,9 @@ import pytest
 from ase.calculators.singlepoint import SinglePointCalculator
 from ase.constraints import FixAtoms
 
+from ltau_cli.errors import InputError
 from ltau_cli.packages.network import NetworkName
-from tests.packages.installed.conftest import PACKAGE, only
+from tests.packages.installed.conftest import DESCRIBES, PACKAGE, only
 from tests.packages.installed.recording import (
     BIN,
     SAMPLE,
@@ -57,9 +58,15 @@ def test_weights_are_kept_as_describe_loads_them(way, train):
     """With a learning rate of 0 those of every epoch are the network of the end."""
     folder, frames = train(lr=0, keep=2, **way), trainer.frames(**way)
     kept = sorted((folder / "logs" / "weights").glob("epoch_*"))
-    assert [path.name.partition(".")[0] for path in kept][-1:] == ["epoch_1"]
+    assert [path.name.partition(".")[0] for path in kept][-1:] == [f"epoch_{trainer.EPOCHS - 1}"]
     package = {"metatrain": "metatomic"}.get(PACKAGE, PACKAGE)
-    network = NetworkName(package, str(kept[-1])).load(device="cpu")
+    name = NetworkName(package, str(kept[-1]))
+    if not DESCRIBES:
+        with pytest.raises(InputError, match="cannot be used by ltau describe") as refused:
+            name.load(device="cpu")
+        assert refused.value.hint.startswith("tested: 0.12.1 to ")
+        return
+    network = name.load(device="cpu")
     forces = network([frame.copy() for frame in frames]).forces
     errors = np.linalg.norm(
         forces - np.concatenate([frame.arrays["REF_forces"] for frame in frames]), axis=1
