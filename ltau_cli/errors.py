@@ -3,6 +3,7 @@
 import contextlib
 import errno
 import os
+import warnings
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -12,6 +13,11 @@ _NO_RIGHT = {errno.EACCES, errno.EPERM, errno.EROFS}
 
 class LtauWarning(UserWarning):
     """Something the user should know; the work goes on."""
+
+
+def warn(line: str) -> None:
+    """Tell the user, in one line."""
+    warnings.warn(line, LtauWarning, stacklevel=3)
 
 
 def printable(line: str) -> str:
@@ -77,12 +83,7 @@ class GateError(LtauError):
 
 @contextlib.contextmanager
 def writing(target: Path) -> Iterator[None]:
-    """Turn any failure to write ``target``, or beside it, into one clear line.
-
-    Raises
-    ------
-    OutputError
-    """
+    """Turn any failure to write ``target``, or beside it, into one clear line, an OutputError."""
     try:
         yield
     except OSError as error:

@@ -60,11 +60,7 @@ class Known:
         By ``sample_id`` where both have it; one file may leave it to the places of its rows, if
         the other numbers just as many from 0 or 1. Else by the fingerprints, of frames that are
         there twice in the order of the file. Else rows are in the same order: None, for as many.
-
-        Returns
-        -------
-        (n,) int64 or None
-            Row of the other file; -1 where it has none.
+        Gives (n,) int64: rows of the other file, -1 where it has none.
         """
         at = self._by_id(other)
         if at is None:

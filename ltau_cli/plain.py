@@ -66,23 +66,11 @@ def _refuse_constant(name: str) -> None:
 
 
 def from_plain(value: Any, of: Any, place: str = "") -> Any:
-    """Return a plain value as an object of a type.
+    """Return what JSON holds as an object of a type; a ValueError names the first wrong ``place``.
 
-    Parameters
-    ----------
-    value
-        What JSON holds.
-    of : type
-        A dataclass or TypedDict, a container, a plain type, a union of them, or one of them
-        annotated with :class:`Between`. What an object has beside the declared keys is ignored
-        (dataclass) or kept (TypedDict).
-    place : str
-        Where the value stands, for the message.
-
-    Raises
-    ------
-    ValueError
-        Naming the place of the first thing that is not as the type says.
+    The type is a dataclass or TypedDict, a container, a plain type, a union of them, or one of them
+    annotated with :class:`Between`. What an object has beside the declared keys is ignored
+    (dataclass) or kept (TypedDict).
     """
     origin, arguments = get_origin(of), get_args(of)
     if origin is Annotated:

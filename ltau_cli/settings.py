@@ -7,8 +7,10 @@ these classes. Nothing heavy is imported, as help texts show them.
 from __future__ import annotations
 
 import os
+import re
 from collections.abc import Callable, Mapping
 from dataclasses import Field, dataclass, field, fields, replace
+from inspect import formatannotation, get_annotations
 from pathlib import Path
 from typing import Any, Literal, TypeVar
 
@@ -33,6 +35,7 @@ KEPT = 4  # weights that a trajectory is made of
 NO_ATOMS = "none"  # --natoms says so of rows that are no atoms of frames
 
 T = TypeVar("T")
+Function = TypeVar("Function", bound=Callable[..., Any])
 Kind = TypeVar("Kind", bound="Settings")
 
 
@@ -117,6 +120,38 @@ class Settings:
     def of(cls: type[Kind], settings: Kind | None, options: Mapping[str, Any]) -> Kind:
         """Return ``settings``, or the defaults, with ``options`` by name instead of theirs."""
         return replace(settings or cls(), **options)
+
+
+# Parameters that many stages have, with what they are told to be.
+_COMMON = {
+    "settings": ("", "What is asked for; single settings may be given by name, too."),
+    "threads": ("int", "Threads, all by default; the result does not depend on it."),
+    "workers": (
+        "str or int",
+        "So many processes, or the address or file of a Dask scheduler; the result does not depend "
+        "on it.",
+    ),
+    "force": ("bool", "Replace a result that is there."),
+    "progress": ("Progress", "Shows the work."),
+}
+
+
+def documented(run: Function) -> Function:
+    """Complete the docstring of a stage: the parameters that many have, and what it returns."""
+    told, raises, rest = f"{run.__doc__}".partition("\n\n    Raises\n")
+    kinds = get_annotations(run)
+    for name, (kind, about) in _COMMON.items():
+        if name in kinds:
+            kind = kind or _name_of(kinds[name]).removesuffix(" | None")
+            told += f"\n    {name} : {kind}\n        {about}"
+    told += f"\n\n    Returns\n    -------\n    {_name_of(kinds['return'])}"
+    run.__doc__ = told + raises + rest
+    return run
+
+
+def _name_of(annotation: Any) -> str:
+    text = annotation if isinstance(annotation, str) else formatannotation(annotation)
+    return re.sub(r"[\w.]*\.", "", text)
 
 
 def whole_number(text: str) -> int | None:

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import os
-import warnings
 from pathlib import Path
 from typing import Any
 
@@ -12,7 +11,7 @@ import numpy.typing as npt
 
 from ltau_cli.core.domain import FAR, OUTLIERS, out_of_domain
 from ltau_cli.core.selection import distance_to_nearest
-from ltau_cli.errors import LtauWarning, UsageError
+from ltau_cli.errors import UsageError, warn
 from ltau_cli.live import PVALUE, Live
 from ltau_cli.lock import Lock
 from ltau_cli.output import check_target, open_text
@@ -218,10 +217,8 @@ class Watch:
             )
         least = live.scorer.least_pvalue
         if self.pvalue is not None and self.pvalue <= least:
-            warnings.warn(
+            warn(
                 f"p cannot be below {least:.2g} with this training set: for pvalue={self.pvalue:g} "
                 f"atoms are flagged that are farther away than all of it but {OUTLIERS}, with a "
-                f"relative distance above {FAR:g}",
-                LtauWarning,
-                stacklevel=3,
+                f"relative distance above {FAR:g}"
             )

@@ -94,6 +94,15 @@ class ModelFile(Artifact):
 def load_model(path: str | os.PathLike[str]) -> Model:
     """Read a model into memory, to score arrays with a :class:`ltau_cli.core.scoring.Scorer`.
 
+    Parameters
+    ----------
+    path : path
+        The model.
+
+    Returns
+    -------
+    Model
+
     Raises
     ------
     InputError

@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import contextlib
 import json
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
+from dataclasses import replace
 from pathlib import Path
 from typing import Any, TypeVar
 
@@ -151,6 +152,20 @@ def open_artifact(path: Path, *views: type[View]) -> Iterator[View]:
                     if _check_presence(path, file, dataset):
                         _check_dataset(path, file[dataset.name], dataset, artifact.sizes)
         yield artifact
+
+
+def read_up_to_date(path: Path, view: type[View], same: Callable[[View], bool], force: bool) -> Any:
+    """Read the summary of an artifact if it is the ``same`` as what would be made again, else None.
+
+    None also of one that is damaged, where it may be replaced.
+    """
+    try:
+        with open_artifact(path, view) as old:
+            return replace(old.summary, up_to_date=True) if same(old) else None
+    except ArtifactError:
+        if not force:
+            raise
+        return None
 
 
 @contextlib.contextmanager

@@ -1,13 +1,15 @@
 """The file that HDF5 writes to."""
 
-import os
+import contextlib
+import io
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
 from ltau_cli.errors import cannot_write, writing
 
 
-class FileSink:
+class FileSink(io.FileIO):
     """A file for h5py that keeps a failed write to itself until it is asked.
 
     HDF5 crashes the process at exit if it could not write all it holds, as on a full disk. So a
@@ -17,9 +19,8 @@ class FileSink:
 
     def __init__(self, path: Path, target: Path) -> None:
         with writing(target):
-            self._descriptor = os.open(path, os.O_RDWR)
+            super().__init__(path, "r+b")
         self._target = target
-        self._position = 0
         self._failure: OSError | None = None
 
     def check(self) -> None:
@@ -31,59 +32,26 @@ class FileSink:
         """Write all of ``data`` at the position."""
         view = memoryview(data).cast("B")
         size = len(view)
-        start = self._position
-        self._position += size
-        try:
+        with self._kept_to_itself():
             while self._failure is None and len(view):
-                done = os.pwrite(self._descriptor, view, start)
-                view = view[done:]
-                start += done
-        except OSError as error:
-            self._failure = error
+                view = view[super().write(view) :]
         return size
 
     def truncate(self, size: int | None = None) -> int:
         """Cut or extend the file."""
-        size = self._position if size is None else size
-        try:
+        with self._kept_to_itself():
             if self._failure is None:
-                os.ftruncate(self._descriptor, size)
-        except OSError as error:
-            self._failure = error
-        return size
-
-    def readinto(self, buffer: Any) -> int:
-        """Fill ``buffer`` from the position."""
-        size = os.preadv(self._descriptor, [buffer], self._position)
-        self._position += size
-        return size
-
-    def read(self, size: int = -1) -> bytes:
-        """Read ``size`` bytes from the position."""
-        data = os.pread(self._descriptor, size, self._position)
-        self._position += len(data)
-        return data
-
-    def seek(self, offset: int, whence: int = os.SEEK_SET) -> int:
-        """Move the position."""
-        base = {
-            os.SEEK_SET: 0,
-            os.SEEK_CUR: self._position,
-            os.SEEK_END: os.fstat(self._descriptor).st_size,
-        }
-        self._position = base[whence] + offset
-        return self._position
-
-    def tell(self) -> int:
-        """Return the position."""
-        return self._position
-
-    def flush(self) -> None:
-        """Nothing is held back here."""
+                return super().truncate(size)
+        return self.tell() if size is None else size
 
     def close(self) -> None:
-        """Close the file."""
+        """Close the file; a network file system may tell only now what it could not write."""
+        with self._kept_to_itself():
+            super().close()
+
+    @contextlib.contextmanager
+    def _kept_to_itself(self) -> Iterator[None]:
         try:
-            os.close(self._descriptor)
-        except OSError as error:  # a network file system may tell only now
+            yield
+        except OSError as error:
             self._failure = self._failure or error

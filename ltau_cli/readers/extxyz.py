@@ -7,14 +7,13 @@ case, and takes a frame without a cell for a molecule, one that is periodic in a
 import io
 import itertools
 import re
-import warnings
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any, TextIO
 
 import numpy as np
 
-from ltau_cli.errors import InputError, LtauWarning
+from ltau_cli.errors import InputError, warn
 
 _PLAIN = "species:S:1:pos:R:3"  # the columns of a file that does not name them
 _MOST_COLUMNS = 100_000
@@ -41,7 +40,7 @@ def read_extxyz(path: Path, *, placed: bool) -> Iterator[Any]:
     def say(what: str, text: str) -> None:
         if what in unsaid:
             unsaid.remove(what)
-            warnings.warn(text, LtauWarning, stacklevel=2)
+            warn(text)
 
     with path.open(encoding="utf-8-sig") as file:
         for number, (line, n, block) in enumerate(_split(path, file)):

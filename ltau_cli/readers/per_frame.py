@@ -29,10 +29,7 @@ Beside = dict[str, npt.NDArray[Any]]
 def open_column(place: Place) -> Iterator[tuple[ArraySource, Beside]]:
     """Open a column of an extxyz file, and give ``natoms`` and the labels of atoms with it.
 
-    Parameters
-    ----------
-    place : Place
-        Names the column, unless it is one of :data:`COLUMNS`.
+    It is the one that the place names, else one of :data:`COLUMNS`.
     """
     scratch, shape = Scratch(), (0, 0)
     told = []

@@ -73,10 +73,7 @@ class Table:
     def batches(self) -> Iterator[list[tuple[Any, ...]]]:
         """Yield the columns of some rows after the others; fast.
 
-        Raises
-        ------
-        ValueError, InputError
-            If a row is wrong; :meth:`rows` names its line.
+        Where a row is wrong, a ValueError or InputError; :meth:`rows` names its line.
         """
         with damage_named(self.path, "a table"), self._open() as file:
             rows: Iterator[Row]

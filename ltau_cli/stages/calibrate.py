@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import contextlib
 import os
-import warnings
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -33,13 +32,14 @@ from ltau_cli.core.calibration.support import too_close
 from ltau_cli.core.calibration.threshold import StoredCdf, calibrated_uncertainty
 from ltau_cli.core.summary import trimmed_mean
 from ltau_cli.core.trajectory import TRAJECTORY
-from ltau_cli.errors import ComputeError, InputError, LtauWarning, UsageError
+from ltau_cli.errors import ComputeError, InputError, UsageError, warn
 from ltau_cli.output import check_target
 from ltau_cli.results import CalibrateResult, HeldOut, QuantileCoverage, ThresholdCheck
-from ltau_cli.settings import CalibrateSettings, Method
+from ltau_cli.settings import CalibrateSettings, Method, documented
 from ltau_cli.stages.true_errors import STORED_LABELS, read_known_rows, read_truth
 
 
+@documented
 def run(
     scores: str | os.PathLike[str],
     truth: str | os.PathLike[str],
@@ -63,14 +63,6 @@ def run(
     more : sequence of (path, path)
         Further sets, such as a few labeled structures far away. Every set is split, and weighs the
         same.
-    settings : CalibrateSettings
-        How to calibrate; single ones may be given by name.
-    force : bool
-        Replace an existing artifact.
-
-    Returns
-    -------
-    CalibrateResult
 
     Raises
     ------
@@ -337,12 +329,10 @@ def _mean_pvalue(one: _Known) -> float:
     """Return the mean p-value of a set, and say so if it is closer than what was trained on."""
     mean, close = too_close(one.artifact.read("ood_pvalue"), one.rows.draw)
     if close:
-        warnings.warn(
+        warn(
             f"the rows of {one.artifact.path} are closer to the training set than its own samples "
             f"are to one another (mean p-value {mean:.2f}, 0.5 for rows drawn like it): the bars "
-            "may be too short for rows that are not",
-            LtauWarning,
-            stacklevel=3,
+            "may be too short for rows that are not"
         )
     return mean
 
@@ -351,12 +341,10 @@ def _warn_of_training_rows(known: _Known) -> None:
     """Say how many rows the network was trained on, whose errors are smaller than of others."""
     n = int(known.in_training.sum())
     if n:
-        warnings.warn(
+        warn(
             f"{n:,} of {len(known.in_training):,} calibration rows "
             f"({100 * n / len(known.in_training):.3g} %) have the descriptors of a training sample:"
-            " the bars may be as short as the errors of what was trained on",
-            LtauWarning,
-            stacklevel=3,
+            " the bars may be as short as the errors of what was trained on"
         )
 
 
@@ -392,4 +380,4 @@ def _warn(fitted: Fitted, settings: CalibrateSettings, rows: Rows) -> None:
         names = ", ".join(of_groups[:5]) + (", ..." if len(of_groups) > 5 else "")
         said.append(f"groups with fewer distance bins of their own, small ones merged: {names}")
     for line in said:
-        warnings.warn(line, LtauWarning, stacklevel=3)
+        warn(line)

@@ -17,12 +17,7 @@ EPOCHS = (4, 300, 70_000)  # whose counts need one, two and four bytes
 
 
 def run() -> CompileResult:
-    """Compile what ingest, fit and score use, for the processor of this machine.
-
-    Returns
-    -------
-    CompileResult
-    """
+    """Compile what ingest, fit and score use, for the processor of this machine."""
     folder = os.environ.get("NUMBA_CACHE_DIR") or str(Path(fit.__file__).parents[1])
     were_there = is_compiled("ltau_cli", "average_cdfs")
     began = time.perf_counter()

@@ -28,16 +28,15 @@ from ltau_cli.artifacts.described import (
     write_predictions,
 )
 from ltau_cli.artifacts.provenance import Hasher
-from ltau_cli.artifacts.read import open_artifact
+from ltau_cli.artifacts.read import read_up_to_date
 from ltau_cli.artifacts.write import create_artifact, to_json
-from ltau_cli.errors import ArtifactError
 from ltau_cli.output import check_target
 from ltau_cli.packages.network import Network, NetworkName, Prediction
 from ltau_cli.pieces.store import Store, open_store, stamps_of
 from ltau_cli.progress import Advance, Progress, silent
 from ltau_cli.readers.place import Place, check_file
 from ltau_cli.results import CheckpointsResult, DescribeResult
-from ltau_cli.settings import UNITS, DescribeSettings
+from ltau_cli.settings import UNITS, DescribeSettings, documented
 from ltau_cli.stages.checkpoints import evaluate_checkpoints
 from ltau_cli.stages.given_frames import GivenFrames, look_through
 from ltau_cli.stages.trajectory import Trajectory
@@ -47,6 +46,7 @@ log = logging.getLogger("ltau")
 STORE_SECONDS = 1.0  # of work in a piece, which may be many small batches
 
 
+@documented
 def run(
     frames: str | os.PathLike[str] | Sequence[str | os.PathLike[str]],
     network: str,
@@ -69,16 +69,6 @@ def run(
         :func:`ltau_cli.stages.checkpoints.evaluate_checkpoints`.
     output : path
         The described artifact, or the folder of the log.
-    settings : DescribeSettings
-        How to describe; single ones may be given by name.
-    force : bool
-        Replace an existing result.
-    progress : Progress
-        Shows the atoms.
-
-    Returns
-    -------
-    DescribeResult or CheckpointsResult
 
     Raises
     ------
@@ -269,14 +259,10 @@ def _describe_atoms(
 def _read_up_to_date(work: _Work, *, force: bool) -> DescribeResult | None:
     """Read the summary of the result if it is what this job would make again."""
     inputs = work.hasher.records()
-    try:
-        with open_artifact(work.output, DescribedFile) as old:
-            same = to_json(old.parameters) == to_json(work.parameters(inputs)) and to_json(
-                old.inputs
-            ) == to_json(inputs)
-            found = replace(old.summary, up_to_date=True)
-    except ArtifactError:
-        if not force:
-            raise
-        return None
-    return found if same else None
+    wanted = to_json([work.parameters(inputs), inputs])
+
+    def same(old: DescribedFile) -> bool:
+        return to_json([old.parameters, old.inputs]) == wanted
+
+    found: DescribeResult | None = read_up_to_date(work.output, DescribedFile, same, force)
+    return found

@@ -13,10 +13,11 @@ from ltau_cli.artifacts.scores import ScoresFile
 from ltau_cli.core.calibration.evaluation import evaluate, evaluate_plain
 from ltau_cli.core.domain import FLAGGED_BELOW, out_of_domain
 from ltau_cli.results import EvaluateResult
-from ltau_cli.settings import EvaluateSettings
+from ltau_cli.settings import EvaluateSettings, documented
 from ltau_cli.stages.true_errors import read_judged_rows, read_ood_labels, read_truth
 
 
+@documented
 def run(
     scores: str | os.PathLike[str],
     truth: str | os.PathLike[str],
@@ -34,12 +35,6 @@ def run(
         Scores artifact.
     truth : path
         True errors of the scored rows.
-    settings : EvaluateSettings
-        What to compare; single ones may be given by name.
-
-    Returns
-    -------
-    EvaluateResult
 
     Raises
     ------

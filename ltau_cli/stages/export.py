@@ -19,7 +19,7 @@ from ltau_cli.output import STDOUT, check_target, open_binary, open_text
 from ltau_cli.progress import Advance, Progress, silent
 from ltau_cli.readers.frames import read_frames
 from ltau_cli.results import ExportResult
-from ltau_cli.settings import ExportFormat, ExportSettings
+from ltau_cli.settings import ExportFormat, ExportSettings, documented
 from ltau_cli.stages.frame_rows import FrameRows, count_structures, match_frames, read_structure
 from ltau_cli.writers.frames import annotate, write_frames
 from ltau_cli.writers.model_devi import write_model_devi
@@ -35,6 +35,7 @@ ENDINGS: dict[ExportFormat, tuple[str, ...]] = {
 }
 
 
+@documented
 def run(
     scores: str | os.PathLike[str],
     output: str | os.PathLike[str],
@@ -53,16 +54,6 @@ def run(
     output : path
         The file, or ``-`` for standard output. Its ending tells the format; with a further ``.gz``
         it is compressed.
-    settings : ExportSettings
-        What to export, and how; single ones may be given by name.
-    force : bool
-        Replace an existing file.
-    progress : Progress
-        Shows the rows.
-
-    Returns
-    -------
-    ExportResult
 
     Raises
     ------

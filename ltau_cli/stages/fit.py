@@ -3,7 +3,6 @@
 import hashlib
 import logging
 import os
-import warnings
 from collections.abc import Mapping
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -35,7 +34,7 @@ from ltau_cli.core.search.loo import GroupLeftOut, LeaveOneOutSearch
 from ltau_cli.core.search.shards import OneShard
 from ltau_cli.core.summary import trimmed_mean
 from ltau_cli.core.threads import available_threads
-from ltau_cli.errors import InputError, LtauWarning, UsageError
+from ltau_cli.errors import InputError, UsageError, warn
 from ltau_cli.matching import next_structure
 from ltau_cli.output import check_target
 from ltau_cli.pieces.store import Store, open_store, stamps_of
@@ -44,7 +43,7 @@ from ltau_cli.progress import Progress, silent
 from ltau_cli.readers.descriptors import Descriptors, open_descriptors
 from ltau_cli.readers.place import Place
 from ltau_cli.results import FitResult, IndexResult
-from ltau_cli.settings import DEFAULT_K, FitSettings
+from ltau_cli.settings import DEFAULT_K, FitSettings, documented
 from ltau_cli.stages import tune
 from ltau_cli.stages.shards import (
     BuildShards,
@@ -65,6 +64,7 @@ LEAST_AGREEMENT, LEAST_GAIN = 0.3, 0.05
 FEW, MANY = 100, 1000  # samples whose rank correlation may be anything, or is within 0.03
 
 
+@documented
 def run(
     errors: str | os.PathLike[str],
     descriptors: str | os.PathLike[str],
@@ -87,21 +87,6 @@ def run(
         Training descriptors (n_samples, d), in the order of the log; or a described artifact.
     output : path
         The model artifact.
-    settings : FitSettings
-        How to fit; single ones may be given by name.
-    threads : int
-        Threads, all by default; the result does not depend on it.
-    workers : str or int
-        Build the shards and search for the leave-one-out reference on these workers, see
-        :func:`ltau_cli.pieces.workers.open_workers`; the result does not depend on it.
-    force : bool
-        Replace an existing artifact.
-    progress : Progress
-        Shows the work.
-
-    Returns
-    -------
-    FitResult
 
     Raises
     ------
@@ -260,12 +245,10 @@ def _compare_errors(logged: npt.NDArray[np.float64], samples: Samples, log: Path
         shifted = rank_correlation(logged[both], described[following[both]])
         little |= shifted is not None and found < shifted + LEAST_GAIN
     if little:
-        warnings.warn(
+        warn(
             f"the last errors in {log} and those of the network in "
             f"{samples.source.source.place.path} have a rank correlation of {found:.2f} only: the "
-            "rows are in another order, or the log is of another training",
-            LtauWarning,
-            stacklevel=3,
+            "rows are in another order, or the log is of another training"
         )
     return found
 

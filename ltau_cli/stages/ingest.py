@@ -1,7 +1,6 @@
 """Error logs to an errors artifact."""
 
 import os
-import warnings
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
@@ -13,7 +12,7 @@ import numpy.typing as npt
 from ltau_cli.artifacts.errors import create_errors, write_log
 from ltau_cli.artifacts.provenance import Hasher
 from ltau_cli.artifacts.write import create_artifact
-from ltau_cli.errors import ComputeError, LtauWarning, UsageError
+from ltau_cli.errors import ComputeError, UsageError, warn
 from ltau_cli.offsets import fit_offsets, fractions
 from ltau_cli.output import check_target
 from ltau_cli.progress import Progress, silent
@@ -30,12 +29,13 @@ from ltau_cli.readers.logs.open import open_log
 from ltau_cli.readers.logs.run import ErrorLog, Errors
 from ltau_cli.readers.place import Place
 from ltau_cli.results import IngestResult
-from ltau_cli.settings import IngestSettings
+from ltau_cli.settings import IngestSettings, documented
 from ltau_cli.stages.read_ahead import read_ahead
 
 LABELS = ("natoms", "frames", "group", "sample_id", "magnitude")
 
 
+@documented
 def run(
     logs: str | os.PathLike[str] | Sequence[str | os.PathLike[str]],
     output: str | os.PathLike[str] = "errors.h5",
@@ -54,19 +54,6 @@ def run(
         One log, or one per run of an ensemble.
     output : path
         The errors artifact.
-    settings : IngestSettings
-        How to read the log, and the labels to attach; single ones may be given by name.
-    workers : str or int
-        Read the files of a log on these workers, where a log is many text files; see
-        :func:`ltau_cli.pieces.workers.open_workers`.
-    force : bool
-        Replace an existing artifact.
-    progress : Progress
-        Shows the samples.
-
-    Returns
-    -------
-    IngestResult
 
     Raises
     ------
@@ -88,7 +75,7 @@ def run(
     ):
         result = _write(log, places, output, settings, hasher, force=force, progress=progress)
     for line in result.warnings:
-        warnings.warn(line, LtauWarning, stacklevel=2)
+        warn(line)
     return result
 
 
@@ -183,11 +170,9 @@ def _as_logged(labels: FrameLabels, log: ErrorLog, place: Place) -> FrameLabels:
     n, n_alone = len(alone) - int(alone.sum()), int(alone.sum())
     if not n_alone or not (log.n_samples == n or (log.ends_early and log.n_samples < n)):
         return labels
-    warnings.warn(
+    warn(
         f"{place}: left out {n_alone:,} frames of isolated atoms (config_type=IsolatedAtom), which "
-        "the log does not hold",
-        LtauWarning,
-        stacklevel=2,
+        "the log does not hold"
     )
     kept = {name: values[~alone] for name, values in labels.items()}
     return kept | {"structure": np.unique(kept["structure"], return_inverse=True)[1]}
@@ -203,11 +188,9 @@ def _take_out_offsets(
     """
     errors = log.read(0, log.n_samples).astype(np.float64)
     if not (log.signed or (errors < 0).any()):
-        warnings.warn(
+        warn(
             f"{log.names[0]}: errors of energies without a sign: what all have in common, such as "
-            "an offset of each element, cannot be taken out of them",
-            LtauWarning,
-            stacklevel=3,
+            "an offset of each element, cannot be taken out of them"
         )
         return log, {}
     if formulas is None or len(formulas) != log.n_samples:

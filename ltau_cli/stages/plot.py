@@ -20,7 +20,7 @@ from ltau_cli.output import check_target, open_results
 from ltau_cli.progress import Progress, silent
 from ltau_cli.readers.place import check_file
 from ltau_cli.results import Result
-from ltau_cli.settings import PlotSettings
+from ltau_cli.settings import PlotSettings, documented
 from ltau_cli.stages.panels import accuracy, scored, training
 from ltau_cli.stages.panels.sources import NotGivenError, Sources
 from ltau_cli.writers.tables import write_table
@@ -69,6 +69,7 @@ class PlotResult(Result):
         return draw_png(self.figure)
 
 
+@documented
 def run(
     artifacts: str | os.PathLike[str] | Sequence[str | os.PathLike[str]],
     output: str | os.PathLike[str] | None = None,
@@ -92,16 +93,6 @@ def run(
         One of :data:`KINDS`; None takes what fits the artifacts.
     truth : path, optional
         True errors of the rows of the scores artifact.
-    settings : PlotSettings
-        What to draw, and how; single ones may be given by name.
-    force : bool
-        Replace existing files.
-    progress : Progress
-        Shows the reading of an error log.
-
-    Returns
-    -------
-    PlotResult
 
     Raises
     ------

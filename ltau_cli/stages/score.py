@@ -10,9 +10,8 @@ import itertools
 import logging
 import os
 import tempfile
-import warnings
 from collections.abc import Iterable, Iterator, Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -21,19 +20,19 @@ import numpy.typing as npt
 
 from ltau_cli.artifacts.model import ModelFile
 from ltau_cli.artifacts.provenance import Hasher
-from ltau_cli.artifacts.read import open_artifact
+from ltau_cli.artifacts.read import open_artifact, read_up_to_date
 from ltau_cli.artifacts.scores import WRITE_ROWS, ScoresFile, write_scores
 from ltau_cli.artifacts.table import LEADING, SHOWN, Columns, name_columns, to_columns
 from ltau_cli.artifacts.write import to_json
 from ltau_cli.core.threads import available_threads
-from ltau_cli.errors import ArtifactError, LtauWarning, OutputError, UsageError, writing
+from ltau_cli.errors import OutputError, UsageError, warn, writing
 from ltau_cli.output import STDOUT, check_target, open_text
 from ltau_cli.pieces.store import Store, open_store
 from ltau_cli.pieces.workers import Workers, make_pieces, open_workers
 from ltau_cli.progress import Progress, silent
 from ltau_cli.readers.place import Place
 from ltau_cli.results import ScoreResult, ShardResult
-from ltau_cli.settings import ScoreSettings
+from ltau_cli.settings import ScoreSettings, documented
 from ltau_cli.stages.scoring.blocks import ReadBlocks, ScoreRows, finished_blocks, needs_all_rows
 from ltau_cli.stages.scoring.loaded import Loaded
 from ltau_cli.stages.scoring.rows import Rows, check_input, open_rows
@@ -62,6 +61,7 @@ def name_in_folder(descriptors: Sequence[str], folder: Path) -> dict[Path, str]:
     return jobs
 
 
+@documented
 def run(
     descriptors: str | os.PathLike[str],
     model: str | os.PathLike[str] = "model.h5",
@@ -74,7 +74,25 @@ def run(
     progress: Progress = silent,
     **options: Any,
 ) -> ScoreResult | ShardResult:
-    """Score one descriptor file; see :func:`run_many`. Single settings may be given by name."""
+    """Score one descriptor file; with ``shard``, make only pieces of the result.
+
+    Parameters
+    ----------
+    descriptors : path
+        The descriptors (n_rows, d), or a described artifact.
+    model : path
+        Model artifact.
+    output : path
+        The scores artifact; ``-`` is CSV on standard output.
+
+    Raises
+    ------
+    InputError, ArtifactError, UsageError, OutputError
+        What is wrong with which file. Files that are missing, of another width or in the way are
+        refused before any work is done.
+    ComputeError
+        If the workers fail.
+    """
     (result,) = run_many(
         {Path(output): os.fspath(descriptors)}, Path(model),
         settings=ScoreSettings.of(settings, options), threads=threads, workers=workers,
@@ -95,37 +113,8 @@ def run_many(
 ) -> Iterator[ScoreResult | ShardResult]:
     """Score one descriptor file after the other; the model is loaded once.
 
-    Parameters
-    ----------
-    jobs : dict of Path to str
-        The descriptors (n_rows, d), or a described artifact, for each scores artifact; ``-`` is CSV
-        on standard output.
-    model : Path
-        Model artifact.
-    settings : ScoreSettings
-        How to score.
-    threads : int
-        Threads, all by default; the result does not depend on it.
-    workers : str or int
-        Score the rows on these workers, see :func:`ltau_cli.pieces.workers.open_workers`; the
-        result does not depend on it.
-    force : bool
-        Replace an existing artifact.
-    progress : Progress
-        Shows the rows.
-
-    Yields
-    ------
-    ScoreResult or ShardResult
-        Of each job when it is done; with ``settings.shard`` only pieces of the result are made.
-
-    Raises
-    ------
-    InputError, ArtifactError, UsageError, OutputError
-        What is wrong with which file. Files that are missing, of another width or in the way are
-        refused before any work is done.
-    ComputeError
-        If the workers fail.
+    The keys of ``jobs`` are the scores artifacts, each with its descriptors; see :func:`run`.
+    Yields what is told of each when it is done.
     """
     settings = settings or ScoreSettings()
     beside = list(filter(None, [settings.calibration]))
@@ -151,7 +140,7 @@ def run_many(
             for output, descriptors in jobs.items():
                 with open_rows(descriptors, output, loaded) as rows:
                     if not told and rows.lost_structures:
-                        warnings.warn(rows.lost_structures, LtauWarning, stacklevel=2)
+                        warn(rows.lost_structures)
                         told = True  # of many files once
                     yield _Scoring(rows, hasher, pool, progress).run(force=force)
 
@@ -252,19 +241,16 @@ class _Scoring:
     def _read_up_to_date(self, *, force: bool) -> ScoreResult | None:
         """Read the summary of the result if it is what this job would make again."""
         header = self.rows.header()
-        try:
-            with open_artifact(self.rows.output, ScoresFile) as old:
-                same = (
-                    old.model_fingerprint == header.model_fingerprint
-                    and to_json(old.parameters) == to_json(header.parameters)
-                    and _without_model(old.inputs) == _without_model(self.inputs())
-                )
-                found: ScoreResult = replace(old.summary, up_to_date=True)
-        except ArtifactError:
-            if not force:
-                raise
-            return None
-        return found if same else None
+
+        def same(old: ScoresFile) -> bool:
+            return (
+                old.model_fingerprint == header.model_fingerprint
+                and to_json(old.parameters) == to_json(header.parameters)
+                and _without_model(old.inputs) == _without_model(self.inputs())
+            )
+
+        found: ScoreResult | None = read_up_to_date(self.rows.output, ScoresFile, same, force)
+        return found
 
 
 @contextlib.contextmanager

@@ -26,7 +26,7 @@ from ltau_cli.readers.descriptors import open_descriptors
 from ltau_cli.readers.frames import read_frames
 from ltau_cli.readers.place import Place
 from ltau_cli.results import ChosenFrame, SelectResult
-from ltau_cli.settings import SelectSettings
+from ltau_cli.settings import SelectSettings, documented
 from ltau_cli.stages.frame_rows import count_structures, match_frames, read_structure
 from ltau_cli.stages.scoring.rows import natoms_of
 from ltau_cli.writers.frames import annotate, write_frames
@@ -34,6 +34,7 @@ from ltau_cli.writers.frames import annotate, write_frames
 log = logging.getLogger("ltau")
 
 
+@documented
 def run(
     scores: str | os.PathLike[str],
     output: str | os.PathLike[str],
@@ -56,16 +57,6 @@ def run(
         output.
     n : int
         Frames to choose.
-    settings : SelectSettings
-        How to choose; single ones may be given by name.
-    force : bool
-        Replace existing files.
-    progress : Progress
-        Shows the rows.
-
-    Returns
-    -------
-    SelectResult
 
     Raises
     ------

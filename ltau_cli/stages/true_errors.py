@@ -1,7 +1,6 @@
 """Scored rows whose true errors are known."""
 
 import os
-import warnings
 from dataclasses import dataclass, replace
 from typing import Any
 
@@ -15,7 +14,7 @@ from ltau_cli.core.calibration.apply import rows_of
 from ltau_cli.core.calibration.maps import Rows
 from ltau_cli.core.structures import Block, name_elements, structure_distance
 from ltau_cli.core.units import same_units
-from ltau_cli.errors import InputError, LtauWarning
+from ltau_cli.errors import InputError, warn
 from ltau_cli.offsets import without_offsets
 from ltau_cli.readers.column import GROUPS, Column, read_labels
 from ltau_cli.readers.place import Place
@@ -77,24 +76,19 @@ def _compare_scales(truth: Column, scores: ScoresFile) -> None:
     ):
         if 0 < RULED * median < values.mean(dtype=np.float64):
             row = int(values.argmax())
-            warnings.warn(
+            warn(
                 f"a few errors in {name} rule the means of the tables: the median is {median:.3g}, "
-                f"row {row} has {values[row]:.3g} (wrong labels, or wrong frames?)",
-                LtauWarning,
-                stacklevel=3,
+                f"row {row} has {values[row]:.3g} (wrong labels, or wrong frames?)"
             )
     if not (true > 0 and predicted > 0) or 1 / MOST_APART < true / predicted < MOST_APART:
         return
     ratio = max(true / predicted, predicted / true)
     near = [told for factor, told in FACTORS.items() if 1 / NEAR < ratio / factor < NEAR]
-    warnings.warn(
+    warn(
         f"true errors ({truth.place}, median {true:.3g}) are {ratio:,.3g} times "
         f"{'larger' if true > predicted else 'smaller'} than predicted ({scores.path}, median "
         f"{predicted:.3g}): in other units? " + (f"near {' or '.join(near)}" if near else
-        "no common factor is near: or errors of something else"),
-        LtauWarning,
-        stacklevel=3,
-    )  # fmt: skip
+        "no common factor is near: or errors of something else"))  # fmt: skip
 
 
 @dataclass(frozen=True)

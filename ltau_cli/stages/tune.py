@@ -38,29 +38,8 @@ def run(
     """Compare scalings, k, weightings and first epochs by cross-validated CRPS.
 
     The errors to predict are those of rows held out, else the last logged error of each training
-    sample, predicted by the samples of other structures.
-
-    Parameters
-    ----------
-    errors : path
-        Errors artifact.
-    descriptors : path
-        Training descriptors.
-    settings : FitSettings
-        Metric and seed are taken from here, and the rows that were held out: they are better than
-        the training samples, whose errors were trained down.
-    threads : int
-    progress : Progress
-
-    Returns
-    -------
-    list of Trial
-        The best first.
-
-    Raises
-    ------
-    InputError
-        If the descriptors or errors cannot be used or do not match.
+    sample, predicted by the samples of other structures. Rows held out are better: the errors of
+    training samples were trained down. The best trial comes first.
     """
     errors, held_out = Path(errors), settings.held_out
     with (

@@ -22,12 +22,13 @@ from ltau_cli.progress import Progress, silent
 from ltau_cli.readers.descriptors import read_structure
 from ltau_cli.readers.place import Place
 from ltau_cli.results import NearSample, Suspect, WeightsResult
-from ltau_cli.settings import WeightSettings
+from ltau_cli.settings import WeightSettings, documented
 
 NEIGHBORS_SHOWN = 5
 BLOCK_POINTS = 65_536
 
 
+@documented
 def run(
     model: str | os.PathLike[str],
     output: str | os.PathLike[str],
@@ -49,18 +50,6 @@ def run(
     output : path
         ``.npy`` or ``.txt``; ``-`` is standard output, as text. Weights are float64, a keep-list
         holds increasing int64 numbers from 0.
-    settings : WeightSettings
-        How to weigh; single ones may be given by name.
-    threads : int
-        Threads, all by default; the result does not depend on it.
-    force : bool
-        Replace an existing file.
-    progress : Progress
-        Shows the work.
-
-    Returns
-    -------
-    WeightsResult
 
     Raises
     ------

@@ -3,6 +3,7 @@
 import subprocess
 import sys
 from dataclasses import fields
+from inspect import signature
 from pathlib import Path
 
 import numpy as np
@@ -35,6 +36,13 @@ def test_every_setting_is_documented(name):
     kind = getattr(ltau, name)
     for field in fields(kind):
         assert f"\n    {field.name} : " in kind.__doc__ or "option" not in field.metadata
+
+
+@pytest.mark.parametrize("name", NAMES[11:])
+def test_every_parameter_is_documented(name):
+    run = getattr(ltau, name)
+    for parameter in signature(run).parameters:
+        assert f"\n    {parameter} : " in run.__doc__ or parameter == "options"
 
 
 def test_settings_may_be_given_by_name(pipeline, tmp_path):

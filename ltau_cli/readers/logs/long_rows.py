@@ -23,20 +23,11 @@ _RUN_KEY = 1 << 32  # times a run, plus an epoch: sorts by both
 
 @dataclass(frozen=True)
 class Samples:
-    """The samples of a long table.
+    """The samples of a long table, (n,) each."""
 
-    Attributes
-    ----------
-    ids : (n,) int64 or str
-    places : (n,) int64
-        Where each of the distinct ids stands among them.
-    structure : (n,) int64 or None
-        The frame of each, where two columns name it.
-    """
-
-    ids: npt.NDArray[Any]
-    places: npt.NDArray[np.int64]
-    structure: npt.NDArray[np.int64] | None = None
+    ids: npt.NDArray[Any]  # int64 or str
+    places: npt.NDArray[np.int64]  # where each of the distinct ids stands among them
+    structure: npt.NDArray[np.int64] | None = None  # the frame of each, where two columns name it
 
 
 class WordsError(Exception):

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import warnings
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -20,7 +19,7 @@ from ltau_cli.core.calibration.apply import Calibrator
 from ltau_cli.core.calibration.model import Calibration
 from ltau_cli.core.scoring import Model, Scorer
 from ltau_cli.core.trajectory import TRAJECTORY
-from ltau_cli.errors import ArtifactError, LtauWarning, UsageError
+from ltau_cli.errors import ArtifactError, UsageError, warn
 from ltau_cli.settings import ScoreSettings
 
 
@@ -142,9 +141,5 @@ def _scale_thresholds(
         return None
     known = calibrator.calibration
     for threshold in sorted(set(calibrator.thresholds) - set(known.thresholds)):
-        warnings.warn(
-            f"{path} has no threshold {threshold:g}; its scale is taken from the nearest ones",
-            LtauWarning,
-            stacklevel=2,
-        )
+        warn(f"{path} has no threshold {threshold:g}; its scale is taken from the nearest ones")
     return np.interp(calibrator.thresholds, known.thresholds, known.threshold_scale)

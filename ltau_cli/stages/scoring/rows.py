@@ -2,7 +2,6 @@
 
 import contextlib
 import re
-import warnings
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -20,7 +19,7 @@ from ltau_cli.core.calibration.maps import FEATURES
 from ltau_cli.core.structures import name_elements
 from ltau_cli.core.trajectory import TRAJECTORY
 from ltau_cli.core.units import of_forces
-from ltau_cli.errors import InputError, LtauWarning, UsageError
+from ltau_cli.errors import InputError, UsageError, warn
 from ltau_cli.matching import Known
 from ltau_cli.pieces.store import stamps_of
 from ltau_cli.readers.column import GROUPS, read_labels, read_magnitudes
@@ -312,9 +311,7 @@ def _check_calibration(rows: Rows) -> None:
             hint="give the labels with --group, such as the species of each atom",
         )
     if not np.isin(rows.labels["group"].astype(np.str_), known).any():
-        warnings.warn(
+        warn(
             f"no row of {place} is in a group that has bounds of its own in {path}; "
-            "the bounds of all are used",
-            LtauWarning,
-            stacklevel=2,
+            "the bounds of all are used"
         )
