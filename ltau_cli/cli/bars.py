@@ -1,7 +1,5 @@
 """``ltau bars``."""
 
-from __future__ import annotations
-
 from pathlib import Path
 
 import click

@@ -23,7 +23,7 @@ from ltau_cli.artifacts.model import ModelFile
 from ltau_cli.artifacts.read import open_artifact
 from ltau_cli.artifacts.scores import WRITE_ROWS, write_scores
 from ltau_cli.core.threads import available_threads
-from ltau_cli.errors import ComputeError, InputError, LtauWarning, OutputError, writing
+from ltau_cli.errors import ComputeError, InputError, LtauWarning, OutputError, warn, writing
 from ltau_cli.output import open_text
 from ltau_cli.progress import Progress, silent
 from ltau_cli.readers.arrays import read_optional
@@ -32,7 +32,7 @@ from ltau_cli.readers.frames import FrameLabels, label_frames, read_frame_labels
 from ltau_cli.readers.place import Place
 from ltau_cli.readers.truth import read_true_errors
 from ltau_cli.results import BarsResult, BarsSet, CalibrateResult, DescribeResult, ScoreResult
-from ltau_cli.settings import BarsSettings, FitSettings, ScoreSettings
+from ltau_cli.settings import BarsSettings, FitSettings, ScoreSettings, documented
 from ltau_cli.stages import calibrate, describe, evaluate, fit, ingest, score
 from ltau_cli.stages.scoring.blocks import finished_blocks
 from ltau_cli.stages.scoring.loaded import Loaded
@@ -49,6 +49,7 @@ VERDICT = "verdict.txt"
 Ints = npt.NDArray[np.int64]
 
 
+@documented
 def run(
     labeled: str | os.PathLike[str],
     network: str,
@@ -73,16 +74,6 @@ def run(
         ``verdict.txt``.
     test : sequence of path
         Further frames to score; they are judged where they have reference forces.
-    settings : BarsSettings
-        How to describe and split; single ones may be given by name.
-    force : bool
-        Replace the results of an earlier call. One that was stopped goes on without.
-    progress : Progress
-        Shows the work.
-
-    Returns
-    -------
-    BarsResult
 
     Raises
     ------
@@ -198,17 +189,11 @@ class _Work:
                 hint="label frames of another trajectory, or leave out --draws",
             )
         if n < FEW:
-            warnings.warn(
-                f"bounds rest on {n} draws of labeled frames; {FEW} or more make them reliable",
-                LtauWarning,
-                stacklevel=3,
-            )
+            warn(f"bounds rest on {n} draws of labeled frames; {FEW} or more make them reliable")
         if settings.draws is None:
-            warnings.warn(
+            warn(
                 "every labeled frame counts as drawn by itself; those of one trajectory are alike, "
-                "and bars then too short: say which belong together with --draws FILE",
-                LtauWarning,
-                stacklevel=3,
+                "and bars then too short: say which belong together with --draws FILE"
             )
         error = read_true_errors(place).values
         return cls(train, folder, settings, natoms, error, draws, _kinds(labels, place, natoms))

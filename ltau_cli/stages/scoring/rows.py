@@ -295,11 +295,9 @@ def _check_calibration(rows: Rows) -> None:
         )
     unseen = rows.unseen_groups
     if unseen:
-        warnings.warn(
+        warn(
             f"never calibrated on: {', '.join(unseen)}; their bounds are nominal: they rest on the "
-            "errors of the others",
-            LtauWarning,
-            stacklevel=2,
+            "errors of the others"
         )
     known = calibration.strata.groups.astype(np.str_)
     if not len(known):
