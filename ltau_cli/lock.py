@@ -1,9 +1,10 @@
-"""One process at a time writes a folder, or a file, that is written over time."""
+"""One process at a time writes a file, or what is written over time."""
 
 from __future__ import annotations
 
 import atexit
 import contextlib
+import fcntl
 import os
 import socket
 from pathlib import Path
@@ -41,23 +42,19 @@ class Lock:
             raise OutputError(f"{self.path} is written by another", hint=self._hint)
 
     def _open(self) -> Any:
-        import fcntl
-
         while True:
             flags = os.O_RDWR | os.O_CREAT | os.O_NOFOLLOW | os.O_CLOEXEC
             with writing(self._at):
                 file = os.fdopen(os.open(self._at, flags, 0o644), "r+", encoding="utf-8")
-            try:
-                fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
-            except BlockingIOError:
+            locked = lock(file.fileno())
+            if locked is None:
+                return file
+            if not locked:
                 owner = file.read().strip() or "another process"
                 file.close()
-                raise OutputError(f"{self.path} is written by {owner}", hint=self._hint) from None
-            except OSError:  # a file system without locks
-                return file
-            with contextlib.suppress(FileNotFoundError):
-                if os.path.samestat(os.stat(self._at), os.fstat(file.fileno())):
-                    break
+                raise OutputError(f"{self.path} is written by {owner}", hint=self._hint)
+            if is_at(file.fileno(), self._at):
+                break
             file.close()  # of a process that has just ended
         file.write(f"process {os.getpid()} on {socket.gethostname()}\n")
         file.truncate()
@@ -65,10 +62,29 @@ class Lock:
         return file
 
 
+def lock(descriptor: int, *, shared: bool = False) -> bool | None:
+    """Lock an open file until it is closed; False if another has it, None if nobody can tell."""
+    try:
+        fcntl.flock(descriptor, (fcntl.LOCK_SH if shared else fcntl.LOCK_EX) | fcntl.LOCK_NB)
+    except BlockingIOError:
+        return False
+    except OSError:
+        return None  # a file system without locks
+    return True
+
+
+def is_at(descriptor: int, path: Path) -> bool:
+    """Whether an open file is still the one at ``path``."""
+    try:
+        return os.path.samestat(os.fstat(descriptor), path.lstat())
+    except FileNotFoundError:
+        return False
+
+
 @atexit.register
 def _let_go() -> None:
-    for path, lock in _held.items():
-        if lock.pid == os.getpid():  # not in a process that was forked from the one that holds it
+    for path, held in _held.items():
+        if held.pid == os.getpid():  # not in a process that was forked from the one that holds it
             with contextlib.suppress(OSError):
                 path.unlink()
     _held.clear()

@@ -5,7 +5,6 @@ What may not or cannot be written raises an ``OutputError``.
 
 import contextlib
 import errno
-import fcntl
 import gzip
 import io
 import os
@@ -17,6 +16,7 @@ from typing import Any, BinaryIO, TextIO
 
 from ltau_cli import stop
 from ltau_cli.errors import OutputError, writing
+from ltau_cli.lock import is_at, lock
 from ltau_cli.streams import DescriptorStream
 
 STDOUT = Path("-")
@@ -261,25 +261,6 @@ def busy(target: Path) -> OutputError:
 def hidden(place: Path, ending: str) -> Path:
     """Return ``.NAME.ENDING`` beside a file."""
     return place.with_name(f".{place.name}.{ending}")
-
-
-def lock(descriptor: int, *, shared: bool = False) -> bool | None:
-    """Lock an open file until it is closed; False if another has it, None if nobody can tell."""
-    try:
-        fcntl.flock(descriptor, (fcntl.LOCK_SH if shared else fcntl.LOCK_EX) | fcntl.LOCK_NB)
-    except BlockingIOError:
-        return False
-    except OSError:
-        return None  # a file system without locks
-    return True
-
-
-def is_at(descriptor: int, path: Path) -> bool:
-    """Whether an open file is still the one at ``path``."""
-    try:
-        return os.path.samestat(os.fstat(descriptor), path.lstat())
-    except FileNotFoundError:
-        return False
 
 
 def _real(target: Path) -> Path:

@@ -23,7 +23,8 @@ from ltau_cli import __version__
 from ltau_cli.artifacts.provenance import stamp
 from ltau_cli.artifacts.write import to_json
 from ltau_cli.errors import InputError, OutputError, writing
-from ltau_cli.output import busy, hidden, is_at, lock
+from ltau_cli.lock import is_at, lock
+from ltau_cli.output import busy, hidden
 from ltau_cli.readers.place import Place
 
 log = logging.getLogger("ltau")

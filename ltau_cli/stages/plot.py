@@ -213,16 +213,13 @@ def _check_options(name: str, sources: Sources) -> None:
         if name not in takers and (name != OVERVIEW or option == "--rows"):
             raise UsageError(f"{option} belongs to {' and '.join(takers)}, not to {name}")
         if option != "--rows" and len(sources.scores) != 1:
+            n = len(sources.scores)
             raise UsageError(
-                f"{option} is about the rows of one scores artifact, and "
-                f"{len(sources.scores) or 'none'} {_were(len(sources.scores))} given"
+                f"{option} is about the rows of one scores artifact, and {n or 'none'} "
+                f"{'were' if n > 1 else 'was'} given"
             )
     if sources.settings.group is not None and sources.truth is None:
         raise UsageError("--group needs the true errors too", hint="give them with --true FILE")
-
-
-def _were(n: int) -> str:
-    return "were" if n > 1 else "was"
 
 
 def _fill_in(data: Data) -> tuple[list[str], Data]:
