@@ -2,6 +2,7 @@
 
 import json
 import re
+from importlib.metadata import version
 
 import ase.io
 
@@ -24,7 +25,9 @@ run_train.main()
 """
 
 WAYS = [{"more": ("--batch_size", 5)}, {"more": ("--batch_size", 3, "--num_workers", 2, "--ema")}]
-UNCHANGED = [{"more": ("--batch_size", 5, "--ema", "--swa", "--start_swa", 2)}]
+# MACE 0.3.6 ends with an error where such a short training has a second stage
+STAGE_TWO = ("--swa", "--start_swa", 2) * (version("mace-torch") != "0.3.6")
+UNCHANGED = [{"more": ("--batch_size", 5, "--ema", *STAGE_TWO)}]
 EPOCHS = 3
 CLOSE = ({}, {})
 SEEN_BY_TWO = 10

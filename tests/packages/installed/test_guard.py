@@ -35,7 +35,7 @@ def unrecorded(tmp_path_factory):
     return TRAINER.curve(place)
 
 
-@pytest.mark.parametrize(("file", "name", "first"), functions())
+@pytest.mark.parametrize(("file", "name", "first"), [*functions()])
 def test_an_error_ends_the_recording_alone(
     file, name, first, train, unrecorded, tmp_path, monkeypatch
 ):
