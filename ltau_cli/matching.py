@@ -5,20 +5,17 @@ from __future__ import annotations
 import hashlib
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Any
 
 import numpy as np
 import numpy.typing as npt
 
+from ltau_cli.array_types import Array, Bools, Integers
 from ltau_cli.errors import InputError
 
 PRECISION = 1e-3  # Å
 COMPARED = ("species", "structure", "group", "reference_norm")
 SAME = 2e-3  # of the size of reference forces, within which they are the same
 ROUNDED = 1e-4  # in their units, by which they may differ in text
-
-Labels = npt.NDArray[Any]
-Places = npt.NDArray[np.int64]
 
 
 def fingerprint(species: Sequence[str], positions: npt.ArrayLike) -> tuple[int, int]:
@@ -52,9 +49,9 @@ class Known:
     n: int  # rows
     # dict of str to (n, ...) array: where it says so: ``sample_id``; ``fingerprint`` (n, 2) int64
     # of each row's frame; ``species``, ``structure``, ``group``, ``reference_norm``
-    labels: dict[str, Labels]
+    labels: dict[str, Array]
 
-    def match(self, other: Known) -> Places | None:
+    def match(self, other: Known) -> Integers | None:
         """Find the own rows in another file, and compare what both know of them.
 
         By ``sample_id`` where both have it; one file may leave it to the places of its rows, if
@@ -80,7 +77,7 @@ class Known:
                 hint="give the very same, in the same order",
             )
 
-    def tell(self, rows: Places) -> str:
+    def tell(self, rows: Integers) -> str:
         """Return how many some rows are and which is the first, in the words of the file."""
         first = rows[0]
         if "sample_id" in self.labels:
@@ -90,7 +87,7 @@ class Known:
         frames = self.labels["structure"]
         return f"{len(np.unique(frames[rows])):,} frames, the first is frame {frames[first]}"
 
-    def _by_id(self, other: Known) -> Places | None:
+    def _by_id(self, other: Known) -> Integers | None:
         own, there = self._ids(other), other._ids(self)
         if own is None or there is None or np.array_equal(own, there):
             return None
@@ -114,7 +111,7 @@ class Known:
                 )
         return _find(own, there)
 
-    def _ids(self, other: Known) -> Labels | None:
+    def _ids(self, other: Known) -> Array | None:
         """Return the ids: the places of the rows, where the other numbers as many from 0 or 1."""
         own, there = (_whole(known.labels.get("sample_id")) for known in (self, other))
         if own is None and there is not None:
@@ -124,7 +121,7 @@ class Known:
             return None
         return own
 
-    def _by_fingerprint(self, other: Known) -> Places | None:
+    def _by_fingerprint(self, other: Known) -> Integers | None:
         own, there = (known.labels.get("fingerprint") for known in (self, other))
         if own is None or there is None or same_frames(own, there):
             return None
@@ -135,7 +132,7 @@ class Known:
             at[left] = np.where(found < 0, -1, free[found])
         return at
 
-    def _compare(self, other: Known, at: Places) -> None:
+    def _compare(self, other: Known, at: Integers) -> None:
         """Refuse a row that is one thing here and another thing there."""
         rows = np.flatnonzero(at >= 0)
         for name in COMPARED:
@@ -160,12 +157,12 @@ class Known:
                 )
 
 
-def same_frames(one: Labels, other: Labels) -> bool:
+def same_frames(one: Array, other: Array) -> bool:
     """Whether fingerprints, (n, 2) each, are those of the same frames in the same order."""
     return one.shape == other.shape and bool((one == other).any(axis=1).all())
 
 
-def _find(own: Labels, there: Labels) -> Places:
+def _find(own: Array, there: Array) -> Integers:
     """Where values stand among others; what is there twice is found in order; -1 if nowhere."""
     codes = np.unique(np.concatenate([own, there]), return_inverse=True)[1].astype(np.int64)
     n = len(own)
@@ -176,7 +173,7 @@ def _find(own: Labels, there: Labels) -> Places:
     return np.where(keys[n:][place] == keys[:n], place, -1)
 
 
-def _count_before(codes: Places) -> Places:
+def _count_before(codes: Integers) -> Integers:
     """How often each value was there before."""
     order, places = np.argsort(codes, kind="stable"), np.arange(len(codes))
     ordered = codes[order]
@@ -186,7 +183,7 @@ def _count_before(codes: Places) -> Places:
     return before
 
 
-def next_structure(structure: Labels) -> Places:
+def next_structure(structure: Array) -> Integers:
     """Return the row at the same place of the structure that appears next, (n,); -1 if none."""
     numbers = number(structure)
     order = np.argsort(numbers, kind="stable")
@@ -198,7 +195,7 @@ def next_structure(structure: Labels) -> Places:
     return np.where(there, order[np.where(there, start[numbers + 1 - ~there] + place, 0)], -1)
 
 
-def _whole(ids: Labels | None) -> Labels | None:
+def _whole(ids: Array | None) -> Array | None:
     """Return text that is all whole numbers as such, if they are as distinct: 00012 is 12."""
     if ids is None or ids.dtype.kind != "U":
         return ids
@@ -209,7 +206,7 @@ def _whole(ids: Labels | None) -> Labels | None:
     return numbers if len(np.unique(numbers)) == len(np.unique(ids)) else ids
 
 
-def number(labels: Labels) -> Places:
+def number(labels: Array) -> Integers:
     """Return what a label is the how-manieth of, from 0 in the order of appearance, (n,)."""
     _, first, inverse = np.unique(labels, return_index=True, return_inverse=True)
     rank = np.empty(len(first), dtype=np.int64)
@@ -217,7 +214,7 @@ def number(labels: Labels) -> Places:
     return rank[inverse]
 
 
-def _differ(one: Labels, other: Labels) -> npt.NDArray[np.bool_]:
+def _differ(one: Array, other: Array) -> Bools:
     """Where numbers differ by more than rounding; NaN, which is unknown, from nothing."""
     known = np.isfinite(one) & np.isfinite(other)
     size = np.sqrt(np.square(one[known], dtype=np.float64).sum() / max(1, known.sum()))
@@ -225,5 +222,5 @@ def _differ(one: Labels, other: Labels) -> npt.NDArray[np.bool_]:
         return np.asarray(np.abs(one - other) > SAME * size + ROUNDED)
 
 
-def _same_set(one: Labels, other: Labels) -> bool:
+def _same_set(one: Array, other: Array) -> bool:
     return bool(np.array_equal(np.unique(one), np.unique(other)))

@@ -2,19 +2,18 @@
 
 import re
 from collections.abc import Mapping
-from typing import Any
 
 import numpy as np
 import numpy.typing as npt
+
+from ltau_cli.array_types import Array, Floats, Integers
 
 LEFT_OUT = 0.01  # share of the largest residuals that the offsets do not follow
 FRAMES_EACH = 5  # frames for each element, below which there is one offset for all
 PASSES = 3  # of leaving them out
 
-Floats = npt.NDArray[np.float64]
 
-
-def formulas(species: npt.NDArray[Any], natoms: npt.NDArray[np.int64]) -> npt.NDArray[np.str_]:
+def formulas(species: Array, natoms: Integers) -> npt.NDArray[np.str_]:
     """Return the formula of each frame, (n_frames,), elements by the alphabet: ``Au2Cu11``.
 
     ``species`` (n_atoms,) are symbols, ``natoms`` (n_frames,) the atoms of each frame.
@@ -30,7 +29,7 @@ def formulas(species: npt.NDArray[Any], natoms: npt.NDArray[np.int64]) -> npt.ND
     return np.array(told)[place.ravel()]
 
 
-def fractions(told: npt.NDArray[Any]) -> tuple[list[str], Floats]:
+def fractions(told: Array) -> tuple[list[str], Floats]:
     """Return the elements of some formulas, and the share (n, n_elements) of each in them."""
     distinct, place = np.unique(told.astype(np.str_), return_inverse=True)
     counts = [
@@ -65,11 +64,7 @@ def fit_offsets(errors: Floats, shares: Floats) -> Floats:
     return np.asarray(found[0] - center @ found[1:] + found[1:])
 
 
-def without_offsets(
-    errors: npt.NDArray[np.float64],
-    formulas: npt.NDArray[Any] | None,
-    offsets: Mapping[str, float],
-) -> npt.NDArray[np.float64]:
+def without_offsets(errors: Floats, formulas: Array | None, offsets: Mapping[str, float]) -> Floats:
     """Return the magnitudes of signed errors per atom, (n,), without the offsets of a log.
 
     Elements that the log does not have are taken for the mean of the others.

@@ -7,8 +7,8 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-import numpy.typing as npt
 
+from ltau_cli.array_types import Bools, Integers
 from ltau_cli.core.domain import FAR, OUTLIERS, out_of_domain
 from ltau_cli.core.selection import distance_to_nearest
 from ltau_cli.errors import UsageError, warn
@@ -28,7 +28,7 @@ class Stopped(Exception):  # noqa: N818 (nothing failed)
         Numbers of the atoms that are the reason.
     """
 
-    def __init__(self, watch: Watch, atoms: npt.NDArray[np.int64], reason: str) -> None:
+    def __init__(self, watch: Watch, atoms: Integers, reason: str) -> None:
         super().__init__(reason)
         self.watch, self.atoms = watch, atoms
 
@@ -148,7 +148,7 @@ class Watch:
             self.stopped = Stopped(self, caught, self._reason(live, caught, number))
             raise self.stopped
 
-    def _flagged(self, live: Live) -> npt.NDArray[np.bool_]:
+    def _flagged(self, live: Live) -> Bools:
         """Tell which atoms have a bound that is too large, or are too far from the training set."""
         flagged = np.zeros(len(self.atoms), dtype=bool)
         if self.bound is not None:
@@ -161,7 +161,7 @@ class Watch:
             flagged |= live.relative_distance > self.distance
         return flagged
 
-    def _keep(self, live: Live, flagged: npt.NDArray[np.bool_], number: int) -> None:
+    def _keep(self, live: Live, flagged: Bools, number: int) -> None:
         points = live.scorer.to_search_space(live.descriptors[flagged])
         if len(self._kept) and distance_to_nearest(points, self._kept).max() <= self.within:
             return
@@ -173,7 +173,7 @@ class Watch:
             with open_text(self.save, force=True) as stream:
                 write_frames(stream, self.frames)
 
-    def _reason(self, live: Live, caught: npt.NDArray[np.int64], number: int) -> str:
+    def _reason(self, live: Live, caught: Integers, number: int) -> str:
         pvalue = live.results[PVALUE]
         worst = caught[np.argmax(live.relative_distance[caught])]
         told = ""

@@ -4,11 +4,11 @@ from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
-import numpy.typing as npt
 
+from ltau_cli.array_types import Array, Floats, Integers
 from ltau_cli.artifacts.read import Artifact, damaged
 from ltau_cli.artifacts.write import ArtifactWriter
-from ltau_cli.core.calibration.maps import FEATURES, ErrorMap, Floats, Rows
+from ltau_cli.core.calibration.maps import FEATURES, ErrorMap, Rows
 from ltau_cli.core.calibration.model import RATIO_LEVELS, Calibration, Predictor, Strata
 from ltau_cli.core.calibration.predicted import Predicted
 from ltau_cli.results import CalibrateResult
@@ -44,7 +44,7 @@ class CalibrationFile(Artifact):
 class CheckedRows:
     """The rows that a calibration was checked on."""
 
-    row: npt.NDArray[np.int64]  # (n,): rows of the scores
+    row: Integers  # (n,): rows of the scores
     rows: Rows  # what the scores say of them
     true_error: Floats  # (n,), error units
     uncertainty: Floats  # (n, n_thresholds): as scored
@@ -55,8 +55,8 @@ class CheckedRows:
 def write_calibration(
     writer: ArtifactWriter,
     calibration: Calibration,
-    fit_row: npt.NDArray[np.int64],
-    fit_hash: npt.NDArray[np.int64],
+    fit_row: Integers,
+    fit_hash: Integers,
     checked: CheckedRows,
 ) -> None:
     """Write the maps, the rows they were fitted on, and those they were checked on."""
@@ -80,7 +80,7 @@ def write_calibration(
     writer.put("heldout_calibrated_uncertainty", checked.calibrated_uncertainty)
 
 
-def to_datasets(calibration: Calibration, prefix: str = "") -> dict[str, npt.NDArray[Any]]:
+def to_datasets(calibration: Calibration, prefix: str = "") -> dict[str, Array]:
     """Return what :func:`read_calibration` needs, by dataset name."""
     own, strata = calibration.predictor, calibration.strata
     baselines = list(calibration.baselines.values())
@@ -110,7 +110,7 @@ def to_datasets(calibration: Calibration, prefix: str = "") -> dict[str, npt.NDA
 def read_calibration(artifact: Artifact, prefix: str = "") -> Calibration:
     """Read a calibration from its artifact, or from scores made with it (``calibration/``)."""
 
-    def read(name: str, missing: Any = ()) -> npt.NDArray[Any]:
+    def read(name: str, missing: Any = ()) -> Array:
         there = artifact.has(prefix + name)
         return artifact.read(prefix + name) if there else np.asarray(missing)
 

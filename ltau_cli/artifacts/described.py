@@ -9,8 +9,8 @@ from typing import Any, NamedTuple, cast
 
 import h5py
 import numpy as np
-import numpy.typing as npt
 
+from ltau_cli.array_types import Array, Floats, Integers
 from ltau_cli.artifacts.attributes import DescribedParameters, Origin
 from ltau_cli.artifacts.read import Artifact, open_artifact
 from ltau_cli.artifacts.schema import FORMAT
@@ -89,9 +89,7 @@ def atom_dtype(told: Prediction) -> np.dtype[Any]:
     return np.dtype(fields)
 
 
-def to_rows(
-    told: Prediction, natoms: npt.NDArray[np.int64], dtype: np.dtype[Any]
-) -> npt.NDArray[Any]:
+def to_rows(told: Prediction, natoms: Integers, dtype: np.dtype[Any]) -> Array:
     """Put the prediction of a batch of frames into structured rows (n_atoms,)."""
     if atom_dtype(told) != dtype:
         raise InputError("the network gives other descriptors for these frames than for the first")
@@ -107,10 +105,7 @@ def to_rows(
 
 
 def write_predictions(
-    artifact: ArtifactWriter,
-    blocks: Iterable[npt.NDArray[Any]],
-    dtype: np.dtype[Any],
-    natoms: npt.NDArray[np.int64],
+    artifact: ArtifactWriter, blocks: Iterable[Array], dtype: np.dtype[Any], natoms: Integers
 ) -> None:
     """Stream structured rows of all atoms into the artifact."""
     ends = np.cumsum(natoms)
@@ -137,7 +132,7 @@ class ReferenceFrame(NamedTuple):
     """A frame with its references, NaN where it has none."""
 
     atoms: Any  # ase.Atoms
-    forces: npt.NDArray[np.float64]  # (n_atoms, 3), eV/Å
+    forces: Floats  # (n_atoms, 3), eV/Å
     energy: float  # eV
 
 
@@ -145,8 +140,8 @@ def write_frames(
     artifact: ArtifactWriter,
     frames: Iterable[ReferenceFrame],
     labels: FrameLabels,
-    natoms: npt.NDArray[np.int64],
-    number: npt.NDArray[np.int64],
+    natoms: Integers,
+    number: Integers,
 ) -> None:
     """Write what the frames, read once, come with; references only where some frame has them.
 
@@ -182,7 +177,7 @@ def write_frames(
 
 
 def mean_errors(
-    artifact: ArtifactWriter, natoms: npt.NDArray[np.int64], name: object
+    artifact: ArtifactWriter, natoms: Integers, name: object
 ) -> tuple[float | None, float | None]:
     """Mean norm of the force errors, and mean energy error per atom, where both sides are known."""
     force = energy = None

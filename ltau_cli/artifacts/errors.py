@@ -6,11 +6,11 @@ from collections import Counter
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 import numpy.typing as npt
 
+from ltau_cli.array_types import Array, Integers, Singles
 from ltau_cli.artifacts.read import Artifact
 from ltau_cli.artifacts.write import ArtifactWriter, BlockWriter
 from ltau_cli.core.checkup import COMPARED_SAMPLES, Survey, check_up, rows_of_runs
@@ -52,7 +52,7 @@ class ErrorsFile(Artifact):
         """What the errors are of, where that is known."""
         return self.parameters.get("quantity")
 
-    def runs(self) -> list[npt.NDArray[np.int64]]:
+    def runs(self) -> list[Integers]:
         """Rows of each run, in the order of its epochs."""
         return rows_of_runs(self.read("epoch"), self.read("run"))
 
@@ -103,7 +103,7 @@ class ChosenEpochs:
         """Samples of the log."""
         return int(self._dataset.shape[1])
 
-    def read(self, start: int, stop: int) -> npt.NDArray[np.float32]:
+    def read(self, start: int, stop: int) -> Singles:
         """Errors of samples ``start..stop``, (n_chosen, stop - start) float32."""
         if self._contiguous:
             block = self._dataset[int(self.rows[0]) : int(self.rows[-1]) + 1, start:stop]
@@ -131,9 +131,9 @@ class ChosenEpochs:
             counts[start:stop] = np.isfinite(self.read(start, stop)).sum(axis=0)
         return counts
 
-    def per_epoch(self, name: str) -> npt.NDArray[Any]:
+    def per_epoch(self, name: str) -> Array:
         """Return one of the datasets per epoch, of the chosen epochs."""
-        values: npt.NDArray[Any] = self.log.read(name)[self.rows]
+        values: Array = self.log.read(name)[self.rows]
         return values
 
 
@@ -188,7 +188,7 @@ def _copy(log: ErrorLog, errors: BlockWriter, progress: Progress) -> Survey:
     (n_epochs, n), (_, chunk) = errors.shape, errors.chunks
     survey = Survey.empty(n_epochs, n)
 
-    def read(start: int) -> npt.NDArray[np.float32]:
+    def read(start: int) -> Singles:
         block = _read_block(log, start, min(start + chunk, n))
         negative = survey.add(block, start)
         if negative is not None:
@@ -212,7 +212,7 @@ def _copy(log: ErrorLog, errors: BlockWriter, progress: Progress) -> Survey:
     return survey
 
 
-def _read_block(log: ErrorLog, start: int, stop: int) -> npt.NDArray[np.float32]:
+def _read_block(log: ErrorLog, start: int, stop: int) -> Singles:
     """Read samples ``start..stop``; those beyond the end of the log are missing."""
     end = max(start, min(stop, log.n_samples))
     block = np.ascontiguousarray(log.read(start, end), dtype=np.float32)

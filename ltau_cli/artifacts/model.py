@@ -11,6 +11,7 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
+from ltau_cli.array_types import Array, Floats, Integers, Singles
 from ltau_cli.artifacts.read import Artifact, damaged, open_artifact
 from ltau_cli.artifacts.write import ArtifactWriter, BlockWriter
 from ltau_cli.core.compile import is_compiled
@@ -29,7 +30,7 @@ log = logging.getLogger("ltau")
 NEVER_LOGGED = -1  # point of a sample without a logged error
 COMPILE_SECONDS = 20
 SLAB_BYTES = 4 << 20  # of counts, read at a time
-ReadRows = Callable[[str, int | None, int | None], npt.NDArray[Any]]
+ReadRows = Callable[[str, int | None, int | None], Array]
 
 
 class ModelFile(Artifact):
@@ -85,7 +86,7 @@ class ModelFile(Artifact):
             fingerprint=self.model_fingerprint or "",
         )
 
-    def of_samples(self, values: npt.NDArray[Any]) -> npt.NDArray[np.float64]:
+    def of_samples(self, values: Array) -> Floats:
         """Spread values of the points, (n_points,), over the samples; NaN where never logged."""
         point = self.read("point")
         return np.where(point == NEVER_LOGGED, np.nan, values[point].astype(np.float64))
@@ -127,18 +128,16 @@ def load_model(path: str | os.PathLike[str]) -> Model:
 class PooledPoints:
     """What the logged errors say of each point, and which sample belongs to which."""
 
-    mean_error: npt.NDArray[np.float32]  # (n_points,), error units
-    max_error: npt.NDArray[np.float32]  # (n_points,), error units
-    last_epoch_error: npt.NDArray[np.float32]  # (n_points,): mean of the last logged errors
-    uncertainty: npt.NDArray[np.float32]  # (n_points, n_thresholds)
-    multiplicity: npt.NDArray[np.int64]  # (n_points,)
+    mean_error: Singles  # (n_points,), error units
+    max_error: Singles  # (n_points,), error units
+    last_epoch_error: Singles  # (n_points,): mean of the last logged errors
+    uncertainty: Singles  # (n_points, n_thresholds)
+    multiplicity: Integers  # (n_points,)
     # (n_samples,): :data:`NEVER_LOGGED` where a sample was never logged
-    of_sample: npt.NDArray[np.int64]
+    of_sample: Integers
 
 
-def write_grid(
-    writer: ArtifactWriter, edges: npt.NDArray[np.float64], thresholds: npt.NDArray[np.float64]
-) -> None:
+def write_grid(writer: ArtifactWriter, edges: Floats, thresholds: Floats) -> None:
     """Write the bin edges and the thresholds (error units)."""
     writer.put("bin_edges", edges)
     writer.put("thresholds", thresholds)
@@ -169,9 +168,7 @@ def write_scaling(writer: ArtifactWriter, scaling: Scaling) -> None:
         writer.put("descriptor_transform", scaling.transform)
 
 
-def write_index(
-    writer: ArtifactWriter, arrays: Mapping[str, npt.NDArray[Any]], shard: int | None
-) -> None:
+def write_index(writer: ArtifactWriter, arrays: Mapping[str, Array], shard: int | None) -> None:
     """Write the arrays of a search structure: the only one, or that of a shard."""
     for name, values in arrays.items():
         writer.put(_index_folder(shard) + name, values)
@@ -179,10 +176,10 @@ def write_index(
 
 def write_leave_one_out(
     writer: ArtifactWriter,
-    distance: npt.NDArray[np.float32],
-    expected_error: npt.NDArray[np.float32],
+    distance: Singles,
+    expected_error: Singles,
     share: npt.NDArray[np.float16],
-    group: npt.NDArray[np.int64] | None,
+    group: Integers | None,
 ) -> None:
     """Write the leave-one-out reference of every sample; NaN where never logged.
 
@@ -234,7 +231,7 @@ class StoredShards:
             ) from error
         return Shard(first, descriptors, searcher)
 
-    def descriptors(self, start: int, stop: int) -> npt.NDArray[np.float32]:
+    def descriptors(self, start: int, stop: int) -> Singles:
         """Read the descriptors of points ``start..stop``."""
         return self._read("descriptors", start, stop)
 
@@ -266,7 +263,7 @@ def _open_shards(artifact: ModelFile) -> Shards:
 
 
 def _wake_searcher(
-    read: ReadRows, shard: int | None, index: IndexResult, descriptors: npt.NDArray[np.float32]
+    read: ReadRows, shard: int | None, index: IndexResult, descriptors: Singles
 ) -> nn.Searcher:
     if index.kind == "exact":
         return ExactSearcher(descriptors)
@@ -281,13 +278,13 @@ def _wake_searcher(
     )
 
 
-def _counts_in_file(artifact: ModelFile) -> Callable[[npt.NDArray[np.int64]], npt.NDArray[Any]]:
+def _counts_in_file(artifact: ModelFile) -> Callable[[Integers], Array]:
     """Return a reader of the counts of some points, whose numbers increase."""
     dataset = artifact.dataset("counts")
     width = dataset.shape[1]
     slab = max(1, SLAB_BYTES // (width * dataset.dtype.itemsize))
 
-    def read(points: npt.NDArray[np.int64]) -> npt.NDArray[Any]:
+    def read(points: Integers) -> Array:
         out = np.empty((len(points), width), dataset.dtype)
         done = 0
         while done < len(points):

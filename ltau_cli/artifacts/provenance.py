@@ -13,9 +13,9 @@ from threading import Event
 from typing import Any
 
 import numpy as np
-import numpy.typing as npt
 
 from ltau_cli import stop
+from ltau_cli.array_types import Integers, Singles
 from ltau_cli.errors import InputError, UsageError
 from ltau_cli.readers.place import is_there
 
@@ -120,7 +120,7 @@ class Hasher:
         return result
 
 
-def hash_rows(block: npt.NDArray[np.float32]) -> npt.NDArray[np.int64]:
+def hash_rows(block: Singles) -> Integers:
     """Hash each row of descriptors (n, d), so that it is known again in any file: (n,), 63 bits."""
     rows = np.ascontiguousarray(block + np.float32(0))  # -0 is 0
     digests = [hashlib.blake2b(row, digest_size=8).digest() for row in rows]

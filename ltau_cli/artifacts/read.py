@@ -11,8 +11,8 @@ from typing import Any, TypeVar
 
 import h5py
 import numpy as np
-import numpy.typing as npt
 
+from ltau_cli.array_types import Array
 from ltau_cli.artifacts.attributes import InputRecord
 from ltau_cli.artifacts.schema import (
     FIXED_SIZES,
@@ -67,9 +67,7 @@ class Artifact:
         with _damage_named(self.path, f"dataset {name} cannot be read"):
             return Values(self, self._file[name], self.spec.of(name))
 
-    def read(
-        self, name: str, start: int | None = None, stop: int | None = None
-    ) -> npt.NDArray[Any]:
+    def read(self, name: str, start: int | None = None, stop: int | None = None) -> Array:
         """Read a dataset, or its rows ``start..stop``, checked; labels as int64 or str."""
         values = self.dataset(name)[start:stop]
         if values.dtype.kind == "S":
@@ -117,10 +115,10 @@ class Values:
         self._dataset = dataset
         self._spec = spec
 
-    def __getitem__(self, place: Any) -> npt.NDArray[Any]:
+    def __getitem__(self, place: Any) -> Array:
         path, name = self._artifact.path, self._spec.name
         with _damage_named(path, f"dataset {name} cannot be read"):
-            values: npt.NDArray[Any] = self._dataset[place]
+            values: Array = self._dataset[place]
         if values.dtype.kind == "f":
             wrong = np.isinf(values) if self._spec.nan else ~np.isfinite(values)
             if wrong.any():
@@ -273,8 +271,7 @@ def _check_dataset(
         name, more = split_dim(dim)
         if sizes.setdefault(name, size - more) != size - more:
             raise damaged(
-                path,
-                f"dataset {spec.name} has size {size} along {dim}, not {sizes[name] + more}",
+                path, f"dataset {spec.name} has size {size} along {dim}, not {sizes[name] + more}"
             )
 
 

@@ -6,7 +6,8 @@ from dataclasses import dataclass, fields, replace
 from typing import Any, ClassVar
 
 import numpy as np
-import numpy.typing as npt
+
+from ltau_cli.array_types import Array
 
 Sizes = Mapping[str, int]
 
@@ -17,7 +18,7 @@ class Rule(ABC):
     of_all: ClassVar[bool] = False  # whether it can be seen only where all rows are read
 
     @abstractmethod
-    def holds(self, values: npt.NDArray[Any], sizes: Sizes) -> bool:
+    def holds(self, values: Array, sizes: Sizes) -> bool:
         """Whether it holds; ``sizes`` are those of the named dimensions. NaN breaks no rule."""
 
 
@@ -36,7 +37,7 @@ class Within(Rule):
     low: float
     high: float | str | None = None
 
-    def holds(self, values: npt.NDArray[Any], sizes: Sizes) -> bool:
+    def holds(self, values: Array, sizes: Sizes) -> bool:
         """See :class:`Rule`."""
         high = sizes[self.high] if isinstance(self.high, str) else self.high
         return not ((values < self.low).any() or (high is not None and (values > high).any()))
@@ -51,7 +52,7 @@ class Above(Rule):
 
     low: float
 
-    def holds(self, values: npt.NDArray[Any], sizes: Sizes) -> bool:
+    def holds(self, values: Array, sizes: Sizes) -> bool:
         """See :class:`Rule`."""
         return not (values <= self.low).any()
 
@@ -66,7 +67,7 @@ class Number(Rule):
     of: str
     none: bool = False
 
-    def holds(self, values: npt.NDArray[Any], sizes: Sizes) -> bool:
+    def holds(self, values: Array, sizes: Sizes) -> bool:
         """See :class:`Rule`."""
         return not ((values < -int(self.none)).any() or (values >= sizes[self.of]).any())
 
@@ -80,7 +81,7 @@ class Growing(Rule):
 
     strictly: bool = True
 
-    def holds(self, values: npt.NDArray[Any], sizes: Sizes) -> bool:
+    def holds(self, values: Array, sizes: Sizes) -> bool:
         """See :class:`Rule`."""
         before, after = values[..., :-1], values[..., 1:]
         return not (after <= before if self.strictly else after < before).any()
@@ -98,7 +99,7 @@ class Offsets(Rule):
     of: str
     strictly: bool = False
 
-    def holds(self, values: npt.NDArray[Any], sizes: Sizes) -> bool:
+    def holds(self, values: Array, sizes: Sizes) -> bool:
         """See :class:`Rule`."""
         ends = len(values) > 0 and values[0] == 0 and values[-1] == sizes[self.of]
         return bool(ends) and Growing(self.strictly).holds(values, sizes)
@@ -115,7 +116,7 @@ class Permutation(Rule):
 
     of: str
 
-    def holds(self, values: npt.NDArray[Any], sizes: Sizes) -> bool:
+    def holds(self, values: Array, sizes: Sizes) -> bool:
         """See :class:`Rule`."""
         if len(values) != sizes[self.of] or not Number(self.of).holds(values, sizes):
             return False
@@ -131,7 +132,7 @@ class Covariance(Rule):
 
     of_all = True
 
-    def holds(self, values: npt.NDArray[Any], sizes: Sizes) -> bool:
+    def holds(self, values: Array, sizes: Sizes) -> bool:
         """See :class:`Rule`."""
         known = np.nan_to_num(values)
         room = 1e-9 * np.abs(known).max(initial=0.0)
@@ -147,7 +148,7 @@ class Covariance(Rule):
 class SomeInEachRow(Rule):
     """Rows of which none is all 0."""
 
-    def holds(self, values: npt.NDArray[Any], sizes: Sizes) -> bool:
+    def holds(self, values: Array, sizes: Sizes) -> bool:
         """See :class:`Rule`."""
         return bool(values.any(axis=-1).all())
 
@@ -167,7 +168,7 @@ class Tree(Rule):
 
     entries: str  # what the leaves hold, by the name of its dimension
 
-    def holds(self, values: npt.NDArray[Any], sizes: Sizes) -> bool:
+    def holds(self, values: Array, sizes: Sizes) -> bool:
         """See :class:`Rule`."""
         node = np.arange(len(values))
         first, second = values.T.astype(np.int64)

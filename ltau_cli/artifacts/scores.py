@@ -6,8 +6,8 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-import numpy.typing as npt
 
+from ltau_cli.array_types import Array, Bools
 from ltau_cli.artifacts.calibration import read_calibration
 from ltau_cli.artifacts.read import Artifact
 from ltau_cli.artifacts.schema import SCORES
@@ -66,11 +66,11 @@ class ScoresFile(Artifact):
         """Return the calibration that the scores were made with."""
         return read_calibration(self, "calibration/") if self.calibrated else None
 
-    def rows_to_judge(self) -> npt.NDArray[np.bool_]:
+    def rows_to_judge(self) -> Bools:
         """Choose the rows, (n,) bool, that the calibration in the scores was not fitted on."""
         if not self.has("in_calibration"):
             return np.ones(self.n, dtype=bool)
-        rest: npt.NDArray[np.bool_] = ~self.read("in_calibration")
+        rest: Bools = ~self.read("in_calibration")
         if not rest.any():
             raise ComputeError(
                 f"{self.path}: the calibration was fitted on every row; none is left"
@@ -85,7 +85,7 @@ class Header:
     n: int
     n_structures: int  # structures to aggregate; 0 leaves that out
     # datasets without rows: thresholds, quantile_levels, levels, cdf_edges and the calibration
-    columns: Mapping[str, npt.NDArray[Any]]
+    columns: Mapping[str, Array]
     calibration: Calibration | None
     label_dtypes: Mapping[str, np.dtype[Any]]  # of the label datasets, as stored
     parameters: Mapping[str, Any]
@@ -129,7 +129,7 @@ def row_dtype(scorer: Scorer) -> np.dtype[Any]:
     ])  # fmt: skip
 
 
-def to_rows(block: Block, dtype: np.dtype[Any]) -> npt.NDArray[Any]:
+def to_rows(block: Block, dtype: np.dtype[Any]) -> Array:
     """Cast the datasets of a block to rows (n,) of ``dtype``."""
     assert set(block) == set(dtype.names or ()), "a dataset has no place in the row"
     rows = np.empty(len(block["expected_error"]), dtype)
@@ -138,7 +138,7 @@ def to_rows(block: Block, dtype: np.dtype[Any]) -> npt.NDArray[Any]:
     return rows
 
 
-def to_block(rows: npt.NDArray[Any]) -> Block:
+def to_block(rows: Array) -> Block:
     """Return the datasets of structured rows."""
     return {name: rows[name] for name in rows.dtype.names or ()}
 

@@ -7,8 +7,8 @@ from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
-import numpy.typing as npt
 
+from ltau_cli.array_types import Array, Bools
 from ltau_cli.artifacts.schema import SCORES
 from ltau_cli.artifacts.scores import PER_ROW, WRITE_ROWS, ScoresFile
 from ltau_cli.core.conditions import Condition, check_columns
@@ -64,7 +64,7 @@ class ScoreTable:
             block["row"] = np.arange(start, stop)
         return to_columns(block, names)
 
-    def kept(self, columns: Columns) -> npt.NDArray[np.bool_]:
+    def kept(self, columns: Columns) -> Bools:
         """Return (n,) bool: where all conditions hold in a block that :meth:`read` gave."""
         keep = np.ones(len(next(iter(columns.values()))), dtype=bool)
         for condition in self.conditions:
@@ -96,12 +96,10 @@ ROW_LABELS = ("structure", "group", "sample_id")
 # Shown before the plain numbers.
 LEADING = (*ROW_LABELS, "calibrated_error", "error_bound", "calibrated_uncertainty")
 Names = dict[str, list[str]]
-Columns = dict[str, npt.NDArray[Any]]
+Columns = dict[str, Array]
 
 
-def name_columns(
-    datasets: Iterable[str], labels: Mapping[str, Sequence[float] | npt.NDArray[Any]]
-) -> Names:
+def name_columns(datasets: Iterable[str], labels: Mapping[str, Sequence[float] | Array]) -> Names:
     """Columns of each dataset: ``quantiles`` has ``quantile_0.5``, ``quantile_0.9`` and so on.
 
     ``datasets`` are named as in the scores artifact, or ``row``; ``labels`` are those of

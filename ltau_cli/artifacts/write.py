@@ -11,6 +11,7 @@ import numpy as np
 import numpy.typing as npt
 
 from ltau_cli import __version__, stop
+from ltau_cli.array_types import Array
 from ltau_cli.artifacts.provenance import created_now
 from ltau_cli.artifacts.schema import ERROR_UNITS, FORMAT, SPECS, DatasetSpec
 from ltau_cli.artifacts.sink import FileSink
@@ -61,11 +62,9 @@ class ArtifactWriter:
         """Whether the dataset is there."""
         return name in self._file
 
-    def read(
-        self, name: str, start: int | None = None, stop: int | None = None
-    ) -> npt.NDArray[Any]:
+    def read(self, name: str, start: int | None = None, stop: int | None = None) -> Array:
         """Read back a dataset, or its rows ``start..stop``."""
-        values: npt.NDArray[Any] = self._file[name][start:stop]
+        values: Array = self._file[name][start:stop]
         return values
 
     def create(
@@ -134,7 +133,7 @@ def _open_hdf5(temporary: Path, target: Path) -> Iterator[tuple[h5py.File, FileS
     sink.check()
 
 
-def as_stored(values: npt.NDArray[Any]) -> npt.NDArray[Any]:
+def as_stored(values: Array) -> Array:
     """Return labels as int64 or UTF-8 bytes; anything else as it is."""
     if values.dtype.kind == "U":
         return np.char.encode(values, "utf-8")

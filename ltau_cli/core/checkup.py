@@ -11,6 +11,7 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
+from ltau_cli.array_types import Array, Floats, Integers, Singles
 from ltau_cli.core.calibration.metrics import rank_correlation
 from ltau_cli.core.kernels import log as kernels
 from ltau_cli.core.summary import trimmed_mean
@@ -36,15 +37,15 @@ class Survey:
     """Statistics of a log, gathered block by block."""
 
     # (n_epochs,): sum, smallest error above 0 and largest error of each epoch
-    total: npt.NDArray[np.float64]
-    smallest: npt.NDArray[np.float64]
-    largest: npt.NDArray[np.float64]
-    logged: npt.NDArray[np.int64]  # (n_epochs,)
-    zeros: npt.NDArray[np.int64]  # (n_epochs,)
-    infinite: npt.NDArray[np.int64]  # (n_epochs,)
+    total: Floats
+    smallest: Floats
+    largest: Floats
+    logged: Integers  # (n_epochs,)
+    zeros: Integers  # (n_epochs,)
+    infinite: Integers  # (n_epochs,)
     n_logged: npt.NDArray[np.int32]  # (n_samples,)
-    low: npt.NDArray[np.float32]  # (n_samples,): smallest and largest error of each sample
-    high: npt.NDArray[np.float32]
+    low: Singles  # (n_samples,): smallest and largest error of each sample
+    high: Singles
 
     @classmethod
     def empty(cls, n_epochs: int, n_samples: int) -> Survey:
@@ -61,7 +62,7 @@ class Survey:
             high=np.full(n_samples, -np.inf, dtype=np.float32),
         )
 
-    def add(self, block: npt.NDArray[np.float32], start: int) -> tuple[int, int] | None:
+    def add(self, block: Singles, start: int) -> tuple[int, int] | None:
         """Add samples ``start..`` of all epochs, cleaned in place; give the first negative error.
 
         That is its (row, sample), or None.
@@ -73,7 +74,7 @@ class Survey:
         )  # fmt: skip
         return None if row < 0 else (int(row), start + int(column))
 
-    def datasets(self) -> dict[str, npt.NDArray[Any]]:
+    def datasets(self) -> dict[str, Array]:
         """Return the datasets of the artifact."""
         mean = np.full(len(self.total), np.nan)
         np.divide(self.total, self.logged, out=mean, where=self.logged > 0)
@@ -89,20 +90,18 @@ class Survey:
         }
 
 
-def rows_of_runs(
-    epoch: npt.NDArray[np.int32], run: npt.NDArray[np.int32]
-) -> list[npt.NDArray[np.int64]]:
+def rows_of_runs(epoch: npt.NDArray[np.int32], run: npt.NDArray[np.int32]) -> list[Integers]:
     """Rows of each run, in the order of its epochs."""
     order = np.lexsort((epoch, run))
     return [order[run[order] == number] for number in np.unique(run)]
 
 
 def check_up(
-    data: Mapping[str, npt.NDArray[Any]],
+    data: Mapping[str, Array],
     *,
     notes: Counter[str],
-    some_errors: npt.NDArray[np.float32],
-    read_epoch: Callable[[int], npt.NDArray[np.float32]],
+    some_errors: Singles,
+    read_epoch: Callable[[int], Singles],
     knows_held_out: bool = False,
 ) -> CheckUp:
     """Report on a log.
@@ -165,9 +164,7 @@ def check_up(
     )
 
 
-def _about_samples(
-    never: npt.NDArray[np.int64], constant: npt.NDArray[np.int64], notes: Counter[str]
-) -> Iterator[str]:
+def _about_samples(never: Integers, constant: Integers, notes: Counter[str]) -> Iterator[str]:
     if len(never):
         yield f"{len(never):,} samples were never logged and carry no weight: {_some(never)}"
     if len(constant):
@@ -179,10 +176,7 @@ def _about_samples(
 
 
 def _about_run(
-    number: int,
-    own: npt.NDArray[np.int64],
-    data: Mapping[str, npt.NDArray[Any]],
-    some_errors: npt.NDArray[np.float32],
+    number: int, own: Integers, data: Mapping[str, Array], some_errors: Singles
 ) -> Iterator[str]:
     epoch, mean = data["epoch"][own], data["epoch_mean"][own]
     name = f"run {number}: "
@@ -222,10 +216,7 @@ def _about_run(
 
 
 def _about_order_over_time(
-    name: str,
-    epoch: npt.NDArray[np.int32],
-    mean: npt.NDArray[np.float64],
-    errors: npt.NDArray[np.float32],
+    name: str, epoch: npt.NDArray[np.int32], mean: Floats, errors: Singles
 ) -> Iterator[str]:
     """Tell where the samples of a run, (n_epochs, m) errors, change their order.
 
@@ -285,16 +276,14 @@ def _about_order_over_time(
         )
 
 
-def _ranks(values: npt.NDArray[np.float32]) -> npt.NDArray[np.float64]:
+def _ranks(values: Singles) -> Floats:
     """Ranks from 0 to 1, ties sharing theirs; NaN where a value is."""
     ordered = np.sort(values[~np.isnan(values)])
     sides = (np.searchsorted(ordered, values, side) for side in ("left", "right"))
     return np.where(np.isnan(values), np.nan, sum(sides) / (2 * max(len(ordered), 1)))
 
 
-def _about_order(
-    runs: list[npt.NDArray[np.int64]], some_errors: npt.NDArray[np.float32]
-) -> Iterator[str]:
+def _about_order(runs: list[Integers], some_errors: Singles) -> Iterator[str]:
     if len(runs) < 2 or some_errors.shape[1] < FEWEST_SAMPLES:
         return
     means = []
@@ -311,13 +300,13 @@ def _about_order(
             )
 
 
-def _last_that_tells(own: npt.NDArray[np.int64], mean: npt.NDArray[np.float64]) -> int:
+def _last_that_tells(own: Integers, mean: Floats) -> int:
     """Row of the last epoch of a run that is not all 0; of the last one if all are."""
     above = own[mean[own] > 0]
     return int((above if len(above) else own)[-1])
 
 
-def _about_rulers(errors: npt.NDArray[np.float32], typical: float) -> Iterator[str]:
+def _about_rulers(errors: Singles, typical: float) -> Iterator[str]:
     """Name the samples that move the mean of the last epoch, (n_samples,), by 10 % each or more."""
     n = int(np.isfinite(errors).sum())
     for sample in np.flatnonzero(errors > max(RULES, 0.1 * n) * typical)[:N_NAMED]:
@@ -339,10 +328,10 @@ def _gaps(epoch: npt.NDArray[np.int32]) -> list[int]:
     return [int(e) for e in np.setdiff1d(wanted, epoch)[:100]]
 
 
-def _reduce(function: Any, values: npt.NDArray[np.float64]) -> float | None:
+def _reduce(function: Any, values: Floats) -> float | None:
     return float(function(values)) if np.isfinite(values).any() else None
 
 
-def _some(ids: npt.NDArray[Any]) -> str:
+def _some(ids: Array) -> str:
     shown = ", ".join(str(i) for i in ids[:N_NAMED])
     return shown + (", ..." if len(ids) > N_NAMED else "")

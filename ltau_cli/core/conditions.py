@@ -9,9 +9,7 @@ from collections.abc import Callable, Collection, Mapping
 from dataclasses import dataclass
 from typing import Any
 
-import numpy as np
-import numpy.typing as npt
-
+from ltau_cli.array_types import Bools
 from ltau_cli.errors import UsageError
 
 _OPERATORS: dict[str, Callable[[Any, Any], Any]] = {
@@ -57,9 +55,9 @@ class Condition:
             raise UsageError(f"{text!r}: {value} is not a number that is finite")
         return cls(column, sign, number)
 
-    def holds(self, columns: Mapping[str, Any]) -> npt.NDArray[np.bool_]:
+    def holds(self, columns: Mapping[str, Any]) -> Bools:
         """Return (n,) bool: the rows where it holds; of single numbers, whether it does."""
-        holds: npt.NDArray[np.bool_] = _OPERATORS[self.sign](columns[self.column], self.value)
+        holds: Bools = _OPERATORS[self.sign](columns[self.column], self.value)
         return holds
 
 

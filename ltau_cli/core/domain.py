@@ -5,7 +5,7 @@ from collections.abc import Iterable
 import numpy as np
 import numpy.typing as npt
 
-Floats = npt.NDArray[np.float64]
+from ltau_cli.array_types import Bools, Floats, Integers, Singles
 
 FLAGGED_BELOW = 0.01  # p-value of a row that is out of domain
 FAR = 2.0  # relative distance of one, where no p-value can be so small
@@ -13,9 +13,7 @@ OUTLIERS = 2  # training samples that may be as far away as it, such as isolated
 FLOOR_SHARE = 0.25  # of the median distance of the training samples; theirs are rarely below
 
 
-def rounding_distance(
-    blocks: Iterable[tuple[npt.NDArray[np.float32], npt.NDArray[np.int64]]],
-) -> float:
+def rounding_distance(blocks: Iterable[tuple[Singles, Integers]]) -> float:
     """Distance that float32 descriptors (n, d) can tell apart; of (n,) samples each."""
     n, squares = 0, 0.0
     for descriptors, multiplicity in blocks:
@@ -47,7 +45,7 @@ def relative_distance(distance: Floats, neighbors_own: Floats, floor: float) -> 
     return ratio
 
 
-def ood_pvalue(distance: Floats, reference: npt.NDArray[np.float32]) -> Floats:
+def ood_pvalue(distance: Floats, reference: Singles) -> Floats:
     """p(x) = (1 + #{i : d_i >= d(x)}) / (n + 1) over the n training samples, (n_rows,), in (0, 1].
 
     Small means far from anything seen in training. The neighbor distances (n_rows,) are compared
@@ -69,7 +67,7 @@ def out_of_domain(
     relative_distance: npt.NDArray[np.floating],
     least: float,
     below: float = FLAGGED_BELOW,
-) -> npt.NDArray[np.bool_]:
+) -> Bools:
     """Tell which rows are unlike the training set, (n,) bool: whose p-value is below ``below``.
 
     Where so few samples were trained on that none can be (see :func:`least_pvalue`), those with a

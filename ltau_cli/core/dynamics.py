@@ -4,7 +4,8 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 
 import numpy as np
-import numpy.typing as npt
+
+from ltau_cli.array_types import Bools, Floats, Singles
 
 HARD = 2.0  # mean error of what stays hard, in medians of the training set
 STEADY = 0.5  # its deviation over its mean, in medians of the training set
@@ -17,16 +18,16 @@ class Dynamics:
     """Statistics of n samples over their epochs; NaN for a sample that was never logged."""
 
     # (n,): mean and standard deviation over the epochs, in error units
-    mean_error: npt.NDArray[np.float32]
-    deviation: npt.NDArray[np.float32]
+    mean_error: Singles
+    deviation: Singles
     # (n,): share of the logged errors that are at most the threshold
-    share_under: npt.NDArray[np.float32]
+    share_under: Singles
 
     def __len__(self) -> int:
         return len(self.mean_error)
 
 
-def summarize_dynamics(errors: npt.NDArray[np.float32], threshold: float) -> Dynamics:
+def summarize_dynamics(errors: Singles, threshold: float) -> Dynamics:
     """Take the statistics of a block of samples, (n_epochs, n) float32; NaN is left out."""
     there = ~np.isnan(errors)
     n = there.sum(axis=0)
@@ -43,7 +44,7 @@ def join_dynamics(parts: Sequence[Dynamics]) -> Dynamics:
     return Dynamics(*(np.concatenate([getattr(part, name) for part in parts]) for name in names))
 
 
-def stay_hard(dynamics: Dynamics) -> npt.NDArray[np.bool_]:
+def stay_hard(dynamics: Dynamics) -> Bools:
     """Tell which samples stayed hard all through training.
 
     They have a mean error of at least twice the median over the training set, a deviation over
@@ -57,7 +58,7 @@ def stay_hard(dynamics: Dynamics) -> npt.NDArray[np.bool_]:
         return np.zeros(len(dynamics), dtype=bool)
     with np.errstate(invalid="ignore", divide="ignore"):
         relative = dynamics.deviation / mean
-    hard: npt.NDArray[np.bool_] = (
+    hard: Bools = (
         (mean >= HARD * np.nanmedian(mean))
         & (relative <= STEADY * np.nanmedian(relative))
         & (dynamics.share_under <= RARELY)
@@ -65,7 +66,7 @@ def stay_hard(dynamics: Dynamics) -> npt.NDArray[np.bool_]:
     return hard
 
 
-def count_burn_in(epoch_mean: npt.NDArray[np.float64]) -> int:
+def count_burn_in(epoch_mean: Floats) -> int:
     """Epochs before the mean error of the training set, (n_epochs,), stays below twice its last.
 
     NaN is left out; 0 where the first epoch is below already.

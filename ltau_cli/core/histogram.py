@@ -6,6 +6,7 @@ from dataclasses import dataclass
 import numpy as np
 import numpy.typing as npt
 
+from ltau_cli.array_types import Floats, Integers, Singles
 from ltau_cli.core.kernels import log as kernels
 from ltau_cli.core.threads import share_rows
 from ltau_cli.errors import UsageError
@@ -14,7 +15,7 @@ from ltau_cli.settings import Grid
 
 def make_edges(
     *, bins: int, low: float, high: float, grid: Grid, thresholds: npt.ArrayLike = ()
-) -> npt.NDArray[np.float64]:
+) -> Floats:
     """Edges of the common grid, (n_bins + 1,) float64, strictly increasing, in error units.
 
     Bin b holds errors in (edges[b - 1], edges[b]]; below the first edge is the underflow bin,
@@ -56,15 +57,15 @@ class SampleStatistics:
 
     # (n, n_edges + 1) unsigned int: errors per bin: underflow, the bins, overflow
     counts: npt.NDArray[np.unsignedinteger]
-    n_logged: npt.NDArray[np.int64]  # (n,): errors that were not missing
+    n_logged: Integers  # (n,): errors that were not missing
     # (n,): mean error (error units), from the errors themselves; 0 where nothing was logged
-    mean_error: npt.NDArray[np.float64]
-    max_error: npt.NDArray[np.float32]  # (n,): largest error (error units)
+    mean_error: Floats
+    max_error: Singles  # (n,): largest error (error units)
     # (n, n_thresholds): share of the errors above each threshold
-    uncertainty: npt.NDArray[np.float64]
+    uncertainty: Floats
 
 
-def lookup_table(edges: npt.NDArray[np.float64]) -> npt.NDArray[np.uint16 | np.uint32]:
+def lookup_table(edges: Floats) -> npt.NDArray[np.uint16 | np.uint32]:
     """First candidate bin of every float32, by its leading bits (32,768 entries)."""
     heads = np.arange(1 << (31 - kernels.LOOKUP_SHIFT), dtype=np.int32) << kernels.LOOKUP_SHIFT
     with np.errstate(invalid="ignore"):  # the last ones are NaN, which no kernel looks up
@@ -74,17 +75,13 @@ def lookup_table(edges: npt.NDArray[np.float64]) -> npt.NDArray[np.uint16 | np.u
     return first.astype(np.uint16 if len(edges) < 2**16 else np.uint32)
 
 
-def _as_logged(values: npt.NDArray[np.float64]) -> npt.NDArray[np.float64]:
+def _as_logged(values: Floats) -> Floats:
     """Round to the precision of the log: a logged 0.1 does not exceed 0.1."""
     return values.astype(np.float32).astype(np.float64)
 
 
 def summarize_samples(
-    errors: npt.NDArray[np.float32],
-    edges: npt.NDArray[np.float64],
-    thresholds: npt.NDArray[np.float64],
-    *,
-    threads: int = 1,
+    errors: Singles, edges: Floats, thresholds: Floats, *, threads: int = 1
 ) -> SampleStatistics:
     """Count a block (n_epochs, n) of the error log on the grid and take its exact statistics.
 
@@ -116,9 +113,7 @@ def summarize_samples(
     return SampleStatistics(counts, n_logged, total / divisor, largest, above / divisor[:, None])
 
 
-def last_errors(
-    errors: npt.NDArray[np.float32], runs: Sequence[npt.NDArray[np.int64]]
-) -> npt.NDArray[np.float64]:
+def last_errors(errors: Singles, runs: Sequence[Integers]) -> Floats:
     """Mean over the runs of the last error that each run logged of a sample, (n,) float64.
 
     Of errors (n_epochs, n), NaN where missing, and the epochs of each run, in order; 0 where

@@ -2,19 +2,17 @@
 
 from collections.abc import Callable
 from dataclasses import dataclass
-from typing import Any
 
 import numpy as np
 import numpy.typing as npt
 
+from ltau_cli.array_types import Array, Floats, Integers, Singles
 from ltau_cli.core.kernels import mixture as kernels
 from ltau_cli.core.search.neighbors import Neighbors
 from ltau_cli.core.threads import share_rows
 
 
-def average_values(
-    neighbors: Neighbors, values: npt.NDArray[np.float32], *, threads: int = 1
-) -> npt.NDArray[np.float64]:
+def average_values(neighbors: Neighbors, values: Singles, *, threads: int = 1) -> Floats:
     """Mean over each row's k nearest samples of values of points (n_points, m), (n, m) float64."""
     out = np.empty((len(neighbors.point), values.shape[1]))
 
@@ -27,8 +25,8 @@ def average_values(
 
 
 def gather_rows(
-    neighbors: Neighbors, read: Callable[[npt.NDArray[np.int64]], npt.NDArray[Any]]
-) -> tuple[Neighbors, npt.NDArray[np.int64], npt.NDArray[Any]]:
+    neighbors: Neighbors, read: Callable[[Integers], Array]
+) -> tuple[Neighbors, Integers, Array]:
     """Read what is known of the neighbors of some rows, and of no other points.
 
     ``read(points)`` gives one row for each of the points, whose numbers increase. Returns the
@@ -45,20 +43,20 @@ def gather_rows(
 class Mixture:
     """What the mixed CDF says."""
 
-    quantiles: npt.NDArray[np.float64]  # (n, n_levels): error quantiles, in error units
-    above: npt.NDArray[np.float64]  # (n, n_thresholds): P(error > threshold)
+    quantiles: Floats  # (n, n_levels): error quantiles, in error units
+    above: Floats  # (n, n_thresholds): P(error > threshold)
     # (n, n_edges) float64 or (0, n_edges): P(error <= edge), where asked for
-    cdf: npt.NDArray[np.float64]
+    cdf: Floats
 
 
 def average_cdfs(
     neighbors: Neighbors,
     counts: npt.NDArray[np.unsignedinteger],
-    max_error: npt.NDArray[np.float32],
-    edges: npt.NDArray[np.float64],
+    max_error: Singles,
+    edges: Floats,
     *,
-    levels: npt.NDArray[np.float64],
-    thresholds: npt.NDArray[np.float64],
+    levels: Floats,
+    thresholds: Floats,
     with_cdf: bool = False,
     threads: int = 1,
 ) -> Mixture:

@@ -2,11 +2,11 @@
 
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
-from typing import Any
 
 import numpy as np
 import numpy.typing as npt
 
+from ltau_cli.array_types import Array, Floats, Integers, Singles
 from ltau_cli.core.domain import (
     distance_floor,
     least_pvalue,
@@ -25,7 +25,7 @@ from ltau_cli.errors import UsageError
 from ltau_cli.settings import QUANTILES, Weighting
 
 FLOOR_VALUES = 1 << 22  # read at a time; changes the last digits of the distance floor
-RowReader = Callable[[npt.NDArray[np.int64]], npt.NDArray[Any]]
+RowReader = Callable[[Integers], Array]
 
 
 @dataclass
@@ -33,24 +33,24 @@ class Model:
     """A fitted model in memory."""
 
     # bin edges (n_edges,) and thresholds (n_thresholds,), in error units
-    edges: npt.NDArray[np.float64]
-    thresholds: npt.NDArray[np.float64]
+    edges: Floats
+    thresholds: Floats
     # (n_points, n_edges + 1), or ``counts(points)`` reads those of points whose numbers increase
     counts: npt.NDArray[np.unsignedinteger] | RowReader
-    mean_error: npt.NDArray[np.float32]  # (n_points,)
-    max_error: npt.NDArray[np.float32]  # (n_points,)
-    last_epoch_error: npt.NDArray[np.float32]  # (n_points,): mean of the last logged errors
-    uncertainty: npt.NDArray[np.float32]  # (n_points, n_thresholds)
-    multiplicity: npt.NDArray[np.int64]  # (n_points,)
+    mean_error: Singles  # (n_points,)
+    max_error: Singles  # (n_points,)
+    last_epoch_error: Singles  # (n_points,): mean of the last logged errors
+    uncertainty: Singles  # (n_points, n_thresholds)
+    multiplicity: Integers  # (n_points,)
     shards: Shards  # the points, scaled, and the search for the nearest
     scaling: Scaling  # applied to the rows that are scored
     points: Points  # which sample belongs to which point
     # (n_samples,): leave-one-out neighbor distances for ``k`` neighbors
-    loo_distance: npt.NDArray[np.float32]
+    loo_distance: Singles
     # ``loo_share(k)`` gives the mean leave-one-out distances to k neighbors over those to
     # ``self.k``, (n_samples,) float16, for every k up to ``self.k``
     loo_share: Callable[[int], npt.NDArray[np.float16]]
-    loo_group: npt.NDArray[np.int64] | None  # (n_samples,): samples that were left out together
+    loo_group: Integers | None  # (n_samples,): samples that were left out together
     k: int
     weighting: Weighting
     fingerprint: str  # same for models made of the same inputs with the same options
@@ -60,7 +60,7 @@ class Model:
         """Training samples."""
         return len(self.loo_distance)
 
-    def loo_distance_of(self, k: int) -> npt.NDArray[np.float32]:
+    def loo_distance_of(self, k: int) -> Singles:
         """Return the leave-one-out distances to k neighbors, (n_samples,)."""
         if k == self.k:
             return self.loo_distance
@@ -99,7 +99,7 @@ class Scorer:
         k: int | None = None,
         thresholds: npt.ArrayLike | None = None,
         quantiles: npt.ArrayLike = QUANTILES,
-        threshold_scale: npt.NDArray[np.float64] | None = None,
+        threshold_scale: Floats | None = None,
         with_cdf: bool = False,
         threads: int | None = None,
     ) -> None:
@@ -129,7 +129,7 @@ class Scorer:
         """The smallest that there can be."""
         return least_pvalue(len(self._reference))
 
-    def score(self, block: npt.NDArray[np.float32]) -> Block:
+    def score(self, block: Singles) -> Block:
         """Score some rows.
 
         Parameters
@@ -190,7 +190,7 @@ class Scorer:
             result["cdf"] = mixture.cdf
         return result
 
-    def _mixture_thresholds(self) -> npt.NDArray[np.float64]:
+    def _mixture_thresholds(self) -> Floats:
         """Thresholds to read off the mixture: the plain ones, then the calibrated ones.
 
         Errors being s times those of the mixture, P(error > eps) is the mixture's at eps / s.
@@ -199,11 +199,9 @@ class Scorer:
             return self.thresholds
         return np.concatenate([self.thresholds, self.thresholds / self.threshold_scale])
 
-    def _uncertainty(
-        self, exact: npt.NDArray[np.float64], above: npt.NDArray[np.float64]
-    ) -> npt.NDArray[np.float64]:
+    def _uncertainty(self, exact: Floats, above: Floats) -> Floats:
         """Exact exceedance where the model has the threshold, else the mixture's."""
-        result: npt.NDArray[np.float64] = above[:, : len(self.thresholds)].copy()
+        result: Floats = above[:, : len(self.thresholds)].copy()
         for column, threshold in enumerate(self.thresholds):
             same = np.flatnonzero(self.model.thresholds == threshold)
             if len(same):
@@ -211,9 +209,7 @@ class Scorer:
         return result
 
 
-def _blocks_of_points(
-    model: Model,
-) -> Iterator[tuple[npt.NDArray[np.float32], npt.NDArray[np.int64]]]:
+def _blocks_of_points(model: Model) -> Iterator[tuple[Singles, Integers]]:
     """Descriptors and multiplicities of all points."""
     rows = max(1, FLOOR_VALUES // model.shards.width)
     for start in range(0, len(model.multiplicity), rows):

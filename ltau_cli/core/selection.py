@@ -3,14 +3,14 @@
 import numpy as np
 import numpy.typing as npt
 
+from ltau_cli.array_types import Floats, Integers, Singles
+
 SMALLEST_SPREAD = 1e-6  # of the largest; columns below it hold rounding noise
 RANDOM_PAIRS = 100_000  # pairs that a mean distance is estimated from
 
-Floats = npt.NDArray[np.float64]
-
 
 def summarize(
-    structure: npt.NDArray[np.int64], values: npt.NDArray[np.floating], n: int, by: str | float
+    structure: Integers, values: npt.NDArray[np.floating], n: int, by: str | float
 ) -> Floats:
     """Return one value for each of ``n`` structures, (n,), from finite ones of their rows.
 
@@ -28,23 +28,21 @@ def summarize(
     return np.asarray(ordered[first + np.maximum(place, 0)])
 
 
-def standardize(descriptors: npt.NDArray[np.floating]) -> npt.NDArray[np.float32]:
+def standardize(descriptors: npt.NDArray[np.floating]) -> Singles:
     """Shift and scale columns to mean 0 and variance 1; those that do not vary are left out."""
     spread = descriptors.std(axis=0, dtype=np.float64)
     varies = spread > SMALLEST_SPREAD * spread.max(initial=0.0)
     kept = descriptors[:, varies].astype(np.float64)
-    scaled: npt.NDArray[np.float64] = (kept - kept.mean(axis=0)) / spread[varies]
+    scaled: Floats = (kept - kept.mean(axis=0)) / spread[varies]
     return scaled.astype(np.float32)
 
 
-def choose_largest(values: Floats, n: int) -> npt.NDArray[np.int64]:
+def choose_largest(values: Floats, n: int) -> Integers:
     """Return the ``n`` with the largest values, in that order; of equal ones the first."""
     return np.argsort(-values, kind="stable")[:n]
 
 
-def choose_diverse(
-    values: Floats, descriptors: npt.NDArray[np.float32], n: int
-) -> npt.NDArray[np.int64]:
+def choose_diverse(values: Floats, descriptors: Singles, n: int) -> Integers:
     """Choose ``n`` by greedy farthest-point search with distances weighted by values, as errors.
 
     Of values (n_points,) of at least 0 and scaled descriptors (n_points, d); returns their numbers
@@ -72,9 +70,7 @@ def choose_diverse(
     return order[chosen]
 
 
-def distance_to_nearest(
-    descriptors: npt.NDArray[np.float32], chosen: npt.NDArray[np.float32]
-) -> Floats:
+def distance_to_nearest(descriptors: Singles, chosen: Singles) -> Floats:
     """Return the distance of each point, (n, d), from the nearest of those chosen before, (m, d).
 
     Infinite where none was chosen.
@@ -85,7 +81,7 @@ def distance_to_nearest(
     return nearest
 
 
-def mean_distance(descriptors: npt.NDArray[np.float32]) -> float:
+def mean_distance(descriptors: Singles) -> float:
     """Return the mean distance of two different points, of random pairs if many; 0 for one."""
     n = len(descriptors)
     if n < 2:
@@ -99,7 +95,7 @@ def mean_distance(descriptors: npt.NDArray[np.float32]) -> float:
     return float(np.linalg.norm(descriptors[one] - descriptors[other], axis=1).mean())
 
 
-def _distances(points: npt.NDArray[np.float32], point: npt.NDArray[np.float32]) -> Floats:
+def _distances(points: Singles, point: Singles) -> Floats:
     difference = points - point
     squared: Floats = np.einsum("ij,ij->i", difference, difference, dtype=np.float64)
     return np.sqrt(squared)

@@ -1,12 +1,13 @@
 """Per-structure aggregates of per-row values."""
 
 from collections.abc import Iterable
-from typing import Any
 
 import numpy as np
 import numpy.typing as npt
 
-Block = dict[str, npt.NDArray[Any]]  # the datasets of some rows, by name
+from ltau_cli.array_types import Array, Floats, Integers
+
+Block = dict[str, Array]  # the datasets of some rows, by name
 
 _SYMBOLS = """
 H He Li Be B C N O F Ne Na Mg Al Si P S Cl Ar K Ca Sc Ti V Cr Mn Fe Co Ni Cu Zn Ga Ge As Se Br Kr Rb
@@ -16,7 +17,7 @@ Sg Bh Hs Mt Ds Rg Cn Nh Fl Mc Lv Ts Og
 """
 
 
-def name_elements(labels: npt.NDArray[Any]) -> bool:
+def name_elements(labels: Array) -> bool:
     """Whether all labels (n,) are chemical elements, by symbol or atomic number."""
     symbols = _SYMBOLS.split()
     numbers = map(str, range(1, len(symbols) + 1))
@@ -34,7 +35,7 @@ class StructureTotals:
         self.total = np.zeros((n_structures, n_columns))
         self.largest = np.full((n_structures, n_columns), -np.inf)
 
-    def add(self, structure: npt.NDArray[np.int64], values: npt.NDArray[Any]) -> None:
+    def add(self, structure: Integers, values: Array) -> None:
         """Add rows: ``structure`` (n,) int64 and ``values`` (n,) or (n, n_columns)."""
         columns = values.reshape(len(values), -1)
         np.add.at(self.total, structure, columns)
@@ -42,8 +43,8 @@ class StructureTotals:
 
 
 def log_structure_distance(
-    blocks: Iterable[tuple[npt.NDArray[np.int64], npt.NDArray[np.floating]]], n_structures: int
-) -> npt.NDArray[np.float64]:
+    blocks: Iterable[tuple[Integers, npt.NDArray[np.floating]]], n_structures: int
+) -> Floats:
     """Mean logarithm of the relative distances of each structure, added row by row.
 
     Blocks hold the structure (m,) int64 and the relative distance (m,) of each row. Gives
@@ -54,22 +55,18 @@ def log_structure_distance(
         np.add.at(total, structure, np.log(distance.astype(np.float64)))
         np.add.at(n, structure, 1)
     with np.errstate(invalid="ignore"):
-        means: npt.NDArray[np.float64] = total / n
+        means: Floats = total / n
     return means
 
 
-def structure_distance(
-    structure: npt.NDArray[np.int64], distance: npt.NDArray[np.floating]
-) -> npt.NDArray[np.float64]:
+def structure_distance(structure: Integers, distance: npt.NDArray[np.floating]) -> Floats:
     """Geometric mean of the relative distances in the structure of each row, (n,)."""
     logs = log_structure_distance([(structure, distance)], int(structure.max()) + 1)
-    means: npt.NDArray[np.float64] = np.exp(logs)[structure]
+    means: Floats = np.exp(logs)[structure]
     return means
 
 
-def local_distance(
-    distance: npt.NDArray[np.floating], first: npt.NDArray[np.int64], second: npt.NDArray[np.int64]
-) -> npt.NDArray[np.float64]:
+def local_distance(distance: npt.NDArray[np.floating], first: Integers, second: Integers) -> Floats:
     """Geometric mean of the relative distances of each atom and its spatial neighbors, (n,).
 
     ``distance`` (n,) are those of the atoms of one frame, ``first`` and ``second`` (n_pairs,)
@@ -77,5 +74,5 @@ def local_distance(
     """
     logs, n = np.log(distance.astype(np.float64)), len(distance)
     total = logs + np.bincount(first, weights=logs[second], minlength=n)
-    means: npt.NDArray[np.float64] = np.exp(total / (1 + np.bincount(first, minlength=n)))
+    means: Floats = np.exp(total / (1 + np.bincount(first, minlength=n)))
     return means

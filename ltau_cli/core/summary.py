@@ -5,8 +5,8 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-import numpy.typing as npt
 
+from ltau_cli.array_types import Array, Floats
 from ltau_cli.core.calibration.support import LikenessTotals
 from ltau_cli.core.domain import FLAGGED_BELOW, out_of_domain
 from ltau_cli.core.structures import Block, StructureTotals
@@ -34,7 +34,7 @@ class TrimmedMean:
         self.n_in = n - self.n_out
         self.largest = np.zeros(0)  # that are left out, increasing
 
-    def add(self, values: npt.NDArray[Any]) -> None:
+    def add(self, values: Array) -> None:
         """Add some of the values."""
         self.total = _running_sum(self.total, values)
         if len(self.largest) == self.n_out > 0:
@@ -47,7 +47,7 @@ class TrimmedMean:
         return max(0.0, float(self.total - self.largest.sum())) / self.n_in
 
 
-def trimmed_mean(values: npt.NDArray[Any]) -> float:
+def trimmed_mean(values: Array) -> float:
     """Return the mean of values (n,) without the largest 1 %; NaN is left out."""
     known = values[np.isfinite(values)]
     if not len(known):
@@ -73,8 +73,8 @@ class Summary:
         n: int,
         *,
         k: int,
-        thresholds: npt.NDArray[np.float64],
-        levels: npt.NDArray[np.float64],
+        thresholds: Floats,
+        levels: Floats,
         n_structures: int,
         least_pvalue: float,
         likeness: LikenessTotals | None = None,
@@ -167,7 +167,7 @@ class Summary:
         )
 
 
-def _running_sum(total: Any, values: npt.NDArray[Any]) -> Any:
+def _running_sum(total: Any, values: Array) -> Any:
     """Add one row after the other, so that the sums do not depend on the blocks."""
     first = np.broadcast_to(np.float64(total), (1, *values.shape[1:]))
     return np.cumsum(np.concatenate([first, values]), axis=0)[-1]

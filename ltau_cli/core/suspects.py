@@ -5,6 +5,7 @@ from dataclasses import dataclass
 import numpy as np
 import numpy.typing as npt
 
+from ltau_cli.array_types import Floats, Integers, Singles
 from ltau_cli.core.mixture import average_cdfs
 from ltau_cli.core.search.loo import leave_out
 from ltau_cli.core.search.neighbors import Neighbors
@@ -15,16 +16,9 @@ OUTLIER = 3.5  # robust z-score, as Iglewicz and Hoaglin advise (How to Detect a
 LEVEL = 0.25  # quantile of the trajectories that are compared
 _SIGMA = 1.482602218505602  # standard deviation over median absolute deviation, if normal
 
-Floats = npt.NDArray[np.float64]
-Integers = npt.NDArray[np.int64]
-
 
 def own_quartile(
-    counts: npt.NDArray[np.unsignedinteger],
-    max_error: npt.NDArray[np.float32],
-    edges: Floats,
-    *,
-    threads: int = 1,
+    counts: npt.NDArray[np.unsignedinteger], max_error: Singles, edges: Floats, *, threads: int = 1
 ) -> Floats:
     """Lower quartile of each point's own error CDF, (n_points,), in error units.
 

@@ -1,14 +1,13 @@
 """The prediction's own trajectory: how weights that were kept during the training disagree."""
 
 import numpy as np
-import numpy.typing as npt
+
+from ltau_cli.array_types import Floats
 
 TRAJECTORY = "trajectory"  # name of the feature, in files and in the law of the calibration
 
 
-def trajectory_of(
-    forces: npt.NDArray[np.float64], kept: npt.NDArray[np.float64]
-) -> npt.NDArray[np.float64]:
+def trajectory_of(forces: Floats, kept: Floats) -> Floats:
     """Mean distance (n_atoms,) of the forces (n_weights, n_atoms, 3) by kept weights.
 
     From ``forces`` (n_atoms, 3), those of the trained network; all in eV/Å.

@@ -5,10 +5,10 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 
 import numpy as np
-import numpy.typing as npt
 
+from ltau_cli.array_types import Floats, Integers, Singles
 from ltau_cli.core.calibration.fit import cross_validate
-from ltau_cli.core.calibration.maps import Floats, Rows
+from ltau_cli.core.calibration.maps import Rows
 from ltau_cli.core.calibration.metrics import rank_correlation
 from ltau_cli.core.domain import distance_floor, relative_distance, rounding_distance
 from ltau_cli.core.search.cells import CellSearcher, build_cells
@@ -21,7 +21,6 @@ from ltau_cli.epochs import EpochRange
 from ltau_cli.results import Choice, Trial
 from ltau_cli.settings import Metric, Scale, Weighting
 
-Integers = npt.NDArray[np.int64]
 SCALES: tuple[Scale, ...] = ("none", "standard", "whiten")
 NEIGHBORS = (5, 10, 20, 30, 50)
 WEIGHTINGS: tuple[Weighting, ...] = ("uniform", "inverse-distance")
@@ -32,13 +31,13 @@ class ComparedRows:
     """Rows of known error that the knobs are compared on."""
 
     # (n, d): None takes the training samples themselves, each without its own structure
-    descriptors: npt.NDArray[np.float32] | None
+    descriptors: Singles | None
     true_error: Floats  # (n,): error units; NaN rows are left out
     structure: Integers | None  # (n,): numbers from 0
 
 
 def tune(
-    descriptors: npt.NDArray[np.float32],
+    descriptors: Singles,
     group: Integers,
     mean_error: dict[EpochRange, Floats],
     compared: ComparedRows,
@@ -74,7 +73,7 @@ def tune(
 
 
 def _score(
-    descriptors: npt.NDArray[np.float32],
+    descriptors: Singles,
     group: Integers,
     mean_error: dict[EpochRange, Floats],
     compared: ComparedRows,

@@ -3,9 +3,8 @@
 import numpy as np
 import numpy.typing as npt
 
+from ltau_cli.array_types import Floats, Integers
 from ltau_cli.settings import Emphasis
-
-Floats = npt.NDArray[np.float64]
 
 _HALVINGS = 100
 
@@ -58,9 +57,7 @@ def effective_size(weights: Floats) -> float:
     return float(weights.sum() ** 2 / (weights**2).sum())
 
 
-def choose_kept(
-    uncertainty: npt.NDArray[np.floating], n: int, *, emphasis: Emphasis
-) -> npt.NDArray[np.int64]:
+def choose_kept(uncertainty: npt.NDArray[np.floating], n: int, *, emphasis: Emphasis) -> Integers:
     """Return the ``n`` hardest or easiest samples in increasing order; of equal ones the first."""
     order = np.argsort(-uncertainty if emphasis == "hard" else uncertainty, kind="stable")
     return np.sort(order[:n])

@@ -4,8 +4,8 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 
 import numpy as np
-import numpy.typing as npt
 
+from ltau_cli.array_types import Array, Floats, Integers
 from ltau_cli.figures.style import (
     BLUE,
     GREEN,
@@ -16,7 +16,6 @@ from ltau_cli.figures.style import (
     SERIES,
     SKY,
     Chart,
-    Floats,
     arrow,
     percent,
     quantity,
@@ -32,7 +31,7 @@ FEW_ROWS = 20  # parts with fewer say nothing in the title
 _GROUP_COLORS = (GREEN, PURPLE, SKY, RED)
 _MARKERS = "os^Dv<"
 
-Curve = tuple[Floats, Floats, npt.NDArray[np.int64]]
+Curve = tuple[Floats, Floats, Integers]
 
 
 def draw_parity(
@@ -250,9 +249,7 @@ def draw_width(
     )  # fmt: skip
 
 
-def _draw_level(
-    chart: Chart, i: int, level: str, x: npt.NDArray[Any], y: Floats, **look: Any
-) -> None:
+def _draw_level(chart: Chart, i: int, level: str, x: Array, y: Floats, **look: Any) -> None:
     chart.axes.plot(
         x, y, _MARKERS[i % len(_MARKERS)], color=SERIES[i % len(SERIES)], ms=3.5,
         label=f"{100 * float(level):g} % bound", **look,

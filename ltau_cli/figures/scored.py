@@ -6,6 +6,7 @@ from dataclasses import dataclass
 import numpy as np
 import numpy.typing as npt
 
+from ltau_cli.array_types import Bools, Floats, Integers
 from ltau_cli.figures.style import (
     BLUE,
     GLUE,
@@ -14,7 +15,6 @@ from ltau_cli.figures.style import (
     RED,
     SERIES,
     Chart,
-    Floats,
     percent,
     quantity,
     with_units,
@@ -88,11 +88,11 @@ class Trace:
     """The median and largest error of the atoms of each frame of one trajectory, error units."""
 
     name: str
-    frame: npt.NDArray[np.int64]
+    frame: Integers
     median: Floats
     worst: Floats
 
-    def above(self, threshold: float) -> npt.NDArray[np.bool_]:
+    def above(self, threshold: float) -> Bools:
         """Frames whose worst atom is above the threshold, (n,) bool."""
         return self.worst > threshold
 

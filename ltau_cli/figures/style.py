@@ -14,10 +14,10 @@ from typing import Any, BinaryIO
 import numpy as np
 import numpy.typing as npt
 
+from ltau_cli.array_types import Array, Floats
 from ltau_cli.errors import InputError
 
-Floats = npt.NDArray[np.float64]
-Data = list[dict[str, npt.NDArray[Any]]]
+Data = list[dict[str, Array]]
 
 COLUMN_INCHES = 3.4  # 8.6 cm
 PANEL_INCHES = 2.9  # height

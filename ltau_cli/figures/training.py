@@ -6,6 +6,7 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
+from ltau_cli.array_types import Floats, Integers
 from ltau_cli.figures.style import (
     CHOSEN,
     GLUE,
@@ -13,7 +14,6 @@ from ltau_cli.figures.style import (
     MANY,
     RED,
     Chart,
-    Floats,
     percent,
     quantity,
     with_units,
@@ -114,8 +114,8 @@ def draw_map(
     mean: npt.NDArray[np.floating],
     deviation: npt.NDArray[np.floating],
     share: npt.NDArray[np.floating],
-    hard: npt.NDArray[np.int64],
-    drawn: npt.NDArray[np.int64],
+    hard: Integers,
+    drawn: Integers,
     *,
     n: int,
     threshold: float,

@@ -17,9 +17,9 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-import numpy.typing as npt
 
 from ltau_cli import __version__
+from ltau_cli.array_types import Array
 from ltau_cli.artifacts.provenance import stamp
 from ltau_cli.artifacts.write import to_json
 from ltau_cli.errors import InputError, OutputError, writing
@@ -64,7 +64,7 @@ class Piece:
         """Of the arrays."""
         return list(self._arrays)
 
-    def read(self, name: str, start: int = 0, end: int | None = None) -> npt.NDArray[Any]:
+    def read(self, name: str, start: int = 0, end: int | None = None) -> Array:
         """Read rows ``start..end`` of an array; not mapped, which would count as memory."""
         offset, shape, dtype = self._arrays[name]
         start, end, _ = slice(start, end).indices(shape[0])
@@ -154,9 +154,9 @@ class Store:
             start = max(start, last)
         return todo
 
-    def blocks(self, what: str, size: int) -> Iterator[npt.NDArray[Any]]:
+    def blocks(self, what: str, size: int) -> Iterator[Array]:
         """Yield the array ``rows`` of all pieces, one after the other, ``size`` rows at a time."""
-        held: list[npt.NDArray[Any]] = []
+        held: list[Array] = []
         n = done = 0
         for first, last in self.ranges(what):
             while done < last:

@@ -3,11 +3,10 @@
 import contextlib
 from collections.abc import Iterator, Sequence
 from pathlib import Path
-from typing import Any
 
 import numpy as np
-import numpy.typing as npt
 
+from ltau_cli.array_types import Array, Floats, Integers
 from ltau_cli.errors import InputError
 from ltau_cli.readers.hdf5 import in_hdf5, list_datasets, open_hdf5
 from ltau_cli.readers.npy import open_npy, open_npz
@@ -58,7 +57,7 @@ def open_array(
 
 def read_array(
     place: Place, *, names: Sequence[str] = (), ndim: int | None = None, text: bool = False
-) -> npt.NDArray[Any]:
+) -> Array:
     """Read a whole array; see :func:`open_array`."""
     with open_array(place, names=names, ndim=ndim, text=text) as source:
         return source.all()
@@ -70,7 +69,7 @@ def open_members(path: Path, *, text: bool = False) -> dict[str, ArraySource]:
     return {name: _checked(member, text) for name, member in open_npz(path).items()}
 
 
-def read_optional(place: Place, name: str) -> npt.NDArray[Any] | None:
+def read_optional(place: Place, name: str) -> Array | None:
     """Read a further array that may stand beside the one at ``place`` in the same file."""
     ending = place.path.suffix.lower()
     if ending == ".npz":
@@ -85,7 +84,7 @@ def read_optional(place: Place, name: str) -> npt.NDArray[Any] | None:
     return None
 
 
-def as_labels(values: npt.NDArray[Any], name: object) -> npt.NDArray[Any]:
+def as_labels(values: Array, name: object) -> Array:
     """Labels of any dtype as int64 or str; true is 1."""
     if values.dtype.kind == "S":
         values = np.char.decode(values, "utf-8", "replace")
@@ -100,7 +99,7 @@ def as_labels(values: npt.NDArray[Any], name: object) -> npt.NDArray[Any]:
     return values
 
 
-def as_counts(values: npt.NDArray[Any], name: object) -> npt.NDArray[np.int64]:
+def as_counts(values: Array, name: object) -> Integers:
     """Return numbers of atoms as int64."""
     right = values.ndim == 1 and values.dtype.kind in "iuf"
     if not right or not ((values == np.round(values)) & (values >= 1)).all():
@@ -117,7 +116,7 @@ def is_utf8(text: str) -> bool:
     return True
 
 
-def _read_text(path: Path) -> npt.NDArray[np.float64]:
+def _read_text(path: Path) -> Floats:
     table = Table(path)
     try:
         values = np.loadtxt(

@@ -5,11 +5,10 @@ from __future__ import annotations
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field, replace
 from functools import partial
-from typing import Any
 
 import numpy as np
-import numpy.typing as npt
 
+from ltau_cli.array_types import Array, Bools, Integers
 from ltau_cli.errors import InputError
 from ltau_cli.matching import Known, number
 from ltau_cli.readers.arrays import as_counts, as_labels, open_array, read_optional
@@ -29,10 +28,10 @@ class Column:
     """Values of some rows as they stand in a file."""
 
     place: Place  # for messages
-    values: npt.NDArray[Any]  # (n,) or (n, width) array
+    values: Array  # (n,) or (n, width) array
     # dict of str to (n, ...) array: what the file says of its rows, see
     # :class:`ltau_cli.matching.Known`
-    labels: dict[str, npt.NDArray[Any]] = field(default_factory=dict)
+    labels: dict[str, Array] = field(default_factory=dict)
     what: str = "values"  # what the values are called, for messages
 
     def of(self, rows: Known) -> Column:
@@ -131,11 +130,9 @@ def _of_frames(place: Place, names: Sequence[str]) -> Column:
     return Column(place, np.concatenate(values), label_atoms(told))
 
 
-def row_labels(
-    n: int, beside: Callable[[str], npt.NDArray[Any] | None]
-) -> dict[str, npt.NDArray[Any]]:
+def row_labels(n: int, beside: Callable[[str], Array | None]) -> dict[str, Array]:
     """Return what arrays beside some rows say of them, for a :class:`ltau_cli.matching.Known`."""
-    labels: dict[str, npt.NDArray[Any]] = {}
+    labels: dict[str, Array] = {}
     for name in (ID, "species", "group", "structure"):
         values = beside(name)
         if values is not None and values.shape == (n,):  # else it is no label of rows
@@ -161,7 +158,7 @@ def read_labels(place: Place, names: Sequence[str] = (ID,)) -> Column:
     return replace(column, values=as_labels(column.values, place), what="labels")
 
 
-def read_counts(place: Place) -> npt.NDArray[np.int64]:
+def read_counts(place: Place) -> Integers:
     """Read the number of rows of each structure, (n_structures,); see :func:`read_column`."""
     if place.path.name.lower().endswith(FRAME_ENDINGS):
         raise InputError(
@@ -205,7 +202,7 @@ def as_numbers(column: Column, *, what: str) -> Column:
     return column
 
 
-def _refuse(wrong: npt.NDArray[np.bool_], column: Column, how: str, hint: str) -> None:
+def _refuse(wrong: Bools, column: Column, how: str, hint: str) -> None:
     rows = np.flatnonzero(wrong)
     if len(rows):
         raise InputError(
@@ -215,13 +212,13 @@ def _refuse(wrong: npt.NDArray[np.bool_], column: Column, how: str, hint: str) -
 
 
 def check_count(
-    values: npt.NDArray[Any],
+    values: Array,
     n: int,
     name: object,
     rows: object,
     what: str = "values",
     of: str = "rows",
-    natoms: npt.NDArray[np.int64] | None = None,
+    natoms: Integers | None = None,
 ) -> None:
     """Refuse values of another number of rows, or of whatever ``of`` is."""
     if len(values) != n:
@@ -231,7 +228,7 @@ def check_count(
         )
 
 
-def tell_counts(one: int, other: int, natoms: npt.NDArray[np.int64] | None = None) -> str:
+def tell_counts(one: int, other: int, natoms: Integers | None = None) -> str:
     """Say what two counts that should be the same may be, given the atoms of each frame."""
     few, many = sorted((one, other))
     alone = 0 if natoms is None else int((natoms == 1).sum())

@@ -6,11 +6,10 @@ import contextlib
 from collections.abc import Iterator
 from dataclasses import dataclass, field, replace
 from pathlib import Path
-from typing import Any
 
 import numpy as np
-import numpy.typing as npt
 
+from ltau_cli.array_types import Array, Floats, Integers, Singles
 from ltau_cli.errors import InputError, UsageError
 from ltau_cli.matching import Known, number
 from ltau_cli.offsets import fit_offsets, formulas, fractions
@@ -34,14 +33,14 @@ class Descriptors:
     width: int  # columns
     # dict of str to array: ``natoms`` (n_frames,), ``species`` (n,), ..., where the array itself
     # tells them
-    known: dict[str, npt.NDArray[Any]] = field(default_factory=dict)
+    known: dict[str, Array] = field(default_factory=dict)
     named: bool = False  # whether the user named the array
     # (n,): which rows of the file these are, see :meth:`ordered`
-    rows: npt.NDArray[np.int64] | None = None
+    rows: Integers | None = None
     # (n,): rows of the file that each of these is the mean of, see :meth:`averaged`
-    natoms: npt.NDArray[np.int64] | None = None
+    natoms: Integers | None = None
 
-    def beside(self, name: str) -> npt.NDArray[Any] | None:
+    def beside(self, name: str) -> Array | None:
         """Read a further array of the same file; None if there is none of that name."""
         known = self.known.get(name)
         if known is not None or self.natoms is not None:
@@ -57,7 +56,7 @@ class Descriptors:
             )
         return as_magnitudes(Column(Place(path, name), values), what="values")
 
-    def structure(self) -> npt.NDArray[np.int64] | None:
+    def structure(self) -> Integers | None:
         """Structure of each row, (n,) from 0, by ``natoms`` or ``structure``; None if unknown."""
         path = self.source.place.path
         natoms = self.beside("natoms")
@@ -81,7 +80,7 @@ class Descriptors:
             labels.pop("fingerprint", None)
         return Known(self.source.place, self.n, labels)
 
-    def errors(self) -> npt.NDArray[np.float64] | None:
+    def errors(self) -> Floats | None:
         """Read the norms of predicted minus reference forces, (n,); None without both.
 
         Of structures: their energies per atom, without an offset of each element.
@@ -93,7 +92,7 @@ class Descriptors:
             return None
         return np.asarray(np.linalg.norm(told - true, axis=1), dtype=np.float64)
 
-    def _energy_errors(self, natoms: npt.NDArray[np.int64]) -> npt.NDArray[np.float64] | None:
+    def _energy_errors(self, natoms: Integers) -> Floats | None:
         told, true = (
             read_optional(self.source.place, name) for name in ("energy", "reference_energy")
         )
@@ -103,10 +102,10 @@ class Descriptors:
         shares = np.ones((self.n, 1)) if of is None else fractions(of)[1]
         return np.asarray(np.abs(errors - shares @ fit_offsets(errors, shares)), dtype=np.float64)
 
-    def ordered(self, rows: npt.NDArray[np.int64]) -> Descriptors:
+    def ordered(self, rows: Integers) -> Descriptors:
         """Return the rows of these numbers, (n,) int64; -1 stands for one of zeros."""
 
-        def read(start: int, stop: int) -> npt.NDArray[Any]:
+        def read(start: int, stop: int) -> Array:
             wanted = rows[start:stop]
             order = np.argsort(wanted, kind="stable")
             order = order[np.searchsorted(wanted[order], 0) :]
@@ -120,7 +119,7 @@ class Descriptors:
         source = replace(self.source, shape=(len(rows), self.width), read=read)
         return replace(self, source=source, n=len(rows), rows=rows)
 
-    def averaged(self, natoms: npt.NDArray[np.int64]) -> Descriptors:
+    def averaged(self, natoms: Integers) -> Descriptors:
         """Return the mean over the rows of each structure, of which there are ``natoms``.
 
         A structure is then a row. Of what is known of the atoms, ``fingerprint`` and ``formula``
@@ -128,7 +127,7 @@ class Descriptors:
         """
         ends = np.cumsum(natoms)
 
-        def read(start: int, stop: int) -> npt.NDArray[Any]:
+        def read(start: int, stop: int) -> Array:
             first = int(ends[start] - natoms[start])
             block = self._read(first, int(ends[stop - 1])).astype(np.float64)
             sums = np.add.reduceat(block, ends[start:stop] - natoms[start:stop] - first, axis=0)
@@ -142,7 +141,7 @@ class Descriptors:
         source = replace(self.source, shape=(len(natoms), self.width), read=read)
         return replace(self, source=source, n=len(natoms), known=known, natoms=natoms)
 
-    def labels(self, *names: str) -> npt.NDArray[Any] | None:
+    def labels(self, *names: str) -> Array | None:
         """Label of each row, (n,) int64 or str, the first of these that is there; None if none."""
         for name in names:
             beside = self.beside(name)
@@ -152,7 +151,7 @@ class Descriptors:
 
     def blocks(
         self, rows: int, first: int = 0, last: int | None = None
-    ) -> Iterator[tuple[int, npt.NDArray[np.float32]]]:
+    ) -> Iterator[tuple[int, Singles]]:
         """Yield (first row, block (rows, d) float32) of rows ``first..last``; all are finite."""
         last = self.n if last is None else last
         for start in range(first, last, rows):
@@ -161,7 +160,7 @@ class Descriptors:
                 raise self._not_finite(rows)
             yield start, block
 
-    def take(self, rows: npt.NDArray[np.int64], first: int, last: int) -> npt.NDArray[np.float32]:
+    def take(self, rows: Integers, first: int, last: int) -> Singles:
         """Read rows ``first..last``, checked, and keep those numbered ``rows``, increasing."""
         out = np.empty((len(rows), self.width), dtype=np.float32)
         done = 0
@@ -171,7 +170,7 @@ class Descriptors:
             done += len(own)
         return out
 
-    def _read(self, start: int, stop: int) -> npt.NDArray[np.float32]:
+    def _read(self, start: int, stop: int) -> Singles:
         with np.errstate(over="ignore"):
             return np.ascontiguousarray(self.source.read(start, stop), dtype=np.float32)
 
@@ -222,9 +221,7 @@ def _open_rows(place: Place) -> Iterator[tuple[ArraySource, Beside]]:
         yield stack_frames(source.place, [source]) if three else (source, {})
 
 
-def read_structure(
-    natoms: Place | None, frames: Path | None, rows: Known
-) -> dict[str, npt.NDArray[Any]]:
+def read_structure(natoms: Place | None, frames: Path | None, rows: Known) -> dict[str, Array]:
     """Read what a user says of some rows: at least their ``structure``, (n,) int64 from 0.
 
     ``natoms`` holds the number of rows of each structure, ``frames`` the structures themselves,
@@ -250,7 +247,7 @@ def check_one_says(natoms: object, frames: object) -> None:
         raise UsageError("--frames and --natoms both say what a structure is", hint="give one")
 
 
-def spread(natoms: npt.NDArray[np.int64], n: int, name: str) -> npt.NDArray[np.int64]:
+def spread(natoms: Integers, n: int, name: str) -> Integers:
     """Structure of each of ``n`` rows from the number of rows of each."""
     total = int(natoms.sum())
     if total != n:

@@ -5,8 +5,8 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-import numpy.typing as npt
 
+from ltau_cli.array_types import Array, Bools, Floats, Integers
 from ltau_cli.errors import InputError
 from ltau_cli.matching import fingerprint
 from ltau_cli.offsets import formulas
@@ -29,7 +29,7 @@ ISOLATED = "isolatedatom"  # config_type of the frames that MACE takes atomic en
 _NAME_IT = "name the true reference: --reference-key NAME"
 # Of every atom of some frames, (n_atoms,) each: structure int64, species str, config_type str where
 # some frame has one, and the fingerprint (n_atoms, 2) int64 of its frame.
-FrameLabels = dict[str, npt.NDArray[Any]]
+FrameLabels = dict[str, Array]
 # Names of what is predicted, and of what it is compared with, the first that is there: what
 # mace_eval_configs writes and MACE reads, what NequIP keeps of the data set beside its
 # predictions, what ltau describe stores, and what ASE and most data sets have.
@@ -89,7 +89,7 @@ def holds_frames(path: Path, *more: str) -> bool:
         return {*NEEDED, *more} <= list_datasets(path, file).keys()
 
 
-def neighbors_of(frame: Any, cutoff: float) -> tuple[npt.NDArray[np.int64], npt.NDArray[np.int64]]:
+def neighbors_of(frame: Any, cutoff: float) -> tuple[Integers, Integers]:
     """Return all pairs of atoms up to ``cutoff`` Å apart, both ways, (n_pairs,) int64 each.
 
     In a periodic cell every image counts, those of an atom itself too. By a k-d tree, in a fraction
@@ -106,11 +106,8 @@ def neighbors_of(frame: Any, cutoff: float) -> tuple[npt.NDArray[np.int64], npt.
 
 
 def _surround(
-    positions: npt.NDArray[np.float64],
-    cell: npt.NDArray[np.float64],
-    periodic: npt.NDArray[np.bool_],
-    cutoff: float,
-) -> tuple[npt.NDArray[np.float64], npt.NDArray[np.int64]]:
+    positions: Floats, cell: Floats, periodic: Bools, cutoff: float
+) -> tuple[Floats, Integers]:
     """Append the images up to ``cutoff`` from the cell; return which atom each place belongs to."""
     owner, inverse = np.arange(len(positions)), np.linalg.inv(cell)
     for axis in np.flatnonzero(periodic):
@@ -162,7 +159,7 @@ def names_of(known: Sequence[str], there: Collection[str]) -> list[str]:
 
 def read_property(
     place: Place, names: Sequence[str], what: str, hint: str | None = None
-) -> Iterator[tuple[Any, npt.NDArray[Any]]]:
+) -> Iterator[tuple[Any, Array]]:
     """Yield each frame with a property of its atoms, (n_atoms, ...); one of the frame is repeated.
 
     The property is what the place names, else the first of ``names`` that is there; ``what`` and

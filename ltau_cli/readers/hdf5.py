@@ -8,8 +8,8 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-import numpy.typing as npt
 
+from ltau_cli.array_types import Array
 from ltau_cli.errors import InputError
 from ltau_cli.readers.place import Place
 from ltau_cli.readers.scratch import Scratch
@@ -73,13 +73,13 @@ def in_hdf5(place: Place, file: Any, *, kept: int = CHUNK_CACHE) -> ArraySource:
             scratch = _unpack_chunks(dataset)
         return in_file(place, shape, dtype, False, lambda: contextlib.nullcontext(scratch.read))
 
-    def part(axis: int, start: int, stop: int) -> npt.NDArray[Any]:
+    def part(axis: int, start: int, stop: int) -> Array:
         if stop - start < shape[axis] and _bytes_across(chunks, shape, dtype, axis) > CHUNK_CACHE:
             whole = unpacked()
             return whole.columns(start, stop) if axis else whole.read(start, stop)
         with damage_named(place.path, "an HDF5 file"):
             selection = (slice(None),) * axis + (slice(start, stop),)
-            values: npt.NDArray[Any] = np.asarray(dataset[selection], dtype=dtype)
+            values: Array = np.asarray(dataset[selection], dtype=dtype)
         return values
 
     return ArraySource(place, shape, dtype, partial(part, 0), partial(part, 1))

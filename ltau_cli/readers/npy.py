@@ -10,8 +10,8 @@ from pathlib import Path
 from typing import IO, Any
 
 import numpy as np
-import numpy.typing as npt
 
+from ltau_cli.array_types import Array
 from ltau_cli.errors import InputError
 from ltau_cli.readers.place import Place
 from ltau_cli.readers.scratch import Scratch, bytes_of, fill
@@ -65,7 +65,7 @@ def _check_header(
         )
 
 
-def _fill(place: Place, file: IO[bytes], out: npt.NDArray[Any], position: int) -> None:
+def _fill(place: Place, file: IO[bytes], out: Array, position: int) -> None:
     try:
         fill(file, bytes_of(out), position)
     except EOFError as error:

@@ -10,8 +10,8 @@ from functools import partial
 from typing import Any
 
 import numpy as np
-import numpy.typing as npt
 
+from ltau_cli.array_types import Array
 from ltau_cli.errors import InputError
 from ltau_cli.readers.arrays import HDF5_ENDINGS, open_array
 from ltau_cli.readers.frames import about, label_atoms, read_property
@@ -22,7 +22,7 @@ from ltau_cli.readers.source import ArraySource, in_file
 
 COLUMNS = ("MACE_descriptors", "descriptors", "node_features")
 IN_GROUPS = ("atomic_feature", "descriptor", "descriptors")  # the last layer first
-Beside = dict[str, npt.NDArray[Any]]
+Beside = dict[str, Array]
 
 
 @contextlib.contextmanager
@@ -98,7 +98,7 @@ def _read(
     dtype: np.dtype[Any],
     start: int,
     stop: int,
-) -> npt.NDArray[Any]:
+) -> Array:
     """Read rows ``start..stop`` of all; the frames at both ends are read as a whole."""
     parts = [np.zeros((0, width), dtype)]
     for array, first, end in zip(arrays, starts, starts[1:], strict=False):

@@ -7,11 +7,11 @@ import os
 import tempfile
 import weakref
 from collections.abc import Iterator, Sequence
-from typing import IO, Any
+from typing import IO
 
 import numpy as np
-import numpy.typing as npt
 
+from ltau_cli.array_types import Array, Integers, Singles
 from ltau_cli.errors import OutputError
 
 IN_MEMORY = 16 << 20  # bytes that are kept in memory; with more, all go to a temporary file
@@ -30,7 +30,7 @@ class Scratch:
         self._memory = bytearray()
         self._file: IO[bytes] | None = None
 
-    def write(self, values: npt.NDArray[Any] | bytes, at: int) -> None:
+    def write(self, values: Array | bytes, at: int) -> None:
         """Write the bytes of a contiguous array at a position."""
         view = bytes_of(values)
         end = max(self.size, at + len(view))
@@ -44,7 +44,7 @@ class Scratch:
                 _write(self._file, view, at)
         self.size = end
 
-    def read(self, out: npt.NDArray[Any], at: int) -> None:
+    def read(self, out: Array, at: int) -> None:
         """Fill a contiguous array with the bytes from a position; they must have been written."""
         view = bytes_of(out)
         if self._file is None:
@@ -67,7 +67,7 @@ class Slots:
         self.size = 0
         self._scratch = Scratch()
 
-    def extend(self, values: npt.NDArray[np.float32]) -> int:
+    def extend(self, values: Singles) -> int:
         """Append slots and return the place of the first."""
         start = self.size
         self._scratch.write(np.ascontiguousarray(values), 4 * start)
@@ -82,7 +82,7 @@ class Slots:
             self.extend(empty.view(np.float32))
         return start
 
-    def put(self, places: npt.NDArray[np.int64], values: npt.NDArray[np.float32]) -> int:
+    def put(self, places: Integers, values: Singles) -> int:
         """Set slots, of a repeated place to the last value; return how many were not set before.
 
         Slots that lie near each other are changed by one read and one write, so that any order of
@@ -108,7 +108,7 @@ class Slots:
             self._scratch.write(span, 4 * low)
         return n_new
 
-    def columns(self, starts: Sequence[int], start: int, stop: int) -> npt.NDArray[np.float32]:
+    def columns(self, starts: Sequence[int], start: int, stop: int) -> Singles:
         """Read slots ``start..stop`` of the rows that begin at ``starts``."""
         out = np.empty((len(starts), stop - start), dtype=np.float32)
         for row, first in zip(out, starts, strict=True):
@@ -131,14 +131,14 @@ def _write(file: IO[bytes], view: memoryview, position: int) -> None:
         view, position = view[done:], position + done
 
 
-def bytes_of(values: npt.NDArray[Any] | bytes) -> memoryview:
+def bytes_of(values: Array | bytes) -> memoryview:
     """Return the buffer of a contiguous array."""
     if isinstance(values, bytes):
         return memoryview(values)
     return memoryview(values.reshape(-1).view(np.uint8).data)
 
 
-def _count_unset(slots: npt.NDArray[np.float32]) -> int:
+def _count_unset(slots: Singles) -> int:
     return int(np.count_nonzero(slots.view(np.uint32) == _UNSET))
 
 

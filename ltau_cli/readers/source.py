@@ -9,13 +9,13 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-import numpy.typing as npt
 
+from ltau_cli.array_types import Array
 from ltau_cli.errors import InputError, LtauError
 from ltau_cli.readers.place import Place
 
 MOST_UNPACKED = 1_100  # bytes that a stored one can become; deflate makes at most 1,032
-Fill = Callable[[npt.NDArray[Any], int], None]  # fills an array with the bytes from a position
+Fill = Callable[[Array, int], None]  # fills an array with the bytes from a position
 
 
 @dataclass
@@ -26,11 +26,11 @@ class ArraySource:
     shape: tuple[int, ...]
     dtype: np.dtype[Any]  # integer, float or bool
     # ``read(start, stop)`` gives rows ``start..stop`` as stored
-    read: Callable[[int, int], npt.NDArray[Any]]
+    read: Callable[[int, int], Array]
     # ``columns(start, stop)`` gives ``array[:, start:stop]``
-    columns: Callable[[int, int], npt.NDArray[Any]]
+    columns: Callable[[int, int], Array]
 
-    def all(self) -> npt.NDArray[Any]:
+    def all(self) -> Array:
         """Read every row."""
         return self.read(0, self.shape[0])
 
@@ -64,7 +64,7 @@ def in_file(
         return in_memory(place, np.zeros(shape, dtype))
     lengths = shape[::-1] if fortran_order else shape  # in the order of the file
 
-    def part(axis: int, start: int, stop: int) -> npt.NDArray[Any]:
+    def part(axis: int, start: int, stop: int) -> Array:
         axis = len(shape) - 1 - axis if fortran_order else axis
         n = max(0, stop - start)
         width = math.prod(lengths[axis + 1 :])
@@ -78,7 +78,7 @@ def in_file(
     return ArraySource(place, shape, dtype, partial(part, 0), partial(part, 1))
 
 
-def in_memory(place: Place, values: npt.NDArray[Any]) -> ArraySource:
+def in_memory(place: Place, values: Array) -> ArraySource:
     """Return an array that has been read as a whole."""
     return ArraySource(
         place,

@@ -6,8 +6,8 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-import numpy.typing as npt
 
+from ltau_cli.array_types import Array, Integers
 from ltau_cli.errors import InputError
 from ltau_cli.readers.arrays import as_counts, as_labels, open_array, read_optional
 from ltau_cli.readers.place import Place, check_file
@@ -31,7 +31,7 @@ PER_FRAME = {
 NEEDED = ("positions", "species", "cell", "pbc")
 
 
-def read_stored_natoms(path: Path) -> npt.NDArray[np.int64]:
+def read_stored_natoms(path: Path) -> Integers:
     """Read the atoms of each frame, (n_frames,) int64."""
     check_file(path)
     natoms = read_optional(Place(path), "natoms")
@@ -40,7 +40,7 @@ def read_stored_natoms(path: Path) -> npt.NDArray[np.int64]:
     return as_counts(natoms, f"natoms in {path}")
 
 
-def read_stored_labels(path: Path) -> dict[str, npt.NDArray[Any]]:
+def read_stored_labels(path: Path) -> dict[str, Array]:
     """Read ``species``, ``config_type`` and ``fingerprint`` of each atom, where they are there."""
     natoms = read_stored_natoms(path)
     n = int(natoms.sum())
@@ -81,7 +81,7 @@ def read_stored_frames(path: Path) -> Iterator[Any]:
             first = last
 
 
-def _frame(atoms: dict[str, npt.NDArray[Any]], about: dict[str, Any]) -> Any:
+def _frame(atoms: dict[str, Array], about: dict[str, Any]) -> Any:
     """Make an ``ase.Atoms`` of its arrays; NaN is left out."""
     from ase import Atoms
 

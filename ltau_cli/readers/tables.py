@@ -11,8 +11,8 @@ from pathlib import Path
 from typing import Any, TextIO, TypeVar, cast
 
 import numpy as np
-import numpy.typing as npt
 
+from ltau_cli.array_types import Floats
 from ltau_cli.errors import InputError
 from ltau_cli.readers.place import check_file
 from ltau_cli.readers.source import damage_named
@@ -215,9 +215,7 @@ def to_number(entry: Any, column: str, path: Path, line: int) -> float:
         ) from error
 
 
-def to_numbers(
-    entries: Sequence[Any], column: str, path: Path, lines: Sequence[int]
-) -> npt.NDArray[np.float64]:
+def to_numbers(entries: Sequence[Any], column: str, path: Path, lines: Sequence[int]) -> Floats:
     """Read entries, each on a line of its own; see :func:`to_number`."""
     try:
         if bool in set(map(type, entries)):

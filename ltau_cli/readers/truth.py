@@ -3,20 +3,15 @@
 import json
 from collections.abc import Mapping
 from functools import partial
-from typing import Any
 
 import numpy as np
 import numpy.typing as npt
 
+from ltau_cli.array_types import Array
 from ltau_cli.errors import InputError
 from ltau_cli.readers.arrays import read_array, read_optional
 from ltau_cli.readers.column import Column, as_magnitudes, as_numbers, read_column, row_labels
-from ltau_cli.readers.frames import (
-    FRAME_ENDINGS,
-    check_truth,
-    label_frames,
-    read_frame_labels,
-)
+from ltau_cli.readers.frames import FRAME_ENDINGS, check_truth, label_frames, read_frame_labels
 from ltau_cli.readers.logs.frames import read_evaluated
 from ltau_cli.readers.place import Place, check_file
 from ltau_cli.readers.tables import Table, to_numbers
@@ -97,7 +92,7 @@ def _compare(
     place: Place,
     told: npt.NDArray[np.generic],
     true: npt.NDArray[np.generic],
-    labels: Mapping[str, npt.NDArray[Any]] | None = None,
+    labels: Mapping[str, Array] | None = None,
 ) -> Column:
     """Norm of each difference, (n,), and of what is true."""
     if told.ndim != 2 or told.shape != true.shape:

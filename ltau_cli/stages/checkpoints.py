@@ -5,8 +5,8 @@ from collections.abc import Sequence
 from pathlib import Path
 
 import numpy as np
-import numpy.typing as npt
 
+from ltau_cli.array_types import Singles
 from ltau_cli.epochs import choose_epochs, format_epochs
 from ltau_cli.errors import InputError, OutputError
 from ltau_cli.output import check_target, open_binary
@@ -91,7 +91,7 @@ def _force_errors(
     checkpoint: Path,
     settings: DescribeSettings,
     advance: Advance,
-) -> npt.NDArray[np.float32]:
+) -> Singles:
     """Norm of predicted minus reference force of every atom, (n_atoms,) float32 in eV/Å."""
     network = NetworkName(name.package, str(checkpoint)).load(
         device=settings.device, layer=settings.layer

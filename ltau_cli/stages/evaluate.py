@@ -4,9 +4,7 @@ import os
 from pathlib import Path
 from typing import Any
 
-import numpy as np
-import numpy.typing as npt
-
+from ltau_cli.array_types import Array, Bools
 from ltau_cli.artifacts.provenance import Hasher
 from ltau_cli.artifacts.read import open_artifact
 from ltau_cli.artifacts.scores import ScoresFile
@@ -71,7 +69,7 @@ def run(
         )
 
 
-def roc_auc(labels: npt.NDArray[np.bool_], pvalue: npt.NDArray[Any]) -> float:
+def roc_auc(labels: Bools, pvalue: Array) -> float:
     """Area under the ROC curve of the p-value against the user's own labels."""
     from sklearn.metrics import roc_auc_score
 

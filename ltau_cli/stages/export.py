@@ -7,8 +7,8 @@ from pathlib import Path
 from typing import Any, TextIO
 
 import numpy as np
-import numpy.typing as npt
 
+from ltau_cli.array_types import Array, Integers
 from ltau_cli.artifacts.read import open_artifact
 from ltau_cli.artifacts.scores import WRITE_ROWS, ScoresFile
 from ltau_cli.artifacts.table import LABELS, ScoreTable, name_columns, to_columns
@@ -172,7 +172,7 @@ def _annotated(
         advance(len(keep))
 
 
-def _groups(ends: npt.NDArray[np.int64]) -> Iterator[tuple[int, int]]:
+def _groups(ends: Integers) -> Iterator[tuple[int, int]]:
     """Yield (first, last) frame of groups of about ``WRITE_ROWS`` rows."""
     first = 0
     while first < len(ends):
@@ -182,7 +182,7 @@ def _groups(ends: npt.NDArray[np.int64]) -> Iterator[tuple[int, int]]:
         first = last
 
 
-def _aggregates(artifact: ScoresFile) -> dict[str, npt.NDArray[Any]]:
+def _aggregates(artifact: ScoresFile) -> dict[str, Array]:
     """Per-frame values of the artifact by the names of their columns."""
     labels = {name: artifact.read(name) for name in LABELS.values() if artifact.has(name)}
     datasets = [

@@ -9,6 +9,7 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
+from ltau_cli.array_types import Floats
 from ltau_cli.artifacts.attributes import Origin
 from ltau_cli.artifacts.provenance import Hasher
 from ltau_cli.errors import InputError, UsageError
@@ -96,7 +97,7 @@ def open_descriptors_of(
 def open_trajectory(
     given: str | os.PathLike[str] | Function | None, descriptors: str | Function | None,
     calculator: Any, scorer: FrameScorer, device: str | None,
-) -> Callable[[Any, Callable[[], Any]], npt.NDArray[np.float64]] | None:  # fmt: skip
+) -> Callable[[Any, Callable[[], Any]], Floats] | None:  # fmt: skip
     """Open what gives the trajectory (n_atoms,) of a frame and its forces, None where nobody asks.
 
     See :class:`ltau_cli.live.Live`.

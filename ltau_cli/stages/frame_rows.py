@@ -4,8 +4,8 @@ from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
-import numpy.typing as npt
 
+from ltau_cli.array_types import Integers
 from ltau_cli.artifacts.described import find_origin
 from ltau_cli.artifacts.read import damaged
 from ltau_cli.artifacts.scores import WRITE_ROWS, ScoresFile
@@ -22,10 +22,10 @@ _HINT = "give the very frames whose descriptors were scored, in the same order"
 class FrameRows:
     """The rows of some frames: those of frame i are ``ends[i - 1]..ends[i]``."""
 
-    ends: npt.NDArray[np.int64]  # (n_frames,): the row after the last one of each frame
+    ends: Integers  # (n_frames,): the row after the last one of each frame
     per_atom: bool  # whether a row is an atom; otherwise it is a whole frame
 
-    def structure(self, start: int, stop: int) -> npt.NDArray[np.int64]:
+    def structure(self, start: int, stop: int) -> Integers:
         """Return the frame of each of the rows ``start..stop``."""
         return np.searchsorted(self.ends, np.arange(start, stop), side="right")
 
@@ -54,9 +54,7 @@ def match_frames(path: Path, artifact: ScoresFile) -> FrameRows:
     return FrameRows(ends, per_atom=True)
 
 
-def read_structure(
-    artifact: ScoresFile, rows: FrameRows | None, start: int, stop: int
-) -> npt.NDArray[np.int64]:
+def read_structure(artifact: ScoresFile, rows: FrameRows | None, start: int, stop: int) -> Integers:
     """Return the structure of the rows ``start..stop``, from 0.
 
     Without frames and without structures in the scores, every row is a structure.

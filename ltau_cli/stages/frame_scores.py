@@ -5,8 +5,8 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-import numpy.typing as npt
 
+from ltau_cli.array_types import Floats, Singles
 from ltau_cli.artifacts.calibration import CalibrationFile
 from ltau_cli.artifacts.model import ModelFile
 from ltau_cli.artifacts.read import open_artifact
@@ -19,18 +19,16 @@ from ltau_cli.readers.frames import neighbors_of
 from ltau_cli.settings import ScoreSettings
 from ltau_cli.stages.scoring.loaded import Loaded
 
-Floats = npt.NDArray[np.float32]
-
 
 @dataclass(frozen=True)
 class FrameScores:
     """What is told of the atoms of a frame."""
 
     # (n_atoms,): calibrated error; without a calibration the expected error. Error units
-    error: Floats
-    bound: Floats  # (n_atoms, n_levels): error units; no columns without a calibration
-    pvalue: npt.NDArray[np.float64]  # (n_atoms,): small means far from anything seen in training
-    relative_distance: Floats  # (n_atoms,): about 1 inside the training set, larger outside
+    error: Singles
+    bound: Singles  # (n_atoms, n_levels): error units; no columns without a calibration
+    pvalue: Floats  # (n_atoms,): small means far from anything seen in training
+    relative_distance: Singles  # (n_atoms,): about 1 inside the training set, larger outside
 
 
 class FrameScorer:
@@ -86,12 +84,12 @@ class FrameScorer:
         """Median distance of a training sample from its neighbors, in the space of the search."""
         return float(np.median(self._loaded.scorer.loo_distance))
 
-    def to_search_space(self, descriptors: Floats) -> Floats:
+    def to_search_space(self, descriptors: Singles) -> Singles:
         """Scale descriptors (n, d) as the training set's are, so that their distances compare."""
         return self._loaded.scorer.model.scaling.apply(descriptors)
 
     def score(
-        self, descriptors: Floats, frame: Any, trajectory: npt.NDArray[np.float64] | None = None
+        self, descriptors: Singles, frame: Any, trajectory: Floats | None = None
     ) -> FrameScores:
         """Score the atoms of a frame by their finite descriptors (n_atoms, d).
 
@@ -122,7 +120,7 @@ class FrameScorer:
         predicted = calibrator.predict(block, log_distance)
         return FrameScores(to_single(predicted.mean), to_single(predicted.bounds()), *far)
 
-    def check(self, descriptors: Any, n_atoms: int, source: str) -> Floats:
+    def check(self, descriptors: Any, n_atoms: int, source: str) -> Singles:
         """Return descriptors as (n_atoms, d) float32."""
         try:
             found = np.asarray(descriptors, dtype=np.float32)

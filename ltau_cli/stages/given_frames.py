@@ -8,8 +8,8 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-import numpy.typing as npt
 
+from ltau_cli.array_types import Floats, Integers
 from ltau_cli.artifacts.described import ReferenceFrame
 from ltau_cli.errors import InputError, UsageError
 from ltau_cli.readers.frames import (
@@ -32,8 +32,8 @@ class GivenFrames:
     """Frames of one or several files, one after the other; iterating reads them again."""
 
     paths: tuple[Path, ...]
-    number: npt.NDArray[np.int64]  # (n_frames,): place of each frame among all in the files, from 0
-    natoms: npt.NDArray[np.int64]  # (n_frames,)
+    number: Integers  # (n_frames,): place of each frame among all in the files, from 0
+    natoms: Integers  # (n_frames,)
     labels: FrameLabels  # of every atom
     # numbers of frames of single atoms (``config_type=IsolatedAtom``) that are left out
     isolated: tuple[int, ...]
@@ -43,7 +43,7 @@ class GivenFrames:
     heads: tuple[str, ...]  # of the network, that evaluates each frame; empty if not known
 
     @property
-    def ends(self) -> npt.NDArray[np.int64]:
+    def ends(self) -> Integers:
         """The atom after the last one of each frame, (n_frames,)."""
         return np.cumsum(self.natoms)
 
@@ -70,7 +70,7 @@ class GivenFrames:
         for frame in self:
             yield ReferenceFrame(frame, self.reference_forces(frame), self.reference_energy(frame))
 
-    def reference_forces(self, frame: Any) -> npt.NDArray[np.float64]:
+    def reference_forces(self, frame: Any) -> Floats:
         """Return the reference forces of a frame, (n_atoms, 3) eV/Å; NaN if it has none."""
         values = self._reference(frame, "forces")
         if values is None:
@@ -91,7 +91,7 @@ class GivenFrames:
             raise InputError(f"{self.paths[0]}: {self.keys['energy']} of a frame is not one number")
         return float(values.reshape(()))
 
-    def _reference(self, frame: Any, quantity: str) -> npt.NDArray[np.float64] | None:
+    def _reference(self, frame: Any, quantity: str) -> Floats | None:
         there = quantities(frame)
         key = self.keys.get(quantity)
         return None if key not in there else np.asarray(there[key], dtype=np.float64)

@@ -7,8 +7,8 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-import numpy.typing as npt
 
+from ltau_cli.array_types import Array, Singles
 from ltau_cli.artifacts.errors import create_errors, write_log
 from ltau_cli.artifacts.provenance import Hasher
 from ltau_cli.artifacts.write import create_artifact
@@ -26,7 +26,7 @@ from ltau_cli.readers.frames import (
     read_frame_labels,
 )
 from ltau_cli.readers.logs.open import open_log
-from ltau_cli.readers.logs.run import ErrorLog, Errors
+from ltau_cli.readers.logs.run import ErrorLog
 from ltau_cli.readers.place import Place
 from ltau_cli.results import IngestResult
 from ltau_cli.settings import IngestSettings, documented
@@ -126,7 +126,7 @@ def _write(
     return result
 
 
-def _read_labels(places: Mapping[str, Place], log: ErrorLog) -> dict[str, npt.NDArray[Any]]:
+def _read_labels(places: Mapping[str, Place], log: ErrorLog) -> dict[str, Array]:
     """Read the labels of the log and of the user, each (n,), of the log's length or longer."""
     columns = dict(log.labels)
     name = log.names[0]
@@ -178,9 +178,7 @@ def _as_logged(labels: FrameLabels, log: ErrorLog, place: Place) -> FrameLabels:
     return kept | {"structure": np.unique(kept["structure"], return_inverse=True)[1]}
 
 
-def _take_out_offsets(
-    log: ErrorLog, formulas: npt.NDArray[Any] | None
-) -> tuple[ErrorLog, dict[str, float]]:
+def _take_out_offsets(log: ErrorLog, formulas: Array | None) -> tuple[ErrorLog, dict[str, float]]:
     """Take the offset of each element out of each epoch of a log of energies.
 
     Returns the magnitudes of what is left, and the offsets of the last epoch in error units. What
@@ -203,7 +201,7 @@ def _take_out_offsets(
         row -= shares @ offsets
     left = np.abs(errors).astype(np.float32)
 
-    def read(start: int, stop: int) -> Errors:
+    def read(start: int, stop: int) -> Singles:
         return left[:, start:stop]
 
     return replace(log, read=read), dict(zip(elements, offsets.tolist(), strict=True))

@@ -10,6 +10,7 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
+from ltau_cli.array_types import Array
 from ltau_cli.artifacts.model import ModelFile
 from ltau_cli.artifacts.provenance import Hasher
 from ltau_cli.artifacts.read import open_artifact
@@ -226,7 +227,7 @@ def _fill_in(data: Data) -> tuple[list[str], Data]:
     """Give all blocks the same columns, empty where a block has none."""
     names = list(dict.fromkeys(name for block in data for name in block))
 
-    def empty(block: dict[str, npt.NDArray[Any]]) -> npt.NDArray[np.str_]:
+    def empty(block: dict[str, Array]) -> npt.NDArray[np.str_]:
         return np.full(len(block["series"]), "")
 
     return names, [{name: block.get(name, empty(block)) for name in names} for block in data]

@@ -6,8 +6,8 @@ from pathlib import Path
 from typing import Any, TextIO
 
 import numpy as np
-import numpy.typing as npt
 
+from ltau_cli.array_types import Floats, Integers
 from ltau_cli.artifacts.read import open_artifact
 from ltau_cli.artifacts.scores import WRITE_ROWS, ScoresFile
 from ltau_cli.artifacts.table import ScoreTable
@@ -133,9 +133,7 @@ def run(
     return result
 
 
-def _within(
-    values: npt.NDArray[np.float64], low: float | None, high: float | None, scores: Path
-) -> npt.NDArray[np.int64]:
+def _within(values: Floats, low: float | None, high: float | None, scores: Path) -> Integers:
     """Frames within the bounds."""
     inside = np.ones(len(values), dtype=bool)
     if low is not None:
@@ -152,12 +150,8 @@ def _within(
 
 
 def _frame_means(
-    descriptors: str,
-    artifact: ScoresFile,
-    structure: npt.NDArray[np.int64],
-    n_frames: int,
-    progress: Progress,
-) -> npt.NDArray[np.float64]:
+    descriptors: str, artifact: ScoresFile, structure: Integers, n_frames: int, progress: Progress
+) -> Floats:
     """Mean descriptor (n_frames, d) of the atoms of each frame, read block by block."""
     with open_descriptors(Place.parse(descriptors)) as source:
         if artifact.parameters.get("averaged") and source.n != artifact.n:
@@ -173,11 +167,11 @@ def _frame_means(
             for start, block in source.blocks(WRITE_ROWS):
                 np.add.at(total, structure[start : start + len(block)], block)
                 advance(len(block))
-    means: npt.NDArray[np.float64] = total / np.bincount(structure, minlength=n_frames)[:, None]
+    means: Floats = total / np.bincount(structure, minlength=n_frames)[:, None]
     return means
 
 
-def _copy_frames(path: Path, stream: TextIO, chosen: npt.NDArray[np.int64]) -> None:
+def _copy_frames(path: Path, stream: TextIO, chosen: Integers) -> None:
     """Write the chosen frames in the order of choice, each with its number in the pool."""
     wanted = set(chosen.tolist())
     found = {i: frame for i, frame in enumerate(read_frames(path)) if i in wanted}

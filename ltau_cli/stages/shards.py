@@ -7,8 +7,8 @@ from dataclasses import dataclass, fields
 from typing import Any, ClassVar
 
 import numpy as np
-import numpy.typing as npt
 
+from ltau_cli.array_types import Array, Singles
 from ltau_cli.artifacts.model import StoredShards
 from ltau_cli.core.search import graph
 from ltau_cli.core.search.cells import CellSearcher, build_cells
@@ -125,7 +125,7 @@ def open_shards(store: Store, training: TrainingSet) -> Shards:
     """Open the shards that were built; one at a time is in memory."""
     pieces, start = list(built_shards(store, training)), training.point_start
 
-    def read(name: str, first: int | None, last: int | None) -> npt.NDArray[Any]:
+    def read(name: str, first: int | None, last: int | None) -> Array:
         if name != "descriptors":  # index/NAME or index/NUMBER/NAME
             _, *number, array = name.split("/")
             return pieces[int(number[0]) if number else 0].read(array)
@@ -174,8 +174,8 @@ def join_summaries(indexes: list[IndexResult]) -> IndexResult:
 
 
 def _build_index(
-    unique: npt.NDArray[np.float32], k: int, settings: FitSettings, threads: int
-) -> tuple[dict[str, npt.NDArray[Any]], IndexResult]:
+    unique: Singles, k: int, settings: FitSettings, threads: int
+) -> tuple[dict[str, Array], IndexResult]:
     """Build the search structure, and measure it unless it is exact."""
     if settings.index == "exact":
         return {}, IndexResult(kind="exact")
@@ -188,8 +188,8 @@ def _build_index(
 
 
 def _build_graph(
-    unique: npt.NDArray[np.float32], trials: Trials, settings: FitSettings, threads: int
-) -> tuple[dict[str, npt.NDArray[Any]], IndexResult]:
+    unique: Singles, trials: Trials, settings: FitSettings, threads: int
+) -> tuple[dict[str, Array], IndexResult]:
     """Build the graph of NN-descent, raising its effort until the recall in domain holds."""
     k = trials.near.nearest.shape[1]
     messages.warning(

@@ -6,11 +6,11 @@ import logging
 from collections.abc import Iterator
 from dataclasses import dataclass
 from functools import cached_property
-from typing import Any
 
 import numpy as np
 import numpy.typing as npt
 
+from ltau_cli.array_types import Array, Floats, Integers, Singles
 from ltau_cli.artifacts.errors import ChosenEpochs, ErrorsFile
 from ltau_cli.core.search.points import Points, find_points
 from ltau_cli.core.search.scaling import Scaling, fit_scaling
@@ -24,8 +24,6 @@ from ltau_cli.settings import Metric, Scale
 messages = logging.getLogger("ltau")
 
 BLOCK_VALUES = 1 << 22  # read at a time; changes the last digits of the scaling
-
-Integers = npt.NDArray[np.int64]
 
 
 @dataclass
@@ -52,13 +50,13 @@ class TrainingSet:
         """Points of all shards."""
         return self.point_start[-1]
 
-    def of_all(self, values: npt.NDArray[Any], missing: float) -> npt.NDArray[Any]:
+    def of_all(self, values: Array, missing: float) -> Array:
         """Values of the logged samples among those of all samples, of which the rest is missing."""
         out = np.full((self.source.n, *values.shape[1:]), missing, dtype=values.dtype)
         out[self.logged] = values
         return out
 
-    def read_points(self, shard: int) -> npt.NDArray[np.float32]:
+    def read_points(self, shard: int) -> Singles:
         """Read the descriptors of the points of a shard, (n, d_search) float32, scaled.
 
         Those of a single shard stay in memory.
@@ -66,10 +64,10 @@ class TrainingSet:
         return self._only if self.count == 1 else self._read_points(shard)
 
     @cached_property
-    def _only(self) -> npt.NDArray[np.float32]:
+    def _only(self) -> Singles:
         return self._read_points(0)
 
-    def _read_points(self, shard: int) -> npt.NDArray[np.float32]:
+    def _read_points(self, shard: int) -> Singles:
         part = slice(self.point_start[shard], self.point_start[shard + 1])
         rows = self.logged[self.points.first[part]]
         chosen = self.source.take(rows, int(rows[0]), int(rows[-1]) + 1)
@@ -86,7 +84,7 @@ class Samples:
     n_never_logged: int
     structure: Integers | None  # (n_samples,)
     # (n_samples,): of the network that described them; NaN where it is not known
-    own_error: npt.NDArray[np.float64] | None
+    own_error: Floats | None
 
     @classmethod
     def of(cls, epochs: ChosenEpochs, source: Descriptors, natoms: Place | None = None) -> Samples:
@@ -167,7 +165,7 @@ def read_training_set(
     cuts = cut_evenly(len(logged), shards)
     sample_start = [0, *(int(logged[cut]) for cut in cuts[1:-1]), source.n]
 
-    def blocks() -> Iterator[npt.NDArray[np.float32]]:
+    def blocks() -> Iterator[Singles]:
         for start, block in source.blocks(max(1, BLOCK_VALUES // source.width)):
             yield block[n_logged[start : start + len(block)] > 0]
 

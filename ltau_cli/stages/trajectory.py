@@ -8,8 +8,8 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-import numpy.typing as npt
 
+from ltau_cli.array_types import Floats
 from ltau_cli.artifacts.attributes import Kept
 from ltau_cli.artifacts.provenance import Hasher
 from ltau_cli.core.trajectory import trajectory_of
@@ -40,9 +40,7 @@ class Trajectory:
             hashes = [record["sha256"] for record in hasher.records()]
         return cls(tuple(networks), {"epochs": chosen.epochs, "sha256": hashes})
 
-    def __call__(
-        self, frames: Sequence[Any], forces: npt.NDArray[np.float64] | None
-    ) -> npt.NDArray[np.float64]:
+    def __call__(self, frames: Sequence[Any], forces: Floats | None) -> Floats:
         """How far off the kept weights are for each atom of some frames, (n_atoms,) in eV/Å.
 
         ``forces`` (n_atoms, 3) are those of the trained network.

@@ -2,11 +2,10 @@
 
 import os
 from dataclasses import dataclass, replace
-from typing import Any
 
 import numpy as np
-import numpy.typing as npt
 
+from ltau_cli.array_types import Array, Bools, Floats
 from ltau_cli.artifacts.described import check_network, find_origin
 from ltau_cli.artifacts.provenance import Hasher
 from ltau_cli.artifacts.scores import ScoresFile
@@ -99,10 +98,10 @@ class JudgedRows:
     wants them told apart by; true errors are in error units.
     """
 
-    rest: npt.NDArray[np.bool_]
+    rest: Bools
     rows: Rows
-    true_error: npt.NDArray[np.float64]
-    labels: npt.NDArray[Any] | None
+    true_error: Floats
+    labels: Array | None
 
 
 def read_judged_rows(
@@ -129,7 +128,7 @@ def read_known_rows(
     return _with_draws(rows, draws, scores, hasher)
 
 
-def _rows(scores: ScoresFile, group: npt.NDArray[Any] | None) -> Rows:
+def _rows(scores: ScoresFile, group: Array | None) -> Rows:
     names = ["expected_error", "relative_distance", "neighbor_distance", "last_epoch_error"]
     names += ["features"]
     block: Block = {name: scores.read(name) for name in names if scores.has(name)}
@@ -161,7 +160,7 @@ def _with_draws(rows: Rows, given: str | None, scores: ScoresFile, hasher: Hashe
 
 def _read_group(
     scores: ScoresFile, truth: Column, group: str | None, hasher: Hasher
-) -> npt.NDArray[Any] | None:
+) -> Array | None:
     if group is not None and group not in STORED_LABELS:
         return _of_scores(_read_labels("group", group, GROUPS, hasher), scores).values
     if scores.has("group"):
@@ -175,9 +174,7 @@ def _read_group(
     return species
 
 
-def read_ood_labels(
-    given: str, scores: ScoresFile, rest: npt.NDArray[np.bool_]
-) -> npt.NDArray[np.bool_]:
+def read_ood_labels(given: str, scores: ScoresFile, rest: Bools) -> Bools:
     """Read which of the rows ``rest``, (n_rows,) bool, are out of domain (1), and which not (0)."""
     labels = _of_scores(read_labels(Place.parse(given), ("ood",)), scores).values
     names = labels[rest].astype(np.str_)  # 1 in .npy, "1" in .txt

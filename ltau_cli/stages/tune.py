@@ -7,6 +7,7 @@ from pathlib import Path
 import numpy as np
 import numpy.typing as npt
 
+from ltau_cli.array_types import Floats, Integers
 from ltau_cli.artifacts.errors import ChosenEpochs, ErrorsFile
 from ltau_cli.artifacts.read import open_artifact
 from ltau_cli.core.threads import available_threads
@@ -75,8 +76,8 @@ def run(
 
 
 def _choose_rows(
-    n_logged: npt.NDArray[np.int32], structure: npt.NDArray[np.int64] | None, seed: int
-) -> npt.NDArray[np.int64]:
+    n_logged: npt.NDArray[np.int32], structure: Integers | None, seed: int
+) -> Integers:
     """Rows of logged samples, of a large log those of random structures, or random ones."""
     rows = np.flatnonzero(n_logged)
     if len(rows) <= LARGEST:
@@ -92,7 +93,7 @@ def _choose_rows(
     return rows[chosen[place]]
 
 
-def _numbered(labels: npt.NDArray[np.int64]) -> npt.NDArray[np.int64]:
+def _numbered(labels: Integers) -> Integers:
     return np.unique(labels, return_inverse=True)[1].astype(np.int64)
 
 
@@ -105,8 +106,8 @@ def _late_epochs(log: ErrorsFile) -> list[EpochRange]:
 
 
 def _read_errors(
-    epochs: ChosenEpochs, rows: npt.NDArray[np.int64], late: list[EpochRange]
-) -> tuple[dict[EpochRange, npt.NDArray[np.float64]], npt.NDArray[np.float64]]:
+    epochs: ChosenEpochs, rows: Integers, late: list[EpochRange]
+) -> tuple[dict[EpochRange, Floats], Floats]:
     """Mean error of the samples over each choice of epochs, and their errors in the last epoch."""
     means = {chosen: np.empty(len(rows)) for chosen in late}
     parts = {chosen: epochs.log.choose(chosen).rows for chosen in late}
@@ -120,9 +121,7 @@ def _read_errors(
     return means, last
 
 
-def _mean_logged(
-    block: npt.NDArray[np.float64], whole: npt.NDArray[np.float64]
-) -> npt.NDArray[np.float64]:
+def _mean_logged(block: Floats, whole: Floats) -> Floats:
     """Mean over the logged epochs of a block, of the whole log where the block has none."""
     known = np.isfinite(block)
     n = known.sum(axis=0)

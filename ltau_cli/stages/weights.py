@@ -6,8 +6,8 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-import numpy.typing as npt
 
+from ltau_cli.array_types import Array, Floats, Integers
 from ltau_cli.artifacts.model import ModelFile
 from ltau_cli.artifacts.read import open_artifact
 from ltau_cli.core.scoring import Model
@@ -97,11 +97,8 @@ def run(
 
 
 def _weights(
-    result: WeightsResult,
-    uncertainty: npt.NDArray[np.float64],
-    known: npt.NDArray[np.int64],
-    settings: WeightSettings,
-) -> tuple[npt.NDArray[Any], WeightsResult]:
+    result: WeightsResult, uncertainty: Floats, known: Integers, settings: WeightSettings
+) -> tuple[Array, WeightsResult]:
     """Return the weight of each sample or structure, and tell of them."""
     values = np.ones(len(uncertainty))
     values[known] = weigh(
@@ -123,11 +120,8 @@ def _weights(
 
 
 def _keep_list(
-    result: WeightsResult,
-    uncertainty: npt.NDArray[np.float64],
-    known: npt.NDArray[np.int64],
-    settings: WeightSettings,
-) -> tuple[npt.NDArray[Any], WeightsResult]:
+    result: WeightsResult, uncertainty: Floats, known: Integers, settings: WeightSettings
+) -> tuple[Array, WeightsResult]:
     """Return the samples or structures to keep, increasing, and tell of them."""
     assert settings.keep is not None, "checked by the caller"
     n = max(1, round(settings.keep * len(known)))
@@ -141,7 +135,7 @@ def _keep_list(
     )
 
 
-def _structure(artifact: ModelFile, settings: WeightSettings) -> npt.NDArray[np.int64] | None:
+def _structure(artifact: ModelFile, settings: WeightSettings) -> Integers | None:
     """Structure of each sample from 0; None if nobody says."""
     natoms = None if settings.natoms is None else Place.parse(settings.natoms)
     rows = Known(artifact.path, artifact.sizes["n_samples"], {})
@@ -166,23 +160,21 @@ def _threshold(artifact: ModelFile, wanted: float | None) -> tuple[float, int]:
     return float(thresholds[found[0]]), int(found[0])
 
 
-def _mean_of_structures(
-    uncertainty: npt.NDArray[np.float64], structure: npt.NDArray[np.int64]
-) -> npt.NDArray[np.float64]:
+def _mean_of_structures(uncertainty: Floats, structure: Integers) -> Floats:
     """Mean (n_structures,) over the logged samples of each; NaN if there are none."""
     n = int(structure.max()) + 1
     logged = np.isfinite(uncertainty)
     total = np.bincount(structure[logged], uncertainty[logged], minlength=n)
     count = np.bincount(structure[logged], minlength=n)
-    mean: npt.NDArray[np.float64] = np.full(n, np.nan)
+    mean: Floats = np.full(n, np.nan)
     np.divide(total, count, out=mean, where=count > 0)
     return mean
 
 
 def _suspects(
     artifact: ModelFile,
-    logged: npt.NDArray[np.int64],
-    structure: npt.NDArray[np.int64] | None,
+    logged: Integers,
+    structure: Integers | None,
     n: int,
     threads: int,
     progress: Progress,
@@ -220,7 +212,7 @@ def _suspects(
     return int((score > OUTLIER).sum()), suspects
 
 
-def _own_quartiles(model: Model, threads: int) -> npt.NDArray[np.float64]:
+def _own_quartiles(model: Model, threads: int) -> Floats:
     """Lower quartile of each point, whose counts may have to be read block by block."""
     n = len(model.max_error)
     result = np.empty(n)
@@ -232,7 +224,7 @@ def _own_quartiles(model: Model, threads: int) -> npt.NDArray[np.float64]:
     return result
 
 
-def _write(output: Path, values: npt.NDArray[Any], *, force: bool) -> None:
+def _write(output: Path, values: Array, *, force: bool) -> None:
     if output.suffix == ".npy":
         with open_binary(output, force=force) as file:
             np.save(file, values)

@@ -5,8 +5,8 @@ from collections.abc import Iterable, Mapping
 from typing import Any, TextIO
 
 import numpy as np
-import numpy.typing as npt
 
+from ltau_cli.array_types import Array
 from ltau_cli.errors import InputError
 
 PREFIX = "ltau_"
@@ -21,9 +21,7 @@ def property_name(column: str) -> str:
     return PREFIX + re.sub(r"\W", "_", column)
 
 
-def annotate(
-    frame: Any, arrays: Mapping[str, npt.NDArray[Any]], info: Mapping[str, Any], of: str = ""
-) -> Any:
+def annotate(frame: Any, arrays: Mapping[str, Array], info: Mapping[str, Any], of: str = "") -> Any:
     """Add per-atom ``arrays`` (n_atoms,) and per-frame ``info`` to an ``ase.Atoms``, in place.
 
     They are named by :func:`property_name`, those of the frame with what they are ``of`` before it.

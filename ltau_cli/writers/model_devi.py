@@ -8,18 +8,13 @@ compares the columns ``max_devi_f`` and ``max_devi_v`` with its trust levels.
 
 from typing import TextIO
 
-import numpy as np
-import numpy.typing as npt
+from ltau_cli.array_types import Floats, Integers
 
 _COLUMNS = ("max_devi_v", "min_devi_v", "avg_devi_v", "max_devi_f", "min_devi_f", "avg_devi_f")
 
 
 def write_model_devi(
-    stream: TextIO,
-    step: npt.NDArray[np.int64],
-    largest: npt.NDArray[np.float64],
-    smallest: npt.NDArray[np.float64],
-    mean: npt.NDArray[np.float64],
+    stream: TextIO, step: Integers, largest: Floats, smallest: Floats, mean: Floats
 ) -> None:
     """Write one line per frame, of (n_frames,) arrays: its step, and errors over its atoms.
 

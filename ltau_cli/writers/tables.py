@@ -7,9 +7,10 @@ from collections.abc import Iterable, Mapping, Sequence
 from typing import Any, BinaryIO, TextIO
 
 import numpy as np
-import numpy.typing as npt
 
-Columns = Mapping[str, npt.NDArray[Any]]
+from ltau_cli.array_types import Array
+
+Columns = Mapping[str, Array]
 
 DIGITS = 7  # of floats; float32 has no more
 
@@ -43,9 +44,7 @@ def write_json_lines(stream: TextIO, names: Sequence[str], blocks: Iterable[Colu
 
 
 def write_npz(
-    stream: BinaryIO,
-    n: int,
-    columns: Iterable[tuple[str, np.dtype[Any], Iterable[npt.NDArray[Any]]]],
+    stream: BinaryIO, n: int, columns: Iterable[tuple[str, np.dtype[Any], Iterable[Array]]]
 ) -> None:
     """Write columns in the layout of ``numpy.savez``, none of which has to fit into memory.
 
@@ -61,7 +60,7 @@ def write_npz(
                     member.write(np.ascontiguousarray(block, dtype).tobytes())
 
 
-def _as_text(values: npt.NDArray[Any]) -> list[str]:
+def _as_text(values: Array) -> list[str]:
     if values.dtype.kind == "f":
         return [f"{value:.{DIGITS}g}" for value in values.tolist()]
     if values.dtype.kind == "U":
@@ -69,7 +68,7 @@ def _as_text(values: npt.NDArray[Any]) -> list[str]:
     return [str(int(value)) for value in values.tolist()]
 
 
-def _as_json(values: npt.NDArray[Any]) -> list[Any]:
+def _as_json(values: Array) -> list[Any]:
     if values.dtype.kind == "f":
         return [float(text) for text in _as_text(values)]
     return list(values.tolist())

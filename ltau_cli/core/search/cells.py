@@ -5,13 +5,10 @@ from collections.abc import Mapping
 from typing import Any
 
 import numpy as np
-import numpy.typing as npt
 
+from ltau_cli.array_types import Array, Integers, Singles
 from ltau_cli.core.kernels import search as kernels
 from ltau_cli.core.threads import share_rows
-
-Floats = npt.NDArray[np.float32]
-Integers = npt.NDArray[np.int64]
 
 # Measured on 144,865 x 64 latent vectors of a force field and 13,500 x 24 of another.
 CELLS = 5.0  # times the square root of the number of points
@@ -45,7 +42,7 @@ class CellSearcher:
 
     spare = 2  # a sample that is left out of its own neighbors, and whether a tie goes on
 
-    def __init__(self, points: Floats, arrays: Mapping[str, npt.NDArray[Any]]) -> None:
+    def __init__(self, points: Singles, arrays: Mapping[str, Array]) -> None:
         start, point = arrays["cell_start"], arrays["cell_point"]
         if start[0] != 0 or start[-1] != len(points) or (np.diff(start) < 1).any():
             raise ValueError("cell_start does not fit the points")
@@ -82,7 +79,7 @@ class CellSearcher:
             ):
                 raise ValueError(f"cell {cell} does not hold its points")
 
-    def candidates(self, rows: Floats, width: int, *, threads: int = 1) -> Integers:
+    def candidates(self, rows: Singles, width: int, *, threads: int = 1) -> Integers:
         """Return the ``width`` nearest points of each row, nearest first."""
         # Rows after one another visit the same cells: these are in the processor's cache then.
         order = np.argsort(self._landmarks.nearest(rows, threads), kind="stable")
@@ -107,8 +104,8 @@ class CellSearcher:
 
 
 def build_cells(
-    points: Floats, *, seed: int = 0, n_cells: int | None = None, threads: int = 1
-) -> dict[str, npt.NDArray[Any]]:
+    points: Singles, *, seed: int = 0, n_cells: int | None = None, threads: int = 1
+) -> dict[str, Array]:
     """Sort distinct points (n_points, d) into cells by k-means and describe the cells.
 
     Of ``n_cells`` at most: 5 sqrt(n_points), with 16 points in each at least. Gives ``cell_point``
@@ -125,7 +122,7 @@ def build_cells(
     used, cell = np.unique(cell, return_inverse=True)
     order = np.argsort(cell, kind="stable")
     n_cells, n_axes = len(used), min(AXES, width)
-    cells: dict[str, npt.NDArray[Any]] = {
+    cells: dict[str, Array] = {
         "cell_point": order.astype(np.int32),
         "cell_start": np.concatenate([[0], np.cumsum(np.bincount(cell))]).astype(np.int64),
         "cell_center": center[used],
@@ -148,7 +145,7 @@ def build_cells(
 class ExactSearcher(CellSearcher):
     """Reads every point for every row: one cell that is never left out."""
 
-    def __init__(self, points: Floats) -> None:
+    def __init__(self, points: Singles) -> None:
         n, width = points.shape
         no_axes = np.empty((1, 0), dtype=np.float32)
         whole = np.full(1, np.inf, dtype=np.float32)
@@ -166,15 +163,15 @@ def slack(width: int) -> float:
     return 8 * (width + 8) * 2.0**-24
 
 
-def _find_centers(points: Floats, n_cells: int, seed: int, threads: int) -> Floats:
+def _find_centers(points: Singles, n_cells: int, seed: int, threads: int) -> Singles:
     """Lloyd's k-means on a sample; the same for any number of threads."""
     if n_cells == 1:
-        mean: Floats = points.mean(axis=0, dtype=np.float64).astype(np.float32)
+        mean: Singles = points.mean(axis=0, dtype=np.float64).astype(np.float32)
         return mean[None]
     rng = np.random.default_rng(seed)
     chosen = rng.choice(len(points), min(SAMPLED * n_cells, len(points)), replace=False)
     sample = points[np.sort(chosen)]
-    center: Floats = sample[np.sort(rng.choice(len(sample), n_cells, replace=False))]
+    center: Singles = sample[np.sort(rng.choice(len(sample), n_cells, replace=False))]
     for _ in range(ROUNDS):
         cell = _Centers(center).nearest(sample, threads)
         order = np.argsort(cell, kind="stable")
@@ -190,7 +187,7 @@ class _Centers:
     ``half``, (n_tiles * TILE,) float32, are half their squares, huge beyond the last center.
     """
 
-    def __init__(self, center: Floats) -> None:
+    def __init__(self, center: Singles) -> None:
         n, width = center.shape
         self._n = n
         padded = np.zeros((n + -n % kernels.TILE, width + -width % 4), dtype=np.float32)
@@ -201,13 +198,13 @@ class _Centers:
         tiles = padded.reshape(-1, kernels.TILE, padded.shape[1]).transpose(0, 2, 1)
         self._tiles = np.ascontiguousarray(tiles)
 
-    def compare(self, rows: Floats, products: Floats) -> None:
+    def compare(self, rows: Singles, products: Singles) -> None:
         """Fill ``products`` (at least n, n_tiles * TILE), see ``kernels.multiply_tiles``."""
         padded = np.zeros((len(rows) + -len(rows) % 4, self._tiles.shape[1]), dtype=np.float32)
         padded[: len(rows), : rows.shape[1]] = rows
         kernels.multiply_tiles(padded, self._tiles, self.half, products)
 
-    def nearest(self, rows: Floats, threads: int) -> Integers:
+    def nearest(self, rows: Singles, threads: int) -> Integers:
         """Return the nearest center of each row, (n,)."""
         nearest = np.empty(len(rows), dtype=np.int64)
 

@@ -5,11 +5,10 @@ from collections.abc import Mapping
 from typing import Any
 
 import numpy as np
-import numpy.typing as npt
 
+from ltau_cli.array_types import Array, Integers, Singles
 from ltau_cli.core.kernels import search as kernels
 from ltau_cli.core.search.cells import slack
-from ltau_cli.core.search.neighbors import Floats, Integers
 from ltau_cli.core.search.trials import Trials
 from ltau_cli.core.threads import share_rows
 
@@ -48,7 +47,7 @@ class GraphSearcher:
     spare = 1  # to see whether a tie goes on beyond the k-th place
 
     def __init__(
-        self, points: Floats, arrays: Mapping[str, npt.NDArray[Any]], *, leaves: int, epsilon: float
+        self, points: Singles, arrays: Mapping[str, Array], *, leaves: int, epsilon: float
     ) -> None:
         self._vertex = arrays["vertex_order"].astype(np.int64)
         self._points = points[self._vertex]
@@ -59,7 +58,7 @@ class GraphSearcher:
         self._limit = min(len(points) // SHARE + FREE_STEPS, len(points))
         self.n_exact = 0
 
-    def candidates(self, rows: Floats, width: int, *, threads: int = 1) -> Integers:
+    def candidates(self, rows: Singles, width: int, *, threads: int = 1) -> Integers:
         """Return about the ``width`` nearest points of each row, exactly where it got stuck."""
         order = self._by_leaf(rows, threads)
         rows = rows[order]
@@ -79,7 +78,7 @@ class GraphSearcher:
         in_order[order] = found
         return in_order
 
-    def _by_leaf(self, rows: Floats, threads: int) -> Integers:
+    def _by_leaf(self, rows: Singles, threads: int) -> Integers:
         """Order rows so that those after one another visit the same points.
 
         The points are then still in the processor's cache: 1.4 to 1.5 times as fast, and no answer
@@ -95,8 +94,8 @@ class GraphSearcher:
 
 
 def build_graph(
-    points: Floats, *, seed: int, n_neighbors: int = GRAPH_NEIGHBORS
-) -> dict[str, npt.NDArray[Any]]:
+    points: Singles, *, seed: int, n_neighbors: int = GRAPH_NEIGHBORS
+) -> dict[str, Array]:
     """Build the graph over distinct points (n_points, d), with up to ``n_neighbors`` edges of each.
 
     On one thread: with more it would depend on their number. Gives ``graph_indptr`` (n_points +
@@ -130,12 +129,7 @@ LOST = 0.002  # share of the trials that may miss half of their neighbors
 
 
 def choose_effort(
-    points: Floats,
-    arrays: Mapping[str, npt.NDArray[Any]],
-    trials: Trials,
-    target: float,
-    *,
-    threads: int = 1,
+    points: Singles, arrays: Mapping[str, Array], trials: Trials, target: float, *, threads: int = 1
 ) -> tuple[GraphSearcher, dict[str, Any]]:
     """Raise the effort until the recall in domain reaches the target, in (0, 1].
 

@@ -9,6 +9,7 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
+from ltau_cli.array_types import Array, Floats, Integers, Singles
 from ltau_cli.core.kernels import neighbors as kernels
 from ltau_cli.core.search.neighbors import Neighbors
 from ltau_cli.core.search.points import Points
@@ -16,16 +17,14 @@ from ltau_cli.core.search.shards import Shards, find_in_shards
 from ltau_cli.errors import ComputeError
 from ltau_cli.settings import Weighting
 
-Integers = npt.NDArray[np.int64]
-
 
 @dataclass
 class LeaveOneOut:
     """What each training sample looks like to the others."""
 
     # (n_samples,): mean distance to the k nearest samples of other groups
-    distance: npt.NDArray[np.float32]
-    expected_error: npt.NDArray[np.float32]  # (n_samples,): their mean error (error units)
+    distance: Singles
+    expected_error: Singles  # (n_samples,): their mean error (error units)
     # (n_samples, k): mean distance to the nearest 1, 2, ... k of them, over ``distance``
     share: npt.NDArray[np.float16]
 
@@ -44,14 +43,12 @@ class SampleLeftOut:
         order = np.argsort(points.of_sample, kind="stable")
         return cls(points.of_sample[order], mean_error[order], order)
 
-    def find(
-        self, candidates: Integers, pairs: Integers
-    ) -> tuple[Integers, npt.NDArray[np.float64]]:
+    def find(self, candidates: Integers, pairs: Integers) -> tuple[Integers, Floats]:
         """Excluded samples, and the sum of their mean errors, of candidates (n, width)."""
         there = candidates == self.point[pairs, None]
         return there.astype(np.int64), np.where(there, self.mean_error[pairs, None], 0.0)
 
-    def to_samples(self, values: npt.NDArray[Any]) -> npt.NDArray[Any]:
+    def to_samples(self, values: Array) -> Array:
         """Values of the pairs as values of the samples."""
         result = np.empty_like(values)
         result[self.order] = values
@@ -66,7 +63,7 @@ class GroupLeftOut:
     n_groups: int
     keys: Integers  # (n_pairs,): ``point * n_groups + group``
     count: Integers  # (n_pairs,): samples of the pair
-    total: npt.NDArray[np.float64]  # (n_pairs,): sum of their mean errors (error units)
+    total: Floats  # (n_pairs,): sum of their mean errors (error units)
     of_sample: Integers  # (n_samples,): pair of each sample
 
     @classmethod
@@ -78,12 +75,10 @@ class GroupLeftOut:
         keys, of_sample, count = np.unique(
             points.of_sample * n_groups + group, return_inverse=True, return_counts=True
         )
-        total: npt.NDArray[Any] = np.bincount(of_sample, weights=mean_error)
+        total: Array = np.bincount(of_sample, weights=mean_error)
         return cls(keys // n_groups, n_groups, keys, count, total, of_sample)
 
-    def find(
-        self, candidates: Integers, pairs: Integers
-    ) -> tuple[Integers, npt.NDArray[np.float64]]:
+    def find(self, candidates: Integers, pairs: Integers) -> tuple[Integers, Floats]:
         """Excluded samples, and the sum of their mean errors, of candidates (n, width)."""
         group = self.keys[pairs] % self.n_groups
         wanted = candidates * self.n_groups + group[:, None]
@@ -91,7 +86,7 @@ class GroupLeftOut:
         there = self.keys[place] == wanted
         return np.where(there, self.count[place], 0), np.where(there, self.total[place], 0.0)
 
-    def to_samples(self, values: npt.NDArray[Any]) -> npt.NDArray[Any]:
+    def to_samples(self, values: Array) -> Array:
         """Values of the pairs as values of the samples."""
         return values[self.of_sample]
 
@@ -112,7 +107,7 @@ class LeaveOneOutSearch:
     # the pairs, of which any range can be searched by itself
     left_out: SampleLeftOut | GroupLeftOut
     multiplicity: Integers  # (n_points,): samples of each point
-    error_of_point: npt.NDArray[np.float64]  # (n_points,): sum of their mean errors (error units)
+    error_of_point: Floats  # (n_points,): sum of their mean errors (error units)
     k: int
     weighting: Weighting
 
@@ -134,7 +129,7 @@ class LeaveOneOutSearch:
                 hint="lower -k, or use --loo sample",
             )
         left_out = leave_out(points, mean_error, group)
-        error_of_point: npt.NDArray[Any] = np.bincount(points.of_sample, weights=mean_error)
+        error_of_point: Array = np.bincount(points.of_sample, weights=mean_error)
         return cls(left_out, points.multiplicity, error_of_point, k, weighting)
 
     @property
@@ -149,7 +144,7 @@ class LeaveOneOutSearch:
             ("distance", "<f4"), ("expected_error", "<f4"), ("share", "<f2", (self.k,))
         ])  # fmt: skip
 
-    def find(self, shards: Shards, start: int, stop: int, *, threads: int) -> npt.NDArray[Any]:
+    def find(self, shards: Shards, start: int, stop: int, *, threads: int) -> Array:
         """Search pairs ``start..stop``; (stop - start,) of :attr:`dtype`."""
         point, left_out = self.left_out.point, self.left_out
         pairs = np.arange(start, stop)
@@ -173,7 +168,7 @@ class LeaveOneOutSearch:
             result["expected_error"][part] = found.weigh(self.weighting).mean(mean)
         return result
 
-    def to_samples(self, found: npt.NDArray[Any]) -> LeaveOneOut:
+    def to_samples(self, found: Array) -> LeaveOneOut:
         """Turn what was found for all pairs into values of the samples."""
         names = ("distance", "expected_error", "share")
         return LeaveOneOut(*(self.left_out.to_samples(found[name]) for name in names))
@@ -208,7 +203,7 @@ def leave_one_out(
     return search.to_samples(found)
 
 
-def _share(found: Neighbors, k: int) -> npt.NDArray[np.float64]:
+def _share(found: Neighbors, k: int) -> Floats:
     """Mean distance to the nearest 1, 2, ... k samples over that to k; 0 where that is 0."""
     means = np.empty((len(found.point), k))
     kernels.average_nearest(found.distance, found.weight, means)

@@ -12,14 +12,11 @@ from dataclasses import dataclass
 from typing import Protocol
 
 import numpy as np
-import numpy.typing as npt
 
+from ltau_cli.array_types import Bools, Floats, Integers, Singles
 from ltau_cli.core.kernels import neighbors as kernels
 from ltau_cli.core.threads import share_rows
 from ltau_cli.settings import Weighting
-
-Floats = npt.NDArray[np.float32]
-Integers = npt.NDArray[np.int64]
 
 
 class Searcher(Protocol):
@@ -27,7 +24,7 @@ class Searcher(Protocol):
 
     spare: int
 
-    def candidates(self, rows: Floats, width: int, *, threads: int = 1) -> Integers:
+    def candidates(self, rows: Singles, width: int, *, threads: int = 1) -> Integers:
         """Return (n, width) point numbers, all different within a row."""
 
 
@@ -39,7 +36,7 @@ class Candidates:
     point: Integers
     offered: Integers  # (n, width): samples that the point offers to the row
     # (n, width): euclidean distance in descriptor space; infinite where there is no point
-    distance: npt.NDArray[np.float64]
+    distance: Floats
 
 
 @dataclass
@@ -47,16 +44,16 @@ class Neighbors:
     """The nearest training samples of each row."""
 
     point: Integers  # (n, width): training points, nearest first; -1 where there is none
-    weight: npt.NDArray[np.float64]  # (n, width): samples each point contributes; a row sums to k
-    distance: npt.NDArray[np.float64]  # (n, width): euclidean distance in descriptor space
+    weight: Floats  # (n, width): samples each point contributes; a row sums to k
+    distance: Floats  # (n, width): euclidean distance in descriptor space
 
-    def mean_distance(self) -> npt.NDArray[np.float64]:
+    def mean_distance(self) -> Floats:
         """Mean distance to the k nearest samples, (n,)."""
         return self.mean(np.where(self.weight > 0, self.distance, 0.0))
 
-    def mean(self, values: npt.NDArray[np.float64]) -> npt.NDArray[np.float64]:
+    def mean(self, values: Floats) -> Floats:
         """Mean over the k nearest samples of ``values`` (n, width), one for each neighbor; (n,)."""
-        mean: npt.NDArray[np.float64] = _sum_rows(values * self.weight) / _sum_rows(self.weight)
+        mean: Floats = _sum_rows(values * self.weight) / _sum_rows(self.weight)
         return mean
 
     def weigh(self, weighting: Weighting) -> Neighbors:
@@ -68,7 +65,7 @@ class Neighbors:
         return Neighbors(self.point, weight * share[:, None], self.distance)
 
 
-def _sum_rows(values: npt.NDArray[np.float64]) -> npt.NDArray[np.float64]:
+def _sum_rows(values: Floats) -> Floats:
     """Sum one value after the other, so that empty places at the end change nothing."""
     return np.asarray(np.cumsum(values, axis=1)[:, -1])
 
@@ -86,8 +83,8 @@ def as_offer(offered: Integers | Offer) -> Offer:
 
 def find_neighbors(
     searcher: Searcher,
-    rows: Floats,
-    points: Floats,
+    rows: Singles,
+    points: Singles,
     offered: Integers | Offer,
     k: int,
     *,
@@ -107,8 +104,8 @@ def find_neighbors(
 
 def find_candidates(
     searcher: Searcher,
-    rows: Floats,
-    points: Floats,
+    rows: Singles,
+    points: Singles,
     offered: Integers | Offer,
     k: int,
     *,
@@ -171,9 +168,7 @@ def merge_candidates(one: Candidates, other: Candidates, k: int, *, threads: int
     )
 
 
-def _hand_out(
-    found: Candidates, k: int
-) -> tuple[npt.NDArray[np.float64], Integers, npt.NDArray[np.bool_]]:
+def _hand_out(found: Candidates, k: int) -> tuple[Floats, Integers, Bools]:
     """Weights; how many candidates were looked at; which rows may have to look at more."""
     weight = np.zeros(found.distance.shape)
     used = np.zeros(len(weight), dtype=np.int64)
@@ -191,8 +186,8 @@ def _no_candidates(n: int, width: int) -> Candidates:
 
 def _rank(
     searcher: Searcher,
-    rows: Floats,
-    points: Floats,
+    rows: Singles,
+    points: Singles,
     offered: Offer,
     numbers: Integers,
     width: int,

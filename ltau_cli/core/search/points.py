@@ -5,6 +5,8 @@ from dataclasses import dataclass
 import numpy as np
 import numpy.typing as npt
 
+from ltau_cli.array_types import Integers, Singles
+
 COMPARED = 4_096  # rows compared at a time
 
 
@@ -12,16 +14,13 @@ COMPARED = 4_096  # rows compared at a time
 class Points:
     """Distinct training points and the samples that coincide on them."""
 
-    first: npt.NDArray[np.int64]  # (n_points,): the first sample of each point; increasing
-    of_sample: npt.NDArray[np.int64]  # (n_samples,): the point of each sample
-    multiplicity: npt.NDArray[np.int64]  # (n_points,): samples per point
+    first: Integers  # (n_points,): the first sample of each point; increasing
+    of_sample: Integers  # (n_samples,): the point of each sample
+    multiplicity: Integers  # (n_points,): samples per point
 
 
 def find_points(
-    descriptors: npt.NDArray[np.float32],
-    n_logged: npt.NDArray[np.integer],
-    *,
-    merge_within: float = 0.0,
+    descriptors: Singles, n_logged: npt.NDArray[np.integer], *, merge_within: float = 0.0
 ) -> Points:
     """Group samples (n_samples, d) with identical descriptors and equally many logged errors.
 

@@ -4,8 +4,8 @@ from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 
 import numpy as np
-import numpy.typing as npt
 
+from ltau_cli.array_types import Floats, Singles
 from ltau_cli.core.kernels import neighbors as kernels
 from ltau_cli.core.threads import share_rows
 from ltau_cli.errors import ComputeError
@@ -21,9 +21,9 @@ SHRINKAGE = 0.01
 class Scaling:
     """A linear map of descriptors, then for the cosine metric to unit length."""
 
-    shift: npt.NDArray[np.float64]  # (d,): subtracted first
+    shift: Floats  # (d,): subtracted first
     # (d, d_search): applied then; None leaves the columns as they are
-    transform: npt.NDArray[np.float64] | None
+    transform: Floats | None
     metric: Metric  # with cosine, distances are those between unit vectors: sqrt(2 - 2 cos)
 
     @property
@@ -31,9 +31,7 @@ class Scaling:
         """Columns of what has been mapped."""
         return len(self.shift) if self.transform is None else self.transform.shape[1]
 
-    def apply(
-        self, descriptors: npt.NDArray[np.float32], *, threads: int = 1
-    ) -> npt.NDArray[np.float32]:
+    def apply(self, descriptors: Singles, *, threads: int = 1) -> Singles:
         """Map descriptors (n, d) float32 to (n, d_search) float32; each row by itself."""
         if self.transform is None and self.metric == "euclidean":
             return descriptors
@@ -61,11 +59,7 @@ class Scaling:
 
 
 def fit_scaling(
-    blocks: Callable[[], Iterable[npt.NDArray[np.float32]]],
-    width: int,
-    *,
-    scale: Scale,
-    metric: Metric,
+    blocks: Callable[[], Iterable[Singles]], width: int, *, scale: Scale, metric: Metric
 ) -> Scaling:
     """Find the map from the training descriptors, which are gone through twice.
 

@@ -5,12 +5,9 @@ from dataclasses import dataclass
 from functools import partial
 from typing import Protocol
 
-import numpy as np
-import numpy.typing as npt
-
+from ltau_cli.array_types import Integers, Singles
 from ltau_cli.core.search.neighbors import (
     Candidates,
-    Integers,
     Neighbors,
     Offer,
     Searcher,
@@ -28,7 +25,7 @@ class Shard:
     """A shard in memory."""
 
     first: int  # number of its first point
-    descriptors: npt.NDArray[np.float32]  # (n, d): of its points, scaled
+    descriptors: Singles  # (n, d): of its points, scaled
     searcher: Searcher  # over them
 
 
@@ -42,7 +39,7 @@ class Shards(Protocol):
     def load(self, number: int) -> Shard:
         """Bring a shard into memory; it lives as long as somebody holds it."""
 
-    def descriptors(self, start: int, stop: int) -> npt.NDArray[np.float32]:
+    def descriptors(self, start: int, stop: int) -> Singles:
         """Return the descriptors of points ``start..stop``, (n, d) float32."""
 
 
@@ -52,7 +49,7 @@ class OneShard:
     count = 1
     rows = 16_384
 
-    def __init__(self, descriptors: npt.NDArray[np.float32], searcher: Searcher) -> None:
+    def __init__(self, descriptors: Singles, searcher: Searcher) -> None:
         self._shard = Shard(0, descriptors, searcher)
         self.width = descriptors.shape[1]
 
@@ -60,7 +57,7 @@ class OneShard:
         """Return all points."""
         return self._shard
 
-    def descriptors(self, start: int, stop: int) -> npt.NDArray[np.float32]:
+    def descriptors(self, start: int, stop: int) -> Singles:
         """Return the descriptors of points ``start..stop``."""
         return self._shard.descriptors[start:stop]
 
@@ -72,8 +69,8 @@ def cut_evenly(n: int, count: int) -> list[int]:
 
 def find_in_shards(
     shards: Shards,
-    rows: npt.NDArray[np.float32],
-    offered: npt.NDArray[np.int64] | Offer,
+    rows: Singles,
+    offered: Integers | Offer,
     k: int,
     *,
     threads: int = 1,

@@ -3,9 +3,9 @@
 from dataclasses import dataclass
 
 import numpy as np
-import numpy.typing as npt
 
-from ltau_cli.core.search.neighbors import Floats, Integers, Searcher
+from ltau_cli.array_types import Floats, Integers, Singles
+from ltau_cli.core.search.neighbors import Searcher
 from ltau_cli.results import SearchTrials
 
 N_TRIALS = 3_000
@@ -16,8 +16,8 @@ STEPS = (-1.0, -3.0)
 class TrialSet:
     """Rows whose nearest points are known."""
 
-    points: Floats  # (n_points, d)
-    rows: Floats  # (n, d)
+    points: Singles  # (n_points, d)
+    rows: Singles  # (n, d)
     nearest: Integers  # (n, k)
 
     def measure(self, searcher: Searcher, *, threads: int = 1) -> SearchTrials:
@@ -32,11 +32,11 @@ class TrialSet:
             too_long=float(max(excess.max(), 0.0)),
         )
 
-    def _mean_distance(self, found: Integers) -> npt.NDArray[np.float64]:
+    def _mean_distance(self, found: Integers) -> Floats:
         total = np.zeros(len(found))
         for column in found.T:
             total += np.linalg.norm(self.points[column].astype(np.float64) - self.rows, axis=1)
-        mean: npt.NDArray[np.float64] = total / found.shape[1]
+        mean: Floats = total / found.shape[1]
         return mean
 
 
@@ -54,7 +54,7 @@ class Trials:
 
 
 def make_trials(
-    points: Floats, exact: Searcher, k: int, *, seed: int, n: int = N_TRIALS, threads: int = 1
+    points: Singles, exact: Searcher, k: int, *, seed: int, n: int = N_TRIALS, threads: int = 1
 ) -> Trials:
     """Make ``n`` rows of each sort that are no training points, and find their true neighbors.
 
@@ -80,7 +80,7 @@ def make_trials(
     return Trials(*sets)
 
 
-def recall(found: Integers, exact: Integers) -> npt.NDArray[np.float64]:
+def recall(found: Integers, exact: Integers) -> Floats:
     """Share of each row's exact neighbors, (n, k), that were found, (n, k); (n,)."""
-    share: npt.NDArray[np.float64] = (found[:, :, None] == exact[:, None, :]).any(axis=1).mean(1)
+    share: Floats = (found[:, :, None] == exact[:, None, :]).any(axis=1).mean(1)
     return share

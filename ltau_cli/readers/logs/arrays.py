@@ -11,22 +11,15 @@ from pathlib import Path
 from typing import Any, cast
 
 import numpy as np
-import numpy.typing as npt
 
+from ltau_cli.array_types import Array, Singles
 from ltau_cli.epochs import choose_epochs
 from ltau_cli.errors import InputError
-from ltau_cli.readers.arrays import (
-    HDF5_ENDINGS,
-    as_labels,
-    open_array,
-    open_members,
-    read_optional,
-)
+from ltau_cli.readers.arrays import HDF5_ENDINGS, as_labels, open_array, open_members, read_optional
 from ltau_cli.readers.column import ROW_LABELS, row_labels
 from ltau_cli.readers.hdf5 import in_hdf5, list_datasets, open_hdf5
 from ltau_cli.readers.logs.numbered import NumberedFiles, find_numbered
 from ltau_cli.readers.logs.run import (
-    Errors,
     LoggedRun,
     check_lengths,
     empty_run,
@@ -78,7 +71,7 @@ def open_epoch_arrays(
     if sources[0].place.key is None and "#" in numbered.pattern:
         _read_recorded_labels(result, numbered.files[0].with_name(RECORDED_LABELS))
 
-    def read(start: int, stop: int) -> Errors:
+    def read(start: int, stop: int) -> Singles:
         block = np.full((len(sources), stop - start), np.nan, dtype=np.float32)
         for i, (row, source) in enumerate(zip(block, sources, strict=True)):
             end = min(stop, lengths[i])
@@ -222,7 +215,7 @@ def open_arrays(place: Place, options: LogOptions, stack: contextlib.ExitStack) 
     return [_labelled(_one_array(source, options), partial(read_optional, source.place))]
 
 
-def _labelled(run: LoggedRun, beside: Callable[[str], npt.NDArray[Any] | None]) -> LoggedRun:
+def _labelled(run: LoggedRun, beside: Callable[[str], Array | None]) -> LoggedRun:
     """Add what arrays ``beside`` those of the errors say of the samples."""
     run.labels |= row_labels(run.n_samples, beside)
     return run
@@ -292,7 +285,7 @@ def _one_array(source: ArraySource, options: LogOptions) -> LoggedRun:
         )
     rows = choose_epochs(range(shape[0]), options.epochs)
 
-    def read(start: int, stop: int) -> Errors:
+    def read(start: int, stop: int) -> Singles:
         values = source.columns(start, stop)[rows]
         return magnitudes(values, options, vectors=len(shape) == 3)
 

@@ -3,17 +3,17 @@
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, Literal
+from typing import Literal
 
 import numpy as np
-import numpy.typing as npt
 
+from ltau_cli.array_types import Array
 from ltau_cli.readers.logs.frames import FrameErrors, errors_of_file
 from ltau_cli.readers.logs.long_rows import LongRows
 from ltau_cli.readers.logs.tables import read_rows
 from ltau_cli.settings import LogOptions
 
-Arrays = dict[str, npt.NDArray[Any]]
+Arrays = dict[str, Array]
 
 
 @dataclass(frozen=True)

@@ -7,8 +7,8 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-import numpy.typing as npt
 
+from ltau_cli.array_types import Floats, Singles
 from ltau_cli.epochs import choose_epochs
 from ltau_cli.errors import InputError
 from ltau_cli.matching import same_frames
@@ -27,11 +27,11 @@ from ltau_cli.readers.frames import (
     read_frames,
 )
 from ltau_cli.readers.logs.numbered import NumberedFiles
-from ltau_cli.readers.logs.run import Errors, LoggedRun, check_lengths, empty_run, magnitudes
+from ltau_cli.readers.logs.run import LoggedRun, check_lengths, empty_run, magnitudes
 from ltau_cli.readers.scratch import Slots
 from ltau_cli.settings import UNITS, LogOptions
 
-FrameErrors = tuple[npt.NDArray[np.float32], FrameLabels]
+FrameErrors = tuple[Singles, FrameLabels]
 
 
 def open_evaluated(
@@ -90,12 +90,10 @@ def errors_of_file(path: Path, options: LogOptions) -> FrameErrors:
     return errors, labels
 
 
-def read_evaluated(
-    path: Path, options: LogOptions
-) -> tuple[Errors, FrameLabels, npt.NDArray[np.float64]]:
+def read_evaluated(path: Path, options: LogOptions) -> tuple[Singles, FrameLabels, Floats]:
     """Read errors and labels, and the norm of the reference force of each atom, (n_atoms,)."""
     quantity = options.quantity or "forces"
-    errors: list[npt.NDArray[np.float32]] = []
+    errors: list[Singles] = []
     told = []
     keys: tuple[str, str] | None = None
     total, norms = 0.0, [np.zeros(0)]

@@ -6,11 +6,11 @@ import contextlib
 from collections import Counter
 from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass
-from typing import Any
 
 import numpy as np
 import numpy.typing as npt
 
+from ltau_cli.array_types import Array, Integers
 from ltau_cli.readers.logs.run import magnitudes
 from ltau_cli.readers.scratch import Scratch, Slots
 from ltau_cli.settings import LogOptions
@@ -25,9 +25,9 @@ _RUN_KEY = 1 << 32  # times a run, plus an epoch: sorts by both
 class Samples:
     """The samples of a long table, (n,) each."""
 
-    ids: npt.NDArray[Any]  # int64 or str
-    places: npt.NDArray[np.int64]  # where each of the distinct ids stands among them
-    structure: npt.NDArray[np.int64] | None = None  # the frame of each, where two columns name it
+    ids: Array  # int64 or str
+    places: Integers  # where each of the distinct ids stands among them
+    structure: Integers | None = None  # the frame of each, where two columns name it
 
 
 class WordsError(Exception):
@@ -81,14 +81,14 @@ class LongRows:
             self._scratch.write(rows, self._scratch.size)
         self.counts.update(other.counts)
 
-    def to_arrays(self) -> dict[str, npt.NDArray[Any]]:
+    def to_arrays(self) -> dict[str, Array]:
         """Return the rows, and the words that are their ids, as arrays."""
         arrays = {"rows": np.concatenate([np.empty(0, _ROW), *self._blocks()])}
         arrays |= {} if self._words is None else {"words": np.array(list(self._words))}
         return arrays | ({"paired": np.ones(1)} if self.paired else {})
 
     @classmethod
-    def from_arrays(cls, arrays: Mapping[str, npt.NDArray[Any]], options: LogOptions) -> LongRows:
+    def from_arrays(cls, arrays: Mapping[str, Array], options: LogOptions) -> LongRows:
         """Return rows that :meth:`to_arrays` gave."""
         own = cls(options, words="words" in arrays, paired="paired" in arrays)
         rows = arrays["rows"]
@@ -122,9 +122,7 @@ class LongRows:
         names = np.array([f"{frame}/{atom}" for frame, atom in zip(frames, own, strict=True)])
         return Samples(names[order], np.argsort(order), structure[order])
 
-    def put(
-        self, slots: Slots, starts: Mapping[tuple[int, int], int], places: npt.NDArray[np.int64]
-    ) -> int:
+    def put(self, slots: Slots, starts: Mapping[tuple[int, int], int], places: Integers) -> int:
         """Put the errors in their slots; return how many found theirs filled by an earlier one.
 
         ``starts`` is the first slot of each (run, epoch) that is wanted, ``places`` (n_samples,)
@@ -143,7 +141,7 @@ class LongRows:
             n_repeated += len(rows) - slots.put(start + places[place], rows["error"])
         return n_repeated
 
-    def _blocks(self) -> Iterator[npt.NDArray[Any]]:
+    def _blocks(self) -> Iterator[Array]:
         """Yield the rows, block by block."""
         n = self._scratch.size // _ROW.itemsize
         for first in range(0, n, _BLOCK):
@@ -152,7 +150,7 @@ class LongRows:
             yield rows
 
     @staticmethod
-    def _places_of(samples: Iterable[str], words: dict[str, int]) -> npt.NDArray[np.int64]:
+    def _places_of(samples: Iterable[str], words: dict[str, int]) -> Integers:
         return np.array([words.setdefault(word, len(words)) for word in samples], dtype=np.int64)
 
 
@@ -161,10 +159,10 @@ class _Numbers:
 
     def __init__(self) -> None:
         self._known = np.empty(0, dtype=np.int64)
-        self._coming: list[npt.NDArray[np.int64]] = []
+        self._coming: list[Integers] = []
         self._n_coming = 0
 
-    def add(self, numbers: npt.NDArray[np.int64]) -> None:
+    def add(self, numbers: Integers) -> None:
         """Add those that are new; they wait until so many have come that sorting pays."""
         if len(self._known):
             place = np.searchsorted(self._known, numbers)
@@ -175,20 +173,20 @@ class _Numbers:
         if self._n_coming > max(len(self._known), _BLOCK):
             self.all()
 
-    def all(self) -> npt.NDArray[np.int64]:
+    def all(self) -> Integers:
         """Return them in increasing order."""
         self._known = np.unique(np.concatenate([self._known, *self._coming]))
         self._coming, self._n_coming = [], 0
         return self._known
 
 
-def _keys_of(rows: npt.NDArray[Any]) -> npt.NDArray[np.int64]:
+def _keys_of(rows: Array) -> Integers:
     """Run and epoch of each row as one number."""
-    keys: npt.NDArray[np.int64] = rows["run"] * np.int64(_RUN_KEY) + rows["epoch"]
+    keys: Integers = rows["run"] * np.int64(_RUN_KEY) + rows["epoch"]
     return keys
 
 
-def _whole_numbers(samples: list[str]) -> npt.NDArray[np.int64]:
+def _whole_numbers(samples: list[str]) -> Integers:
     try:
         try:
             return np.array(list(map(int, samples)), dtype=np.int64)
@@ -198,7 +196,7 @@ def _whole_numbers(samples: list[str]) -> npt.NDArray[np.int64]:
         raise WordsError from error
 
 
-def _pairs(frames: npt.NDArray[np.int64], atoms: npt.NDArray[np.int64]) -> npt.NDArray[np.int64]:
+def _pairs(frames: Integers, atoms: Integers) -> Integers:
     for numbers in (frames, atoms):
         if ((numbers < 0) | (numbers >= 1 << _FRAME_BITS - 1)).any():
             raise WordsError
@@ -216,6 +214,6 @@ def _whole(text: str) -> int:
         return int(number)
 
 
-def counts_from_zero(ids: npt.NDArray[Any]) -> bool:
+def counts_from_zero(ids: Array) -> bool:
     """Whether the ids are the places of the samples."""
     return ids.dtype.kind in "iu" and bool((ids == np.arange(len(ids))).all())

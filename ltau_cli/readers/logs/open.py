@@ -4,11 +4,11 @@ import contextlib
 from collections import Counter
 from collections.abc import Iterator, Sequence
 from pathlib import Path
-from typing import Any, Literal
+from typing import Literal
 
 import numpy as np
-import numpy.typing as npt
 
+from ltau_cli.array_types import Array, Singles
 from ltau_cli.epochs import choose_epochs
 from ltau_cli.errors import InputError
 from ltau_cli.readers.arrays import HDF5_ENDINGS, open_array
@@ -17,7 +17,7 @@ from ltau_cli.readers.logs.arrays import is_per_epoch, open_arrays, open_epoch_a
 from ltau_cli.readers.logs.files import Files, LogFile
 from ltau_cli.readers.logs.frames import open_evaluated
 from ltau_cli.readers.logs.numbered import NumberedFiles, find_numbered, has_number
-from ltau_cli.readers.logs.run import ErrorLog, Errors, LoggedRun
+from ltau_cli.readers.logs.run import ErrorLog, LoggedRun
 from ltau_cli.readers.logs.tables import has_epochs, open_epoch_tables, open_table
 from ltau_cli.readers.place import Place, check_file, list_folder
 from ltau_cli.settings import LogOptions
@@ -175,7 +175,7 @@ def _with_endings(folder: Path, endings: tuple[str, ...]) -> Iterator[Path]:
 
 def _join(runs: list[LoggedRun], place: Place, kind: str, options: LogOptions) -> ErrorLog:
     filled = [run for run in runs if run.epochs]
-    labels: dict[str, npt.NDArray[Any]] = {}
+    labels: dict[str, Array] = {}
     for run in filled:
         if run.n_samples != filled[0].n_samples:
             raise InputError(
@@ -194,7 +194,7 @@ def _join(runs: list[LoggedRun], place: Place, kind: str, options: LogOptions) -
                     hint="all runs of an ensemble must hold the same samples in the same order",
                 )
 
-    def read(start: int, stop: int) -> Errors:
+    def read(start: int, stop: int) -> Singles:
         return np.concatenate([run.read(start, stop) for run in filled])
 
     rows = [(number, run, i) for number, run in enumerate(runs) for i in range(len(run.epochs))]

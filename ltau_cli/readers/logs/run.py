@@ -4,11 +4,10 @@ from collections import Counter
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any
 
 import numpy as np
-import numpy.typing as npt
 
+from ltau_cli.array_types import Array, Singles
 from ltau_cli.errors import InputError
 from ltau_cli.readers.place import Place
 from ltau_cli.settings import LogOptions, Quantity
@@ -17,9 +16,8 @@ MOST_EPOCHS = 100  # times the samples: more are rather samples that come first
 # Share of rows whose id is there already: 0.37 of samples drawn with replacement, 0.5 of two rows
 # of each.
 MOST_REPEATED = 0.4
-Errors = npt.NDArray[np.float32]
 
-NORMS: Mapping[str, Callable[[npt.NDArray[Any]], npt.NDArray[Any]]] = {
+NORMS: Mapping[str, Callable[[Array], Array]] = {
     "l2": lambda v: np.sqrt(np.einsum("...i,...i->...", v, v)),
     "l1": lambda v: np.abs(v).sum(axis=-1),
     "max": lambda v: np.abs(v).max(axis=-1),
@@ -37,11 +35,11 @@ class LoggedRun:
     n_samples: int
     # ``read(start, stop)`` gives (n_epochs, stop - start) float32, infinite or NaN where nothing
     # was logged
-    read: Callable[[int, int], Errors]
+    read: Callable[[int, int], Singles]
     # whether an epoch may end at the largest id it saw, before the last sample
     ends_early: bool = False
     # per-sample labels that came along, such as ``species``, each (n_samples,)
-    labels: dict[str, npt.NDArray[Any]] = field(default_factory=dict)
+    labels: dict[str, Array] = field(default_factory=dict)
     # whether the recorder says which samples are not trained on: then it is no mistake where one is
     # missing in every epoch
     knows_held_out: bool = False
@@ -69,8 +67,8 @@ def empty_run() -> LoggedRun:
     return LoggedRun([], [], [], 0, lambda start, stop: np.empty((0, 0), np.float32))
 
 
-def magnitudes(values: npt.NDArray[Any], options: LogOptions, *, vectors: bool) -> Errors:
-    """Errors as stored to float32 magnitudes; sentinels become NaN, too large ones infinite."""
+def magnitudes(values: Array, options: LogOptions, *, vectors: bool) -> Singles:
+    """Singles as stored to float32 magnitudes; sentinels become NaN, too large ones infinite."""
     missing = np.zeros(values.shape[:-1] if vectors else values.shape, dtype=bool)
     for sentinel in options.missing:
         same = values == sentinel

@@ -11,15 +11,14 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-import numpy.typing as npt
 
+from ltau_cli.array_types import Array, Singles
 from ltau_cli.epochs import ALL_EPOCHS, choose_epochs
 from ltau_cli.errors import InputError
 from ltau_cli.readers.arrays import is_utf8
 from ltau_cli.readers.logs.long_rows import LongRows, WordsError, counts_from_zero
 from ltau_cli.readers.logs.numbered import NumberedFiles
 from ltau_cli.readers.logs.run import (
-    Errors,
     LoggedRun,
     empty_run,
     magnitudes,
@@ -170,7 +169,7 @@ class _LogTable(Table):
                 "ltau_cli.Recorder in your own loop",
             )
 
-    def samples(self) -> tuple[list[int], npt.NDArray[Any]]:
+    def samples(self) -> tuple[list[int], Array]:
         """Places of the samples' columns of a wide table, by number, and the samples' ids."""
         header = list(self.header)
         if not (self.named or self.numbered):
@@ -361,7 +360,7 @@ def _wide(table: _LogTable, options: LogOptions) -> LoggedRun:
     )
 
 
-def _refuse_counter(path: Path, values: Errors) -> None:
+def _refuse_counter(path: Path, values: Singles) -> None:
     """Refuse a table without header whose first column counts its lines; ``values`` (n, 2)."""
     first = values[:, 0]
     with np.errstate(invalid="ignore"):

@@ -5,8 +5,8 @@ from functools import partial
 from typing import Any
 
 import numpy as np
-import numpy.typing as npt
 
+from ltau_cli.array_types import Array, Bools
 from ltau_cli.artifacts.calibration import CalibrationFile
 from ltau_cli.core.calibration.evaluation import evaluate
 from ltau_cli.core.calibration.metrics import (
@@ -65,7 +65,7 @@ def reliability_panels(sources: Sources) -> list[Panel]:
     return [Panel("reliability", thresholds), Panel("interval coverage", intervals)]
 
 
-def _curves(judged: Judged, rows: npt.NDArray[np.bool_]) -> tuple[Reliability, Reliability | None]:
+def _curves(judged: Judged, rows: Bools) -> tuple[Reliability, Reliability | None]:
     """Reliability of the first threshold before and after calibration."""
     true, plain = judged.true[rows], judged.uncertainty[rows]
     threshold = float(judged.artifact.read("thresholds")[0])
@@ -147,7 +147,7 @@ def _label(group: Any) -> str:
     return f"group {group}" if isinstance(group, int) else str(group)
 
 
-def _largest(group: npt.NDArray[Any] | None, n: int) -> list[Any]:
+def _largest(group: Array | None, n: int) -> list[Any]:
     """Return the labels of the ``n`` largest groups that are not small; none if there is one."""
     counts = Counter([] if group is None else group.tolist())
     if len(counts) < 2:

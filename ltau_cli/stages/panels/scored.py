@@ -3,8 +3,8 @@
 from functools import partial
 
 import numpy as np
-import numpy.typing as npt
 
+from ltau_cli.array_types import Singles
 from ltau_cli.artifacts.model import ModelFile
 from ltau_cli.artifacts.scores import ScoresFile
 from ltau_cli.core.domain import FLAGGED_BELOW, least_pvalue, out_of_domain, rule_of_domain
@@ -62,7 +62,7 @@ def ood_panels(sources: Sources) -> list[Panel]:
     return panels
 
 
-def _line(training: npt.NDArray[np.float32]) -> float | None:
+def _line(training: Singles) -> float | None:
     """Distance beyond which p = (1 + #{i : d_i >= d}) / (n + 1) is below the limit."""
     n = len(training)
     beyond = int(np.ceil(FLAGGED_BELOW * (n + 1) - 1)) - 1  # the most samples that are as far

@@ -8,12 +8,13 @@ from functools import cached_property
 import numpy as np
 import numpy.typing as npt
 
+from ltau_cli.array_types import Floats, Integers, Singles
 from ltau_cli.artifacts.calibration import CalibrationFile
 from ltau_cli.artifacts.errors import ErrorsFile
 from ltau_cli.artifacts.provenance import Hasher
 from ltau_cli.artifacts.read import Artifact, View
 from ltau_cli.artifacts.scores import ScoresFile
-from ltau_cli.core.calibration.maps import Floats, Rows
+from ltau_cli.core.calibration.maps import Rows
 from ltau_cli.core.calibration.model import Calibration
 from ltau_cli.core.calibration.predicted import Predicted
 from ltau_cli.core.dynamics import Dynamics, join_dynamics, summarize_dynamics
@@ -64,8 +65,8 @@ class LoggedErrors:
 
     dynamics: Dynamics
     threshold: float
-    drawn: npt.NDArray[np.int64]
-    errors: npt.NDArray[np.float32]
+    drawn: Integers
+    errors: Singles
 
 
 @dataclass(frozen=True)

@@ -6,6 +6,7 @@ from functools import partial
 import numpy as np
 import numpy.typing as npt
 
+from ltau_cli.array_types import Floats, Integers, Singles
 from ltau_cli.artifacts.errors import ErrorsFile
 from ltau_cli.artifacts.model import ModelFile
 from ltau_cli.artifacts.scores import ScoresFile
@@ -17,8 +18,6 @@ from ltau_cli.stages.panels.sources import SEED, NotGivenError, Sources
 
 BLOCK_ROWS = 16_384
 MAP_SAMPLES = 100_000  # that the cells of the map are made of
-
-Floats = npt.NDArray[np.float64]
 
 
 def cdf_panels(sources: Sources) -> list[Panel]:
@@ -150,9 +149,7 @@ def trajectories_panels(sources: Sources) -> list[Panel]:
     return [Panel("trajectories", draw)]
 
 
-def _fan(
-    errors: npt.NDArray[np.float32], place: npt.NDArray[np.int64], epochs: npt.NDArray[np.int64]
-) -> Floats:
+def _fan(errors: Singles, place: Integers, epochs: Integers) -> Floats:
     """Error quantiles over samples and runs at each epoch, (n_epochs, n_levels)."""
     with warnings.catch_warnings():
         warnings.simplefilter("ignore", RuntimeWarning)  # none of the drawn samples was logged
@@ -161,7 +158,7 @@ def _fan(
         ])  # fmt: skip
 
 
-def _mean_of_runs(log: ErrorsFile, sample: int, place: npt.NDArray[np.int64], n: int) -> Floats:
+def _mean_of_runs(log: ErrorsFile, sample: int, place: Integers, n: int) -> Floats:
     """Mean error of a sample over the runs at each epoch, (n,); NaN where it is missing."""
     values = log.dataset("errors")[:, sample].astype(np.float64)
     there = np.isfinite(values)
