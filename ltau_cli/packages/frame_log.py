@@ -13,8 +13,8 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-import numpy.typing as npt
 
+from ltau_cli.array_types import Array, Integers
 from ltau_cli.errors import InputError, OutputError
 from ltau_cli.matching import fingerprint
 from ltau_cli.offsets import formulas
@@ -189,7 +189,7 @@ class FrameLog:
         self.trained = np.asarray(trained, dtype=np.int64)
         held_out = np.ones(len(natoms), dtype=bool)
         held_out[self.trained] = False
-        of_frames: dict[str, npt.NDArray[Any]] = {"held_out": held_out}
+        of_frames: dict[str, Array] = {"held_out": held_out}
         if any(any(file.config_types) for file in files):
             kinds = [k for f in files for k in f.config_types or [""] * len(f.natoms)]
             of_frames["config_type"] = np.array(kinds)
@@ -210,7 +210,7 @@ class FrameLog:
         self._files = files if forces and any(file.paths for file in files) else []  # to compare
         self._drawn, self._forces, self._energies = drawn, forces, energies
         self._species = of_atoms.get("species")  # to check in the first epoch
-        self._seen: list[tuple[npt.NDArray[np.int64], Any, Any, Any, Any]] = []
+        self._seen: list[tuple[Integers, Any, Any, Any, Any]] = []
         self._n_epochs = 0
         self._weights = KeptWeights(folder, int(os.environ.get("LTAU_RECORD_KEEP", 0)))
         hooks.tell(
@@ -221,7 +221,7 @@ class FrameLog:
 
     def record(
         self,
-        frames: npt.NDArray[np.int64],
+        frames: Integers,
         force_errors: Any,
         energy_errors: Any,
         reference: Any = None,
@@ -315,7 +315,7 @@ class FrameLog:
                 return False
         return True
 
-    def _atoms_of(self, frames: npt.NDArray[np.int64]) -> npt.NDArray[np.int64]:
+    def _atoms_of(self, frames: Integers) -> Integers:
         return np.concatenate([np.arange(self.start[f], self.start[f + 1]) for f in frames])
 
     def _compare(self, files: Sequence[FrameFile], seen: Sequence[tuple[Any, ...]]) -> bool:

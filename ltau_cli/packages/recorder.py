@@ -14,6 +14,7 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
+from ltau_cli.array_types import Array, Integers, Singles
 from ltau_cli.errors import InputError, OutputError, writing
 from ltau_cli.lock import Lock
 from ltau_cli.settings import Quantity
@@ -153,7 +154,7 @@ class Recorder:
             )
         self._errors[rows] = values
 
-    def _check_shapes(self, ids: npt.NDArray[Any], errors: npt.NDArray[Any]) -> None:
+    def _check_shapes(self, ids: Array, errors: Array) -> None:
         """Refuse what is not one error, or one error vector, for each id."""
         n, widths = len(ids), (1, 3) if self.width is None else (self.width,)
         square = errors.shape == (n, n)
@@ -286,7 +287,7 @@ class Recorder:
 
         return RecorderCallback()
 
-    def _nothing(self) -> npt.NDArray[np.float32]:
+    def _nothing(self) -> Singles:
         return np.full(self.n, np.nan, dtype=np.float32)
 
     def _next_number(self) -> int:
@@ -320,7 +321,7 @@ class Recorder:
             hint="give each training set, and each run of an ensemble, a folder of its own",
         )
 
-    def _write_epoch(self, target: Path, errors: npt.NDArray[np.float32]) -> None:
+    def _write_epoch(self, target: Path, errors: Singles) -> None:
         if target.exists():
             raise OutputError(
                 f"{target} appeared while this training ran: another one writes into {self.folder}",
@@ -342,14 +343,14 @@ class Recorder:
                 part.unlink()
 
 
-def plain(values: npt.ArrayLike) -> npt.NDArray[Any]:
+def plain(values: npt.ArrayLike) -> Array:
     """Return an array, also of a tensor on any device that requires gradients."""
     if hasattr(values, "detach"):
         values = values.detach().cpu().numpy()
     return np.asarray(values)
 
 
-def _is_outer_difference(errors: npt.NDArray[Any]) -> bool:
+def _is_outer_difference(errors: Array) -> bool:
     """Whether (n, n) numbers are all differences of two lists: ``errors[i, j] = a[i] - b[j]``."""
     mixed = errors - errors[:1] - errors[:, :1] + errors[0, 0]
     small = 1e-5 * np.abs(errors).max()
@@ -357,7 +358,7 @@ def _is_outer_difference(errors: npt.NDArray[Any]) -> bool:
     return bool(varies and np.abs(mixed).max() <= small)
 
 
-def _structures(natoms: npt.ArrayLike, n: int) -> npt.NDArray[np.int64]:
+def _structures(natoms: npt.ArrayLike, n: int) -> Integers:
     """Return the structure, from 0, of each of n samples."""
     counts = plain(natoms)
     if counts.ndim != 1 or counts.dtype.kind not in "iu" or (counts < 1).any():
@@ -370,7 +371,7 @@ def _structures(natoms: npt.ArrayLike, n: int) -> npt.NDArray[np.int64]:
     return np.repeat(np.arange(len(counts)), counts)
 
 
-def _read_labels(path: Path) -> dict[str, npt.NDArray[Any]]:
+def _read_labels(path: Path) -> dict[str, Array]:
     try:
         with np.load(path, allow_pickle=False) as stored:
             return {name: stored[name] for name in stored.files}
@@ -390,7 +391,7 @@ def _part(target: Path, rank: int, world: int) -> Path:
     return target.with_name(f".{target.name}.{rank}_of_{world}")
 
 
-def _write(target: Path, content: npt.NDArray[Any] | Mapping[str, npt.NDArray[Any]]) -> None:
+def _write(target: Path, content: Array | Mapping[str, Array]) -> None:
     """Write an array, or several as ``.npz``, to a file that appears when it is complete."""
     temporary = target.with_name(f".{target.name}.{_rank()[0]}.{os.getpid()}.tmp")
     with writing(target):

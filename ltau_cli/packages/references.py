@@ -10,18 +10,18 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
+from ltau_cli.array_types import Array, Bools
+
 TOLERANCE = 1e-4  # of float32 and of digits in a text: relative, and in eV/Å
 ZERO, OTHER = "zero", "other"  # what an atom was trained on, instead of the file's force
-
-Mask = npt.NDArray[np.bool_]
 
 
 @dataclass
 class _Found:
     """Of the forces of one name: which atoms were given the same, and which others."""
 
-    same: list[Mask] = field(default_factory=list)
-    other: list[Mask] = field(default_factory=list)
+    same: list[Bools] = field(default_factory=list)
+    other: list[Bools] = field(default_factory=list)
 
 
 def compare(
@@ -72,7 +72,7 @@ def _read(paths: Sequence[Path]) -> Iterator[Any]:
         yield from ase.io.iread(path, index=":", format="extxyz")
 
 
-def _vectors(frame: Any) -> dict[str, npt.NDArray[Any]]:
+def _vectors(frame: Any) -> dict[str, Array]:
     """Return what may be forces in a frame, as the file has it: whatever constraints say."""
     arrays = {name: values for name, values in frame.arrays.items() if name != "positions"}
     if frame.calc is not None:

@@ -10,8 +10,8 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-import numpy.typing as npt
 
+from ltau_cli.array_types import Bools, Floats, Integers
 from ltau_cli.artifacts.calibration import CheckedRows, write_calibration
 from ltau_cli.artifacts.provenance import Hasher
 from ltau_cli.artifacts.read import open_artifact
@@ -25,7 +25,7 @@ from ltau_cli.core.calibration.fit import (
     fit_calibration,
     split_rows,
 )
-from ltau_cli.core.calibration.maps import Floats, Rows, join_rows, name_prior
+from ltau_cli.core.calibration.maps import Rows, join_rows, name_prior
 from ltau_cli.core.calibration.metrics import reliability
 from ltau_cli.core.calibration.model import Calibration
 from ltau_cli.core.calibration.support import too_close
@@ -167,8 +167,8 @@ class _Known:
     uncertainty: Floats
     quantiles: Floats
     cdf: StoredCdf
-    row_hash: npt.NDArray[np.int64]
-    in_training: npt.NDArray[np.bool_]
+    row_hash: Integers
+    in_training: Bools
     n_structures: int | None
 
     @property
@@ -176,7 +176,7 @@ class _Known:
         """Of ``uncertainty``; error units."""
         return self.artifact.read("thresholds")
 
-    def take(self, rows: npt.NDArray[np.bool_]) -> _Known:
+    def take(self, rows: Bools) -> _Known:
         """Return some of the rows."""
         return replace(
             self,

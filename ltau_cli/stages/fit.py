@@ -9,8 +9,8 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-import numpy.typing as npt
 
+from ltau_cli.array_types import Array, Floats, Integers
 from ltau_cli.artifacts.attributes import Origin, find_target
 from ltau_cli.artifacts.described import find_origin
 from ltau_cli.artifacts.errors import ChosenEpochs, ErrorsFile
@@ -224,7 +224,7 @@ def _fit(
     return result
 
 
-def _compare_errors(logged: npt.NDArray[np.float64], samples: Samples, log: Path) -> float | None:
+def _compare_errors(logged: Floats, samples: Samples, log: Path) -> float | None:
     """Rank correlation of the last logged errors, (n_samples,), with the described network's own.
 
     None where these are not known; NaN is left out of either. A warning says so where they have
@@ -279,7 +279,7 @@ def _check_sizes(n: int, k: int, shards: int, errors: Path) -> None:
         )
 
 
-def _structure(samples: Samples, log: Path) -> npt.NDArray[np.int64]:
+def _structure(samples: Samples, log: Path) -> Integers:
     if samples.structure is None:
         raise InputError(
             f"{log} does not say which structure a sample belongs to, which --loo structure needs",
@@ -288,9 +288,7 @@ def _structure(samples: Samples, log: Path) -> npt.NDArray[np.int64]:
     return samples.structure
 
 
-def _grid(
-    epochs: ChosenEpochs, settings: FitSettings
-) -> tuple[npt.NDArray[np.float64], npt.NDArray[np.float64]]:
+def _grid(epochs: ChosenEpochs, settings: FitSettings) -> tuple[Floats, Floats]:
     """Thresholds and bin edges."""
     limits = np.array(
         sorted(set(settings.thresholds)) or [epochs.log.default_threshold()], dtype=np.float64
@@ -307,7 +305,7 @@ def _grid(
     return limits, edges
 
 
-def _finite(values: npt.NDArray[np.float64], reduce: Any) -> float:
+def _finite(values: Floats, reduce: Any) -> float:
     return float(reduce(values)) if np.isfinite(values).any() else 0.0
 
 
@@ -316,8 +314,8 @@ class _Statistics:
     """What is kept in memory of the errors."""
 
     # (n_samples,): mean error of each sample; 0 where it was never logged
-    sample_mean: npt.NDArray[np.float64]
-    last_error: npt.NDArray[np.float64]
+    sample_mean: Floats
+    last_error: Floats
     points: PooledPoints
     n_errors: int = 0  # logged errors, and those outside the bins
     n_underflow: int = 0
@@ -327,8 +325,8 @@ class _Statistics:
 def _count(
     epochs: ChosenEpochs,
     artifact: ArtifactWriter,
-    edges: npt.NDArray[np.float64],
-    limits: npt.NDArray[np.float64],
+    edges: Floats,
+    limits: Floats,
     training: TrainingSet,
     threads: int,
     progress: Progress,
@@ -379,7 +377,7 @@ def _count(
     return result
 
 
-def pool(totals: npt.NDArray[Any], target: npt.NDArray[np.int64], values: npt.NDArray[Any]) -> None:
+def pool(totals: Array, target: Integers, values: Array) -> None:
     """Add ``values[i]`` to ``totals[target[i]]``, one after the other where targets repeat."""
     if (np.diff(target) > 0).all():
         totals[target] += values
@@ -413,7 +411,7 @@ def _build_and_search(
     workers: Workers,
     threads: int,
     progress: Progress,
-) -> npt.NDArray[Any]:
+) -> Array:
     """Build all shards and search them for the pairs; return what is found for these."""
     if workers.elsewhere:
         hand_over(store, training, search)

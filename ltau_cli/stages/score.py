@@ -16,8 +16,8 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-import numpy.typing as npt
 
+from ltau_cli.array_types import Array
 from ltau_cli.artifacts.model import ModelFile
 from ltau_cli.artifacts.provenance import Hasher
 from ltau_cli.artifacts.read import open_artifact, read_up_to_date
@@ -214,7 +214,7 @@ class _Scoring:
             advance = stack.enter_context(self.progress("scoring", header.n))
             stream = stack.enter_context(open_text(STDOUT))
 
-            def scored() -> Iterator[npt.NDArray[Any]]:
+            def scored() -> Iterator[Array]:
                 for _, block in rows.source.blocks(self.size):
                     yield rows.loaded.score(block)
                     advance(len(block))
@@ -254,9 +254,7 @@ class _Scoring:
 
 
 @contextlib.contextmanager
-def _in_temporary_file(
-    blocks: Iterable[npt.NDArray[Any]], dtype: np.dtype[Any]
-) -> Iterator[ReadBlocks]:
+def _in_temporary_file(blocks: Iterable[Array], dtype: np.dtype[Any]) -> Iterator[ReadBlocks]:
     """Keep blocks in a file without a name, to read them again and again."""
     folder = Path(tempfile.tempdir or "a temporary file")
     with contextlib.ExitStack() as stack:
@@ -266,7 +264,7 @@ def _in_temporary_file(
                 file.write(block.tobytes())
             file.flush()
 
-        def read() -> Iterator[npt.NDArray[Any]]:
+        def read() -> Iterator[Array]:
             file.seek(0)
             while data := file.read(WRITE_ROWS * dtype.itemsize):
                 yield np.frombuffer(data, dtype)

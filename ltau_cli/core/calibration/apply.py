@@ -4,8 +4,8 @@ from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 
 import numpy as np
-import numpy.typing as npt
 
+from ltau_cli.array_types import Floats, Singles
 from ltau_cli.core.calibration.maps import Rows
 from ltau_cli.core.calibration.model import Calibration
 from ltau_cli.core.calibration.predicted import Predicted
@@ -17,12 +17,10 @@ class Calibrator:
     """A calibration, and what it is told of the scores it is applied to."""
 
     calibration: Calibration
-    thresholds: npt.NDArray[np.float64]  # (n_thresholds,), error units
+    thresholds: Floats  # (n_thresholds,), error units
     feature_names: tuple[str, ...] = ()  # of the columns of ``features``
 
-    def columns(
-        self, blocks: Iterable[Block], log_distance: npt.NDArray[np.float64] | None
-    ) -> Iterator[Block]:
+    def columns(self, blocks: Iterable[Block], log_distance: Floats | None) -> Iterator[Block]:
         """Add ``calibrated_error``, ``error_bound`` and ``calibrated_uncertainty`` to each block.
 
         Blocks have ``structure`` and ``group`` where they are known. ``log_distance``
@@ -37,7 +35,7 @@ class Calibrator:
             # as they are stored, so that what is told of them is that of the artifact
             yield block | {name: to_single(values) for name, values in found.items()}
 
-    def predict(self, block: Block, log_distance: npt.NDArray[np.float64] | None) -> Predicted:
+    def predict(self, block: Block, log_distance: Floats | None) -> Predicted:
         """Predict the error distribution of each row of a block; see :meth:`columns`."""
         local = block.get("local_distance")
         structure = None if local is None else local.astype(np.float64)
@@ -46,16 +44,14 @@ class Calibrator:
         return self.calibration.predict(rows_of(block, structure, self.feature_names))
 
 
-def to_single(values: npt.NDArray[np.float64]) -> npt.NDArray[np.float32]:
+def to_single(values: Floats) -> Singles:
     """Round to float32, whose largest number stands for all above."""
     largest = float(np.finfo(np.float32).max)
     return np.asarray(np.minimum(values, largest), dtype=np.float32)
 
 
 def rows_of(
-    block: Block,
-    structure_distance: npt.NDArray[np.float64] | None,
-    feature_names: Sequence[str] = (),
+    block: Block, structure_distance: Floats | None, feature_names: Sequence[str] = ()
 ) -> Rows:
     """Return what a calibration needs to know of the rows of a block.
 

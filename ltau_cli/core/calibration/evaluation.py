@@ -1,12 +1,11 @@
 """All metrics of a calibrated set: overall, by group, by distance, and of the baselines."""
 
 import itertools
-from typing import Any
 
 import numpy as np
-import numpy.typing as npt
 
-from ltau_cli.core.calibration.maps import Floats, Rows
+from ltau_cli.array_types import Array, Bools, Floats
+from ltau_cli.core.calibration.maps import Rows
 from ltau_cli.core.calibration.metrics import measure, measure_plain, rank_ceiling
 from ltau_cli.core.calibration.model import Calibration
 from ltau_cli.core.calibration.predicted import Predicted
@@ -16,11 +15,7 @@ DISTANCE_EDGES = (1.25, 1.5, 2.0, 3.0)  # of relative distance
 
 
 def evaluate(
-    rows: Rows,
-    true_error: Floats,
-    calibration: Calibration,
-    *,
-    labels: npt.NDArray[Any] | None = None,
+    rows: Rows, true_error: Floats, calibration: Calibration, *, labels: Array | None = None
 ) -> Evaluation:
     """Measure the calibrated errors of n rows, and what they must beat.
 
@@ -33,7 +28,7 @@ def evaluate(
         name: calibration.predict(rows, name) for name in calibration.baselines
     }
 
-    def of(predicted: Predicted, part: npt.NDArray[np.bool_] | None = None) -> Metrics:
+    def of(predicted: Predicted, part: Bools | None = None) -> Metrics:
         return measure(true_error, predicted, draw=draw, group=labels, rows=part)
 
     groups = [
@@ -54,9 +49,7 @@ def evaluate(
     )
 
 
-def evaluate_plain(
-    rows: Rows, true_error: Floats, *, labels: npt.NDArray[Any] | None = None
-) -> Evaluation:
+def evaluate_plain(rows: Rows, true_error: Floats, *, labels: Array | None = None) -> Evaluation:
     """Measure the expected errors themselves, without a calibration; see :func:`evaluate`."""
     plain = measure_plain(true_error, rows.expected_error, draw=rows.draw, group=labels)
     return Evaluation(

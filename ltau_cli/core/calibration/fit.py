@@ -5,10 +5,10 @@ from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
-import numpy.typing as npt
 
+from ltau_cli.array_types import Array, Bools, Floats, Integers
 from ltau_cli.core.calibration import maps
-from ltau_cli.core.calibration.maps import ErrorMap, Floats, Rows
+from ltau_cli.core.calibration.maps import ErrorMap, Rows
 from ltau_cli.core.calibration.metrics import crps
 from ltau_cli.core.calibration.model import (
     GROUP_MEAN,
@@ -129,14 +129,14 @@ def _threshold_scales(
     return np.array([find_threshold_scale(true_error, cdf, float(t)) for t in thresholds])
 
 
-def _folds(draw: npt.NDArray[np.int64], *, seed: int) -> npt.NDArray[np.int64]:
+def _folds(draw: Integers, *, seed: int) -> Integers:
     """Fold of each row; rows that were drawn together stay together."""
     n = int(draw.max()) + 1
     order = np.random.default_rng(seed).permutation(n)
     return np.asarray((order % min(FOLDS, n))[draw], dtype=np.int64)
 
 
-def _check_fold_errors(fold: npt.NDArray[np.int64], true_error: Floats) -> None:
+def _check_fold_errors(fold: Integers, true_error: Floats) -> None:
     """Refuse rows of which, without one of the folds, every true error is 0."""
     folds = len(np.unique(fold[true_error > 0]))
     if folds < min(2, int(fold.max()) + 1):
@@ -148,10 +148,7 @@ def _check_fold_errors(fold: npt.NDArray[np.int64], true_error: Floats) -> None:
 
 
 def _predict_unseen(
-    fit: Callable[[Rows, Floats], ErrorMap],
-    rows: Rows,
-    true_error: Floats,
-    fold: npt.NDArray[np.int64],
+    fit: Callable[[Rows, Floats], ErrorMap], rows: Rows, true_error: Floats, fold: Integers
 ) -> tuple[Floats, Floats]:
     """Mean error and its spread of each row after a map that did not see its fold."""
     mean, spread = np.empty(len(rows)), np.empty(len(rows))
@@ -200,14 +197,14 @@ def _standard_error(values: Floats) -> float:
 
 def _make_strata(
     rows: Rows, by_group: bool, distance_bins: int, n_draws: int
-) -> tuple[Strata, list[npt.NDArray[np.bool_]], list[Any], dict[Any, int]]:
+) -> tuple[Strata, list[Bools], list[Any], dict[Any, int]]:
     """Find the strata and the rows of each, the groups that are too small, and the bins left.
 
     A part is large enough with :data:`SMALLEST_STRATUM` rows of ``n_draws`` draws.
     """
     draw = rows.draw
 
-    def enough(part: npt.NDArray[np.bool_]) -> bool:
+    def enough(part: Bools) -> bool:
         return int(part.sum()) >= SMALLEST_STRATUM and len(np.unique(draw[part])) >= n_draws
 
     everywhere = np.ones(len(rows), dtype=bool)
@@ -236,11 +233,8 @@ def _make_strata(
 
 
 def _merge_bins(
-    bins: npt.NDArray[np.int64],
-    n_bins: int,
-    own: npt.NDArray[np.bool_],
-    enough: Callable[[npt.NDArray[np.bool_]], bool],
-) -> npt.NDArray[np.int64]:
+    bins: Integers, n_bins: int, own: Bools, enough: Callable[[Bools], bool]
+) -> Integers:
     """Block of each bin (n_bins,): neighbors are merged until the rows ``own`` are enough."""
     block = np.zeros(n_bins, dtype=np.int64)
     for number in range(1, n_bins):
@@ -258,11 +252,9 @@ class Ratios:
     ratio: Floats  # (n,)
     spread: Floats  # (n,): of the logarithm of the prediction
     weight: Floats  # (n,)
-    draw: npt.NDArray[np.int64]  # (n,)
+    draw: Integers  # (n,)
 
-    def quantiles(
-        self, levels: Floats, part: npt.NDArray[np.bool_], *, conformal: bool
-    ) -> list[float]:
+    def quantiles(self, levels: Floats, part: Bools, *, conformal: bool) -> list[float]:
         """Quantiles of the ratios of some rows, each less the widening of its own spread."""
         ratio, spread, weight = self.ratio[part], self.spread[part], self.weight[part]
         draws = len(np.unique(self.draw[part])) if conformal else None
@@ -277,7 +269,7 @@ class Ratios:
 
 
 def _fit_predictor(
-    error_map: ErrorMap, ratios: Ratios, parts: Sequence[npt.NDArray[np.bool_]], levels: Floats
+    error_map: ErrorMap, ratios: Ratios, parts: Sequence[Bools], levels: Floats
 ) -> Predictor:
     """Find the bounds of each stratum from its rows ``parts``."""
     return Predictor(
@@ -290,9 +282,9 @@ def _fit_predictor(
 def _fit_baselines(
     rows: Rows,
     true_error: Floats,
-    groups: npt.NDArray[Any],
+    groups: Array,
     group_error: Floats,
-    fold: npt.NDArray[np.int64],
+    fold: Integers,
     levels: Floats,
 ) -> dict[str, Predictor]:
     """Fit what to compare with: a constant, the distance, the last epoch, the group's mean."""
@@ -315,7 +307,7 @@ def _fit_baselines(
     return found
 
 
-def _group_means(groups: npt.NDArray[Any], rows: Rows, true_error: Floats) -> Floats:
+def _group_means(groups: Array, rows: Rows, true_error: Floats) -> Floats:
     stratum = Strata(groups, np.zeros(0)).of(rows)
     means = [true_error[stratum == i].mean() for i in range(len(groups))]
     return np.maximum([*means, true_error.mean()], float(np.finfo(np.float32).tiny))
@@ -340,7 +332,7 @@ def weighted_quantiles(
     return values[order[place]]
 
 
-def split_rows(rows: Rows, *, fit_fraction: float, seed: int) -> npt.NDArray[np.bool_]:
+def split_rows(rows: Rows, *, fit_fraction: float, seed: int) -> Bools:
     """Choose the rows to fit on, (n,) bool: a share ``fit_fraction`` of the draws of each set.
 
     Rows that were drawn together stay so. Every set needs two draws.

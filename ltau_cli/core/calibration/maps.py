@@ -4,14 +4,11 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, fields, replace
-from typing import Any
 
 import numpy as np
-import numpy.typing as npt
 
+from ltau_cli.array_types import Array, Floats, Integers
 from ltau_cli.core.trajectory import TRAJECTORY
-
-Floats = npt.NDArray[np.float64]
 
 FEATURES = (
     "expected_error", "relative_distance", "structure_distance", "neighbor_distance",
@@ -112,12 +109,12 @@ class Rows:
     neighbor_distance: Floats  # (n,)
     # (n,): geometric mean of the relative distances in the row's structure
     structure_distance: Floats | None = None
-    structure: npt.NDArray[np.int64] | None = None  # (n,)
-    group: npt.NDArray[Any] | None = None  # (n,) labels
+    structure: Integers | None = None  # (n,)
+    group: Array | None = None  # (n,) labels
     # (n,) labels: rows that were drawn together, such as the structures of one trajectory
-    draws: npt.NDArray[Any] | None = None
+    draws: Array | None = None
     # (n,): set that the row came from, where there are several
-    dataset: npt.NDArray[np.int64] | None = None
+    dataset: Integers | None = None
     # (n,): expected error by the last epoch alone, in error units
     last_epoch_error: Floats | None = None
     # dict of str to (n,) float64: features of the user's own, at least 0
@@ -128,7 +125,7 @@ class Rows:
     def __len__(self) -> int:
         return len(self.expected_error)
 
-    def take(self, rows: npt.NDArray[Any]) -> Rows:
+    def take(self, rows: Array) -> Rows:
         """Return some of the rows."""
         arrays = {name: getattr(self, name) for name in PER_ROW}
         return replace(
@@ -147,12 +144,12 @@ class Rows:
         return self.own[name] if name in self.own else getattr(self, SOURCE.get(name, name), None)
 
     @property
-    def draw(self) -> npt.NDArray[np.int64]:
+    def draw(self) -> Integers:
         """Which rows were drawn together, else structure, else row; (n,), from 0."""
         label = self.structure if self.draws is None else self.draws
         if label is None:
             return np.arange(len(self))
-        place: npt.NDArray[np.int64] = np.unique(label, return_inverse=True)[1]
+        place: Integers = np.unique(label, return_inverse=True)[1]
         return place
 
     @property
@@ -215,7 +212,7 @@ def join_rows(sets: Sequence[Rows]) -> Rows:
     Structures and draws of two sets differ.
     """
 
-    def numbered(labels: Sequence[npt.NDArray[Any] | None]) -> npt.NDArray[np.int64] | None:
+    def numbered(labels: Sequence[Array | None]) -> Integers | None:
         found, n = [], 0
         for label in labels:
             if label is None:
@@ -225,7 +222,7 @@ def join_rows(sets: Sequence[Rows]) -> Rows:
             n += len(names)
         return np.concatenate(found)
 
-    def joined(name: str) -> npt.NDArray[Any] | None:
+    def joined(name: str) -> Array | None:
         values = [getattr(rows, name) for rows in sets]
         return None if any(v is None for v in values) else np.concatenate(values)
 
@@ -281,7 +278,7 @@ class ErrorMap:
         square = np.einsum("ij,jk,ik->i", away, self.covariance[np.ix_(used, used)], away)
         return np.asarray(np.sqrt(np.maximum(square, 0.0)))
 
-    def _logs(self, rows: Rows, used: npt.NDArray[np.int64]) -> Floats:
+    def _logs(self, rows: Rows, used: Integers) -> Floats:
         names = [self.features[i] for i in used]
         return rows.logs(names, self.floors[used], of_table="far_table_row" in self.used)
 

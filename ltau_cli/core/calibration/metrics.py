@@ -1,12 +1,11 @@
 """How well predicted error distributions describe true errors."""
 
 from dataclasses import dataclass, replace
-from typing import Any
 
 import numpy as np
-import numpy.typing as npt
 
-from ltau_cli.core.calibration.predicted import Floats, Predicted
+from ltau_cli.array_types import Array, Bools, Floats, Integers
+from ltau_cli.core.calibration.predicted import Predicted
 from ltau_cli.results import Metrics
 
 CHANCE = 0.23370  # variance of the logarithm of the norm of a Gaussian 3-vector
@@ -30,9 +29,9 @@ def measure(
     true_error: Floats,
     predicted: Predicted,
     *,
-    draw: npt.NDArray[np.int64] | None,
-    group: npt.NDArray[Any] | None,
-    rows: npt.NDArray[np.bool_] | None = None,
+    draw: Integers | None,
+    group: Array | None,
+    rows: Bools | None = None,
     seed: int = 0,
 ) -> Metrics:
     """Every metric over n rows, or those that ``rows`` (n,) bool names; errors in error units.
@@ -63,8 +62,8 @@ def measure_plain(
     true_error: Floats,
     expected: Floats,
     *,
-    draw: npt.NDArray[np.int64] | None,
-    group: npt.NDArray[Any] | None,
+    draw: Integers | None,
+    group: Array | None,
     seed: int = 0,
 ) -> Metrics:
     """Measure errors (n,) that were predicted without a distribution; see :func:`measure`."""
@@ -94,9 +93,7 @@ def _of_distribution(true_error: Floats, predicted: Predicted) -> tuple[Floats, 
     return score, second, below / n
 
 
-def observed_shares(
-    true_error: Floats, predicted: Predicted, rows: npt.NDArray[np.bool_] | None = None
-) -> Floats:
+def observed_shares(true_error: Floats, predicted: Predicted, rows: Bools | None = None) -> Floats:
     """Share of the true errors (n,) under each predicted quantile, (n_ratio_levels,) float64.
 
     Of those rows alone that ``rows`` (n,) bool names.
@@ -131,7 +128,7 @@ def rank_ceiling(true_error: Floats) -> float | None:
     return float(6 / np.pi * np.arcsin(known / 2))
 
 
-def rank_within(a: Floats, b: Floats, group: npt.NDArray[Any]) -> float | None:
+def rank_within(a: Floats, b: Floats, group: Array) -> float | None:
     """Mean of the rank correlations within each group, weighted by rows; None if there is none."""
     total, n = 0.0, 0
     for name in np.unique(group):
@@ -143,7 +140,7 @@ def rank_within(a: Floats, b: Floats, group: npt.NDArray[Any]) -> float | None:
 
 
 def rank_interval(
-    a: Floats, b: Floats, draw: npt.NDArray[np.int64] | None, *, seed: int = 0
+    a: Floats, b: Floats, draw: Integers | None, *, seed: int = 0
 ) -> list[float] | None:
     """95 % bootstrap interval of the rank correlation over draws.
 
@@ -232,7 +229,7 @@ class Reliability:
 
     predicted: Floats  # (n_bins,)
     observed: Floats  # (n_bins,)
-    n: npt.NDArray[np.int64]  # (n_bins,), rows per bin
+    n: Integers  # (n_bins,), rows per bin
 
     @property
     def error(self) -> float:
@@ -240,7 +237,7 @@ class Reliability:
         return float((self.n * np.abs(self.predicted - self.observed)).sum() / self.n.sum())
 
 
-def reliability(uncertainty: Floats, exceeded: npt.NDArray[np.bool_]) -> Reliability:
+def reliability(uncertainty: Floats, exceeded: Bools) -> Reliability:
     """Compare predicted probabilities (n,) with what happened (n,), in ten bins of equal size."""
     order = np.argsort(uncertainty, kind="stable")
     bins = np.array_split(order, min(10, len(order)))

@@ -2,12 +2,11 @@
 
 from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import Any
 
 import numpy as np
-import numpy.typing as npt
 
-from ltau_cli.core.calibration.maps import FEATURES, ErrorMap, Floats, Rows
+from ltau_cli.array_types import Array, Floats, Integers
+from ltau_cli.core.calibration.maps import FEATURES, ErrorMap, Rows
 from ltau_cli.core.calibration.predicted import Predicted
 from ltau_cli.settings import Method
 
@@ -18,10 +17,10 @@ RATIO_LEVELS: Floats = (np.arange(100) + 0.5) / 100
 class Strata:
     """Which rows share their bounds: groups of the user, and bins of the relative distance."""
 
-    groups: npt.NDArray[Any]  # (n_groups,) labels: increasing; empty without groups
+    groups: Array  # (n_groups,) labels: increasing; empty without groups
     distance_edges: Floats  # (n_bins - 1,): inner edges of the bins, increasing
 
-    def of(self, rows: Rows) -> npt.NDArray[np.int64]:
+    def of(self, rows: Rows) -> Integers:
         """Stratum of each row, (n,) int64: each group's bins, then the bins of no known group."""
         group = np.full(len(rows), len(self.groups))
         if len(self.groups) and rows.group is not None:
@@ -36,7 +35,7 @@ class Strata:
         """Bins of the relative distance."""
         return len(self.distance_edges) + 1
 
-    def bins(self, rows: Rows) -> npt.NDArray[np.int64]:
+    def bins(self, rows: Rows) -> Integers:
         """Bin of each row, (n,) int64, the nearest first."""
         return np.searchsorted(self.distance_edges, rows.relative_distance, side="right")
 
@@ -66,7 +65,7 @@ class Calibration:
     # They have no strata
     baselines: Mapping[str, Predictor]
     # (n_groups,) labels: groups of the calibration rows, increasing; empty without groups
-    groups: npt.NDArray[Any]
+    groups: Array
     group_error: Floats  # (n_groups + 1,): mean true error of each group, and of all rows
     thresholds: Floats  # (n_thresholds,), error units
     threshold_scale: Floats  # (n_thresholds,): the scale that makes their uncertainty hold

@@ -6,9 +6,9 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 
 import numpy as np
-import numpy.typing as npt
 
-Floats = npt.NDArray[np.float64]
+from ltau_cli.array_types import Bools, Floats, Integers
+
 _TINY = 1e-200
 _TAIL_FROM = 10  # of the hundred quantiles, so many from the end tell how the tail falls
 _STEEPEST = 10.0  # exponent of a tail: rows to calibrate on cannot tell that there is none
@@ -32,7 +32,7 @@ class Predicted:
 
     mean: Floats  # (n,), error units
     spread: Floats  # (n,): standard deviation of the logarithm of the mean
-    stratum: npt.NDArray[np.int64]  # (n,): row of the tables below
+    stratum: Integers  # (n,): row of the tables below
     ratio_quantiles: Floats  # (n_strata, n_ratio_levels)
     ratio_levels: Floats  # (n_ratio_levels,)
     bound_ratio: Floats  # (n_strata, n_levels)
@@ -41,7 +41,7 @@ class Predicted:
     def __len__(self) -> int:
         return len(self.mean)
 
-    def take(self, rows: npt.NDArray[np.bool_] | slice) -> Predicted:
+    def take(self, rows: Bools | slice) -> Predicted:
         """Return some of the rows."""
         return Predicted(
             self.mean[rows], self.spread[rows], self.stratum[rows], self.ratio_quantiles,

@@ -1,9 +1,9 @@
 """How far a calibration can speak for other rows: those it was fitted on may not look like them."""
 
 import numpy as np
-import numpy.typing as npt
 
-from ltau_cli.core.calibration.maps import Floats, Rows
+from ltau_cli.array_types import Floats, Integers
+from ltau_cli.core.calibration.maps import Rows
 from ltau_cli.core.calibration.model import Calibration
 from ltau_cli.core.structures import Block
 from ltau_cli.results import Likeness
@@ -127,7 +127,7 @@ def effective_share(draws: Floats, mean: Floats, n_scored: int, n_draws: float) 
     return float(1 / (len(x) * (weight**2).sum()))
 
 
-def too_close(pvalue: Floats, draw: npt.NDArray[np.int64]) -> tuple[float, bool]:
+def too_close(pvalue: Floats, draw: Integers) -> tuple[float, bool]:
     """Whether rows are closer to the training set than its samples are to one another.
 
     The p-values (n,) of rows that are drawn like the training set are uniform; see

@@ -5,11 +5,11 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 import numpy as np
-import numpy.typing as npt
 
+from ltau_cli.array_types import Bools, Floats, Singles
 from ltau_cli.core.calibration.metrics import reliability
 from ltau_cli.core.calibration.model import Calibration
-from ltau_cli.core.calibration.predicted import Floats, Predicted
+from ltau_cli.core.calibration.predicted import Predicted
 
 TRIALS = 400
 
@@ -19,14 +19,14 @@ class StoredCdf:
     """P(error <= edge) of n rows."""
 
     edges: Floats  # (n_edges,), error units, increasing
-    values: npt.NDArray[np.float32]  # (n, n_edges)
+    values: Singles  # (n, n_edges)
 
     @classmethod
     def without(cls, n: int) -> StoredCdf:
         """Return what stands for CDFs that nobody needs."""
         return cls(np.zeros(0), np.zeros((n, 0), dtype=np.float32))
 
-    def take(self, rows: npt.NDArray[np.bool_]) -> StoredCdf:
+    def take(self, rows: Bools) -> StoredCdf:
         """Return some of the rows."""
         return StoredCdf(self.edges, self.values[rows])
 
@@ -59,7 +59,7 @@ def find_threshold_scale(true_error: Floats, cdf: StoredCdf, threshold: float) -
 
 def calibrated_uncertainty(
     calibration: Calibration, predicted: Predicted, cdf: StoredCdf
-) -> npt.NDArray[np.float64]:
+) -> Floats:
     """P(error > threshold) as scores with the calibration have it, (n, n_thresholds) float64."""
     if calibration.method != "threshold":
         return predicted.exceedance(calibration.thresholds)

@@ -10,6 +10,7 @@ from typing import Any, ClassVar
 import numpy as np
 import numpy.typing as npt
 
+from ltau_cli.array_types import Array, Floats, Integers, Singles
 from ltau_cli.artifacts.model import ModelFile
 from ltau_cli.artifacts.provenance import stamp
 from ltau_cli.artifacts.read import open_artifact
@@ -25,7 +26,7 @@ from ltau_cli.stages.scoring.loaded import Loaded
 from ltau_cli.stages.scoring.rows import Rows
 
 # Gives scored rows (m,) of all, one block after the other, each time it is called.
-ReadBlocks = Callable[[], Iterator[npt.NDArray[Any]]]
+ReadBlocks = Callable[[], Iterator[Array]]
 
 
 @dataclass(frozen=True)
@@ -96,9 +97,7 @@ def finished_blocks(read: ReadBlocks, rows: Rows) -> Iterator[Block]:
     return replace(calibrator, feature_names=tuple(rows.features)).columns(blocks, log_distance)
 
 
-def _local_distances(
-    distance: npt.NDArray[np.float32], frames: Path, cutoff: float
-) -> npt.NDArray[np.float32]:
+def _local_distances(distance: Singles, frames: Path, cutoff: float) -> Singles:
     """Average the relative distances around each atom of the frames, (n,)."""
     found = np.empty_like(distance)
     start = 0
@@ -109,11 +108,11 @@ def _local_distances(
     return found
 
 
-def _log_distances(blocks: Iterator[npt.NDArray[Any]], rows: Rows) -> npt.NDArray[np.float64]:
+def _log_distances(blocks: Iterator[Array], rows: Rows) -> Floats:
     structure = rows.structure
     assert structure is not None, "checked when the file was opened"
 
-    def distances() -> Iterator[tuple[npt.NDArray[np.int64], npt.NDArray[np.floating]]]:
+    def distances() -> Iterator[tuple[Integers, npt.NDArray[np.floating]]]:
         start = 0
         for block in blocks:
             yield structure[start : start + len(block)], block["relative_distance"]
@@ -122,9 +121,7 @@ def _log_distances(blocks: Iterator[npt.NDArray[Any]], rows: Rows) -> npt.NDArra
     return log_structure_distance(distances(), int(structure.max()) + 1)
 
 
-def _with_labels(
-    blocks: Iterator[npt.NDArray[Any]], rows: Rows, local: npt.NDArray[np.float32] | None
-) -> Iterator[Block]:
+def _with_labels(blocks: Iterator[Array], rows: Rows, local: Singles | None) -> Iterator[Block]:
     beside = rows.labels | ({} if rows.structure is None else {"structure": rows.structure})
     beside |= {} if local is None else {"local_distance": local}
     start = 0

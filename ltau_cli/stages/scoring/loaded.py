@@ -7,8 +7,8 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-import numpy.typing as npt
 
+from ltau_cli.array_types import Array, Floats, Integers, Singles
 from ltau_cli.artifacts.attributes import Kept, Origin, Target, find_target
 from ltau_cli.artifacts.calibration import CalibrationFile, to_datasets
 from ltau_cli.artifacts.model import ModelFile, announce_compilation
@@ -38,7 +38,7 @@ class Loaded:
     knows_structures: bool = False  # of the training set
     calibrator: Calibrator | None = None
     # (n,): hashes of the rows that the calibration was fitted on
-    fit_hash: npt.NDArray[np.int64] | None = None
+    fit_hash: Integers | None = None
     # how far around an atom distances are averaged, Å; None averages over whole structures
     cutoff: float | None = None
     kept: Kept | None = None  # weights of the trajectory that the calibration was fitted with
@@ -83,11 +83,11 @@ class Loaded:
         """Whether the mean distances of whole structures count."""
         return self.calibration is not None and self.calibration.predictor.map.needs_structures
 
-    def score(self, block: npt.NDArray[np.float32]) -> npt.NDArray[Any]:
+    def score(self, block: Singles) -> Array:
         """Score descriptors (n, d), before what takes all rows to know; (n,) of :attr:`dtype`."""
         return to_rows(self.scorer.score(block) | {"row_hash": hash_rows(block)}, self.dtype)
 
-    def columns(self) -> dict[str, npt.NDArray[Any]]:
+    def columns(self) -> dict[str, Array]:
         """Return what stands beside the rows: thresholds, levels, the calibration."""
         scorer = self.scorer
         columns = {"thresholds": scorer.thresholds, "quantile_levels": scorer.quantiles}
@@ -133,9 +133,7 @@ def _check_fit(
         )
 
 
-def _scale_thresholds(
-    path: Path | None, calibrator: Calibrator | None
-) -> npt.NDArray[np.float64] | None:
+def _scale_thresholds(path: Path | None, calibrator: Calibrator | None) -> Floats | None:
     """Scale of each threshold, where the method calibrates by it; between thresholds linear."""
     if calibrator is None or calibrator.calibration.method != "threshold":
         return None

@@ -8,8 +8,8 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-import numpy.typing as npt
 
+from ltau_cli.array_types import Array, Integers, Singles
 from ltau_cli.artifacts.described import check_origin, find_origin, find_parameters
 from ltau_cli.artifacts.model import ModelFile
 from ltau_cli.artifacts.provenance import Hasher
@@ -56,12 +56,12 @@ class Rows:
     output: Path  # of the scores; ``-`` for CSV on standard output
     loaded: Loaded
     source: Descriptors
-    structure: npt.NDArray[np.int64] | None  # (n,)
-    fingerprint: npt.NDArray[np.int64] | None  # (n, 2): of each row's frame
+    structure: Integers | None  # (n,)
+    fingerprint: Integers | None  # (n, 2): of each row's frame
     frames: Path | None  # where the atoms stand, if that is known
     # dict of str to (n,) array: ``group``, ``sample_id``, ``reference_norm``, where known
-    labels: dict[str, npt.NDArray[Any]]
-    features: dict[str, npt.NDArray[np.float32]]  # the trajectory, and the user's own
+    labels: dict[str, Array]
+    features: dict[str, Singles]  # the trajectory, and the user's own
     described: Mapping[str, Any]  # how the descriptors were made, where ltau describe did
     hasher: Hasher  # of the descriptors and what belongs to them
 
@@ -185,7 +185,7 @@ def open_rows(descriptors: str, output: Path, loaded: Loaded) -> Iterator[Rows]:
         yield rows
 
 
-def natoms_of(told: Known) -> npt.NDArray[np.int64]:
+def natoms_of(told: Known) -> Integers:
     """Return the number of rows of each structure, (n,)."""
     if "structure" not in told.labels:
         raise InputError(
@@ -226,7 +226,7 @@ def _read_frames(
 
 def _read_labels(
     asked: ScoreSettings, source: Descriptors, told: Known, hasher: Hasher
-) -> dict[str, npt.NDArray[Any]]:
+) -> dict[str, Array]:
     if asked.group is None:
         group = source.labels(*GROUPS)
     else:
@@ -240,7 +240,7 @@ def _read_labels(
 
 def _read_features(
     asked: Mapping[str, str], source: Descriptors, told: Known, hasher: Hasher
-) -> dict[str, npt.NDArray[np.float32]]:
+) -> dict[str, Singles]:
     """Read the trajectory and the user's own features, by name."""
     found = {}
     for name, given in sorted(asked.items()):
