@@ -26,7 +26,6 @@ T = TypeVar("T")
 
 folder = ""  # of the log
 stopped = False  # the recording of this process, by an error
-_hooked: list[str] = []  # packages whose modules this process has imported
 _told: list[str] = []  # what this process has said of its recording
 
 
@@ -173,7 +172,6 @@ def _call_after(loader: Any, package: str, function: str) -> None:
 
     def exec_module(module: ModuleType) -> None:
         execute(module)
-        _hooked.append(package)
         with or_refuse():
             try:
                 getattr(packages.load(package, "record"), function)(module)
@@ -217,7 +215,7 @@ def _complain_if_nothing_came(before: int) -> None:
     titles = {
         name: getattr(packages.load(name), "TITLE", None) for name in packages.names("record")
     }
-    ran = [versions.name(package) for package in dict.fromkeys(_hooked) if titles[package]]
+    ran = [versions.name(name) for name in titles if titles[name] and name in sys.modules]
     if ran:
         tell(
             f"nothing was recorded: {', '.join(ran)} ran, but no training began: see above if an "

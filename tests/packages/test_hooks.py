@@ -1,5 +1,6 @@
 """What runs inside a trainer: it never ends the training, and says in one line what it lacks."""
 
+import sys
 import types
 
 import pytest
@@ -133,13 +134,16 @@ def test_record_and_describe_are_judged_apart(monkeypatch):
 
 
 @pytest.mark.parametrize(("hooked", "said"), [
-    (["mace", "mace"], "MACE ran, but no training began"),
+    (["mace", "lightning"], "MACE ran, but no training began"),
     ([], "no training began of a trainer that it knows (CHGNet, MACE"),
 ])  # fmt: skip
 def test_a_command_that_trains_nothing(hooked, said, monkeypatch, tmp_path, capsys):
     monkeypatch.setattr(hooks, "folder", str(tmp_path))
     (tmp_path / "my_run-3.log").write_text("of MACE, whose folder has this name too")
-    monkeypatch.setattr(hooks, "_hooked", hooked)
+    for name in packages.names("record"):
+        monkeypatch.delitem(sys.modules, name, raising=False)
+    for name in hooked:
+        monkeypatch.setitem(sys.modules, name, types.ModuleType(name))
     monkeypatch.setattr(versions, "found", lambda package: None)
     hooks._complain_if_nothing_came(0)
     assert said in capsys.readouterr().err
