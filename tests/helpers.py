@@ -260,6 +260,25 @@ def evaluated(folder, keys, *, n_epochs=3, energies=None, calculator=(), seed=0,
     return np.array(log, dtype=np.float32)
 
 
+def graph_by_hand(points, *, seed, n_neighbors=30):
+    """What NN-descent makes, with the exact neighbors and a tree of two leaves."""
+    n, half = len(points), len(points) // 2
+    distance = np.linalg.norm(points[:, None] - points, axis=2)
+    near = np.argsort(distance, axis=1)[:, 1 : n_neighbors + 1]
+    order = np.argsort(-points[:, 0])
+    hyperplanes = np.zeros((3, points.shape[1]), np.float32)
+    hyperplanes[0, 0] = 1
+    return {
+        "graph_indptr": np.arange(n + 1) * near.shape[1],
+        "graph_indices": near.ravel().astype(np.int32),
+        "tree_hyperplanes": hyperplanes,
+        "tree_offsets": np.array([-points[order[half], 0], 0, 0], np.float32),
+        "tree_children": np.array([[1, 2], [0, -half], [-half, -n]], np.int32),
+        "tree_indices": order.astype(np.int32),
+        "vertex_order": np.arange(n, dtype=np.int32),
+    }
+
+
 @contextlib.contextmanager
 def temporary():
     with tempfile.TemporaryDirectory() as folder:

@@ -48,7 +48,7 @@ def draw_parity(
     ``plain`` are the expected errors (n,) before calibration, where ``expected`` is calibrated:
     their binned mean is drawn too. All in error units.
     """
-    shown = (expected > 0) & (true > 0)
+    shown = (expected > 0) & (true > 0) & np.isfinite(expected)
     x, y = expected[shown], true[shown]
     chart.axes.set(xscale="log", yscale="log")
     if len(x):

@@ -13,7 +13,8 @@ import h5py
 import numpy as np
 import pytest
 
-from tests.helpers import SAMPLE
+from ltau_cli.core.search import graph
+from tests.helpers import SAMPLE, graph_by_hand
 
 SCRIPTS = SAMPLE.parent / "benchmarks"
 ALL = sorted({path.stem for path in SCRIPTS.glob("*.py")} - {"relaxation_report"})
@@ -92,7 +93,8 @@ def test_search(tmp_path, monkeypatch, capfd):
     np.savez(tmp_path / "d.npz", **arrays)
     words = f"search.py {tmp_path}/d.npz --threads 1 --scale whiten -k 10".split()
     monkeypatch.setattr(sys, "argv", words)
-    runpy.run_path(str(SCRIPTS / words[0]), run_name="__main__")  # NN-descent compiles for long
+    monkeypatch.setattr(graph, "build_graph", graph_by_hand)  # NN-descent compiles for long
+    runpy.run_path(str(SCRIPTS / words[0]), run_name="__main__")
     out = capfd.readouterr().out
     assert "FAISS" in out
     assert "lost" in out

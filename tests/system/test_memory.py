@@ -37,7 +37,7 @@ def test_memory_follows_the_shard(tmp_path, ltau):
     """Twice the training set in twice the shards takes no more; in one piece it does."""
     width, peaks = 4096, []
     rng = np.random.default_rng(0)
-    for n, shards in ((2_000, 8), (4_000, 16), (2_000, 1)):
+    for n, shards in ((1_000, 8), (2_000, 16), (1_000, 1)):
         np.save(tmp_path / "log.npy", rng.random((3, n), dtype=np.float32))
         np.save(tmp_path / "x.npy", rng.random((n, width), dtype=np.float32))
         np.save(tmp_path / "q.npy", rng.random((100, width), dtype=np.float32))
@@ -50,8 +50,8 @@ def test_memory_follows_the_shard(tmp_path, ltau):
                               *words)  # fmt: skip
         peaks.append((fitting, scoring))
     small, large, whole = np.array(peaks)  # of fit and of score
-    size = 2_000 * width * 4  # of the descriptors
-    assert (large - small < 0.3 * size).all(), peaks  # runs of the same command differ by 8 MB
+    size = 1_000 * width * 4  # of the descriptors; what holds them all takes twice as much or more
+    assert (large - small < 0.6 * size).all(), peaks  # runs of the same command differ by 8 MB
     assert (whole - small > size).all(), peaks
 
 
