@@ -462,12 +462,6 @@ class BarsSettings(Settings):
         None, "Which labeled frames were drawn together, such as those of one trajectory: a label "
         "for each.", metavar="FILE", told="each by itself",
     )
-    fit_fraction: float = option(
-        0.7, "Share of the draws to calibrate on; the others check it.", above=0, below=1
-    )
-    device: str | None = option(
-        None, "Device of PyTorch.", metavar="NAME", told="cuda if there is one, else cpu"
-    )
     reference: str | None = option(
         None, "Name of the reference forces in the frames.", "--reference-key", metavar="NAME",
         told="REF_forces, forces, ...",

@@ -39,6 +39,7 @@ from ltau_cli.stages.scoring.loaded import Loaded
 from ltau_cli.stages.scoring.rows import open_rows
 
 FOLDS = 5
+FIT_FRACTION = 0.7  # of the draws; the others check the calibration
 KINDS = 3  # clusters of frames that are one kind each, where nothing tells them apart
 FEW = 8  # draws, below which bounds are hardly more than the largest error seen
 LARGEST_KIND = 0.8  # share of the frames, above which the others say nothing of it
@@ -89,7 +90,7 @@ def run(
 
     def described_by(path: str | os.PathLike[str], to: Path) -> DescribeResult:
         done = describe.run(
-            [path], network, to, resume=not force, force=force, device=settings.device,
+            [path], network, to, resume=not force, force=force,
             reference=settings.reference, progress=progress,
         )  # fmt: skip
         assert isinstance(done, DescribeResult), "it is one network"
@@ -114,7 +115,7 @@ def run(
         fitted = calibrate.run(
             folder / "scores.h5", train, folder / "calibration.h5", more=pairs, force=True,
             draws=[str(folder / "draws.npy")] * (1 + len(pairs)),
-            fit_fraction=settings.fit_fraction,
+            fit_fraction=FIT_FRACTION,
         )  # fmt: skip
     sets = [_of_labeled(fitted)]
     for path in map(Path, test):

@@ -122,18 +122,19 @@ def test_scores_follow_the_stored_numbers(made):
     maps = contents(made / "calibration.h5")
     log_r = np.log(r.astype(float))
     of_structure = np.exp(np.bincount(structure, log_r) / np.bincount(structure))[structure]
-    a, b, c, g, _, h, _, _ = maps["coefficients"]
+    far, of_structure = np.minimum(r, 5), np.minimum(of_structure, 3)  # where the law ends
+    a, b, c, g, _, h, *_ = maps["coefficients"]
     floors = maps["feature_floors"]
     mean = (
-        np.exp(a) * np.maximum(m, floors[0]) ** b * np.maximum(r, floors[1]) ** c
+        np.exp(a) * np.maximum(m, floors[0]) ** b * np.maximum(far, floors[1]) ** c
         * np.maximum(of_structure, floors[2]) ** g * np.maximum(of_structure, 1.5) ** h
     )  # fmt: skip
     np.testing.assert_allclose(read(made / "whole.h5", "calibrated_error"), mean, rtol=1e-5)
     assert maps["bound_groups"].tolist() == ["Cu", "O"]
     stratum = 3 * (group == b"O") + np.digitize(r, maps["distance_edges"])
     logs = np.log(
-        [m, r, of_structure, np.ones(len(m)), np.maximum(of_structure, 1.5),
-         *np.full((2, len(m)), 2)]
+        [m, far, of_structure, np.ones(len(m)), np.maximum(of_structure, 1.5),
+         *np.full((3, len(m)), 2)]
     )  # fmt: skip
     away = logs.T - maps["exponent_center"]
     spread = np.sqrt(np.einsum("ij,jk,ik->i", away, maps["exponent_covariance"], away))

@@ -12,15 +12,21 @@ from tests.helpers import Result, finish, start
 DISK = 200_000  # bytes
 
 FAILING_WRITES = f"""
-import errno, os
+import errno, io, os
 pwrite, left = os.pwrite, {DISK}
-def write_while_there_is_space(descriptor, data, position):
+def take(data):
     global left
     left -= len(data)
     if left < 0:
         raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
+def write_while_there_is_space(descriptor, data, position):
+    take(data)
     return pwrite(descriptor, data, position)
-os.pwrite = write_while_there_is_space
+class FileIO(io.FileIO):
+    def write(self, data):
+        take(data)
+        return super().write(data)
+os.pwrite, io.FileIO = write_while_there_is_space, FileIO
 """
 
 

@@ -136,7 +136,11 @@ def number_options() -> Iterator[tuple[str, click.Option]]:
     for name, command in ltau.commands.items():
         for parameter in command.params:
             kinds = getattr(parameter.type, "types", [parameter.type])
-            if isinstance(parameter, click.Option) and any(map(takes_fractions, kinds)):
+            if (
+                name in COMMANDS
+                and isinstance(parameter, click.Option)
+                and any(map(takes_fractions, kinds))
+            ):
                 yield name, parameter
 
 

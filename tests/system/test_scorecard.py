@@ -370,7 +370,7 @@ def test_networks_of_packages_have_tables_of_their_own(scorecard, tmp_path):
     page.write_csv(records, about, tmp_path / "both.csv")
     page.draw(records, tmp_path / "both.svg")
     both, net = ((tmp_path / name).read_text() for name in ("both.md", "net.md"))
-    main, _, own = both.partition("### other (near / far)")
+    main, _, own = both.partition("### Other (near / far)")
     head, _, tables = net.partition("### Near")
     assert tables.partition(page.END)[0].strip() in main
     assert "| net | s | 12 (72) | – |" in head
